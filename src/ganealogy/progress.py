@@ -1,0 +1,77 @@
+"""Progress for long work: a bar on a terminal, a plain line now and then elsewhere (logs, CI)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """`total` units of work called `unit`; `update(n, note)` after each piece, `close()` at the end."""
+
+    def __init__(self, label: str, total: float, unit: str = "it", initial: float = 0) -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, initial
+        self.started = self.printed = time.monotonic()
+        self.initial = initial
+        self.note = ""
+        self.bar: Any = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, unit_scale=total >= 10_000)
+
+    def update(self, n: float = 1, note: str = "") -> None:
+        self.done += n
+        self.note = note or self.note
+        if self.bar is not None:
+            if note:
+                self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(n)
+        elif time.monotonic() - self.printed >= LINE_EVERY_S:
+            self._line()
+
+    def say(self, text: str) -> None:
+        """A line of its own that does not tear the bar."""
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        else:
+            self._line()
+
+    def _line(self) -> None:
+        now = time.monotonic()
+        rate = (self.done - self.initial) / max(now - self.started, 1e-9)
+        left = max(self.total - self.done, 0) / rate if rate else float("inf")
+        eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
+        share = f"{self.done / self.total:4.0%} " if self.total else ""
+        note = f"  {self.note}" if self.note else ""
+        print(
+            f"{self.label}: {share}{self.done:g}/{self.total:g} {self.unit}, {rate:.3g} {self.unit}/s{eta}{note}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.printed = now
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def track(items: Iterable[T], label: str, total: int, unit: str = "it") -> Iterator[T]:
+    """Yield the items while showing how many of `total` are through."""
+    with Progress(label, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
