@@ -23,7 +23,9 @@ class Progress:
         self.note = ""
         self.bar: Any = None
         if sys.stderr.isatty():
-            self.bar = tqdm(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, unit_scale=total >= 10_000)
+            self.bar = tqdm(
+                total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, unit_scale=total >= 10_000
+            )
 
     def update(self, n: float = 1, note: str = "") -> None:
         self.done += n

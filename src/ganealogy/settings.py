@@ -92,7 +92,7 @@ class Train(Section):
     ticks: Annotated[int, Field(ge=1, le=1000)] = 10
     """How often in a training metrics are written, a grid is drawn, a checkpoint saved, `best` reconsidered."""
     tracker: str = "pixel8"
-    """The extractor whose Frechet distance picks `best`; pixel8 ranks short trainings, a network's features long ones."""
+    """The extractor whose Frechet distance picks `best`: pixel8 for short trainings, a network's for long ones."""
     tracker_images: Annotated[int, Field(ge=32, le=100_000)] = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] = 2

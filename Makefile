@@ -1,0 +1,45 @@
+# make repro   set-up, demo, report        make test   set-up, all tests        make lint   style and types
+# make ui      the MLflow UI               make lock   a new requirements.lock from pyproject.toml
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+# Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
+RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
+
+.PHONY: repro test lint ui setup lock clean
+
+repro: setup
+	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
+	$(RUN) dvc repro
+	@$(RUN) python -m ganealogy summary
+
+test: setup
+	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+ui: setup
+	$(RUN) python -m ganealogy ui
+
+setup: $(VENV)/.ready
+
+# `uv pip sync` removes what the lock does not name, the project itself too, hence the second install. Bytecode is
+# compiled once here, as some machines forbid it later, and importing torch then takes twice as long.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ganealogy needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@test -x "$(VENV)/bin/python" || $(PYTHON) -m venv "$(VENV)"
+	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check uv
+	"$(VENV)/bin/python" -m uv pip sync --python "$(VENV)/bin/python" --compile-bytecode --require-hashes requirements.lock
+	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch "$@"
+
+lock:
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(VENV)/bin/python -m uv pip compile pyproject.toml --universal --extra dev --extra kaggle --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+clean:
+	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json

@@ -1,0 +1,24 @@
+"""The hinge loss: D stops pushing once a logit is past the margin (Lim and Ye, arXiv 1705.02894)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import relu
+
+
+class Hinge:
+    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """D's outputs on reals (N,) and on fakes (N,) → E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
+        return relu(1 - real).mean() + relu(1 + fake).mean()
+
+    def generator(self, fake: torch.Tensor) -> torch.Tensor:
+        """D's outputs on fakes (N,) → -E[D(G(z))]."""
+        return -fake.mean()
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        """Through a sigmoid, so that the curve can stand beside a cross-entropy's."""
+        return logits.sigmoid().mean()
+
+
+def loss() -> Hinge:
+    return Hinge()

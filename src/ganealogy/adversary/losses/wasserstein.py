@@ -1,0 +1,23 @@
+"""The Wasserstein critic's loss (Arjovsky et al., arXiv 1701.07875); it needs a constraint or a penalty."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Wasserstein:
+    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """The critic's outputs on reals (N,) and on fakes (N,) → E[D(G(z))] - E[D(x)]."""
+        return fake.mean() - real.mean()
+
+    def generator(self, fake: torch.Tensor) -> torch.Tensor:
+        """The critic's outputs on fakes (N,) → -E[D(G(z))]."""
+        return -fake.mean()
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        """The critic's plain mean: it is no probability."""
+        return logits.mean()
+
+
+def loss() -> Wasserstein:
+    return Wasserstein()

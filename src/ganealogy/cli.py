@@ -1,0 +1,193 @@
+"""The command line: one verb a stage, and the verbs around them. Each parses, calls, prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganealogy import process
+
+DEBUG = "--debug"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(DEBUG, is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="ganealogy")
+def cli(debug: bool) -> None:
+    """A family tree of GANs: every version trained under one protocol, and which idea helped.
+
+    \b
+    dvc repro                      run what changed: plan, download, preprocess, train, sample, evaluate, report
+    dvc repro train@v3-1           train version v3 with seed 1
+    dvc exp run -S train.lr=1e-4   the same tree under another protocol
+
+    The stages are verbs here too; dvc.yaml calls them. Settings stand in params.yaml, versions in versions/.
+    """
+
+
+@cli.command()
+def plan() -> None:
+    """Check params.yaml and versions/, resolve every recipe, write build/plan, print the family."""
+    from ganealogy.lineage import family, plan
+
+    files = plan.make()
+    plan.write(files)
+    family.show(files["tree.json"])
+
+
+@cli.command()
+def download() -> None:
+    """Fetch or draw the pictures of dataset.name into data/raw.
+
+    A public set is taken from dataset.mirror or the environment's GANEALOGY_MIRROR (a directory) where it is there.
+    """
+    from ganealogy import settings, stages
+    from ganealogy.data import download
+
+    with stages.stage("download"):
+        download.download(settings.load().dataset.model_dump(), stages.RAW)
+
+
+@cli.command()
+def preprocess() -> None:
+    """Decode, crop, resize, drop duplicates and split into data/packed."""
+    from ganealogy import settings, stages
+    from ganealogy.data import preprocess
+
+    with stages.stage("preprocess"):
+        preprocess.preprocess(settings.load().dataset.model_dump(), stages.RAW, stages.PACKED)
+
+
+@cli.command()
+def reference() -> None:
+    """Measure the real pictures: features, and the anchors that stand beside every number."""
+    from ganealogy import settings, stages
+
+    with stages.stage("reference") as planned:
+        from ganealogy.evaluation import reference
+
+        _use_threads(settings.load())
+        wanted = planned["settings"]
+        reference.measure_reference(wanted, wanted["count"], stages.PACKED, stages.REFERENCE)
+
+
+@cli.command()
+@click.argument("version")
+@click.argument("seed", type=click.IntRange(min=0))
+def train(version: str, seed: int) -> None:
+    """Train VERSION with SEED; an interrupted training goes on where it stopped."""
+    from ganealogy import settings, stages
+
+    sys.exit(stages.train(version, seed, settings.load()))
+
+
+@cli.command()
+@click.argument("version")
+@click.argument("seed", type=click.IntRange(min=0))
+def sample(version: str, seed: int) -> None:
+    """Draw VERSION's pictures, grid and walk between latents."""
+    from ganealogy import settings, stages
+
+    run = stages.run_directory(version, seed)
+    with stages.stage("sample", run / "cost" / "sample.json") as planned:
+        from ganealogy import sampling
+
+        _use_threads(settings.load())
+        sampling.sample(run, planned["settings"])
+
+
+@cli.command()
+@click.argument("version")
+@click.argument("seed", type=click.IntRange(min=0))
+def evaluate(version: str, seed: int) -> None:
+    """Measure VERSION's samples against the real pictures."""
+    from ganealogy import settings, stages
+
+    run = stages.run_directory(version, seed)
+    with stages.stage("evaluate", run / "cost" / "evaluate.json") as planned:
+        from ganealogy.evaluation import evaluate
+
+        _use_threads(settings.load())
+        evaluate.evaluate(run, planned["settings"], stages.REFERENCE)
+
+
+@cli.command()
+def report() -> None:
+    """Compare the versions in reports/, and bring MLflow up to date."""
+    from ganealogy import stages, tracking
+
+    with stages.stage("report"):
+        from ganealogy.report import build
+
+        page = build.build()
+    tracking.sync_all(Path())
+    click.echo(f"report: {page.resolve().as_uri()}")
+
+
+@cli.command()
+def summary() -> None:
+    """Print the table of the last report, and where to look."""
+    from rich.console import Console
+
+    from ganealogy.report import numbers
+
+    Console().print(numbers.summary_table(Path()))
+    click.echo(f"\nreport     {Path('reports/index.html').resolve().as_uri()}\nMLflow UI  make ui")
+
+
+@cli.command()
+@click.option("--follow", type=click.Path(path_type=Path), help="One run directory, while the process --parent lives.")
+@click.option("--parent", type=int, help="Process id to end with.")
+def sync(follow: Path | None, parent: int | None) -> None:
+    """Bring MLflow up to date with the run directories: posts what the store lacks, and nothing twice."""
+    from ganealogy import tracking
+
+    if follow is not None:
+        tracking.follow(follow, parent)
+    else:
+        tracking.sync_all(Path())
+
+
+@cli.command()
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+def ui(port: int) -> None:
+    """Start the MLflow UI on loopback and print the address of the run comparison."""
+    from ganealogy import tracking
+
+    tracking.ui(port)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["inception"]))
+def fetch(what: str) -> None:
+    """Get the weights of pytorch-fid's Inception and add it to evaluate.extractors, so that FID is measured."""
+    from ganealogy import presets, settings
+    from ganealogy.data.fetch import mirror
+    from ganealogy.evaluation.weights import fetch_weights
+
+    fetch_weights(mirror(settings.load().dataset.mirror))
+    presets.add_extractor(what)
+    click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--path", help="For `folder`: a directory or a zip of your pictures.")
+def use(name: str, path: str | None) -> None:
+    """Write the preset NAME (demo, anime, celeba, mnist, folder) into params.yaml, and show what changed."""
+    from ganealogy import presets
+
+    click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")
+
+
+def _use_threads(settings: Any) -> None:
+    import torch
+
+    torch.set_num_threads(process.threads(settings.train.threads))
+
+
+def main() -> None:
+    sys.exit(process.report_errors(lambda: cli(), debug=DEBUG in sys.argv))

@@ -1,0 +1,45 @@
+"""Images between the networks' range and files: uint8 (N, H, W, C) arrays, grids, PNGs.
+
+N images, H height, W width, C channels (1 or 3).
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ganealogy import atomic
+
+if TYPE_CHECKING:
+    import torch
+
+Pictures = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def to_uint8(images: torch.Tensor) -> Pictures:
+    """(N, C, H, W) floats in [-1, 1] → (N, H, W, C) uint8; values outside are clipped, as a screen would."""
+    scaled = (images.detach().float() + 1).mul(127.5).round().clamp(0, 255)
+    array: Pictures = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(np.uint8)
+    return array
+
+
+def grid(images: Pictures, columns: int, pad: int = 2, background: int = 255) -> Image.Image:
+    """(N, H, W, C) → one picture, row by row, with `pad` pixels of `background` around each image."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, channels), background, np.uint8)
+    for index, image in enumerate(images):
+        top, left = pad + index // columns * (height + pad), pad + index % columns * (width + pad)
+        sheet[top : top + height, left : left + width] = image
+    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+
+
+def save_png(image: Image.Image, path: Path | str) -> None:
+    """The same pixels give the same bytes: no time, no software tag."""
+    buffer = BytesIO()
+    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    atomic.write_bytes(path, buffer.getvalue())

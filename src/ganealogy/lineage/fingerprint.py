@@ -1,0 +1,130 @@
+"""What code a stage runs, as hashes that a comment, a docstring or a moved line does not change.
+
+The import closure of a stage's entry module and of the component files that its recipe names, each module hashed over
+its syntax tree. It is sound because the package has one dynamic import (`components.load`) and empty `__init__.py`s.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from ganealogy.errors import GanealogyError
+
+PACKAGE = "ganealogy"
+SOURCE = Path(__file__).parent.parent
+
+# What brings a stage its plan and shows its progress, and cannot change what it computes.
+ORCHESTRATION = ("__main__", "cli", "progress", "process", "settings", "stages", "lineage", "tracking", "")
+
+
+def closure(entries: list[str]) -> dict[str, str]:
+    """Module → sha256 of its tree, for the entries and all that they import of this package, sorted."""
+    found: dict[str, str] = {}
+    waiting = list(entries)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            path = module_path(module)
+            if path is None:
+                raise GanealogyError(f"{module}: no such module under {SOURCE}")
+            found[module], imports = _read(path, path.stat().st_mtime_ns)
+            waiting.extend(imports)
+    return dict(sorted(found.items()))
+
+
+def resources(folder: str) -> dict[str, str]:
+    """Files beside the code that are not code (templates, styles): path → sha256."""
+    files = (path for path in (SOURCE / folder).rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"})
+    return {str(path.relative_to(SOURCE)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def verify(code: dict[str, str], when: str) -> None:
+    """Raises: GanealogyError when the sources on disk are not those of the plan any more."""
+    modules = {name: module_path(name) for name in code if name.startswith(f"{PACKAGE}.")}
+    changed = sorted(
+        name for name, path in modules.items() if path is None or _read(path, path.stat().st_mtime_ns)[0] != code[name]
+    )
+    if changed:
+        raise GanealogyError(
+            f"{', '.join(changed)}: edited {when}; its results would be filed under code that did not make them. "
+            "Run `dvc repro` again"
+        )
+
+
+def verify_loaded(code: dict[str, str]) -> None:
+    """Raises: GanealogyError when a module of ours was used that the plan's fingerprint does not cover."""
+    for name, module in list(sys.modules.items()):
+        inner = name.removeprefix(PACKAGE).removeprefix(".")
+        ours = name == PACKAGE or name.startswith(f"{PACKAGE}.")
+        is_package = getattr(module, "__path__", None) is not None
+        if ours and not is_package and name not in code and inner.split(".")[0] not in ORCHESTRATION:
+            raise GanealogyError(f"{name}: used by this stage but not in its fingerprint; this is a fault in Ganealogy")
+
+
+def module_path(module: str) -> Path | None:
+    """The file of a module of ours; None for what is none (a name imported from a module, another package)."""
+    parts = module.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    path = SOURCE.joinpath(*parts[1:])
+    for candidate in (path.with_suffix(".py") if len(parts) > 1 else path / "__init__.py", path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _read(path: Path, _modified_ns: int) -> tuple[str, tuple[str, ...]]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise GanealogyError(f"{path}: line {error.lineno}: not Python: {error.msg}") from None
+    return hashlib.sha256("\0".join(_tokens(tree)).encode()).hexdigest(), tuple(sorted(set(_imports(tree))))
+
+
+def _tokens(node: object) -> Iterator[str]:
+    """The tree in prefix order without positions, docstrings and empty fields.
+
+    `ast.dump` prints empty fields, and those differ between Python versions.
+    """
+    if isinstance(node, ast.AST):
+        yield f"({type(node).__name__}"
+        for field, value in ast.iter_fields(node):
+            if value is None and isinstance(node, ast.Constant):
+                yield "None"
+            elif value is not None and value != [] and field not in {"kind", "type_comment"}:
+                yield field
+                yield from _tokens(value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            # A bare string does nothing: a docstring, or the line of documentation under a field.
+            is_text = (
+                isinstance(item, ast.Expr)
+                and isinstance(item.value, ast.Constant)
+                and isinstance(item.value.value, str)
+            )
+            if not is_text:
+                yield from _tokens(item)
+        yield "]"
+    else:
+        yield f"{type(node).__name__}:{node!r}"
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise GanealogyError("relative imports are not followed by the fingerprint; write them out")
+        else:
+            continue
+        yield from (name for name in names if module_path(name) is not None and name != PACKAGE)

@@ -1,0 +1,160 @@
+"""The plan: everything checked and resolved before anything is fetched or trained.
+
+`build/plan/` holds one small file for each version and stage, with its settings and the fingerprint of its code. The
+later stages depend on these files, so that exactly what a change concerns runs again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ganealogy import atomic, components
+from ganealogy.data import download
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage import fingerprint
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import FOLDER, Version, read_family
+from ganealogy.settings import PARAMS, Settings, load
+
+PLAN = Path("build/plan")
+
+# Settings that say where or how fast, not what: they move no result's identity.
+WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads"}}
+
+
+def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
+    """Check everything and resolve it. Returns relative path → content of the plan's files.
+
+    Raises: GanealogyError naming file, key, value and what is legal.
+    """
+    settings = load(params)
+    _check_names(settings, params)
+    family = read_family(settings.tree.versions, versions)
+    completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
+    counts = {name: count_parameters(completed[name], settings, family[name].path) for name in family}
+    files = {f"stages/{name}.json": content for name, content in stage_plans(settings).items()}
+    for name in settings.tree.versions:
+        files[f"versions/{name}.json"] = version_plan(family[name], completed[name], settings)
+    files["tree.json"] = tree(family, completed, counts, settings)
+    return files
+
+
+def write(files: dict[str, Any], folder: Path = PLAN) -> None:
+    """Replace the folder by exactly these files."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    for name, content in files.items():
+        atomic.write_json(folder / name, content)
+
+
+def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """What a training of this version depends on, and nothing else: no title, no seed, no list of versions."""
+    train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
+    protocol = {**train, "image_size": settings.dataset.image_size, "channels": settings.dataset.channels}
+    resolved = recipes.resolve_rates(recipe, settings.train.lr)
+    tracker = components.module_name("evaluation.extractors", settings.train.tracker)
+    code = fingerprint.closure(["ganealogy.training.loop", tracker, *recipes.component_modules(recipe)])
+    content = {"recipe": resolved, "protocol": protocol, "code": code}
+    return {"version": version.name, "parent": version.parent, **content, "fingerprint": atomic.digest(content)}
+
+
+def stage_plans(settings: Settings) -> dict[str, Any]:
+    """One mapping a stage that is not a training: its settings, its code, and the digest of both."""
+    dataset = settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"])
+    source = components.module_name("data.sources", settings.dataset.name)
+    extractors = [components.module_name("evaluation.extractors", name) for name in settings.evaluate.extractors]
+    raw = download.inputs(dataset)
+    measured = {**settings.evaluate.model_dump(), "count": settings.sample.count}
+    stages = {
+        "download": (raw, ["ganealogy.data.download", source]),
+        "preprocess": (dataset, ["ganealogy.data.preprocess", source]),
+        "reference": (measured, ["ganealogy.evaluation.reference", *extractors]),
+        "sample": (settings.sample.model_dump(), ["ganealogy.sampling"]),
+        "evaluate": (measured, ["ganealogy.evaluation.evaluate", *extractors]),
+        "report": ({}, ["ganealogy.report.build"]),
+    }
+    plans = {}
+    for name, (values, entries) in stages.items():
+        code = fingerprint.closure(entries)
+        if name == "report":
+            code |= fingerprint.resources("report")
+        content = {"settings": values, "code": code}
+        plans[name] = {**content, "fingerprint": atomic.digest(content)}
+    return plans
+
+
+def tree(
+    family: dict[str, Version], recipe: dict[str, dict[str, Any]], counts: dict[str, dict[str, int]], settings: Settings
+) -> dict[str, Any]:
+    """What people read: titles, ideas, changes. Only the report depends on it, so a mended typo trains nothing."""
+    members = [
+        {
+            "name": name,
+            "title": version.file.title,
+            "idea": version.file.idea,
+            "source": version.file.source,
+            "note": version.file.note,
+            "parent": version.parent,
+            "listed": name in settings.tree.versions,
+            "changes": version.file.changes,
+            "recipe": recipe[name],
+            "origins": origins(version, recipe[name]),
+            "parameters": counts[name],
+            "pinned_lr": recipes.pins_rate(recipe[name]),
+        }
+        for name, version in family.items()
+    ]
+    return {
+        "versions": members,
+        "seeds": settings.tree.seeds,
+        "dataset": settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"]),
+        "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"]),
+        "sample": settings.sample.model_dump(),
+        "evaluate": settings.evaluate.model_dump(),
+    }
+
+
+def origins(version: Version, completed: dict[str, Any]) -> dict[str, str]:
+    """Dotted key → the version that set it, or `default` where a component's own default stands."""
+    return {key: version.origins.get(key, "default") for key in recipes.leaves(completed)}
+
+
+def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> dict[str, int]:
+    """Trainable parameters of both networks, built without memory: this is also the check that they can be built.
+
+    Raises: GanealogyError when a network cannot express the image size or the number of channels.
+    """
+    import torch
+
+    from ganealogy.networks import build
+
+    protocol = {
+        "channels": settings.dataset.channels,
+        "image_size": settings.dataset.image_size,
+        "width": settings.train.width,
+    }
+    try:
+        with torch.device("meta"):
+            networks = {
+                "generator": build.generator(recipe, protocol),
+                "discriminator": build.discriminator(recipe, protocol),
+            }
+    except GanealogyError as error:
+        raise GanealogyError(f"{path}: {error}") from None
+    return {name: build.parameter_count(network) for name, network in networks.items()}
+
+
+def _check_names(settings: Settings, params: Path) -> None:
+    """The names that params.yaml gives of files in the package; checked before torch is imported."""
+    for key, names in (
+        ("train.tracker", [settings.train.tracker]),
+        ("evaluate.extractors", settings.evaluate.extractors),
+    ):
+        for name in names:
+            if name not in components.known("evaluation.extractors"):
+                components.load("evaluation.extractors", name, f"{params}: {key}")  # raises, listing the known
+    if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
+        raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")
+

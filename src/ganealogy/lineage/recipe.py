@@ -1,0 +1,196 @@
+"""A recipe: everything that makes a version, as typed objects.
+
+Roots state one whole; a descendant's `changes` are merged over its parent's. Components are named by their files; what
+a component accepts is read off its builder's keyword-only parameters (`components.parameters`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ganealogy import components
+from ganealogy.errors import GanealogyError
+from ganealogy.settings import Section, parse
+
+
+class Component(BaseModel):
+    """{name: file, …its parameters}; a bare string is a name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Named = Annotated[Component, BeforeValidator(_named)]
+
+
+class Latent(Section):
+    size: Annotated[int, Field(ge=1, le=4096)]
+    distribution: Literal["normal", "uniform"] = "normal"
+
+
+class Adversary(Section):
+    loss: Named
+    game: Named = Component(name="alternating")
+    constraint: Named | None = None
+    """What D's weights must obey after each of its steps."""
+
+
+class Optimizers(Section):
+    generator: Named
+    discriminator: Named
+
+
+class Recipe(Section):
+    latent: Latent
+    generator: Named
+    discriminator: Named
+    adversary: Adversary
+    optimizers: Optimizers
+
+
+# Where components stand in a recipe: key → (kind, builder). The order is that of the error messages.
+SLOTS = {
+    "generator": ("networks", "generator"),
+    "discriminator": ("networks", "discriminator"),
+    "adversary.loss": ("adversary.losses", "loss"),
+    "adversary.game": ("adversary.games", "game"),
+    "adversary.constraint": ("adversary.constraints", "constraint"),
+    "optimizers.generator": ("adversary.optimizers", "optimizer"),
+    "optimizers.discriminator": ("adversary.optimizers", "optimizer"),
+}
+RATE = re.compile(r"(\d+(?:\.\d+)?)x")
+
+
+def check(content: Any, where: str) -> dict[str, Any]:
+    """A recipe's mapping with its structure checked and bare names written out; components' parameters not yet.
+
+    Raises: GanealogyError naming file, key, value and what is legal.
+    """
+    recipe: Recipe = parse(Recipe, content, where)
+    for slot, (kind, _) in SLOTS.items():
+        component = lookup(recipe.model_dump(), slot)
+        if component is not None:
+            _known(kind, component["name"], f"{where}: {slot}")
+    return recipe.model_dump()
+
+
+def merge(parent: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` over `parent`, key by key; a component of another name replaces its whole block, parameters and all."""
+    merged = dict(parent)
+    for key, change in changes.items():
+        old = parent.get(key)
+        if isinstance(old, dict) and "name" in old and isinstance(change, str):
+            change = {"name": change}
+        renamed = (
+            isinstance(old, dict)
+            and isinstance(change, dict)
+            and change.get("name", old.get("name")) != old.get("name")
+        )
+        merged[key] = (
+            merge(old, change) if isinstance(old, dict) and isinstance(change, dict) and not renamed else change
+        )
+    return merged
+
+
+def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
+    """Every component's parameters checked against its builder and filled with its defaults. Imports torch.
+
+    Raises: GanealogyError naming the parameter, its value and what is legal.
+    """
+    whole = dict(recipe)
+    for slot, (kind, builder) in SLOTS.items():
+        component = lookup(recipe, slot)
+        if component is not None:
+            module = components.load(kind, component["name"], f"{where}: {slot}")
+            if not hasattr(module, builder):
+                raise GanealogyError(f"{where}: {slot}: {component['name']!r} has no {builder}")
+            filled = _fill(component, getattr(module, builder), f"{where}: {slot}", rate=slot.startswith("optimizers."))
+            whole = _with(whole, slot, filled)
+    return whole
+
+
+def resolve_rates(recipe: dict[str, Any], base: float) -> dict[str, Any]:
+    """`lr: 4x` becomes four times the protocol's base rate; a number stays as the recipe pinned it."""
+    resolved = recipe
+    for player in ("generator", "discriminator"):
+        rate = recipe["optimizers"][player]["lr"]
+        if isinstance(rate, str):
+            resolved = _with(resolved, f"optimizers.{player}.lr", float(rate[:-1]) * base)
+    return resolved
+
+
+def pins_rate(recipe: dict[str, Any]) -> bool:
+    """Whether `train.lr` leaves some optimizer of this recipe where it is."""
+    return any(not isinstance(recipe["optimizers"][player]["lr"], str) for player in ("generator", "discriminator"))
+
+
+def component_modules(recipe: dict[str, Any]) -> list[str]:
+    """The modules that the recipe names."""
+    found = [(kind, lookup(recipe, slot)) for slot, (kind, _) in SLOTS.items()]
+    return sorted({components.module_name(kind, part["name"]) for kind, part in found if part is not None})
+
+
+def leaves(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys: {"adversary.loss.name": "bce", …}."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        dotted = f"{prefix}.{key}" if prefix else key
+        flat.update(leaves(value, dotted) if isinstance(value, dict) and value else {dotted: value})
+    return flat
+
+
+def lookup(content: dict[str, Any], dotted: str) -> Any:
+    """The value under a dotted key; None where it is absent."""
+    value: Any = content
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _with(content: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    key, _, rest = dotted.partition(".")
+    return {**content, key: _with(content[key], rest, value) if rest else value}
+
+
+def _known(kind: str, name: str, where: str) -> None:
+    if name not in components.known(kind):
+        components.load(kind, name, where)  # raises, listing the known
+
+
+def _fill(component: dict[str, Any], builder: Any, where: str, rate: bool) -> dict[str, Any]:
+    legal = components.parameters(builder)
+    filled: dict[str, Any] = {"name": component["name"]}
+    if rate:
+        filled["lr"] = _rate(component.get("lr", "1x"), where)
+    for key, value in component.items():
+        if key not in {*legal, *filled}:
+            names = ", ".join([*(["lr"] if rate else []), *legal]) or "none"
+            raise GanealogyError(f"{where}: {component['name']} has no parameter {key!r}; known: {names}")
+        if key not in filled:
+            annotation, _ = legal[key]
+            try:
+                filled[key] = TypeAdapter(annotation).validate_python(value, strict=True)
+            except ValidationError as error:
+                fault = " or ".join(dict.fromkeys(part["msg"][:1].lower() + part["msg"][1:] for part in error.errors()))
+                raise GanealogyError(f"{where}.{key} = {value!r}: {fault}") from None
+    for key, (_, default) in legal.items():
+        if key not in filled:
+            if default is ...:
+                raise GanealogyError(f"{where}: {component['name']} needs {key!r}")
+            filled[key] = default
+    return filled
+
+
+def _rate(rate: Any, where: str) -> Any:
+    if isinstance(rate, str) and RATE.fullmatch(rate) and float(rate[:-1]) > 0:
+        return rate
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= 1:
+        return float(rate)
+    raise GanealogyError(f"{where}.lr = {rate!r}: a share of train.lr such as 1x or 0.5x, or a number in (0, 1]")

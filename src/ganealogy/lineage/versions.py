@@ -1,0 +1,102 @@
+"""Version files: `versions/<name>.yaml` → the family, each member with its whole recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage import recipe as recipes
+from ganealogy.settings import VERSION_NAME, Section, parse, read_yaml
+
+FOLDER = Path("versions")
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class VersionFile(Section):
+    """What a version's file may say."""
+
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    idea: Text
+    source: Text
+    note: Text | None = None
+    parent: str | None = None
+    changes: dict[str, Any] | None = None
+    """Merged over the parent's recipe: one idea."""
+    recipe: dict[str, Any] | None = None
+    """Roots only: all of it."""
+
+    @model_validator(mode="after")
+    def _root_or_child(self) -> VersionFile:
+        if self.parent is None and (self.recipe is None or self.changes is not None):
+            raise ValueError("a version without a parent is a root: it states a whole 'recipe' and no 'changes'")
+        if self.parent is not None and (not self.changes or self.recipe is not None):
+            raise ValueError("a version with a parent states its 'changes' (at least one) and no 'recipe'")
+        return self
+
+
+@dataclass(frozen=True)
+class Version:
+    name: str
+    file: VersionFile
+    path: Path
+    recipe: dict[str, Any]
+    """The whole recipe as far as the files state it; rates still relative, components' defaults not yet filled in."""
+    origins: dict[str, str]
+    """Dotted key → the version that set it."""
+
+    @property
+    def parent(self) -> str | None:
+        return self.file.parent
+
+
+def read_family(names: list[str], folder: Path = FOLDER) -> dict[str, Version]:
+    """The named versions and all their ancestors, parents before children. Does not import torch.
+
+    Raises: GanealogyError for a missing or misnamed file, a fault in it, or a cycle of parents.
+    """
+    family: dict[str, Version] = {}
+    for name in names:
+        _read(name, folder, family, [])
+    return family
+
+
+def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str]) -> Version:
+    if name in family:
+        return family[name]
+    asked_by = f"{folder / trail[-1]}.yaml: parent" if trail else "params.yaml: tree.versions"
+    if name in trail:
+        circle = " → ".join([*trail[trail.index(name) :], name])
+        raise GanealogyError(f"{asked_by} {name!r} closes a cycle of parents: {circle}; one of them must be a root")
+    path = folder / f"{name}.yaml"
+    if not VERSION_NAME.fullmatch(name) or not path.is_file():
+        there = ", ".join(sorted((file.stem for file in folder.glob("*.yaml")), key=_natural)) or "none"
+        raise GanealogyError(f"{asked_by}: no version {name!r} ({path} is not there); known: {there}")
+    file: VersionFile = parse(VersionFile, read_yaml(path), str(path))
+    if file.parent is None:
+        assert file.recipe is not None
+        whole = recipes.check(file.recipe, f"{path}: recipe")
+        version = Version(name, file, path, whole, dict.fromkeys(recipes.leaves(whole), name))
+    else:
+        assert file.changes is not None
+        parent = _read(file.parent, folder, family, [*trail, name])
+        whole = recipes.check(recipes.merge(parent.recipe, file.changes), f"{path}: changes")
+        version = Version(name, file, path, whole, _origins(name, parent, whole, file.changes))
+    family[name] = version
+    return version
+
+
+def _origins(name: str, parent: Version, whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:
+    """A value is this version's when its changes mention it or when it differs from the parent's."""
+    before, mentioned = recipes.leaves(parent.recipe), recipes.leaves(changes)
+    return {
+        key: name if key in mentioned or key not in before or before[key] != value else parent.origins[key]
+        for key, value in recipes.leaves(whole).items()
+    }
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return len(name), name

@@ -1,0 +1,183 @@
+"""The training of one version with one seed: from a plan and a packed array to weights, metrics and grids.
+
+Everything that the record receives is a function of (plan, data, seed) on one kind of machine: the same bytes when it
+is done again, and the same bytes when it was interrupted on the way. Clocks are returned, not recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ganealogy.adversary import build as adversary
+from ganealogy.adversary.guard import Diverged
+from ganealogy.data.batches import Batches
+from ganealogy.images import Pictures
+from ganealogy.networks import build as networks
+from ganealogy.networks import latents
+from ganealogy.networks.generation import generate
+from ganealogy.training import checkpoint
+from ganealogy.training.record import Record
+from ganealogy.training.tracker import Tracker
+
+
+class Watcher(Protocol):
+    """Whoever shows the progress: the command line, a test, nobody."""
+
+    def begin(self, step: int, steps: int) -> None: ...
+    def stepped(self, step: int, images: int, note: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    status: str
+    """finished, diverged or interrupted."""
+    run: dict[str, Any]
+    """run.json's content."""
+    seconds: float
+    """Of training, ticks included, over all sittings."""
+    images: int
+    """Images by which G was updated over all sittings."""
+    resumed: int
+    """How often the training was taken up again."""
+
+
+def train(
+    plan: dict[str, Any],
+    seed: int,
+    data: str,
+    train_images: Pictures,
+    record: Record,
+    checkpoints: Path,
+    device: str,
+    watcher: Watcher,
+    interrupted: Callable[[], bool],
+) -> Outcome:
+    """Train, or go on with, one run.
+
+    `plan`: build/plan/versions/<version>.json; `data`: the packed set's digest; `train_images`: uint8 (N, H, W, C);
+    `interrupted()` is asked after every step: when true, the training checkpoints and returns.
+    """
+    recipe, protocol = plan["recipe"], plan["protocol"]
+    batch_size, steps = protocol["batch_size"], step_count(protocol)
+    tick_steps = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
+
+    # Construct: the networks' first weights are the first draws of the seed.
+    torch.manual_seed(step_seed(seed, "initialise"))
+    generator = networks.generator(recipe, protocol).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    discriminator = networks.discriminator(recipe, protocol).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    game = adversary.game(recipe, generator, discriminator, protocol["precision"])
+    batches = Batches(train_images, batch_size, seed, device)
+    tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
+    grid_latents = latents.draw(recipe["latent"], 64, latents.GRID_SEED)
+    sums: dict[str, torch.Tensor] = {}
+    best_weights: dict[str, torch.Tensor] = {}
+    facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None, "seconds": 0.0, "resumed": 0}
+
+    def tensors() -> dict[str, torch.Tensor]:
+        state = {
+            "generator": generator.state_dict(),
+            "discriminator": discriminator.state_dict(),
+            "g_optimizer": game.players.g_optimizer.state_dict()["state"],
+            "d_optimizer": game.players.d_optimizer.state_dict()["state"],
+            "best": best_weights,
+            "sums": sums,
+        }
+        return {name: tensor for part, values in state.items() for name, tensor in checkpoint.flatten(part, values)}
+
+    def tick(step: int) -> None:
+        """Record the last steps' means, look at the pictures, reconsider `best`."""
+        nonlocal best_weights
+        kimg = step * batch_size / 1000
+        score = tracker.score(generator)
+        means = {name: total.item() / facts["summed"] for name, total in sorted(sums.items())}
+        d_images = step * batch_size * game.d_steps
+        epoch = d_images / (batches.steps_per_epoch * batch_size)
+        line = {"tick": facts["ticks"], "step": step, "kimg": kimg, "epoch": epoch, "d_images": d_images}
+        record.tick({**line, **means, f"fd_{tracker.name}": score}, generate(generator, grid_latents))
+        if facts["best"] is None or score < facts["best"]["score"]:
+            facts["best"] = {"step": step, "kimg": kimg, "score": score}
+            best_weights = {name: value.detach().clone() for name, value in generator.state_dict().items()}
+        facts.update(ticks=facts["ticks"] + 1, summed=0)
+        sums.clear()
+
+    # Resume where a checkpoint stands, else begin with a look at the untrained generator.
+    warnings: list[str] = []
+    found = checkpoint.newest(checkpoints, warnings)
+    for warning in warnings:
+        watcher.warn(warning)
+    if found is not None:
+        step, loaded, saved = found
+        facts.update(saved, resumed=saved["resumed"] + 1)
+        generator.load_state_dict(checkpoint.below("generator", loaded))
+        discriminator.load_state_dict(checkpoint.below("discriminator", loaded))
+        checkpoint.restore_optimizer(game.players.g_optimizer, checkpoint.below("g_optimizer", loaded))
+        checkpoint.restore_optimizer(game.players.d_optimizer, checkpoint.below("d_optimizer", loaded))
+        best_weights = {name: tensor.to(device) for name, tensor in checkpoint.below("best", loaded).items()}
+        sums.update({name: tensor.to(device) for name, tensor in checkpoint.below("sums", loaded).items()})
+        record.rewind(facts["ticks"])
+    elif warnings:
+        watcher.warn("no whole checkpoint is left: starting afresh")
+    record.status("running", steps=steps, kimg=protocol["kimg"], best=facts["best"], reason=None, tracker=tracker.name)
+    began, before = time.monotonic(), facts["seconds"]
+    if found is None:
+        record.rewind(0)
+        tick(0)
+    watcher.begin(facts["step"], steps)
+
+    # Play: each step's draws come from (seed, step) alone, so that a resumed training needs no generator states.
+    status, reason = "finished", None
+    for step in range(facts["step"] + 1, steps + 1):
+        torch.manual_seed(step_seed(seed, step))
+        first = (step - 1) * game.d_steps
+        try:
+            statistics = game.step(lambda index, first=first: batches.batch(first + index))
+        except Diverged as trouble:
+            status, reason = "diverged", f"at step {step}: {trouble}"
+            break
+        for name, value in statistics.items():
+            sums[name] = sums[name] + value.double() if name in sums else value.double()
+        facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
+        if step in tick_steps:
+            tick(step)
+            checkpoint.save(checkpoints, step, tensors(), facts)
+        watcher.stepped(step, batch_size, note(statistics, facts) if step in tick_steps or step % 25 == 1 else "")
+        if interrupted() and step < steps:
+            checkpoint.save(checkpoints, step, tensors(), facts)
+            status, reason = "interrupted", f"stopped at step {step} of {steps}"
+            break
+
+    # Hand over: the weights that later stages read.
+    if status != "interrupted":
+        record.weights("generator-best", best_weights)
+        record.weights("generator-last", generator.state_dict())
+        record.weights("discriminator-last", discriminator.state_dict())
+    end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": facts["best"]}
+    run = record.status(status, reason=reason, tracker=tracker.name, **end)
+    return Outcome(status, run, before + time.monotonic() - began, facts["step"] * batch_size, facts["resumed"])
+
+
+def step_count(protocol: dict[str, Any]) -> int:
+    """G updates in the budget: kimg counts G updates x batch / 1000, as StyleGAN's and R3GAN's code do."""
+    updates: float = protocol["kimg"] * 1000 / protocol["batch_size"]
+    return max(1, math.ceil(updates))
+
+
+def step_seed(seed: int, step: int | str) -> int:
+    """63 bits that depend on the run's seed and on the step, and on nothing else."""
+    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def note(statistics: dict[str, torch.Tensor], facts: dict[str, Any]) -> str:
+    """What stands behind the progress bar."""
+    best = f" · best {facts['best']['score']:.0f}" if facts["best"] else ""
+    return f"D {statistics['d_loss'].item():.2f} · G {statistics['g_loss'].item():.2f}{best}"

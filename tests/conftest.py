@@ -1,0 +1,40 @@
+"""What every test may rely on: one thread, no network, the repository's root as the working directory."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported: tests run side by side, and two torch processes of two threads each on two cores take
+# forty times as long as one.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["GANEALOGY_THREADS"] = "1"
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def tool(name: str) -> str:
+    """The path of a program that a test needs. Without it the test is skipped, or fails where REQUIRE=all is set."""
+    found = shutil.which(name)
+    if found is None:
+        if os.environ.get("REQUIRE") == "all":
+            pytest.fail(f"{name} is not installed, and REQUIRE=all allows no skips")
+        pytest.skip(f"{name} is not installed")
+    return found

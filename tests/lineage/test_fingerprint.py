@@ -1,0 +1,103 @@
+"""A fingerprint changes with what code does, and with nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage import fingerprint
+
+BEFORE = '''
+"""What it is."""
+def f(x):
+    """Doc."""
+    return x + 1
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of four modules: a imports b, b imports c, and d stands alone."""
+    monkeypatch.setattr(fingerprint, "SOURCE", tmp_path)
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "a.py").write_text("from ganealogy import b\n")
+    (tmp_path / "b.py").write_text("import ganealogy.c\n")
+    (tmp_path / "c.py").write_text(BEFORE)
+    (tmp_path / "d.py").write_text("x = 1\n")
+    return tmp_path
+
+
+def of(module: str) -> dict[str, str]:
+    return fingerprint.closure([f"ganealogy.{module}"])
+
+
+def test_the_closure_follows_imports(package: Path) -> None:
+    assert list(of("a")) == ["ganealogy.a", "ganealogy.b", "ganealogy.c"]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        BEFORE.replace("Doc.", "Another text."),
+        BEFORE.replace('    """Doc."""\n', ""),
+        "# a comment\n\n\n" + BEFORE,
+        BEFORE.replace("x + 1", "(x  +  1)  # why"),
+    ],
+)
+def test_what_changes_nothing_changes_nothing(package: Path, after: str) -> None:
+    before = of("a")
+    (package / "c.py").write_text(after)
+    assert of("a") == before
+
+
+@pytest.mark.parametrize("after", [BEFORE.replace("1", "2"), BEFORE.replace("1", "True"), BEFORE.replace("1", "1.0")])
+def test_what_changes_something_changes_its_module(package: Path, after: str) -> None:
+    before = of("a")
+    (package / "c.py").write_text(after)
+    changed = of("a")
+    assert {name for name in before if before[name] != changed[name]} == {"ganealogy.c"}
+    assert of("d") == fingerprint.closure(["ganealogy.d"])
+
+
+def test_an_edit_under_way_is_found(package: Path) -> None:
+    planned = of("a")
+    fingerprint.verify(planned, "while it ran")
+    (package / "c.py").write_text(BEFORE.replace("1", "22"))
+    with pytest.raises(GanealogyError, match=r"ganealogy\.c: edited while it ran"):
+        fingerprint.verify(planned, "while it ran")
+
+
+def test_a_module_outside_the_closure_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = fingerprint.closure(["ganealogy.errors"])
+    monkeypatch.setitem(sys.modules, "ganealogy.adversary.guard", sys.modules[__name__])
+    with pytest.raises(GanealogyError, match="not in its fingerprint"):
+        fingerprint.verify_loaded(code)
+
+
+def test_packages_are_empty_so_that_importing_a_part_imports_no_other() -> None:
+    for path in fingerprint.SOURCE.rglob("__init__.py"):
+        relative = path.relative_to(fingerprint.SOURCE)
+        if relative.parts[0] not in {"tracking", "report"}:  # not in any training's closure
+            assert path.read_text() == "", f"{relative} must stay empty"
+
+
+@pytest.mark.parametrize("entry", ["ganealogy.training.loop", "ganealogy.sampling", "ganealogy.evaluation.evaluate"])
+def test_what_computes_knows_nothing_of_what_orchestrates(entry: str) -> None:
+    inner = {name.split(".")[1] for name in fingerprint.closure([entry])}
+    assert not inner & {"cli", "lineage", "settings", "stages", "process", "tracking", "report", "presets"}
+
+
+def test_a_distance_of_the_evaluation_is_not_in_a_trainings_closure() -> None:
+    closure = fingerprint.closure(["ganealogy.training.loop", "ganealogy.evaluation.extractors.pixel8"])
+    assert "ganealogy.evaluation.kid" not in closure and "ganealogy.evaluation.evaluate" not in closure
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    heavy = ("torch", "mlflow", "pandas", "pydantic", "numpy")
+    probe = f"import sys, ganealogy.cli; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,56 @@
+"""The DCGAN's shapes, counts and norms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganealogy.errors import GanealogyError
+from ganealogy.networks import dcgan
+from ganealogy.networks.build import parameter_count
+
+
+@pytest.mark.parametrize(
+    ("image_size", "of_d", "of_g"),
+    [(32, 663_424, 1_183_616), (64, 2_765_696, 3_806_080), (128, 11_164_544, 13_245_312)],
+)
+def test_parameter_counts_are_the_notebooks(image_size: int, of_d: int, of_g: int) -> None:
+    with torch.device("meta"):
+        assert parameter_count(dcgan.discriminator(3, image_size, 64)) == of_d
+        assert parameter_count(dcgan.generator(128, 3, image_size, 64)) == of_g
+
+
+@pytest.mark.parametrize("image_size", [16, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes_and_range(image_size: int, channels: int) -> None:
+    images = dcgan.generator(12, channels, image_size, 4)(torch.randn(3, 12))
+    assert images.shape == (3, channels, image_size, image_size)
+    assert images.abs().max() <= 1
+    assert dcgan.discriminator(channels, image_size, 4)(images).shape == (3,)
+
+
+@pytest.mark.parametrize("image_size", [8, 28, 48, 100])
+def test_a_size_that_it_cannot_express_is_refused(image_size: int) -> None:
+    with pytest.raises(GanealogyError, match=f"{image_size} is not a power of two from 16"):
+        dcgan.generator(12, 3, image_size, 4)
+
+
+def test_d_is_the_notebooks_layer_by_layer() -> None:
+    kinds = [type(layer).__name__ for layer in dcgan.discriminator(3, 64, 64).layers]
+    block = ["Conv2d", "BatchNorm2d", "LeakyReLU"]
+    assert kinds == block * 4 + ["Conv2d"]
+
+
+def test_spectral_norm_is_the_largest_singular_value() -> None:
+    """Power iteration against an SVD: after some forward passes every convolution has norm one."""
+    torch.manual_seed(0)
+    network = dcgan.discriminator(3, 16, 4, norm="spectral")
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    for _ in range(60):
+        network(torch.randn(2, 3, 16, 16))
+    convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert convolutions
+    for convolution in convolutions:
+        assert convolution.bias is not None
+        largest = torch.linalg.svdvals(convolution.weight.detach().flatten(1))[0]
+        assert largest.item() == pytest.approx(1.0, abs=0.02)

@@ -1,0 +1,216 @@
+"""Trainings end the same way whether or not they were interrupted, and trouble is recorded, not crashed on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+from ganealogy.training import checkpoint, loop
+from ganealogy.training.record import Record
+
+PROTOCOL = {
+    "kimg": 0.192,
+    "batch_size": 8,
+    "width": 4,
+    "precision": "fp32",
+    "ticks": 4,
+    "tracker": "pixel8",
+    "tracker_images": 32,
+    "image_size": 16,
+    "channels": 3,
+}
+STEPS = 24
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def begin(self, step: int, steps: int) -> None:
+        assert steps == STEPS
+
+    def stepped(self, step: int, images: int, note: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    """160 blurry gradients: uint8 (N, 16, 16, 3)."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, 16)[None, :, None, None] * rng.random((160, 1, 1, 3))
+    return (ramp + rng.random((160, 16, 16, 3)) * 50).astype(np.uint8)
+
+
+def plan(version: str, **protocol: Any) -> dict[str, Any]:
+    recipe = recipes.complete(read_family([version])[version].recipe, version)
+    return {"recipe": recipes.resolve_rates(recipe, 2e-4), "protocol": {**PROTOCOL, **protocol}}
+
+
+def train(
+    where: Path,
+    pictures: np.ndarray,
+    version: str = "v1",
+    stop_after: int | None = None,
+    watcher: Silent | None = None,
+    planned: dict[str, Any] | None = None,
+) -> loop.Outcome:
+    asked = iter(range(1, 10_000))
+    interrupted: Callable[[], bool] = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
+    return loop.train(
+        planned or plan(version),
+        7,
+        "data",
+        pictures,
+        Record(where / "train", {"version": version, "seed": 7}),
+        where / "checkpoints",
+        "cpu",
+        watcher or Silent(),
+        interrupted,
+    )
+
+
+def record(where: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(where)): p.read_bytes() for p in sorted((where / "train").rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Path:
+    """An uninterrupted training of v1."""
+    where = tmp_path_factory.mktemp("whole")
+    assert train(where, pictures).status == "finished"
+    return where
+
+
+def test_the_record_is_complete(whole: Path) -> None:
+    run = json.loads((whole / "train" / "run.json").read_text())
+    lines = [json.loads(line) for line in (whole / "train" / "metrics.jsonl").read_text().splitlines()]
+    assert (run["status"], run["steps"], run["kimg"]) == ("finished", STEPS, 0.192)
+    assert [line["step"] for line in lines] == [0, 6, 12, 18, 24]
+    assert set(lines[0]) == {"tick", "step", "kimg", "epoch", "d_images", "fd_pixel8"}
+    assert set(lines[1]) - set(lines[0]) == {"d_loss", "g_loss", "real_score", "fake_score"}
+    assert 0 < lines[1]["real_score"] < 1
+    assert run["best"]["score"] == min(line["fd_pixel8"] for line in lines)
+    assert len(list((whole / "train" / "grids").glob("*.png"))) == 5
+    assert {path.stem for path in (whole / "train" / "weights").iterdir()} == {
+        "generator-best",
+        "generator-last",
+        "discriminator-last",
+    }
+
+
+def test_the_same_again_is_the_same_bytes(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
+    torch.manual_seed(12345)  # whatever the process drew before
+    train(tmp_path, pictures)
+    assert record(tmp_path) == record(whole)
+
+
+@pytest.mark.parametrize("stop_after", [1, 6, 15])
+def test_an_interrupted_training_ends_in_the_same_bytes(
+    whole: Path, tmp_path: Path, pictures: np.ndarray, stop_after: int
+) -> None:
+    first = train(tmp_path, pictures, stop_after=stop_after)
+    assert first.status == "interrupted"
+    assert json.loads((tmp_path / "train" / "run.json").read_text())["status"] == "interrupted"
+    second = train(tmp_path, pictures)
+    assert (second.status, second.resumed) == ("finished", 1)
+    assert record(tmp_path) == record(whole)
+
+
+@pytest.mark.parametrize("version", ["v4", "v5", "v6", "v7", "v8"])
+def test_every_kind_of_version_resumes_exactly(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
+    train(tmp_path / "whole", pictures, version)
+    train(tmp_path / "parts", pictures, version, stop_after=9)
+    train(tmp_path / "parts", pictures, version, stop_after=5)
+    train(tmp_path / "parts", pictures, version)
+    assert record(tmp_path / "parts") == record(tmp_path / "whole")
+
+
+def test_seeds_differ(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
+    other = Record(tmp_path / "train", {"version": "v1", "seed": 8})
+    loop.train(plan("v1"), 8, "data", pictures, other, tmp_path / "c", "cpu", Silent(), lambda: False)
+    assert (
+        record(tmp_path)["train/weights/generator-last.safetensors"]
+        != record(whole)["train/weights/generator-last.safetensors"]
+    )
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "pickle"])
+def test_a_damaged_checkpoint_is_named_and_the_older_one_used(
+    whole: Path, tmp_path: Path, pictures: np.ndarray, damage: str
+) -> None:
+    train(tmp_path, pictures, stop_after=15)
+    newest = sorted((tmp_path / "checkpoints").glob("*.safetensors"))[-1]
+    content = newest.read_bytes()
+    flipped = bytearray(content)
+    flipped[-100] ^= 1
+    newest.write_bytes(
+        {
+            "truncated": content[: len(content) // 2],
+            "flipped": bytes(flipped),
+            "empty": b"",
+            "foreign": b"hello",
+            "pickle": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
+        }[damage]
+    )
+    watcher = Silent()
+    train(tmp_path, pictures, watcher=watcher)
+    assert len(watcher.warnings) == 1 and newest.stem in watcher.warnings[0]
+    assert record(tmp_path) == record(whole)
+    assert not Path("pwned").exists()
+
+
+def test_with_no_whole_checkpoint_it_starts_afresh_and_says_so(
+    whole: Path, tmp_path: Path, pictures: np.ndarray
+) -> None:
+    train(tmp_path, pictures, stop_after=8)
+    for path in (tmp_path / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(b"")
+    watcher = Silent()
+    train(tmp_path, pictures, watcher=watcher)
+    assert "starting afresh" in watcher.warnings[-1]
+    assert record(tmp_path) == record(whole)
+
+
+def test_old_checkpoints_go_only_when_new_ones_stand(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"x": torch.full((3,), float(step))}, {"seen": step})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "000000002.json",
+        "000000002.safetensors",
+        "000000003.json",
+        "000000003.safetensors",
+    ]
+    step, tensors, facts = checkpoint.newest(tmp_path, [])  # type: ignore[misc]
+    assert (step, tensors["x"].tolist(), facts) == (3, [3.0, 3.0, 3.0], {"seen": 3})
+
+
+@pytest.mark.parametrize("rate", [1e30, 1e4])
+def test_a_diverged_version_is_a_result(tmp_path: Path, pictures: np.ndarray, rate: float) -> None:
+    """A rate no network survives: the weights on disk stay finite, the step and the culprit are recorded."""
+    planned = plan("v5")
+    planned["recipe"]["optimizers"]["discriminator"]["lr"] = rate
+    outcome = train(tmp_path, pictures, planned=planned)
+    if rate == 1e30:
+        assert outcome.status == "diverged"
+        assert "at step" in outcome.run["reason"] and (
+            "loss" in outcome.run["reason"] or "gradient" in outcome.run["reason"]
+        )
+    best = checkpoint.load_tensors((tmp_path / "train/weights/generator-best.safetensors").read_bytes())
+    assert all(torch.isfinite(tensor).all() for tensor in best.values())
+    assert (tmp_path / "train" / "weights" / "generator-last.safetensors").exists()
+    for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_bf16_trains(tmp_path: Path, pictures: np.ndarray) -> None:
+    assert train(tmp_path, pictures, planned=plan("v1", precision="bf16")).status == "finished"
