@@ -92,7 +92,7 @@ def sample(version: str, seed: int) -> None:
     from ganealogy import settings, stages
 
     run = stages.run_directory(version, seed)
-    with stages.stage("sample", run / "cost" / "sample.json") as planned:
+    with stages.stage("sample", run / "cost" / "sample.json", version) as planned:
         from ganealogy import sampling
 
         _use_threads(settings.load())

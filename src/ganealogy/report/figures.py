@@ -1,0 +1,105 @@
+"""The figures of the Markdown report: curves by matplotlib, sheets of samples side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from io import BytesIO
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ganealogy import atomic, images
+from ganealogy.report import palette
+from ganealogy.report.collect import Findings, Version, number
+from ganealogy.report.pictures import Gallery
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FOLDER = Path("reports/report")
+LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+"""Plotly's names of line styles in matplotlib's spelling."""
+SHEETS = 4
+"""Sheets a row of the montage."""
+CAPTION = 26
+"""Height of the line under a sheet, in pixels."""
+
+
+def curves(findings: Findings) -> Path | None:
+    """The tracker's FD above, losses and scores below; None when no version has a curve."""
+    if not any(run.ticks for run in findings.runs):
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    titles = {
+        findings.tracker: f"{findings.tracker} while training",
+        "d_loss": "D's loss",
+        "g_loss": "G's loss",
+        "real_score": "D's mean score, real",
+        "fake_score": "D's mean score, fake",
+    }
+    figure = Figure(figsize=(11, 8.5), dpi=110, layout="constrained")  # no pyplot: no global state, no display
+    FigureCanvasAgg(figure)
+    axes = figure.subplot_mosaic([["top", "top"], ["a", "b"], ["c", "d"]], height_ratios=[1.5, 1, 1])
+    for (column, title), name in zip(titles.items(), ("top", "a", "b", "c", "d"), strict=True):
+        for version in findings.listed:
+            _draw(axes[name], version, column)
+        axes[name].set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes[name].set_xlabel("kimg", fontsize=9)
+        axes[name].spines[["top", "right"]].set_visible(False)
+        axes[name].grid(color="#e4e3df", linewidth=0.7)
+        axes[name].tick_params(labelsize=8)
+    axes["top"].legend(ncols=8, fontsize=9, frameon=False)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return _written(findings, "curves.png", buffer.getvalue())
+
+
+def montage(findings: Findings, gallery: Gallery) -> Path | None:
+    """Real pictures and every version's samples of the first seed that has some, each sheet over its name."""
+    sheets = [("real pictures", gallery.real)] if gallery.real else []
+    for version in findings.listed:
+        sheets += [(run.name, gallery.samples[run.key]) for run in version.runs if run.key in gallery.samples][:1]
+    if not sheets:
+        return None
+    side = max(sheet.width for _, sheet in sheets)
+    gap = 16
+    rows = -(-len(sheets) // SHEETS)
+    columns = min(SHEETS, len(sheets))
+    canvas = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + CAPTION + gap) + gap), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    for index, (name, sheet) in enumerate(sheets):
+        left, top = gap + index % SHEETS * (side + gap), gap + index // SHEETS * (side + CAPTION + gap)
+        canvas.paste(sheet, (left, top))
+        pen.text((left, top + side + 4), name, fill="black", font=font)
+    path = findings.root / FOLDER / "samples.png"
+    images.save_png(canvas, path)
+    return path
+
+
+def _draw(axes: Axes, version: Version, column: str) -> None:
+    """The mean where every seed has a value, over the span of the seeds."""
+    series = [
+        {kimg: value for tick in run.ticks if (value := number(tick.get(column))) is not None and (kimg := number(tick.get("kimg"))) is not None}
+        for run in version.runs
+    ]
+    series = [points for points in series if points]
+    gathered: defaultdict[float, list[float]] = defaultdict(list)
+    for points in series:
+        for kimg, value in points.items():
+            gathered[kimg].append(value)
+    xs = sorted(kimg for kimg, values in gathered.items() if len(values) == len(series))
+    if not xs:
+        return
+    colour, style = palette.colour(version.index)[0], LINES[palette.dash(version.index)]
+    axes.plot(xs, [fmean(gathered[x]) for x in xs], color=colour, linestyle=style, linewidth=1.8, label=version.name)
+    axes.fill_between(xs, [min(gathered[x]) for x in xs], [max(gathered[x]) for x in xs], color=colour, alpha=0.14, linewidth=0)
+
+
+def _written(findings: Findings, name: str, content: bytes) -> Path:
+    path = findings.root / FOLDER / name
+    atomic.write_bytes(path, content)
+    return path

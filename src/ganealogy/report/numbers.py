@@ -1,0 +1,87 @@
+"""The numbers for machines and terminals: what `dvc metrics`, `dvc plots` and a person at the prompt read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ganealogy import atomic
+from ganealogy.report import wording
+from ganealogy.report.collect import Findings, collect, number
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+METRICS = Path("reports/metrics.json")
+FD = Path("reports/fd.csv")
+
+
+def write_numbers(findings: Findings) -> tuple[Path, Path]:
+    """Write `reports/metrics.json` and `reports/fd.csv`."""
+    metrics, distances = findings.root / METRICS, findings.root / FD
+    atomic.write_json(metrics, summary(findings))
+    atomic.write_text(distances, tracked_distance(findings).to_csv(index_label="kimg", lineterminator="\n"))
+    return metrics, distances
+
+
+def summary(findings: Findings) -> dict[str, Any]:
+    """Version → metric → mean over seeds, and how many seeds that was.
+
+    One number a metric: `dvc exp show` makes a column of every leaf, and each seed's value lies in its run directory.
+    Clocks stay out, so that an equal result is an equal file.
+    """
+    table: dict[str, Any] = {}
+    for version in findings.listed:
+        row: dict[str, Any] = {name: mean for name in findings.metrics if (mean := version.mean(name)) is not None}
+        table[version.name] = {**row, "seeds": sum(bool(run.metrics) for run in version.runs)}
+    return table
+
+
+def tracked_distance(findings: Findings) -> pd.DataFrame:
+    """The tracker's FD while training: indexed by kimg, a column a listed version, mean over the seeds that got there.
+
+    A version without curves keeps an empty column: `dvc plots` asks for every name in `tree.versions`.
+    """
+    import pandas as pd
+
+    columns: dict[str, dict[float, float]] = {}
+    for version in findings.listed:
+        values: defaultdict[float, list[float]] = defaultdict(list)
+        for run in version.runs:
+            for tick in run.ticks:
+                kimg, distance = number(tick.get("kimg")), number(tick.get(findings.tracker))
+                if kimg is not None and distance is not None:
+                    values[round(kimg, 6)].append(distance)
+        columns[version.name] = {kimg: float(f"{fmean(found):.6g}") for kimg, found in values.items()}
+    frame = pd.DataFrame({name: pd.Series(values, dtype=float) for name, values in columns.items()})
+    return frame.sort_index()
+
+
+def summary_table(root: Path = Path(".")) -> Table:
+    """The table that ends a run in the terminal: version, what changed, FD, seconds.
+
+    Raises: GanealogyError when there is no plan under `root`.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    findings = collect(root)
+    table = Table(title=wording.protocol_line(findings), title_style="dim", title_justify="left", box=None, pad_edge=False)
+    table.add_column("version", no_wrap=True)
+    table.add_column("what changed", overflow="fold")
+    table.add_column(findings.lead, justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for version in findings.listed:
+        seconds = version.cost("seconds")
+        troubles = ", ".join(f"seed {run.seed} {run.status}" for run in version.troubles)
+        changed = wording.what_changed(version) if version.parent else version.title
+        table.add_row(
+            Text(version.name),  # Text, since a title may hold what rich takes for markup
+            Text(f"{changed} ({troubles})" if troubles else changed),
+            wording.figure(version.mean(findings.lead)),
+            "–" if seconds is None else f"{seconds:.0f}",
+        )
+    return table

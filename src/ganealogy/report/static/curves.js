@@ -1,0 +1,84 @@
+"use strict";
+// Curves: plotly lies compressed in the page and is unpacked when the first chart comes near the screen.
+(() => {
+  const data = embedded("curve-data");
+  const charts = [...document.querySelectorAll("[data-curve]")];
+  if (!charts.length) return;
+  const state = document.getElementById("curves-state");
+  const hidden = new Set(), drawn = new Set();
+  let logarithmic = false, loading = null;
+
+  function plotly() {
+    loading ??= (async () => {
+      state.textContent = "Unpacking the charts…";
+      const packed = Uint8Array.from(atob(document.getElementById("plotly-archive").textContent), (c) => c.charCodeAt(0));
+      const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+      const script = document.createElement("script");
+      script.textContent = await new Response(stream).text();
+      document.head.append(script);
+      state.textContent = "";
+    })().catch((error) => { state.textContent = `The charts could not be unpacked (${error.message}); reports/report.md has them as pictures.`; throw error; });
+    return loading;
+  }
+
+  // Seeds of one version share most of their ticks; the mean is drawn only where every seed has a value.
+  function summary(seeds) {
+    const at = new Map();
+    for (const [xs, ys] of seeds) xs.forEach((x, i) => at.set(x, [...(at.get(x) ?? []), ys[i]]));
+    const xs = [...at.keys()].filter((x) => at.get(x).length === seeds.length).sort((a, b) => a - b);
+    const over = (reduce) => xs.map((x) => reduce(at.get(x)));
+    return { xs, mean: over((v) => v.reduce((a, b) => a + b) / v.length), low: over((v) => Math.min(...v)), high: over((v) => Math.max(...v)) };
+  }
+
+  function traces(curve) {
+    return data.order.filter((name) => !hidden.has(name)).flatMap((name) => {
+      const version = data.versions[name], seeds = version.series[curve];
+      if (!seeds.length) return [];
+      const color = theme.dark() ? version.dark : version.light;
+      const { xs, mean, low, high } = summary(seeds);
+      const quiet = { type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false };
+      const lines = seeds.length < 2 ? [] : [
+        { ...quiet, x: [...xs, ...xs.toReversed()], y: [...high, ...low.toReversed()], fill: "toself", fillcolor: `${color}22`, line: { width: 0 } },
+        ...seeds.map(([x, y]) => ({ ...quiet, x, y, line: { color, width: 1 }, opacity: 0.35 })),
+      ];
+      return [...lines, { type: "scatter", mode: "lines", name, x: xs, y: mean, line: { color, width: 2.4, dash: version.dash }, hovertemplate: "%{y:.4~g}", showlegend: false }];
+    });
+  }
+
+  function layout(chart) {
+    const style = getComputedStyle(document.body);
+    const resolve = (name) => { const probe = document.createElement("i"); probe.style.color = `var(${name})`; document.body.append(probe); const color = getComputedStyle(probe).color; probe.remove(); return color; };
+    const axis = { gridcolor: resolve("--line"), linecolor: resolve("--strong-line"), zerolinecolor: resolve("--line"), automargin: true, tickfont: { size: 12 } };
+    return {
+      margin: { l: 48, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: "x unified",
+      font: { family: style.fontFamily, color: resolve("--soft"), size: 12 },
+      hoverlabel: { bgcolor: resolve("--card"), bordercolor: resolve("--strong-line"), font: { color: resolve("--ink") } },
+      xaxis: { ...axis, title: { text: "kimg", font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g" },
+      yaxis: { ...axis, type: logarithmic && chart.dataset.log ? "log" : "linear" },
+    };
+  }
+
+  async function draw(chart) {
+    drawn.add(chart);
+    await plotly();
+    await Plotly.react(chart, traces(chart.dataset.curve), layout(chart), { displaylogo: false, responsive: true, displayModeBar: false });
+  }
+  const redraw = () => Promise.all([...drawn].map(draw));
+
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { near.unobserve(target); draw(target); }
+  }, { rootMargin: "600px" });
+  charts.forEach((chart) => near.observe(chart));
+  addEventListener("beforeprint", () => charts.forEach(draw));
+  document.addEventListener("themechange", redraw);
+
+  const chips = [...document.querySelectorAll(".chip")];
+  function toggle(chip, on) {
+    chip.setAttribute("aria-pressed", String(on));
+    if (on) hidden.delete(chip.dataset.version); else hidden.add(chip.dataset.version);
+  }
+  for (const chip of chips) chip.addEventListener("click", () => { toggle(chip, hidden.has(chip.dataset.version)); redraw(); });
+  document.getElementById("all-curves").addEventListener("click", () => { const on = hidden.size > 0; chips.forEach((chip) => toggle(chip, on)); redraw(); });
+  const log = document.getElementById("log");
+  log.addEventListener("click", () => { logarithmic = !logarithmic; log.setAttribute("aria-pressed", String(logarithmic)); redraw(); });
+})();

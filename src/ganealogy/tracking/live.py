@@ -1,0 +1,110 @@
+"""While a training runs, a process of its own brings its curves and grids to MLflow.
+
+A process and not a thread: MLflow never enters the training process, so it can neither slow nor crash it. It only
+reads the run directory, starts late (a short training never pays for it) and goes when the training goes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from ganealogy.tracking import syncing
+
+AFTER_S, EVERY_S = 60.0, 15.0
+POLL_S = 0.5
+GRACE_S = 10.0
+"""For the last sync, once the training has ended."""
+NICENESS = 19
+
+
+class LiveSync:
+    """Around a training: `with LiveSync(work_dir): train(...)`. `work_dir` is the run directory being written.
+
+    After `after_s` it starts `python -m ganealogy sync --follow WORK_DIR`; at the end that process syncs once more.
+    """
+
+    def __init__(self, work_dir: Path, after_s: float = AFTER_S) -> None:
+        self.work_dir = work_dir
+        self.process: subprocess.Popen[bytes] | None = None
+        self.timer = threading.Timer(after_s, self._start)
+        self.timer.daemon = True
+
+    def _start(self) -> None:
+        verb = ["sync", "--follow", str(self.work_dir), "--parent", str(os.getpid())]
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ganealogy", *verb],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **one_thread},
+            process_group=0,  # Ctrl-C is for the training, which then ends this
+        )
+
+    def __enter__(self) -> LiveSync:
+        self.timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let it sync a last time; a store that hangs is not waited for longer than GRACE_S."""
+        self.timer.cancel()
+        if self.timer.ident is not None:  # it may be starting the process right now
+            self.timer.join()
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE_S + 2 * POLL_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_S) -> None:
+    """Sync `run_dir` every `every_s` seconds while it trains, and once more when `parent_pid` is gone or SIGTERM comes.
+
+    For a process of its own: it takes over the SIGTERM handler and lowers its own priority, and is gone GRACE_S after
+    the end, whatever the store does. `parent_pid`: the process that started this one; None takes whichever did.
+    """
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    os.nice(NICENESS)
+    threading.Thread(target=_watch, args=(parent_pid or os.getppid(), ended), daemon=True).start()
+
+    told: set[str] = set()
+
+    def tell_once(line: str) -> None:
+        if not told:
+            print(f"warning: {line}", file=sys.stderr, flush=True)
+        told.add(line)
+
+    while not ended.is_set():
+        if (run_dir / "train" / "run.json").exists():
+            result = syncing.sync(run_dir, warn=tell_once)
+            if result.warning is None and result.status != "running":
+                return
+        ended.wait(every_s)
+    syncing.sync(run_dir, final="interrupted", warn=tell_once)
+
+
+def _watch(parent_pid: int, ended: threading.Event) -> None:
+    """Ends the process GRACE_S after its parent, or after SIGTERM: also out of a call that hangs.
+
+    Asking for the parent works everywhere; the kernel's own signal on a parent's death (PR_SET_PDEATHSIG) follows the
+    thread that started the process, here a timer's, which ends at once.
+    """
+    while os.getppid() == parent_pid and not ended.wait(POLL_S):
+        pass
+    ended.set()
+    threading.Event().wait(GRACE_S)
+    os._exit(1)

@@ -1,0 +1,165 @@
+"""The MLflow store: where it is, how it is opened, and what counts as its failure rather than ours.
+
+By default a sqlite file under DVC_ROOT, so that an experiment in a temporary copy posts to the same one as the
+workspace; MLFLOW_TRACKING_URI comes first. A store that is down, slow, locked, damaged or read-only costs seconds
+and one line, never a training or a report: the run directories are the record, and a later sync posts them.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LOCK_WAIT_S = 30.0
+BUSY_WAIT_S = 4.0
+SQLITE = "sqlite:///"
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",  # its failed batches are dropped with a log line
+    # A dead server is retried for four minutes a call by default.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class StoreError(Exception):
+    """The store could not be read or written; one line that says how."""
+
+
+def home() -> Path:
+    """build/mlflow under DVC_ROOT (the main workspace, also within an experiment's temporary copy)."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve() / "build" / "mlflow"
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI, else the sqlite store under `home()`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
+
+
+def shown(address: str | None = None) -> str:
+    """The store's address as it may be printed: without a password."""
+    return re.sub(r"//[^/@]*@", "//", address or uri())
+
+
+def is_server(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+def artifact_location(experiment: str) -> str | None:
+    """Where a new experiment's files go; None lets a server decide. Without it, sqlite takes ./mlruns of the moment."""
+    if is_server(uri()):
+        return None
+    folder = re.sub(r"[^A-Za-z0-9.-]+", "-", experiment.replace("×", "x")).strip("-")
+    return (home() / "artifacts" / folder).as_uri()
+
+
+def prepare_environment() -> None:
+    """MLflow's settings for this process and its children; what the user set stands."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic", "urllib3"):  # a failure is told in one line, by `StoreError`
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def opened(lock_wait_s: float = LOCK_WAIT_S) -> Iterator[MlflowClient]:
+    """A client of the initialised store, for this process alone among Ganealogy's.
+
+    Raises: StoreError for whatever the store or the way to it does wrong. Errors of other kinds are bugs and pass.
+    """
+    prepare_environment()
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        with FileLock(home() / "lock", timeout=lock_wait_s):
+            database = _database()
+            if database:
+                _check(database)
+            with _mlflow_errors():
+                if database and not database.exists():
+                    _initialise(database)
+                yield _client(uri())
+    except Timeout:
+        raise StoreError(f"another process has held {home() / 'lock'} for {lock_wait_s:.0f} s") from None
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(_one_line(error)) from error
+
+
+@contextmanager
+def _mlflow_errors() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        raise StoreError(_one_line(error)) from error
+
+
+def _database() -> Path | None:
+    """The sqlite file, when the store is a plain one."""
+    address = uri()
+    plain = address.startswith(SQLITE) and not address.startswith(f"{SQLITE}file:")
+    return Path(address.removeprefix(SQLITE)) if plain else None
+
+
+def _check(database: Path) -> None:
+    """Fail in seconds on a locked, damaged or read-only file, where MLflow would wait 20 s a call."""
+    if not database.exists():
+        return
+    connection = sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True, timeout=BUSY_WAIT_S)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+    finally:
+        connection.close()
+
+
+def _initialise(database: Path) -> None:
+    """Make the store under another name and rename it: killed on the way, it is absent and never half-migrated.
+
+    Processes that open a fresh MLflow database at the same time break it for good; this one holds the lock.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    fresh = database.with_name(f".{database.name}.new")
+    fresh.unlink(missing_ok=True)
+    artifacts = (home() / "artifacts" / "default").as_uri()
+    store = SqlAlchemyStore(f"{SQLITE}{fresh}", artifacts)  # type: ignore[no-untyped-call]
+    store.delete_experiment("0")  # type: ignore[no-untyped-call]  # an empty "Default" would come first in the UI
+    store.engine.dispose()
+    fresh.replace(database)
+
+
+@functools.cache
+def _client(address: str) -> MlflowClient:
+    import mlflow
+
+    mlflow.set_tracking_uri(address)  # logging a model goes through the global one
+    return mlflow.MlflowClient(address)
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

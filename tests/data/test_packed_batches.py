@@ -1,0 +1,166 @@
+"""Batches: the order is a function of (seed, epoch, step), and no picture is lost or seen twice in an epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ganealogy.data.batches import Batches
+from ganealogy.data.packed import open_labels, open_split, read_manifest, reference_slice, tracker_slice
+from ganealogy.errors import GanealogyError
+
+
+def numbered(count: int, size: int = 8, channels: int = 3) -> NDArray[np.uint8]:
+    """Pictures that carry their own number in their first two pixels."""
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = np.arange(count) % 256, np.arange(count) // 256
+    return images
+
+
+def numbers(batch: torch.Tensor) -> list[int]:
+    pixels = ((batch + 1) * 127.5).round().to(torch.int64)
+    return (pixels[:, 0, 0, 0] + 256 * pixels[:, 0, 0, 1]).tolist()
+
+
+def test_values_shape_and_layout() -> None:
+    images = numbered(10)
+    batches = Batches(images, 10, seed=0)
+    batch = batches.batch(0)
+    assert batch.shape == (10, 3, 8, 8) and batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    expected = images[numbers(batch)].astype(np.float32).transpose(0, 3, 1, 2) / np.float32(127.5) - 1
+    assert np.array_equal(batch.numpy(), expected)
+    extremes = np.stack([np.zeros((8, 8, 1), np.uint8), np.full((8, 8, 1), 255, np.uint8)])
+    values = Batches(extremes, 2, seed=0).batch(0)
+    assert values.min() == -1 and values.max() == 1 and values.shape == (2, 1, 8, 8)
+
+
+def test_every_epoch_is_a_permutation_without_the_partial_batch() -> None:
+    batches = Batches(numbered(1003), 100, seed=7)
+    assert batches.steps_per_epoch == 10 and len(batches) == 1003
+    epochs = []
+    for epoch in range(3):
+        seen = [n for step in range(10) for n in numbers(batches.batch(epoch * 10 + step))]
+        assert len(seen) == len(set(seen)) == 1000
+        assert sorted(batches.order(epoch).tolist()) == list(range(1003))
+        epochs.append(seen)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert [batches.epoch(step) for step in (0, 9, 10, 29, 30)] == [0, 0, 1, 2, 3]
+
+
+def test_any_step_is_the_same_whenever_it_is_asked_for() -> None:
+    images = numbered(300)
+    straight = [Batches(images, 32, seed=3).batch(step) for step in range(40)]
+    resumed = Batches(images, 32, seed=3)
+    for step in [39, 0, 17, 17, 8, 25, 9]:
+        assert torch.equal(resumed.batch(step), straight[step])
+    assert not torch.equal(Batches(images, 32, seed=4).batch(0), straight[0])
+
+
+def test_neighbouring_seeds_and_epochs_share_no_order() -> None:
+    batches = {seed: Batches(numbered(50), 10, seed=seed) for seed in (0, 1, 2**31 - 1)}
+    orders = {tuple(b.order(epoch).tolist()) for b in batches.values() for epoch in range(5)}
+    assert len(orders) == 15
+
+
+def test_a_seed_means_this_order_for_good() -> None:
+    """Recorded: should numpy's permutation ever change, old trainings could not be resumed or repeated."""
+    assert Batches(numbered(8), 4, seed=0).order(0).tolist() == [5, 0, 6, 1, 7, 2, 4, 3]
+    assert Batches(numbered(8), 4, seed=1).order(2).tolist() == [7, 0, 5, 4, 6, 2, 3, 1]
+
+
+def test_fewer_pictures_than_a_batch() -> None:
+    with pytest.raises(GanealogyError, match=r"train\.batch_size = 64, but there are only 10"):
+        Batches(numbered(10), 64, seed=0)
+
+
+def test_a_mapped_array_is_not_read_into_memory(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    count = 20_000
+    np.lib.format.open_memmap(tmp_path / "train.npy", "w+", np.uint8, (count, 64, 64, 3)).flush()  # 246 MB, sparse
+    images = open_split(tmp_path, "train")
+    Batches(numbered(1000), 16, seed=0).batch(0)  # torch's own start-up costs memory too
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    batches = Batches(images, 16, seed=0)
+    for step in range(20):
+        batches.batch(step)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KB; the whole would be 240,000
+
+
+def test_a_batch_costs_little() -> None:
+    batches = Batches(numbered(2000, 64), 64, seed=0)
+    batches.batch(0)
+    times = []
+    for step in range(1, 20):
+        start = time.perf_counter()
+        batches.batch(step)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.005  # about 0.5 ms; a training step at this size takes 200
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("resident", [True, False])
+def test_on_a_gpu_the_same_pictures_come(resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not resident:
+        monkeypatch.setattr("ganealogy.data.batches.RESIDENT_SHARE", 0.0)
+    here, there = Batches(numbered(100), 16, seed=0), Batches(numbered(100), 16, seed=0, device="cuda")
+    assert there.images.is_cuda is resident
+    for step in (0, 7, 3):
+        batch = there.batch(step)
+        assert batch.is_cuda and batch.is_contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(batch.cpu(), here.batch(step), rtol=0, atol=1e-6)
+
+
+def test_open_split_maps_read_only(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", numbered(10))
+    images = open_split(tmp_path, "train")
+    assert isinstance(images, np.memmap) and not images.flags.writeable
+    assert np.array_equal(images, numbered(10))
+    assert open_labels(tmp_path, "train") is None
+    np.save(tmp_path / "train-labels.npy", np.arange(10))
+    labels = open_labels(tmp_path, "train")
+    assert labels is not None and labels.tolist() == list(range(10))
+
+
+def test_bad_packed_files(tmp_path: Path) -> None:
+    with pytest.raises(GanealogyError, match="no such file; run `dvc repro preprocess`"):
+        open_split(tmp_path, "train")
+    path = tmp_path / "train.npy"
+    np.save(path, np.zeros((4, 8, 8, 3), np.float32))
+    with pytest.raises(GanealogyError, match=r"expected uint8 .*float32"):
+        open_split(tmp_path, "train")
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(GanealogyError, match="not a whole"):
+        open_split(tmp_path, "train")
+    np.save(path, numbered(10))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(GanealogyError, match="not a whole"):
+        open_split(tmp_path, "train")
+    path.write_bytes(b"")
+    with pytest.raises(GanealogyError, match="not a whole"):
+        open_split(tmp_path, "train")
+
+
+def test_manifest(tmp_path: Path) -> None:
+    for content in (None, "{", "[]", "{}"):
+        if content is not None:
+            (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(GanealogyError, match=r"manifest\.json"):
+            read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"dataset": "x"}))
+    assert read_manifest(tmp_path) == {"dataset": "x"}
+
+
+@pytest.mark.parametrize("n", [2, 5, 64, 999, 20_000])
+def test_the_tracker_and_the_reference_share_no_picture(n: int) -> None:
+    everything = np.arange(n)
+    tracker, reference = everything[tracker_slice(n)], everything[reference_slice(n, 2000)]
+    assert len(tracker) == max(1, n // 5) and 0 < len(reference) <= 2000
+    assert set(tracker).isdisjoint(reference)
+    assert len(everything[reference_slice(n, 10**9)]) + len(tracker) == n

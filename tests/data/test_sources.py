@@ -1,0 +1,276 @@
+"""Each source, from a mirror or folder that the test makes, through the download stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import struct
+import sys
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganealogy import components
+from ganealogy.data.download import KIND, download, inputs
+from ganealogy.data.sources import anime, avatars, celeba, folder, mnist
+from ganealogy.errors import GanealogyError
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "mirror"
+    directory.mkdir()
+    monkeypatch.setenv("GANEALOGY_MIRROR", str(directory))
+    return directory
+
+
+def settings(name: str, **given: Any) -> dict[str, Any]:
+    dataset = {"name": name, "image_size": 16, "channels": 3, "fit": "crop", "count": None, "holdout": 0.2}
+    return {**dataset, "max_rejected": 0.1, "style": "adventurer", "path": None, "mirror": None, **given}
+
+
+def picture(index: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(index).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(path: Path, count: int = 5) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(count):
+            archive.writestr(f"faces/{index}.png", picture(index))
+    return path
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0)
+
+
+def test_every_source_gives_credit() -> None:
+    for name in components.known(KIND):
+        source = components.load(KIND, name)
+        credit = source.credit(settings(name, path="x"))
+        assert {"title", "artist", "licence", "licence_url", "url"} <= set(credit)
+        assert source.NATIVE_CHANNELS in (1, 3)
+        json.dumps(credit)
+    assert set(components.known(KIND)) == {"avatars", "anime", "celeba", "mnist", "folder"}
+
+
+def test_avatars_are_the_same_bytes_whatever_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avatars, "CHUNK", 3)
+    for name, processes in (("one", "1"), ("two", "2")):
+        monkeypatch.setenv("GANEALOGY_THREADS", processes)
+        download(settings("avatars", count=8), tmp_path / name)
+    archives = [(tmp_path / name / "avatars.zip").read_bytes() for name in ("one", "two")]
+    assert archives[0] == archives[1]
+    source = json.loads((tmp_path / "one" / "source.json").read_text())
+    assert source["artist"] == "Lisa Wischofsky" and source["licence"] == "CC BY 4.0"
+    assert source["files"]["avatars.zip"]["sha256"] == hashlib.sha256(archives[0]).hexdigest()
+    pictures = avatars.pictures([tmp_path / "one" / "avatars.zip"])
+    assert len(pictures) == 8 and len({pictures.read(index) for index in range(8)}) == 8
+    image = Image.open(io.BytesIO(pictures.read(0)))
+    assert image.size == (128, 128) and image.convert("RGBA").getextrema()[3] == (255, 255)
+
+
+def test_more_avatars_begin_with_the_fewer(tmp_path: Path) -> None:
+    download(settings("avatars", count=2), tmp_path / "two")
+    download(settings("avatars", count=3, style="pixel-art"), tmp_path / "other")
+    download(settings("avatars", count=3), tmp_path / "three")
+    two, three = (avatars.pictures([tmp_path / name / "avatars.zip"]) for name in ("two", "three"))
+    assert [two.read(index) for index in range(2)] == [three.read(index) for index in range(2)]
+    source = json.loads((tmp_path / "other" / "source.json").read_text())
+    assert source["licence"] == "CC0 1.0"
+
+
+def test_an_unknown_style_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(GanealogyError, match=r"unknown style 'cubist'; known: .*adventurer.*pixel-art"):
+        download(settings("avatars", style="cubist"), tmp_path / "raw")
+    assert not (tmp_path / "raw" / "source.json").exists()
+
+
+def test_mnist_from_a_mirror(tmp_path: Path, mnist_mirror: Any) -> None:
+    mirror, images, labels = mnist_mirror
+    download(settings("mnist", mirror=str(mirror)), tmp_path / "raw")
+    source = json.loads((tmp_path / "raw" / "source.json").read_text())
+    assert source["source"] == "mnist" and sorted(source["files"]) == sorted(mnist.FILES)
+    digits = mnist.pictures([tmp_path / "raw" / name for name in source["files"]])
+    assert len(digits) == 40 and digits.labels is not None and (digits.labels == labels).all()
+    assert all((digits.read(index) == images[index]).all() for index in range(40))
+
+
+def test_mnist_files_that_are_not_the_published_ones(tmp_path: Path, mirror: Path) -> None:
+    (mirror / "train-images-idx3-ubyte.gz").write_bytes(idx(np.zeros((2, 28, 28))))
+    with pytest.raises(GanealogyError, match=r"md5 is .* instead of f68b3c2d"):
+        download(settings("mnist"), tmp_path / "raw")
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"plain text",
+        gzip.compress(b""),
+        gzip.compress(b"\0\0\x0b\1" + bytes(8)),  # 16-bit values
+        gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2**31, 2**31, 2**31)),  # declares 10^28 bytes
+        gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + bytes(7)),
+        gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + bytes(9)),
+        idx(np.zeros((9, 9, 9)))[:-12],
+    ],
+)
+def test_bad_idx_files(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.gz").write_bytes(content)
+    with pytest.raises(GanealogyError, match=r"x\.gz: .*delete it and fetch it again"):
+        mnist.read_idx(tmp_path / "x.gz")
+
+
+def test_celeba_from_a_mirror_prefers_the_whole_set(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = zipped(mirror / celeba.SMALL.name, 2)
+    monkeypatch.setattr(
+        celeba, "SMALL", dataclasses.replace(celeba.SMALL, sha256=hashlib.sha256(small.read_bytes()).hexdigest())
+    )
+    download(settings("celeba"), tmp_path / "raw")
+    assert list(json.loads((tmp_path / "raw" / "source.json").read_text())["files"]) == ["celeba-89x109-10k.zip"]
+    whole = zipped(mirror / celeba.WHOLE.name, 4)
+    with pytest.raises(GanealogyError, match="md5 is"):
+        download(settings("celeba"), tmp_path / "raw")
+    monkeypatch.setattr(
+        celeba, "WHOLE", dataclasses.replace(celeba.WHOLE, md5=hashlib.md5(whole.read_bytes()).hexdigest())
+    )
+    download(settings("celeba"), tmp_path / "raw")
+    assert list(json.loads((tmp_path / "raw" / "source.json").read_text())["files"]) == ["img_align_celeba.zip"]
+    assert len(celeba.pictures([tmp_path / "raw" / "img_align_celeba.zip"])) == 4
+
+
+def test_anime_from_a_mirror(tmp_path: Path, mirror: Path) -> None:
+    zipped(mirror / anime.WHOLE)
+    download(settings("anime"), tmp_path / "raw")
+    assert len(anime.pictures([tmp_path / "raw" / anime.WHOLE])) == 5
+
+
+class FakeKaggle:
+    """Stands for Kaggle's client, which needs an account; its three ways to end are the real client's."""
+
+    way = "fine"
+
+    def authenticate(self) -> None:
+        if self.way == "no token":
+            print("a page of help")
+            sys.exit(1)
+
+    def dataset_download_files(self, dataset: str, path: str, quiet: bool) -> None:
+        assert dataset == "splcher/animefacedataset"
+        if self.way == "forbidden":
+            raise RuntimeError("403 Client Error: Forbidden for url")
+        target = Path(path) / "animefacedataset.zip"
+        zipped(target)
+        if self.way == "cut short":
+            target.write_bytes(target.read_bytes()[:-30])
+
+
+@pytest.fixture
+def kaggle(monkeypatch: pytest.MonkeyPatch) -> type[FakeKaggle]:
+    monkeypatch.delenv("GANEALOGY_MIRROR", raising=False)
+    module = types.ModuleType("kaggle.api.kaggle_api_extended")
+    module.KaggleApi = FakeKaggle  # type: ignore[attr-defined]
+    for name in ("kaggle", "kaggle.api"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return FakeKaggle
+
+
+def test_anime_from_kaggle(tmp_path: Path, kaggle: type[FakeKaggle]) -> None:
+    download(settings("anime"), tmp_path / "raw")
+    assert sorted(entry.name for entry in (tmp_path / "raw").iterdir()) == ["animefacedataset.zip", "source.json"]
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [("no token", "asks for a token"), ("forbidden", "403 Client Error"), ("cut short", "not a whole zip")],
+)
+def test_kaggle_refuses(
+    tmp_path: Path, kaggle: type[FakeKaggle], way: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(kaggle, "way", way)
+    with pytest.raises(GanealogyError, match=reason) as caught:
+        download(settings("anime"), tmp_path / "raw")
+    assert "\n" not in str(caught.value) and capsys.readouterr().out == ""
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_kaggle_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GANEALOGY_MIRROR", raising=False)
+    for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "kaggle", None)  # what Python itself does for "cannot be imported"
+    with pytest.raises(GanealogyError, match=r"not installed: pip install 'ganealogy\[kaggle\]'"):
+        download(settings("anime"), tmp_path / "raw")
+
+
+def photos(root: Path) -> Path:
+    (root / "trip" / "day 2").mkdir(parents=True)
+    (root / "trip" / "b.png").write_bytes(picture(0))
+    (root / "trip" / "day 2" / "ä.JPG").write_bytes(picture(1))
+    (root / "a.png").write_bytes(picture(2))
+    (root / "notes.txt").write_text("not a picture")
+    (root / ".trash").mkdir()
+    (root / ".trash" / "old.png").write_bytes(picture(3))
+    os.mkfifo(root / "pipe.png")
+    return root
+
+
+def test_a_folder_becomes_one_archive(tmp_path: Path) -> None:
+    root = photos(tmp_path / "my photos")
+    for name in ("one", "two"):
+        download(settings("folder", path=str(root)), tmp_path / name)
+    archive = tmp_path / "one" / "pictures.zip"
+    assert archive.read_bytes() == (tmp_path / "two" / "pictures.zip").read_bytes()
+    pictures = folder.pictures([archive])
+    assert [pictures.name(index) for index in range(3)] == ["a.png", "trip/b.png", "trip/day 2/ä.JPG"]
+    assert pictures.read(1) == picture(0)
+
+
+def test_a_zip_is_taken_as_it_is_when_it_is_safe(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "mine.zip")
+    download(settings("folder", path=str(path)), tmp_path / "raw")
+    assert (tmp_path / "raw" / "pictures.zip").read_bytes() == path.read_bytes()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../evil.png", picture(0))
+    with pytest.raises(GanealogyError, match=r"mine\.zip: refused"):
+        download(settings("folder", path=str(path)), tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(GanealogyError, match="no such directory or zip"):
+        download(settings("folder", path=str(tmp_path / "none")), tmp_path / "raw")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GanealogyError, match=r"no pictures in it; looked for \.jpg"):
+        download(settings("folder", path=str(tmp_path / "empty")), tmp_path / "raw")
+    with pytest.raises(GanealogyError, match=r"dataset\.path"):
+        inputs(settings("folder", path=str(tmp_path / "none")))
+
+
+def test_a_download_depends_on_what_it_uses_and_nothing_else(tmp_path: Path) -> None:
+    small, large = settings("avatars"), settings("avatars", image_size=64, channels=1, holdout=0.3, path="x")
+    assert inputs(small) == inputs(large) == {"name": "avatars", "style": "adventurer", "count": None}
+    assert inputs(settings("avatars", style="micah")) != inputs(small)
+    assert inputs(settings("mnist", count=5, style="x")) == inputs(settings("mnist"))
+    root = photos(tmp_path / "photos")
+    before = inputs(settings("folder", path=str(root)))
+    assert inputs(settings("folder", path=str(root))) == before
+    (root / "notes.txt").write_text("other notes")
+    assert inputs(settings("folder", path=str(root))) == before
+    os.utime(root / "a.png", ns=(1, 1))
+    assert inputs(settings("folder", path=str(root))) != before

@@ -1,0 +1,196 @@
+"""The reference and evaluate stages on tiny pictures: the files, the anchors' order, the refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ganealogy import atomic
+from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.evaluate import evaluate
+from ganealogy.evaluation.metrics import full_name
+from ganealogy.evaluation.reference import measure_reference
+
+SETTINGS = {"extractors": ["pixel8"], "reals": 200}
+
+
+def faces(count: int, seed: int, size: int = 16) -> np.ndarray:
+    """A disc with two dots, at changing places and in changing colours."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    images = np.empty((count, size, size, 3), np.uint8)
+    for image in images:
+        top, left = rng.uniform(0.35, 0.65, 2)
+        image[:] = rng.integers(128, 256, 3)
+        image[(y - top) ** 2 + (x - left) ** 2 < rng.uniform(0.2, 0.4) ** 2] = rng.integers(0, 256, 3)
+        for side in (-0.12, 0.12):
+            image[(y - top) ** 2 + (x - left - side) ** 2 < 0.005] = 0
+    return images
+
+
+def save(path: Path, images: np.ndarray) -> None:
+    with atomic.writing(path) as file:
+        np.save(file, images, allow_pickle=False)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    save(folder / "train.npy", faces(300, 1))
+    save(folder / "holdout.npy", faces(120, 2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(packed, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("reference")
+    measure_reference(SETTINGS, 100, packed, out)
+    return out
+
+
+def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", **sample: Any) -> Path:
+    run = folder / "v3-1"
+    atomic.write_json(run / "train/run.json", {"version": "v3", "seed": 1, "status": status, "reason": None})
+    facts: dict[str, Any] = {"version": "v3", "seed": 1, "checkpoint": "best", "step": 40, "kimg": 2.5, "count": 0}
+    facts |= {"sha256": None, "reason": None, "truncation": 1.0}
+    if images is not None:
+        save(run / "sample/images.npy", images)
+        facts |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy")}
+    atomic.write_json(run / "sample/sample.json", facts | sample)
+    return run
+
+
+def test_anchors_are_ordered_as_the_eye_would(tmp_path):
+    save(tmp_path / "train.npy", faces(2500, 1))
+    save(tmp_path / "holdout.npy", faces(800, 2))
+    measure_reference({"extractors": ["pixel8"], "reals": 2000}, 800, tmp_path, tmp_path / "out")
+    anchors = json.loads((tmp_path / "out/anchors.json").read_text())
+    row = anchors["metrics"]["fd_pixel8"]
+    assert set(row) == {"floor", "mean_image", "blur", "noise"} == set(anchors["described"])
+    assert 0 < row["floor"] < row["blur"] < row["mean_image"]
+    assert row["floor"] < row["noise"] < row["mean_image"]
+    assert anchors["count"] == 800 and anchors["reals"] == 2000
+    assert anchors["described"]["floor"] == "800 held-out reals"
+
+
+def test_reference_keeps_off_the_trackers_reals_and_says_a_smaller_holdout(packed, tmp_path):
+    measure_reference({"extractors": ["pixel8"], "reals": 10_000}, 500, packed, tmp_path)
+    anchors = json.loads((tmp_path / "anchors.json").read_text())
+    assert anchors["reals"] == 240  # 80 % of 300
+    assert anchors["count"] == 120
+    assert anchors["protocol"]["fd_pixel8"]["fakes"] == 120
+
+
+def test_reference_is_the_same_bytes_twice(packed, reference, tmp_path):
+    measure_reference(SETTINGS, 100, packed, tmp_path)
+    for name in ("anchors.json", "pixel8.npz", "real.png"):
+        assert (tmp_path / name).read_bytes() == (reference / name).read_bytes()
+
+
+def test_too_small_a_holdout_is_refused(packed, tmp_path):
+    save(tmp_path / "train.npy", faces(50, 1))
+    save(tmp_path / "holdout.npy", faces(3, 1))
+    with pytest.raises(GanealogyError, match="3 held-out images are too few"):
+        measure_reference(SETTINGS, 100, tmp_path, tmp_path / "out")
+
+
+def test_evaluate_measures_and_states_the_protocol(reference, tmp_path):
+    run = make_run(tmp_path, faces(100, 3))
+    record = evaluate(run, SETTINGS, reference)
+    assert record == json.loads((run / "evaluate/metrics.json").read_text())
+    assert record["metrics"].keys() == {"fd_pixel8"}  # no kernel distance on bare pixels
+    assert record["protocol"]["fd_pixel8"] == {
+        "extractor": "pixel8",
+        "weights_sha256": None,
+        "resize": "area mean to 8x8",
+        "precision": "fp32",
+        "reals": 200,
+        "fakes": 100,
+        "split": "train",
+        "checkpoint": "best",
+        "truncation": 1.0,
+    }
+    assert (record["version"], record["seed"], record["step"], record["kimg"]) == ("v3", 1, 40, 2.5)
+
+
+def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
+    """The held-out reals handed in as fakes score the floor; the mean image repeated scores its anchor."""
+    anchors = json.loads((reference / "anchors.json").read_text())["metrics"]["fd_pixel8"]
+    held_out = np.load(packed / "holdout.npy")[:100]
+    mean = np.load(packed / "train.npy")[:200].mean(0).round().astype(np.uint8)
+    for images, anchor in ((held_out, "floor"), (np.tile(mean, (100, 1, 1, 1)), "mean_image")):
+        record = evaluate(make_run(tmp_path / anchor, images), SETTINGS, reference)
+        assert record["metrics"]["fd_pixel8"] == pytest.approx(anchors[anchor], rel=1e-9)
+
+
+def test_networks_get_every_metric(packed, tmp_path):
+    settings = {"extractors": ["effnet_lite0"], "reals": 40}
+    measure_reference(settings, 20, packed, tmp_path / "reference")
+    record = evaluate(make_run(tmp_path, faces(16, 3)), settings, tmp_path / "reference")
+    assert record["metrics"].keys() == {"fd_effnet_lite0", "kid_effnet_lite0", "kid_effnet_lite0_se"}
+    assert record["protocol"]["kid_effnet_lite0"]["subset_size"] == 8
+    anchors = json.loads((tmp_path / "reference/anchors.json").read_text())["metrics"]
+    assert anchors["fd_effnet_lite0"]["floor"] < anchors["fd_effnet_lite0"]["mean_image"]
+    assert anchors["kid_effnet_lite0"]["floor"] < anchors["kid_effnet_lite0"]["mean_image"]
+
+
+def test_a_diverged_run_is_measured_when_it_left_samples(reference, tmp_path):
+    record = evaluate(make_run(tmp_path, faces(50, 3), status="diverged"), SETTINGS, reference)
+    assert record["status"] == "diverged" and record["metrics"]["fd_pixel8"] > 0
+
+
+def test_a_run_without_samples_gets_the_reason(reference, tmp_path):
+    record = evaluate(make_run(tmp_path, None, status="diverged", reason="no generator"), SETTINGS, reference)
+    assert record["metrics"] == {} and record["reason"] == "no generator" and record["status"] == "diverged"
+
+
+def test_a_collapsed_generator_has_finite_metrics(reference, tmp_path):
+    record = evaluate(make_run(tmp_path, np.zeros((32, 16, 16, 3), np.uint8)), SETTINGS, reference)
+    assert np.isfinite(record["metrics"]["fd_pixel8"])
+
+
+def test_flipped_bits_in_the_samples_are_noticed(reference, tmp_path):
+    run = make_run(tmp_path, faces(50, 3))
+    path = run / "sample/images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(GanealogyError, match=r"images\.npy: not the bytes.*dvc repro sample@v3-1"):
+        evaluate(run, SETTINGS, reference)
+
+
+def test_another_size_than_the_references_is_refused(reference, tmp_path):
+    with pytest.raises(GanealogyError, match=r"made of images \[16, 16, 3\], the fakes are \[8, 8, 3\]"):
+        evaluate(make_run(tmp_path, faces(50, 3, size=8)), SETTINGS, reference)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "text", "flipped"])
+def test_a_damaged_reference_is_named(packed, tmp_path, damage):
+    measure_reference(SETTINGS, 100, packed, tmp_path / "reference")
+    path = tmp_path / "reference/pixel8.npz"
+    content = path.read_bytes()
+    flipped = content[:5000] + bytes([content[5000] ^ 255]) + content[5001:]
+    damaged = {"gone": None, "cut": content[: len(content) // 2], "text": b"hello", "flipped": flipped}[damage]
+    path.unlink() if damaged is None else path.write_bytes(damaged)
+    with pytest.raises(GanealogyError, match=r"pixel8\.npz: .*dvc repro reference"):
+        evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
+
+
+def test_a_reference_of_other_weights_is_refused(packed, tmp_path):
+    measure_reference(SETTINGS, 100, packed, tmp_path / "reference")
+    path = tmp_path / "reference/anchors.json"
+    facts = json.loads(path.read_text())
+    facts["protocol"]["fd_pixel8"]["weights_sha256"] = "0" * 64
+    atomic.write_json(path, facts)
+    with pytest.raises(GanealogyError, match="other weights or another resize"):
+        evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
+
+
+def test_only_inceptions_distance_is_called_fid():
+    assert full_name("fd_{}", "inception") == "fid"
+    assert full_name("kid_{}_se", "inception") == "kid_inception_se"
+    assert full_name("fd_{}", "effnet_lite0") == "fd_effnet_lite0"

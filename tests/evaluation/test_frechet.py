@@ -1,0 +1,130 @@
+"""The Fréchet distance against closed forms and scipy, on both branches, and where covariances are singular."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+
+from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.frechet import Moments, frechet_distance
+
+RNG = np.random.default_rng(0)
+
+
+def correlated(count: int, dimension: int, seed: int = 0, decay: float = 0.0) -> np.ndarray:
+    """Features with all axes mixed; with `decay`, their variances fall by many orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.standard_normal((dimension, dimension)) / np.sqrt(dimension)
+    scales = np.exp(-decay * np.arange(dimension) / dimension)
+    return (rng.standard_normal((count, dimension)) * scales) @ mixing + rng.standard_normal(dimension)
+
+
+def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
+    covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(apart + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root))
+
+
+def fd(a: np.ndarray, b: np.ndarray) -> float:
+    return frechet_distance(Moments.of(a), Moments.of(b))
+
+
+def test_closed_form_of_two_gaussians_whose_covariances_commute():
+    spread_a, spread_b, shift = np.array([1.0, 2.0, 0.0]), np.array([3.0, 0.5, 4.0]), np.array([1.0, -2.0, 3.0])
+    a = Moments(np.zeros(3), covariance=np.diag(spread_a**2))
+    b = Moments(shift, covariance=np.diag(spread_b**2))
+    expected = (shift**2).sum() + ((spread_a - spread_b) ** 2).sum()
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-12)
+
+
+def test_closed_form_in_two_dimensions():
+    # tr (AB)^1/2 = sqrt(tr AB + 2 sqrt det AB) for 2 x 2
+    a, b = np.array([[2.0, 0.7], [0.7, 1.0]]), np.array([[1.0, -0.4], [-0.4, 3.0]])
+    overlap = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
+    got = frechet_distance(Moments(np.zeros(2), covariance=a), Moments(np.ones(2), covariance=b))
+    assert got == pytest.approx(2 + np.trace(a) + np.trace(b) - 2 * overlap, rel=1e-12)
+
+
+@pytest.mark.parametrize(("count_a", "count_b"), [(200, 300), (10, 300), (300, 10), (20, 15)])
+def test_equals_scipy_on_every_branch(count_a, count_b):
+    a, b = correlated(count_a, 24, seed=1), correlated(count_b, 24, seed=2)
+    assert fd(a, b) == pytest.approx(by_scipy(a, b), rel=1e-6)  # scipy's root of a singular product is the weaker one
+    assert fd(a, b) == pytest.approx(fd(b, a), rel=1e-9)
+
+
+def test_branches_agree():
+    """The same thin set given as features (SVD) and as its covariance (eigenvalues)."""
+    a, b = correlated(40, 64, seed=1), correlated(50, 64, seed=2)
+    dense = [Moments(x.mean(0), covariance=np.cov(x, rowvar=False)) for x in (a, b)]
+    assert Moments.of(a).thin and not dense[0].thin
+    assert frechet_distance(*dense) == pytest.approx(fd(a, b), rel=1e-7)
+
+
+@pytest.mark.parametrize("count", [5, 63, 64, 65, 500])
+@pytest.mark.parametrize("decay", [0.0, 12.0, 40.0])
+def test_identical_sets_are_at_zero(count, decay):
+    a = correlated(count, 64, decay=decay)
+    assert 0 <= fd(a, a) <= 1e-6
+    assert 0 <= fd(a, a[::-1].copy()) <= 1e-6
+
+
+def test_constant_images():
+    constant, other = np.tile(RNG.standard_normal(16), (40, 1)), correlated(100, 16)
+    assert fd(constant, constant) == 0
+    expected = ((constant[0] - other.mean(0)) ** 2).sum() + np.trace(np.cov(other, rowvar=False))
+    assert fd(constant, other) == pytest.approx(expected, rel=1e-12)
+    assert fd(other, constant) == pytest.approx(expected, rel=1e-12)
+    assert fd(constant[:8], other) == pytest.approx(expected, rel=1e-12)  # fewer images than dimensions
+    assert np.isfinite(fd(other[:8], constant[:8]))
+
+
+def test_singular_covariances():
+    """Dead features and repeated ones, as a network's ReLU gives."""
+    a, b = correlated(300, 12, seed=1), correlated(300, 12, seed=2)
+    wide_a, wide_b = (np.hstack([x, x[:, :4], np.zeros((len(x), 8))]) for x in (a, b))
+    repeated_a, repeated_b = (x * np.r_[np.full(4, np.sqrt(2)), np.ones(8)] for x in (a, b))
+    assert fd(wide_a, wide_b) == pytest.approx(fd(repeated_a, repeated_b), rel=1e-6)
+
+
+def test_does_not_depend_on_order_or_on_a_common_rotation():
+    a, b = correlated(80, 16, seed=1), correlated(90, 16, seed=2)
+    rotation, _ = np.linalg.qr(RNG.standard_normal((16, 16)))
+    assert fd(RNG.permutation(a), RNG.permutation(b)) == pytest.approx(fd(a, b), rel=1e-10)
+    assert fd(a @ rotation, b @ rotation) == pytest.approx(fd(a, b), rel=1e-10)
+
+
+def test_float32_features_are_summed_in_float64():
+    a = (correlated(3000, 8, seed=1) + 1000).astype(np.float32)
+    b = (correlated(3000, 8, seed=2) + 1000).astype(np.float32)
+    assert fd(a, b) == pytest.approx(fd(a.astype(np.float64), b.astype(np.float64)), rel=1e-12)
+
+
+def test_the_reals_root_is_computed_once(monkeypatch):
+    calls = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: calls.append(1) or eigh(matrix))
+    reals = Moments.of(correlated(100, 8, seed=1))
+    for seed in (2, 3):
+        frechet_distance(Moments.of(correlated(100, 8, seed=seed)), reals)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (np.zeros((1, 4)), "n >= 2"),
+        (np.zeros((0, 4)), "n >= 2"),
+        (np.zeros(4), "n >= 2"),
+        (np.array([[0.0, np.nan], [1.0, 1.0]]), "NaN"),
+    ],
+)
+def test_what_has_no_covariance_is_refused(features, said):
+    with pytest.raises(GanealogyError, match=said):
+        Moments.of(features)
+
+
+def test_other_dimensions_are_refused():
+    with pytest.raises(GanealogyError, match="4 and 5 dimensions"):
+        fd(np.eye(4), np.eye(5))

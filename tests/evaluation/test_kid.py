@@ -1,0 +1,71 @@
+"""KID against a plain double loop, its bias, and its stated error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import kid as module
+from ganealogy.evaluation.kid import kid, subset_size
+
+
+def by_loops(a: np.ndarray, b: np.ndarray) -> float:
+    def kernel(x, y):
+        return (x @ y / len(x) + 1) ** 3
+
+    def within(x):
+        pairs = [kernel(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j]
+        return np.mean(pairs)
+
+    return float(within(a) + within(b) - 2 * np.mean([kernel(x, y) for x in a for y in b]))
+
+
+def sets(seed: int, count_a: int = 60, count_b: int = 80, dimension: int = 6, shift: float = 0.3):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count_a, dimension)), rng.standard_normal((count_b, dimension)) + shift
+
+
+@pytest.mark.parametrize("rows", [7, 1000])
+def test_equals_a_double_loop_over_each_subset(rows, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", rows)
+    a, b = sets(0)
+    rng = np.random.RandomState(5)
+    expected = []
+    for _ in range(3):
+        chosen_a = rng.choice(len(a), 20, replace=False)
+        chosen_b = rng.choice(len(b), 20, replace=False)
+        expected.append(by_loops(a[chosen_a], b[chosen_b]))
+    got = kid(a, b, subsets=3, size=20, seed=5)
+    assert got.value == pytest.approx(np.mean(expected), rel=1e-10)
+    assert got.standard_error == pytest.approx(np.std(expected, ddof=1) * np.sqrt(20 / (60 - 20)), rel=1e-10)
+
+
+def test_the_seed_decides():
+    a, b = sets(0)
+    assert kid(a, b) == kid(a, b)
+    assert kid(a, b).value != kid(a, b, seed=1).value
+
+
+def test_subset_size_is_the_papers_where_there_are_images_enough():
+    assert subset_size(5000, 2000) == 1000
+    assert subset_size(500, 2000) == 250
+    assert kid(*sets(0)).subset_size == 30
+
+
+def test_is_unbiased_whatever_the_number_of_images():
+    """Two sets of one distribution: 0 on average for small sets too, and as often below as above."""
+    values = [kid(*sets(seed, 16, 16, shift=0), subsets=20).value for seed in range(200)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+    assert min(values) < 0 < max(values)
+
+
+def test_the_standard_error_is_the_spread_over_repetitions():
+    estimates = [kid(*sets(seed, 200, 200)) for seed in range(60)]
+    spread = np.std([estimate.value for estimate in estimates])
+    assert np.median([estimate.standard_error for estimate in estimates]) == pytest.approx(spread, rel=0.35)
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(GanealogyError, match="4 images a side"):
+        kid(*sets(0, 3, 80))

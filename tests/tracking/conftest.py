@@ -1,0 +1,160 @@
+"""A fabricated project with run directories, and an MLflow store that is initialised once and copied to each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ganealogy import atomic, images
+from ganealogy.tracking import store
+
+RECIPE = {
+    "latent": {"size": 8, "distribution": "normal"},
+    "generator": {"name": "dcgan", "activation": "relu"},
+    "adversary": {"loss": {"name": "hinge", "real_target": 0.9}},
+}
+PROTOCOL = {"kimg": 0.3, "batch_size": 10, "lr": 2e-4, "width": 4, "image_size": 16, "channels": 3, "tracker": "pixel8"}
+DATA = "d" * 64
+Fabricate = Callable[..., Path]
+
+
+def run_facts(version: str, seed: int) -> dict[str, Any]:
+    key = atomic.digest([f"plan of {version}", DATA, seed])
+    facts = {"version": version, "parent": None if version == "v1" else "v1", "seed": seed, "key": key, "data": DATA}
+    return {**facts, "plan": f"plan of {version}", "recipe": RECIPE, "protocol": PROTOCOL}
+
+
+def add_tick(directory: Path, tick: int) -> None:
+    line = {"tick": tick, "step": 10 * tick, "kimg": 0.1 * tick, "fd_pixel8": 300.0 - 50 * tick}
+    if tick:
+        line |= {"epoch": 0.5 * tick, "d_images": 200 * tick, "d_loss": 1 / tick, "g_loss": None if tick == 2 else 0.5}
+    pictures = np.full((4, 16, 16, 3), 20 * tick, np.uint8)
+    images.save_png(images.grid(pictures, 2), directory / "train" / "grids" / f"{10 * tick:06d}.png")
+    with (directory / "train" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def set_status(directory: Path, status: str, **facts: Any) -> None:
+    path = directory / "train" / "run.json"
+    content = json.loads(path.read_text())
+    atomic.write_json(path, content | {"status": status} | facts)
+
+
+def make_run(directory: Path, version: str = "v3", seed: int = 1, status: str = "finished", ticks: int = 3) -> Path:
+    """A run directory of `ticks` ticks, of 4 images a grid; a finished one has been sampled and evaluated."""
+    atomic.write_json(directory / "train" / "run.json", run_facts(version, seed) | {"status": status})
+    for tick in range(ticks):
+        add_tick(directory, tick)
+    last = 10 * (ticks - 1)
+    if status == "running":
+        return directory
+    best = {"step": last, "kimg": 0.1 * (ticks - 1), "score": 200.0}
+    set_status(directory, status, steps=last, kimg=best["kimg"], best=best, tracker="pixel8", reason=None)
+    atomic.write_json(
+        directory / "cost" / "train.json", {"seconds": 12.5, "images_per_second": 900.0, "device_name": "a chip"}
+    )
+    if status == "finished":
+        add_weights(directory)
+        sample = {"version": version, "seed": seed, "checkpoint": "best", "step": last, "count": 16}
+        atomic.write_json(directory / "sample" / "sample.json", sample)
+        for name in ("grid", "strip"):
+            images.save_png(images.grid(np.zeros((4, 16, 16, 3), np.uint8), 2), directory / "sample" / f"{name}.png")
+        metrics = {"fd_pixel8": 123.5, "kid_effnet_lite0": 0.25}
+        atomic.write_json(directory / "evaluate" / "metrics.json", {"status": status, "metrics": metrics, "protocol": {}})
+    return directory
+
+
+def add_weights(directory: Path) -> None:
+    import torch
+    from ganealogy.networks import build
+    from safetensors.torch import save
+
+    torch.manual_seed(0)
+    tensors = build.generator(RECIPE, PROTOCOL).state_dict()
+    for name in ("best", "last"):
+        atomic.write_bytes(directory / "train" / "weights" / f"generator-{name}.safetensors", save(tensors))
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An initialised mlflow.db: making one takes seconds."""
+    root = tmp_path_factory.mktemp("fresh")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with store.opened():
+            pass
+    return root / "build" / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a plan and data, without a store or runs; the working directory. Its path has a space."""
+    root = tmp_path / "a project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+        monkeypatch.delenv(name)
+    versions = [
+        {
+            "name": name,
+            "title": f"Title of {name}",
+            "idea": "Why it should help.",
+            "source": "somebody 2016",
+            "listed": name != "v9",
+            "parameters": {"generator": 1000, "discriminator": 500},
+        }
+        for name in ("v1", "v3", "v9")
+    ]
+    dataset = {"name": "avatars", "image_size": 16, "style": "adventurer"}
+    atomic.write_json(root / "build/plan/tree.json", {"versions": versions, "seeds": [0, 1], "dataset": dataset})
+    manifest = {"dataset": DATA, "url": "https://example.org/faces", "counts": {"train": 90, "holdout": 10}}
+    atomic.write_json(root / "data/packed/manifest.json", manifest)
+    return root
+
+
+@pytest.fixture
+def project(empty_project: Path, fresh_store: Path) -> Path:
+    """A project with an empty, initialised store."""
+    target = empty_project / "build" / "mlflow" / "mlflow.db"
+    target.parent.mkdir(parents=True)
+    shutil.copy(fresh_store, target)
+    return empty_project
+
+
+@pytest.fixture
+def finished(project: Path) -> Path:
+    return make_run(project / "build/runs/v3-1")
+
+
+@pytest.fixture
+def seconds() -> Callable[[], float]:
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
+def contents(run_id: str) -> dict[str, Any]:
+    """All that the store holds of a run: what must not change when it is synced again."""
+    with store.opened() as client:
+        run = client.get_run(run_id)
+        history = {name: client.get_metric_history(run_id, name) for name in run.data.metrics}
+        folders = ["", "images", "train", "sample", "evaluate"]
+        artifacts = [file.path for folder in folders for file in client.list_artifacts(run_id, folder) if not file.is_dir]
+        models = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'")
+        return {
+            "params": run.data.params,
+            "tags": run.data.tags,
+            "metrics": {name: [(point.step, point.value) for point in points] for name, points in history.items()},
+            "artifacts": sorted(artifacts),
+            "models": [model.model_id for model in models],
+            "inputs": [given.dataset.name for given in run.inputs.dataset_inputs],
+            "status": run.info.status,
+            "name": run.info.run_name,
+        }
