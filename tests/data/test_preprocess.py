@@ -81,8 +81,8 @@ def test_counts_order_split_and_manifest(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_from_any_order_and_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "CHUNK_BYTES", 3000)  # chunks of three pictures, so that two processes have work
-    contents = many(40)
+    monkeypatch.setattr(stage, "CHUNK", 40)
+    contents = {**many(520), **{f"{index:03d} bad.png": b"text" for index in range(9)}}  # enough for two processes
     dataset, raw = raw_folder(tmp_path / "forth", contents)
     first = preprocess(dataset, raw, tmp_path / "one")
     monkeypatch.setenv("GANEALOGY_THREADS", "2")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from ganealogy import components
+from ganealogy import components, evaluation
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors import effnet_lite0, pixel8
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.frechet import Moments, frechet_distance
+
+NAMES = ("effnet_lite0", "inception", "pixel8")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +44,7 @@ def discs(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> np.nd
 
 
 def test_every_extractor_states_its_protocol():
-    assert {"pixel8", "effnet_lite0", "inception"} <= set(components.known("evaluation.extractors"))
+    assert set(NAMES) <= set(components.known("evaluation.extractors"))
     for name in ("pixel8", "effnet_lite0"):
         extractor = load_extractor(name, "cpu")
         assert extractor.name == name
@@ -50,6 +54,14 @@ def test_every_extractor_states_its_protocol():
 def test_an_unknown_extractor_is_named_with_the_known_ones():
     with pytest.raises(GanealogyError, match=r"evaluate\.extractors.*'vgg'.*effnet_lite0, inception, pixel8"):
         load_extractor("vgg", "cpu")
+
+
+@pytest.mark.parametrize("file", ["frechet.py", *(f"extractors/{name}.py" for name in NAMES)])
+def test_what_training_uses_stands_alone(file):
+    """Training's fingerprint holds these: an edit to another file of the evaluation must not train anything again."""
+    source = (Path(evaluation.__path__[0]) / file).read_text()
+    imported = {line.strip() for line in source.splitlines() if "import" in line and "ganealogy" in line}
+    assert imported <= {"from ganealogy import atomic", "from ganealogy.errors import GanealogyError"}
 
 
 def test_pixel8_averages_areas():

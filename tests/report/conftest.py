@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def fabricate_data(root: Path, draw: Draw = draw_faces) -> None:
     manifest = {
         "source": "avatars", "title": "Adventurer", "artist": "Lisa Wischofsky", "licence": "CC BY 4.0",
         "licence_url": "https://creativecommons.org/licenses/by/4.0/", "url": "https://www.dicebear.com/styles/adventurer",
-        "image_size": SIZE, "channels": 3, "sha256": {"train.npy": "0" * 64, "holdout.npy": "1" * 64}, "dataset": "2" * 64,
+        "image_size": SIZE, "channels": 3, "dataset": "2" * 64,
+        "sha256": {"train.npy": "0" * 64, "holdout.npy": "1" * 64},
         "counts": {"found": 5000, "rejected": 1, "duplicates": 3, "train": 4497, "holdout": 499},
         "rejected": [{"name": "bad.png", "reason": "truncated"}],
     }  # fmt: skip
@@ -108,9 +110,11 @@ def fabricate_data(root: Path, draw: Draw = draw_faces) -> None:
     }
     described = {
         "floor": "499 held-out reals", "mean_image": "the mean image, 499 times",
-        "blur": "499 held-out reals, Gaussian blur, sigma 3.1% of the side", "noise": "499 held-out reals, Gaussian noise, std 10% of the range",
+        "blur": "499 held-out reals, Gaussian blur, sigma 3.1% of the side",
+        "noise": "499 held-out reals, Gaussian noise, std 10% of the range",
     }  # fmt: skip
-    write(root / "data/reference/anchors.json", {"metrics": anchors, "protocol": {}, "count": 499, "reals": 2000, "described": described})
+    content = {"metrics": anchors, "protocol": {}, "count": 499, "reals": 2000, "described": described}
+    write(root / "data/reference/anchors.json", content)
     save(root / "data/reference/real.png", images.grid(draw(64, 1.0, 99), 8))
 
 
@@ -130,8 +134,10 @@ def fabricate_run(
         line: dict[str, Any] = {"tick": tick, "step": step, "kimg": kimg, "fd_pixel8": fd}
         if tick:
             line |= {
-                "epoch": kimg / 4.5, "d_images": kimg * 2000, "d_loss": 1.3 - 0.5 * quality + float(rng.normal(0, 0.05)),
-                "g_loss": 0.8 + 1.4 * share + float(rng.normal(0, 0.1)), "real_score": 0.5 + 0.3 * share,
+                "epoch": kimg / 4.5, "d_images": kimg * 2000,
+                "d_loss": 1.3 - 0.5 * quality + float(rng.normal(0, 0.05)),
+                "g_loss": 0.8 + 1.4 * share + float(rng.normal(0, 0.1)),
+                "real_score": 0.5 + 0.3 * share + float(rng.normal(0, 0.02)),
                 "fake_score": 0.5 - 0.3 * share + float(rng.normal(0, 0.02)),
             }  # fmt: skip
         lines.append(line)
@@ -142,7 +148,8 @@ def fabricate_run(
     reason = "d_loss is NaN" if diverged else None
     about = {"version": version, "seed": seed, "status": status, "reason": reason}
     record = {**about, "parent": None, "plan": f"plan-{version}", "data": "2" * 64, "key": "3" * 64, "recipe": {}}
-    write(run / "train/run.json", {**record, "protocol": {}, "steps": best["step"], "kimg": best["kimg"], "best": best, "tracker": "pixel8"})
+    record |= {"protocol": {}, "steps": best["step"], "kimg": best["kimg"], "best": best, "tracker": "pixel8"}
+    write(run / "train/run.json", record)
     seconds = float(rng.uniform(38, 52))
     cost = {
         "seconds": seconds, "images_per_second": 60000 / seconds, "peak_memory_bytes": 612_000_000, "device": "cpu",
@@ -167,7 +174,10 @@ def fabricate_run(
         "fd_pixel8": fd, "fd_effnet_lite0": 160 + 200 * (1 - good) * float(rng.uniform(0.9, 1.1)),
         "kid_effnet_lite0": 0.1 + 0.3 * (1 - good), "kid_effnet_lite0_se": 0.004,
     }  # fmt: skip
-    way = {"weights_sha256": "579344248a93e230", "resize": "bicubic", "reals": 2000, "fakes": 500, "split": "train", "checkpoint": "best", "precision": "fp32"}
+    way = {
+        "weights_sha256": "579344248a93e230", "resize": "bicubic", "reals": 2000, "fakes": 500, "split": "train",
+        "checkpoint": "best", "precision": "fp32",
+    }  # fmt: skip
     protocol = {name: {"extractor": name.split("_", 1)[1], **way} for name in metrics if not name.endswith("_se")}
     at = {"checkpoint": "best", "step": best["step"], "kimg": best["kimg"]}
     write(run / "evaluate/metrics.json", {**about, **at, "metrics": metrics, "protocol": protocol})
@@ -176,27 +186,45 @@ def fabricate_run(
 
 def fabricate(root: Path) -> Path:
     """v1 fine, v3 hostile in its words, v5 diverged with seed 1, v7 missing with seed 0."""
-    smooth = {"adversary": {"loss": {"real_target": 0.9}}}
+    smooth, slow = {"real_target": 0.9}, {"d_lr": 0.02}
+    smoothed, slowed = recipe(loss={"name": "bce", **smooth}), recipe() | {"optimizer": {**slow, "g_lr": "1x"}}
+    spectral = recipe() | {"networks": {"name": "dcgan", "d_norm": "spectral"}}
+    words = {"idea": f"{HOSTILE} & <b>bold</b>", "note": HOSTILE}
     entries = [
         entry("v1", "The notebook's DCGAN", None, None, recipe()),
-        entry("v3", HOSTILE, "v1", smooth, recipe(loss={"name": "bce", "real_target": 0.9}), idea=f"{HOSTILE} & <b>bold</b>", note=HOSTILE),
-        entry("v5", "SGD for D", "v3", {"optimizer": {"d_lr": 0.02}}, recipe() | {"optimizer": {"d_lr": 0.02, "g_lr": "1x"}}, pinned_lr=True),
-        entry("v7", "Spectral norm in D", "v1", {"networks": {"d_norm": "spectral"}}, recipe() | {"networks": {"name": "dcgan", "d_norm": "spectral"}}),
+        entry("v3", HOSTILE, "v1", {"adversary": {"loss": smooth}}, smoothed, **words),
+        entry("v5", "SGD for D", "v3", {"optimizer": slow}, slowed, pinned_lr=True),
+        entry("v7", "Spectral norm in D", "v1", {"networks": {"d_norm": "spectral"}}, spectral),
     ]
     fabricate_plan(root, entries, [0, 1])
     fabricate_data(root)
-    for version, seed, good in [("v1", 0, 0.7), ("v1", 1, 0.75), ("v3", 0, 0.8), ("v3", 1, 0.78), ("v5", 0, 0.2), ("v7", 1, 0.95)]:
+    for version, seed, good in [("v1", 0, 0.7), ("v1", 1, 0.75), ("v3", 0, 0.8), ("v3", 1, 0.78), ("v7", 1, 0.95)]:
         fabricate_run(root, version, seed, good)
+    fabricate_run(root, "v5", 0, 0.2)
     fabricate_run(root, "v5", 1, 0.3, diverged=True)
     return root
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return fabricate(tmp_path)
-
-
 @pytest.fixture(scope="session")
 def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, made once: for tests that only read."""
-    return fabricate(tmp_path_factory.mktemp("project"))
+    """Made once: for tests that only read."""
+    return fabricate(tmp_path_factory.mktemp("fabricated") / "project")
+
+
+@pytest.fixture
+def project(shared_project: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(shared_project, tmp_path / "project", ignore=shutil.ignore_patterns("reports")))
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Path:
+    """Forty versions in one line, three seeds, of which the first version alone has been trained."""
+    names = [f"v{number}" for number in range(1, 41)]
+    entries = [
+        entry(name, f"Idea {name}", parent, {}, recipe()) for name, parent in zip(names, [None, *names], strict=False)
+    ]
+    fabricate_plan(tmp_path, entries, [0, 1, 2])
+    fabricate_data(tmp_path)
+    fabricate_run(tmp_path, "v1", 0, 0.9)
+    return tmp_path

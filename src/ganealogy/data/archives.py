@@ -95,7 +95,7 @@ def is_picture(name: str) -> bool:
 
 
 class ZipPictures:
-    """The pictures of one zip by index, in the archive's order. Every process opens its own."""
+    """The pictures of one zip by index, in the archive's order."""
 
     labels = None
 

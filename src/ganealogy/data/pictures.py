@@ -27,7 +27,7 @@ class Rejected(Exception):  # noqa: N818
 
 
 class Pictures(Protocol):
-    """What a source gives to preprocessing: pictures by index, each read on its own, in any process."""
+    """What a source gives to preprocessing: pictures by index."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:

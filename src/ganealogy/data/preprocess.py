@@ -1,6 +1,6 @@
 """The preprocess stage: archives in data/raw → one packed array a split, and a manifest of what became of each picture.
 
-Memory does not grow with the number of pictures, but for 40 bytes each: pixels go through a scratch file.
+Memory hardly grows with the number of pictures (names and hashes, about 1 KB each): pixels go through a scratch file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from ganealogy.atomic import digest, sha256, write_json, writing
 from ganealogy.data import workers
 from ganealogy.data.download import KIND, RAW, writable
 from ganealogy.data.packed import PACKED
-from ganealogy.data.pictures import Pictures, Pixels, Rejected, pack
+from ganealogy.data.pictures import Fit, Pictures, Pixels, Rejected, pack
 from ganealogy.errors import GanealogyError
 from ganealogy.progress import Progress
 
-CHUNK_BYTES = 4 * 2**20
-"""Pixels that a worker hands over at once, at most."""
+CHUNK = 64
+CHUNK_BYTES = 8 * 2**20
+"""A worker gets at most so many pictures, and about so many bytes, at once."""
 Shape = tuple[int, int, int]
 MANIFEST_KEYS = ("source", "title", "artist", "licence", "licence_url", "url")
 
@@ -41,7 +42,7 @@ class Packed:
     indices: list[int]
     hashes: bytes
     pixels: bytes
-    rejected: list[tuple[str, str]]
+    rejected: dict[int, str]
 
 
 def preprocess(settings: dict[str, Any], raw: Path = RAW, packed: Path = PACKED) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def preprocess(settings: dict[str, Any], raw: Path = RAW, packed: Path = PACKED)
     chosen = choose(pictures, settings.get("count"))
     shape = (size, size, channels)
     with writable(packed), _scratch(packed) as scratch:
-        kept, hashes, rejected = _decode(settings, paths, chosen, shape, scratch)
+        kept, hashes, rejected = _decode(settings, pictures, chosen, shape, scratch)
         _check_rejected(rejected, len(chosen), settings["max_rejected"], raw)
         order = distinct(hashes)
         border = int(np.count_nonzero(hashes[order, 0] < int(settings["holdout"] * 2**64)))
@@ -138,43 +139,70 @@ def _source(settings: dict[str, Any], raw: Path) -> tuple[dict[str, Any], list[P
 
 
 def _decode(
-    settings: dict[str, Any], paths: list[Path], chosen: NDArray[np.int64], shape: Shape, scratch: IO[bytes]
+    settings: dict[str, Any], pictures: Pictures, chosen: NDArray[np.int64], shape: Shape, scratch: IO[bytes]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], list[tuple[str, str]]]:
-    """Append every usable picture's pixels to `scratch`; return their indices (M,), hashes (M, 4), and the rejected."""
-    step = max(1, min(64, CHUNK_BYTES // (shape[0] * shape[1] * shape[2])))
-    chunks = [chosen[start : start + step] for start in range(0, len(chosen), step)]
-    processes = min(workers.count(), max(1, len(chunks) // 4))  # starting a process costs as much as a few chunks
-    arguments = (settings["name"], tuple(map(str, paths)), shape[0], shape[2], settings["fit"])
-    kept, hashes, rejected = [], bytearray(), []
+    """Append every usable picture's pixels to `scratch`; return their indices (M,), hashes (M, 4), and the rejected.
+
+    This process reads, the others decode: an archive's index, about 1 KB a picture, is in memory once and not in each.
+    """
+    unreadable: dict[int, str] = {}
+    packer = Packer(shape[0], shape[2], settings["fit"])
+    processes = min(workers.count(), max(1, len(chosen) // 256))  # starting one costs as much as 200 small pictures
+    chunks = _read(pictures, chosen, packer, unreadable)
+    kept, hashes = [], bytearray()
+    rejected: dict[int, str] = {}
     with Progress(f"preprocessing {settings['name']}", len(chosen), "pictures") as progress:
-        for chunk, result in zip(chunks, workers.spread(pack_chunk, chunks, Packer, arguments, processes), strict=True):
+        for result in workers.spread(pack_chunk, chunks, Packer, (packer.size, packer.channels, packer.fit), processes):
             scratch.write(result.pixels)
             hashes += result.hashes
             kept.append(np.array(result.indices, dtype=np.int64))
-            rejected += result.rejected
-            progress.update(len(chunk), f"{len(rejected)} rejected" if rejected else "")
+            rejected |= result.rejected
+            bad = len(rejected) + len(unreadable)
+            progress.update(len(result.indices) + len(result.rejected), f"{bad} rejected" if bad else "")
     rows = np.frombuffer(hashes, dtype=">u8").reshape(-1, 4).astype(np.uint64)
-    return np.concatenate(kept) if kept else np.empty(0, np.int64), rows, rejected
+    reasons = sorted((rejected | unreadable).items())
+    named = [(pictures.name(index), reason) for index, reason in reasons]
+    return np.concatenate(kept) if kept else np.empty(0, np.int64), rows, named
 
 
-class Packer:
-    """What a worker process needs: the pictures, opened for itself, and the shape to give them."""
-
-    def __init__(self, source: str, paths: tuple[str, ...], size: int, channels: int, fit: Any) -> None:
-        self.pictures: Pictures = components.load(KIND, source).pictures([Path(path) for path in paths])
-        self.size, self.channels, self.fit = size, channels, fit
-
-    def __call__(self, index: int) -> Pixels:
-        return pack(self.pictures.read(index), self.size, self.channels, self.fit)
-
-
-def pack_chunk(packer: Packer, chunk: NDArray[np.int64]) -> Packed:
-    indices, hashes, pixels, rejected = [], [], [], []
-    for index in chunk.tolist():
+def _read(
+    pictures: Pictures, chosen: NDArray[np.int64], packer: Packer, unreadable: dict[int, str]
+) -> Iterator[list[tuple[int, bytes | Pixels]]]:
+    """Chunks of (index, encoded picture), each of a few megabytes in and out; what cannot be read is noted instead."""
+    chunk: list[tuple[int, bytes | Pixels]] = []
+    size = 0
+    for index in chosen.tolist():
         try:
-            content = packer(index).tobytes()
+            content = pictures.read(index)
         except Rejected as reason:
-            rejected.append((packer.pictures.name(index), str(reason)))
+            unreadable[index] = str(reason)
+            continue
+        chunk.append((index, content))
+        size += len(content) + packer.size**2 * packer.channels
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+@dataclass(frozen=True)
+class Packer:
+    """What a worker process needs to know: the shape to give to pictures."""
+
+    size: int
+    channels: int
+    fit: Fit
+
+
+def pack_chunk(packer: Packer, chunk: list[tuple[int, bytes | Pixels]]) -> Packed:
+    indices, hashes, pixels = [], [], []
+    rejected: dict[int, str] = {}
+    for index, encoded in chunk:
+        try:
+            content = pack(encoded, packer.size, packer.channels, packer.fit).tobytes()
+        except Rejected as reason:
+            rejected[index] = str(reason)
             continue
         indices.append(index)
         hashes.append(hashlib.sha256(content).digest())

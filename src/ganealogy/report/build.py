@@ -7,7 +7,7 @@ from pathlib import Path
 from ganealogy.progress import Progress
 
 
-def build(root: Path = Path(".")) -> Path:
+def build(root: Path = Path()) -> Path:
     """Write everything under `reports/` and return the page's path; equal inputs give equal bytes.
 
     Run directories that the plan no longer lists are removed. Whatever is missing or broken is said in the report.

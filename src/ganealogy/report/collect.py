@@ -70,6 +70,11 @@ class Run:
     def name(self) -> str:
         return f"{self.version} seed {self.seed}"
 
+    def series(self, column: str) -> list[tuple[float, float]]:
+        """(kimg, value) of the ticks that have a finite one in that column of metrics.jsonl."""
+        points = [(number(tick.get("kimg")), number(tick.get(column))) for tick in self.ticks]
+        return [(kimg, value) for kimg, value in points if kimg is not None and value is not None]
+
     @property
     def command(self) -> str:
         return f"dvc repro train@{self.key}"
@@ -174,7 +179,7 @@ def number(value: Any) -> float | None:
     return value
 
 
-def collect(root: Path = Path(".")) -> Findings:
+def collect(root: Path = Path()) -> Findings:
     """Read what the plan under `root` lists.
 
     Raises: GanealogyError when there is no plan: without it nothing says what belongs in the report.
@@ -202,12 +207,12 @@ def collect(root: Path = Path(".")) -> Findings:
     )
     _set_aside_other_protocols(findings)
     if "fid" not in findings.metrics:
-        cure = "ganealogy fetch inception, then dvc repro"
-        gaps.append(Gap("fid: not measured", "it means pytorch-fid's Inception and nothing else, which was not used", cure))
+        why = "it means pytorch-fid's Inception and nothing else, which was not used"
+        gaps.append(Gap("fid: not measured", why, "ganealogy fetch inception, then dvc repro"))
     return findings
 
 
-def prune(root: Path = Path(".")) -> list[str]:
+def prune(root: Path = Path()) -> list[str]:
     """Remove the run directories of versions and seeds that the plan no longer lists; returns their names.
 
     Only directories named like a run (`v3-0`) are touched, and links are left alone.
@@ -278,10 +283,12 @@ def _run(root: Path, version: str, seed: int, gaps: list[Gap]) -> Run:
     if run.status == "diverged":
         gaps.append(Gap(run.name, f"diverged at step {run.steps}: {run.reason or 'no reason was recorded'}"))
     elif run.status != "finished":
-        gaps.append(Gap(run.name, f"{run.status} at step {run.steps}" + (f": {run.reason}" if run.reason else ""), run.command))
+        why = f": {run.reason}" if run.reason else ""
+        gaps.append(Gap(run.name, f"{run.status} at step {run.steps}{why}", run.command))
     planned = _try(lambda: _read_json(root / PLAN / f"versions/{version}.json")["fingerprint"])
     if planned and train.get("plan") and planned != train["plan"]:
-        gaps.append(Gap(run.name, "it was trained with another recipe, protocol or code than the plan says now", run.command))
+        why = "it was trained with another recipe, protocol or code than the plan says now"
+        gaps.append(Gap(run.name, why, run.command))
     _ticks(run, gaps)
     _costs(run, gaps)
     _metrics(run, gaps)
@@ -326,10 +333,11 @@ def _metrics(run: Run, gaps: list[Gap]) -> None:
 def _set_aside_other_protocols(findings: Findings) -> None:
     """Numbers measured in another way than most are no comparison: out of the table, into the gaps."""
     for metric in findings.metrics:
-        ways = {run.name: json.dumps(run.protocols.get(metric), sort_keys=True) for run in findings.runs if metric in run.metrics}
+        measured = [run for run in findings.runs if metric in run.metrics]
+        ways = {run.name: json.dumps(run.protocols.get(metric), sort_keys=True) for run in measured}
         usual = Counter(ways.values()).most_common(1)[0][0]
-        for run in findings.runs:
-            if metric in run.metrics and ways[run.name] != usual:
+        for run in measured:
+            if ways[run.name] != usual:
                 usual_way, own_way = json.loads(usual) or {}, run.protocols.get(metric) or {}
                 keys = sorted(key for key in usual_way | own_way if usual_way.get(key) != own_way.get(key))
                 told = ", ".join(f"{key} {own_way.get(key)} where the others have {usual_way.get(key)}" for key in keys)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganealogy import atomic, images
 from ganealogy.report import palette
-from ganealogy.report.collect import Findings, Version, number
+from ganealogy.report.collect import Findings, Version
 from ganealogy.report.pictures import Gallery
 
 if TYPE_CHECKING:
@@ -82,21 +82,18 @@ def montage(findings: Findings, gallery: Gallery) -> Path | None:
 
 def _draw(axes: Axes, version: Version, column: str) -> None:
     """The mean where every seed has a value, over the span of the seeds."""
-    series = [
-        {kimg: value for tick in run.ticks if (value := number(tick.get(column))) is not None and (kimg := number(tick.get("kimg"))) is not None}
-        for run in version.runs
-    ]
-    series = [points for points in series if points]
+    series = [points for run in version.runs if (points := run.series(column))]
     gathered: defaultdict[float, list[float]] = defaultdict(list)
     for points in series:
-        for kimg, value in points.items():
+        for kimg, value in points:
             gathered[kimg].append(value)
     xs = sorted(kimg for kimg, values in gathered.items() if len(values) == len(series))
     if not xs:
         return
     colour, style = palette.colour(version.index)[0], LINES[palette.dash(version.index)]
     axes.plot(xs, [fmean(gathered[x]) for x in xs], color=colour, linestyle=style, linewidth=1.8, label=version.name)
-    axes.fill_between(xs, [min(gathered[x]) for x in xs], [max(gathered[x]) for x in xs], color=colour, alpha=0.14, linewidth=0)
+    low, high = [min(gathered[x]) for x in xs], [max(gathered[x]) for x in xs]
+    axes.fill_between(xs, low, high, color=colour, alpha=0.14, linewidth=0)
 
 
 def _written(findings: Findings, name: str, content: bytes) -> Path:

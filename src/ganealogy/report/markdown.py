@@ -28,7 +28,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
     """The report as Markdown; `drawn` is figure → path beside it."""
     environment = Environment(
         loader=PackageLoader("ganealogy.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False, finalize=_finalize,  # noqa: S701 (Markdown has its own escapes: the filter `plain`)
+        autoescape=False, finalize=_finalize,  # Markdown has its own escapes: the filter `plain`
     )  # fmt: skip
     environment.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain}
     text = environment.get_template("report.md").render(
@@ -45,12 +45,15 @@ def leaderboard(findings: Findings) -> list[dict[str, str]]:
     """One row a version, then the anchors: mean over seeds, then each seed's value."""
     rows = []
     for version in findings.listed:
-        row = {"version": f"**{version.name}** {plain(version.title)}", "parent": version.parent or "–", "what changed": _changed(version)}
+        name = f"**{version.name}** {plain(version.title)}"
+        row = {"version": name, "parent": version.parent or "–", "what changed": _changed(version)}
         rows.append(row | {f"`{metric}` ↓": _cell(findings, version, metric) for metric in findings.metrics})
     for anchor in ANCHORS:
         if any(anchor in known for known in findings.anchors.values()):
-            row = {"version": f"*{anchor.replace('_', ' ')}*", "parent": "", "what changed": plain(findings.anchors_described[anchor])}
-            rows.append(row | {f"`{name}` ↓": wording.figure(findings.anchors.get(name, {}).get(anchor)) for name in findings.metrics})
+            described = plain(findings.anchors_described[anchor])
+            row = {"version": f"*{anchor.replace('_', ' ')}*", "parent": "", "what changed": described}
+            values = {metric: findings.anchors.get(metric, {}).get(anchor) for metric in findings.metrics}
+            rows.append(row | {f"`{metric}` ↓": wording.figure(value) for metric, value in values.items()})
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganealogy import atomic
 from ganealogy.report import wording
-from ganealogy.report.collect import Findings, collect, number
+from ganealogy.report.collect import Findings, collect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,16 +51,14 @@ def tracked_distance(findings: Findings) -> pd.DataFrame:
     for version in findings.listed:
         values: defaultdict[float, list[float]] = defaultdict(list)
         for run in version.runs:
-            for tick in run.ticks:
-                kimg, distance = number(tick.get("kimg")), number(tick.get(findings.tracker))
-                if kimg is not None and distance is not None:
-                    values[round(kimg, 6)].append(distance)
+            for kimg, distance in run.series(findings.tracker):
+                values[round(kimg, 6)].append(distance)
         columns[version.name] = {kimg: float(f"{fmean(found):.6g}") for kimg, found in values.items()}
     frame = pd.DataFrame({name: pd.Series(values, dtype=float) for name, values in columns.items()})
     return frame.sort_index()
 
 
-def summary_table(root: Path = Path(".")) -> Table:
+def summary_table(root: Path = Path()) -> Table:
     """The table that ends a run in the terminal: version, what changed, FD, seconds.
 
     Raises: GanealogyError when there is no plan under `root`.
@@ -69,7 +67,8 @@ def summary_table(root: Path = Path(".")) -> Table:
     from rich.text import Text
 
     findings = collect(root)
-    table = Table(title=wording.protocol_line(findings), title_style="dim", title_justify="left", box=None, pad_edge=False)
+    title = wording.protocol_line(findings)
+    table = Table(title=title, title_style="dim", title_justify="left", box=None, pad_edge=False)
     table.add_column("version", no_wrap=True)
     table.add_column("what changed", overflow="fold")
     table.add_column(findings.lead, justify="right", no_wrap=True)

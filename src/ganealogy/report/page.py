@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from ganealogy import atomic
 from ganealogy.report import palette, wording
-from ganealogy.report.collect import ANCHORS, Findings, Run, Version, number
+from ganealogy.report.collect import ANCHORS, Findings, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 
@@ -42,7 +42,8 @@ def render(findings: Findings, gallery: Gallery) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": wording.figure, "count": wording.count, "duration": wording.duration, "linked": linked, "memory": wording.memory, "depth": _depth}
+    written = (wording.figure, wording.count, wording.duration, wording.memory)
+    environment.filters |= {write.__name__: write for write in written} | {"linked": linked, "depth": _depth}
     environment.globals |= {"wording": wording, "strip_chart": strip_chart}
     return environment.get_template("page.html").render(
         findings=findings,
@@ -51,7 +52,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
         anchors=ANCHORS,
         frames_data=_labelled_frames(findings, gallery.frames),
         tracked=_tracked(findings),
-        by_depth=lambda versions: sorted(versions, key=lambda version: -_depth(version)),  # the longest line goes straight on
+        by_depth=_longest_line_first,
         curves_data=curve_data(findings),
         ticks=max((len(series) for series in gallery.frames.values()), default=0),
         yaml=_as_yaml,
@@ -68,33 +69,33 @@ def linked(text: str) -> Markup:
     """Escaped text whose arXiv numbers and addresses are links."""
     safe = str(escape(text))
     safe = ARXIV.sub(r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv \1</a>', safe)
-    return Markup(re.sub(r'(?<!")https://[^\s<>"]+[^\s<>".,;)]', r'<a href="\g<0>" rel="noreferrer">\g<0></a>', safe))  # noqa: S704
+    return Markup(re.sub(r'(?<!")https://[^\s<>"]+[^\s<>".,;)]', r'<a href="\g<0>" rel="noreferrer">\g<0></a>', safe))
 
 
 @cache
 def plotly_archive() -> str:
-    """plotly.js from the installed package, gzip and base64: 2 MB in place of 5, unpacked when a chart comes into view."""
+    """plotly.js from the installed package, gzip and base64: 2 MB in place of 5, unpacked when a chart comes near."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
 def curve_data(findings: Findings) -> dict[str, Any]:
-    """Version → colours and, for each curve, one [kimg, values] pair a seed. Five digits are more than a screen shows."""
+    """Version → colours and, for each curve, [kimg, values] a seed; five digits are more than a screen shows."""
     columns = (findings.tracker, *CURVES)
     data: dict[str, Any] = {}
     for version in findings.listed:
         light, dark = palette.colour(version.index)
-        series = {column: [pair for run in version.runs if (pair := _series(run, column))] for column in columns}
+        series = {
+            column: [_axes(points) for run in version.runs if (points := run.series(column))] for column in columns
+        }
         if any(series.values()):
             data[version.name] = {"light": light, "dark": dark, "dash": palette.dash(version.index), "series": series}
     return {"tracker": findings.tracker, "order": list(data), "versions": data}
 
 
-def _series(run: Run, column: str) -> list[list[float]] | None:
-    points = [(number(tick.get("kimg")), number(tick.get(column))) for tick in run.ticks]
-    known = [(kimg, value) for kimg, value in points if kimg is not None and value is not None]
-    return [[float(f"{value:.5g}") for value in axis] for axis in zip(*known, strict=True)] if known else None
+def _axes(points: list[tuple[float, float]]) -> list[list[float]]:
+    return [[float(f"{value:.5g}") for value in axis] for axis in zip(*points, strict=True)]
 
 
 def strip_chart(findings: Findings, version: Version, metric: str) -> Markup:
@@ -114,7 +115,7 @@ def strip_chart(findings: Findings, version: Version, metric: str) -> Markup:
         if name in ("floor", "mean_image") and low <= value <= end
     )
     dots = "".join(f'<circle cx="{x(value)}" cy="8" r="3.6"/>' for value in values.values())
-    return Markup(  # noqa: S704 (numbers and our own words only)
+    return Markup(  # numbers and our own words only
         f'<svg class="dots c{version.index}" viewBox="0 0 110 16" width="110" height="16" aria-hidden="true">'
         f'<line class="axis" x1="3" x2="107" y1="8" y2="8"/>{marks}{dots}</svg>'
     )
@@ -161,11 +162,8 @@ def _labelled_frames(findings: Findings, frames: dict[str, list[tuple[int, str]]
     labelled = {}
     for run in findings.runs:
         if run.key in frames:
-            kimg = {tick.get("step"): number(tick.get("kimg")) for tick in run.ticks}
-            labelled[run.key] = [
-                {"uri": uri, "label": f"step {step}" if kimg.get(step) is None else f"{wording.figure(kimg[step])} kimg"}
-                for step, uri in frames[run.key]
-            ]
+            kimg = {tick.get("step"): f"{wording.figure(tick.get('kimg'))} kimg" for tick in run.ticks}
+            labelled[run.key] = [{"uri": uri, "label": kimg.get(step, f"step {step}")} for step, uri in frames[run.key]]
     return labelled
 
 
@@ -173,6 +171,11 @@ def _tracked(findings: Findings) -> dict[str, Any]:
     frame = tracked_distance(findings)
     rows = [(kimg, list(row)) for kimg, row in zip(frame.index, frame.itertuples(index=False), strict=True)]
     return {"columns": list(frame.columns), "rows": rows}
+
+
+def _longest_line_first(versions: list[Version]) -> list[Version]:
+    """Siblings in the order of the tree: the main line then goes straight on from its parent."""
+    return sorted(versions, key=_depth, reverse=True)
 
 
 def _as_yaml(recipe: dict[str, Any]) -> str:

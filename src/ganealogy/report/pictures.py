@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from io import BytesIO
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from ganealogy.report.collect import REFERENCE, Findings, Gap, Run
 T = TypeVar("T")
 GRID_SIDE = 8
 """Images a row and column of the sheets that training and reference draw."""
-FRAMES_BUDGET = 2_400_000
+FRAMES_BUDGET = 2_000_000
 """Bytes that all grids of all ticks may take in the page, before base64 adds a third."""
 WALKS_BUDGET = 1_100_000
 """Bytes of all animated interpolations."""
@@ -84,7 +84,8 @@ def samples(run: Run, findings: Findings) -> Image.Image | None:
 def real_sheet(findings: Findings) -> Image.Image | None:
     """The sheet of real pictures to hold the samples against."""
     path = findings.root / REFERENCE / "real.png"
-    return _guarded(lambda: _at_most(_open(path), SHEET_SIDE), "real pictures to compare with", path, findings, "dvc repro reference")
+    what, cure = "real pictures to compare with", "dvc repro reference"
+    return _guarded(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, cure)
 
 
 def strip(run: Run, findings: Findings) -> Image.Image | None:
@@ -105,7 +106,7 @@ def walks(runs: list[Run], findings: Findings) -> dict[str, str]:
     for run, path in present:
         what = f"animated interpolation of {run.name}"
         content = _guarded(partial(_shrunk, path, step, side), what, path, findings, "")
-        while content is not None and len(content) > 1.5 * share and (step, side) != WALK_SIZES[-1]:
+        while content is not None and len(content) > 1.2 * share and (step, side) != WALK_SIZES[-1]:
             step, side = WALK_SIZES[WALK_SIZES.index((step, side)) + 1]
             content = _guarded(partial(_shrunk, path, step, side), what, path, findings, "")
         if content is not None:
@@ -124,7 +125,9 @@ def frames(runs: list[Run], findings: Findings) -> dict[str, list[tuple[int, str
         if run.key not in sheets:
             findings.gaps.append(Gap(f"{run.name} through training", "train/grids holds no readable grid"))
     count = sum(map(len, sheets.values()))
-    probe = [sheet for series in sheets.values() for sheet in (series[len(series) // 2][1], series[-1][1])]
+    probe = [
+        sheet for series in sheets.values() for sheet in (series[0][1], series[len(series) // 2][1], series[-1][1])
+    ]
     for side in (8, 6, 5, 4, 3):  # fewer faces before worse ones
         mean = sum(len(_webp(_frame(sheet, side), 75)) for sheet in probe) / max(len(probe), 1)
         if mean * count <= FRAMES_BUDGET:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEY = "ganealogy.key"
 FILES = "ganealogy.files"
 IMAGES = "samples"
+EXPERIMENT_KIND = "mlflow.experimentKind"  # else the UI takes it for one about language models
 BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits a call
 
 # A diverged training did not reach its end: the red mark of FAILED is what a person sees in the run table at a glance,
@@ -38,7 +39,9 @@ def experiment(client: MlflowClient, name: str) -> str:
     """Find or create; returns its id. Call under the store's lock."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        created: str = client.create_experiment(name, artifact_location=store.artifact_location(name))
+        created: str = client.create_experiment(
+            name, store.artifact_location(name), {EXPERIMENT_KIND: "custom_model_development"}
+        )
         return created
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)

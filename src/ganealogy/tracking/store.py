@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def prepare_environment() -> None:
 
 
 @contextmanager
-def opened(lock_wait_s: float = LOCK_WAIT_S) -> Iterator[MlflowClient]:
+def opened() -> Iterator[MlflowClient]:
     """A client of the initialised store, for this process alone among Ganealogy's.
 
     Raises: StoreError for whatever the store or the way to it does wrong. Errors of other kinds are bugs and pass.
@@ -89,7 +90,7 @@ def opened(lock_wait_s: float = LOCK_WAIT_S) -> Iterator[MlflowClient]:
     prepare_environment()
     try:
         home().mkdir(parents=True, exist_ok=True)
-        with FileLock(home() / "lock", timeout=lock_wait_s):
+        with FileLock(home() / "lock", timeout=LOCK_WAIT_S):
             database = _database()
             if database:
                 _check(database)
@@ -98,7 +99,7 @@ def opened(lock_wait_s: float = LOCK_WAIT_S) -> Iterator[MlflowClient]:
                     _initialise(database)
                 yield _client(uri())
     except Timeout:
-        raise StoreError(f"another process has held {home() / 'lock'} for {lock_wait_s:.0f} s") from None
+        raise StoreError(f"another process has held {home() / 'lock'} for {LOCK_WAIT_S:.0f} s") from None
     except (OSError, sqlite3.Error) as error:
         raise StoreError(_one_line(error)) from error
 
@@ -142,8 +143,9 @@ def _initialise(database: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database.parent.mkdir(parents=True, exist_ok=True)
-    fresh = database.with_name(f".{database.name}.new")
-    fresh.unlink(missing_ok=True)
+    for leftover in database.parent.glob(f".{database.name}.*.new*"):
+        leftover.unlink()
+    fresh = database.with_name(f".{database.name}.{time.time_ns()}.new")  # MLflow keeps connections by file name
     artifacts = (home() / "artifacts" / "default").as_uri()
     store = SqlAlchemyStore(f"{SQLITE}{fresh}", artifacts)  # type: ignore[no-untyped-call]
     store.delete_experiment("0")  # type: ignore[no-untyped-call]  # an empty "Default" would come first in the UI
@@ -159,7 +161,10 @@ def _client(address: str) -> MlflowClient:
     return mlflow.MlflowClient(address)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
+    """The innermost cause: what wraps it says less at more length."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    text = shown(lines[0]) if lines else type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

@@ -53,7 +53,7 @@
       margin: { l: 48, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: "x unified",
       font: { family: style.fontFamily, color: resolve("--soft"), size: 12 },
       hoverlabel: { bgcolor: resolve("--card"), bordercolor: resolve("--strong-line"), font: { color: resolve("--ink") } },
-      xaxis: { ...axis, title: { text: "kimg", font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g" },
+      xaxis: { ...axis, title: { text: "kimg", font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g", unifiedhovertitle: { text: "%{x} kimg" } },
       yaxis: { ...axis, type: logarithmic && chart.dataset.log ? "log" : "linear" },
     };
   }

@@ -64,6 +64,9 @@
     walk();
   });
 
+  cards.forEach(frame);
+  walk();
+
   // One seed for all
   for (const radio of radios) radio.addEventListener("change", () => {
     seed = radio.value;

@@ -1,0 +1,174 @@
+"""The built page in a real browser, opened from a file with the network cut off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ganealogy.report.build import build
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    if not CHROMIUM.exists():
+        message = f"{CHROMIUM} is not there: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("REQUIRE") == "all" else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(shared_project: Path) -> str:
+    return build(shared_project).as_uri()
+
+
+@pytest.fixture
+def visit(browser, address):  # type: ignore[no-untyped-def]
+    """visit(**context options) → the opened page; at the end it must have asked nothing and complained of nothing."""
+    contexts, trouble, asked = [], [], []
+
+    def visit(**options: object):  # type: ignore[no-untyped-def]
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on(
+            "console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("dialog", lambda dialog: trouble.append("a dialog: hostile words were run"))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert trouble == []
+    assert [url[:80] for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def until(page, expression: str) -> None:  # type: ignore[no-untyped-def]
+    """Wait for it from outside: the page's own policy forbids Playwright to evaluate text within."""
+    for _ in range(100):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"never came true: {expression}")
+
+
+def test_the_table_sorts_with_missing_values_last(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    column = page.locator("#leaderboard thead th", has_text="8×8 pixels")
+
+    def shown() -> list[float]:
+        cells = page.locator("#leaderboard tbody tr td:nth-child(4)")
+        return [float(value) for value in cells.evaluate_all("cells => cells.map(cell => cell.dataset.sort)")]
+
+    column.get_by_role("button").click()
+    assert column.get_attribute("aria-sort") == "ascending"
+    assert shown() == sorted(shown()) and len(shown()) == 4
+    column.get_by_role("button").press("Enter")
+    assert column.get_attribute("aria-sort") == "descending"
+    assert shown() == sorted(shown(), reverse=True)
+
+
+def test_the_sliders_move_one_and_all(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    card = page.locator('[data-training="v1"]')
+    other = page.locator('[data-training="v3"]')
+    last = card.locator("img").get_attribute("src")
+    page.locator("#tick-all").focus()
+    page.keyboard.press("Home")
+    assert card.locator("output").inner_text() == other.locator("output").inner_text() == "0.0000 kimg"
+    first = card.locator("img").get_attribute("src")
+    assert first != last
+    card.locator("input").focus()
+    page.keyboard.press("ArrowRight")
+    assert card.locator("output").inner_text() == "12.00 kimg"
+    assert other.locator("output").inner_text() == "0.0000 kimg"
+    assert card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+
+
+def test_another_seed_shows_its_pictures_or_says_that_there_are_none(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    sheet = page.locator('[data-sample="v1"]')
+    before = sheet.get_attribute("src")
+    figure = page.locator("#samples figure", has=page.locator('[data-sample="v7"]'))
+    assert figure.get_by_text("no samples of this seed").is_visible()
+    page.locator('input[name="sample-seed"][value="1"]').check(force=True)
+    assert sheet.get_attribute("src") != before
+    assert not figure.get_by_text("no samples of this seed").is_visible()
+    assert page.locator('input[name="frame-seed"][value="1"]').is_checked()
+
+
+def test_the_curves_unpack_draw_and_toggle(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    page.locator("#curves").scroll_into_view_if_needed()
+    chart = page.locator('[data-curve="fd_pixel8"]')
+    chart.locator(".scatterlayer .trace").first.wait_for()
+
+    def lines() -> int:
+        return chart.evaluate("chart => chart.data.filter(trace => trace.name).length")
+
+    assert lines() == 4
+    chip = page.locator('.chip[data-version="v3"]')
+    chip.click()
+    assert chip.get_attribute("aria-pressed") == "false"
+    until(page, "document.querySelector('[data-curve=fd_pixel8]').data.filter(t => t.name).length === 3")
+    page.locator("#log").click()
+    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.yaxis.type === 'log'")
+
+
+def test_the_tree_leads_to_the_version(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    page.locator("#tree a.node", has_text="v7").click()
+    assert page.url.endswith("#version-v7")
+    until(page, "Math.abs(document.getElementById('version-v7').getBoundingClientRect().top) < 200")
+    assert "<script>alert(1)</script>" in page.locator("#version-v3 h3").inner_text()
+
+
+def test_a_closer_look_and_a_moving_one(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    page.locator("#samples figure.real .zoom").press("Enter")
+    assert page.locator("#zoom").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#zoom").is_visible()
+    page.locator("#walks").click()
+    assert page.locator('[data-walk="v1"]').is_visible()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1360])
+def test_no_page_is_wider_than_its_screen(visit, width: int) -> None:  # type: ignore[no-untyped-def]
+    page = visit(viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_print_fits_its_paper(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit(viewport={"width": 794, "height": 1123})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 794
+    assert not page.locator("nav.bar").is_visible()
+
+
+def test_dark_by_the_system_and_by_the_button(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit(color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) == "rgb(20, 22, 26)"
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == "rgb(253, 253, 252)"
+    page.reload()
+    assert page.evaluate(ground) == "rgb(253, 253, 252)", "the choice is remembered"

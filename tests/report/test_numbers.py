@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ganealogy.report.collect import collect
+from ganealogy.report.numbers import summary_table, write_numbers
+
+
+def test_metrics_for_dvc_are_a_handful_of_columns_a_version(project: Path) -> None:
+    findings = collect(project)
+    path, _ = write_numbers(findings)
+    table = json.loads(path.read_text())
+    assert list(table) == ["v1", "v3", "v5", "v7"]
+    assert table["v1"].keys() == {"fd_pixel8", "fd_effnet_lite0", "kid_effnet_lite0", "seeds"}
+    assert table["v1"]["fd_pixel8"] == pytest.approx(findings.versions[0].mean("fd_pixel8"))
+    assert [table[version]["seeds"] for version in table] == [2, 2, 1, 1]
+
+
+def test_distances_for_dvc_plots_have_a_column_for_every_listed_version(project: Path) -> None:
+    (project / "build/runs/v7-1/train/metrics.jsonl").unlink()
+    findings = collect(project)
+    _, path = write_numbers(findings)
+    frame = pd.read_csv(path)
+    assert list(frame.columns) == ["kimg", "v1", "v3", "v5", "v7"]
+    assert frame["kimg"].is_monotonic_increasing and frame["kimg"].iloc[-1] == 60
+    assert frame["v7"].isna().all()
+    first = [run.ticks[0]["fd_pixel8"] for run in findings.versions[0].runs]
+    assert frame["v1"].iloc[0] == pytest.approx(sum(first) / 2, rel=1e-5)
+
+
+def test_the_table_for_the_terminal(shared_project: Path) -> None:
+    console = Console(width=120, record=True)
+    console.print(summary_table(shared_project))
+    text = console.export_text()
+    assert "adversary.loss.real_target 1 → 0.9" in text
+    assert "seed 0 missing" in text and "seed 1 diverged" in text
+    assert "fd_pixel8" in text and "seconds" in text

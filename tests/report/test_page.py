@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ganealogy.report import palette
+from ganealogy.report.collect import collect
+from ganealogy.report.page import linked, render
+from ganealogy.report.pictures import gather
+
+
+def page(root: Path) -> str:
+    findings = collect(root)
+    return render(findings, gather(findings))
+
+
+@pytest.fixture(scope="session")
+def html(shared_project: Path) -> str:
+    return page(shared_project)
+
+
+class Outline(HTMLParser):
+    """Every tag with its attributes, and the text outside scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("script", "style"):
+            self.text += data
+
+
+def test_everything_is_inside(html: str) -> None:
+    for tag, attributes in Outline(html).tags:
+        for name in ("src", "srcset", "action", "poster", "data"):
+            assert (attributes.get(name) or "data:").startswith("data:"), f"<{tag} {name}> points outside"
+        assert tag not in ("iframe", "object", "embed", "base")
+        assert tag != "link" or attributes["href"] == "data:,"
+    assert "default-src 'none'" in html
+    assert "url(http" not in html and "@import" not in html
+
+
+def test_hostile_words_stay_text(html: str) -> None:
+    assert "<script>alert" not in html and "<b>bold</b>" not in html
+    outline = Outline(html)
+    assert "<script>alert(1)</script>" in outline.text
+    assert sum(tag == "script" and "type" not in attributes for tag, attributes in outline.tags) == 4
+
+
+def test_ids_are_unique_and_links_lead_somewhere(html: str) -> None:
+    tags = Outline(html).tags
+    ids = [attributes["id"] for _, attributes in tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    inner = {attributes["href"][1:] for tag, attributes in tags if tag == "a" and attributes["href"].startswith("#")}
+    assert inner <= set(ids)
+
+
+def test_an_ancestor_that_is_not_listed_stands_in_the_tree_alone(project: Path) -> None:
+    path = project / "build/plan/tree.json"
+    tree = json.loads(path.read_text())
+    tree["versions"][0]["listed"] = False
+    path.write_text(json.dumps(tree))
+    html = page(project)
+    test_ids_are_unique_and_links_lead_somewhere(html)
+    assert "not in this run" in html and 'id="version-v1"' not in html
+
+
+def test_pictures_have_words(html: str) -> None:
+    pictures = [attributes for tag, attributes in Outline(html).tags if tag == "img"]
+    assert len(pictures) > 20
+    assert all("alt" in attributes for attributes in pictures)
+    assert sum(not attributes["alt"] for attributes in pictures) == 1, "only the empty frame of the enlargement"
+
+
+def test_numbers_carry_their_protocol(html: str) -> None:
+    text = " ".join(Outline(html).text.split())
+    assert "fid: not measured" in text and "ganealogy fetch inception" in text
+    assert "has not passed the mean image" in text
+    assert "499 held-out reals" in text
+    assert "CC BY 4.0" in text and "Lisa Wischofsky" in text
+    assert "seed 1 diverged at step 376: d_loss is NaN" in text
+    assert "dvc repro train@v3-0" in text
+    assert "adversary.loss.real_target 1 → 0.9" in text
+    assert "1,183,616" in text
+
+
+def test_equal_inputs_give_equal_bytes(shared_project: Path, html: str) -> None:
+    assert page(shared_project) == html
+
+
+def test_the_size_of_a_small_tree(html: str) -> None:
+    assert len(html) < 6_000_000
+
+
+def break_nothing_at_all(root: Path) -> None:
+    shutil.rmtree(root / "build/runs")
+    shutil.rmtree(root / "data")
+
+
+def break_pictures(root: Path) -> None:
+    run = root / "build/runs/v1-0"
+    (run / "sample/images.npy").write_bytes(b"\x93NUMPY nothing")
+    (run / "sample/strip.png").write_bytes((run / "sample/strip.png").read_bytes()[:200])
+    (run / "sample/walk.webp").write_bytes(b"RIFF")
+    (run / "train/grids/000000.png").write_text("text named .png")
+    (root / "data/reference/real.png").unlink()
+
+
+def break_by_pickle(root: Path) -> None:
+    import numpy as np
+
+    np.save(root / "build/runs/v1-0/sample/images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (break_nothing_at_all, ["v1 seed 0", "facts of the dataset"]),
+        (break_pictures, ["samples of v1 seed 0", "interpolation of v1 seed 0", "grid 000000", "real pictures"]),
+        (break_by_pickle, ["samples of v1 seed 0"]),
+    ],
+)
+def test_the_rest_is_shown_and_what_is_missing_told(
+    project: Path, damage: Callable[[Path], None], told: list[str]
+) -> None:
+    damage(project)
+    text = page(project)
+    missing = text[text.index('id="missing"') :]
+    for what in told:
+        assert what in missing
+    assert str(project) not in text, "no path of this machine in the page"
+
+
+def test_forty_versions(crowd: Path) -> None:
+    html = page(crowd)
+    assert html.count('<article class="version') == 40
+    assert html.count("it has not been trained") == 119
+    assert "--depth: 40" in html
+
+
+def test_addresses_become_links_and_nothing_else() -> None:
+    assert str(linked("see arXiv 1701.00160")).count('href="https://arxiv.org/abs/1701.00160"') == 1
+    assert 'href="https://example.org/a"' in linked("at https://example.org/a, and")
+    assert linked('javascript:alert(1) "><img>') == "javascript:alert(1) &#34;&gt;&lt;img&gt;"
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_stand_out_and_are_distinct() -> None:
+    for index in range(20):
+        light, dark = palette.colour(index)
+        assert contrast(light, "#ffffff") >= 3 and contrast(dark, "#1b1e24") >= 3, index
+    assert len({palette.colour(index) for index in range(20)}) == 20
+    assert palette.colour(20) == palette.colour(0) and palette.dash(20) != palette.dash(0)
+
+
+def test_words_are_readable_in_both_themes(html: str) -> None:
+    pairs = dict(re.findall(r"--([\w-]+): light-dark\((#\w{6}, #\w{6})\)", html))
+    for words, ground in [
+        ("ink", "paper"),
+        ("soft", "paper"),
+        ("soft", "card"),
+        ("link", "paper"),
+        ("warn", "warn-card"),
+    ]:
+        for one, other in zip(pairs[words].split(", "), pairs[ground].split(", "), strict=True):
+            assert contrast(one, other) >= 4.5, (words, ground)

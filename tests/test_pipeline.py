@@ -1,0 +1,288 @@
+"""The pipeline as its users use it: DVC's commands on the tiny protocol, in a path with spaces."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pipeline import Workspace, fresh, ran
+
+RUNS = "build/runs"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
+    """A workspace after its first `dvc repro`, and what that printed."""
+    workspace = fresh(tmp_path_factory.mktemp("a path") / "with spaces")
+    return workspace, workspace.dvc("repro")
+
+
+@pytest.fixture
+def workspace(finished: tuple[Workspace, str], tmp_path: Path) -> Workspace:
+    """A copy of the finished workspace, to change at will."""
+    shutil.copytree(finished[0].path, tmp_path / "my work", symlinks=True)
+    return Workspace(tmp_path / "my work")
+
+
+def test_one_command_goes_from_pictures_to_the_report(finished: tuple[Workspace, str]) -> None:
+    workspace, output = finished
+    assert ran(output)[:4] == ["plan", "download", "preprocess", "reference"]
+    assert ran(output)[-1] == "report"
+    page = (workspace.path / "reports" / "index.html").read_text()
+    assert "One-sided label smoothing" in page and "not measured" in page
+    numbers = json.loads((workspace.path / "reports" / "metrics.json").read_text())
+    assert set(numbers) == {"v1", "v3"}
+    for name in ("v1-0", "v3-0"):
+        run = workspace.path / RUNS / name
+        assert json.loads((run / "train" / "run.json").read_text())["status"] == "finished"
+        assert (run / "sample" / "walk.webp").stat().st_size > 0
+
+
+def test_nothing_of_it_is_for_git_but_the_lock(finished: tuple[Workspace, str]) -> None:
+    workspace, _ = finished
+    assert workspace.run("git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
+
+
+def test_a_second_time_nothing_runs(workspace: Workspace) -> None:
+    began = time.monotonic()
+    assert ran(workspace.dvc("repro")) == []
+    assert time.monotonic() - began < 15
+    assert "up to date" in workspace.dvc("status")
+
+
+def test_comments_and_unused_code_rerun_nothing_but_the_plan(workspace: Workspace) -> None:
+    workspace.edit("versions/v3.yaml", "title:", "# why not\ntitle:")
+    workspace.edit("params.yaml", "  kimg: 0.064", "  kimg: 0.064   # short")
+    workspace.edit("src/ganealogy/adversary/losses/bce.py", "class BCE:", "# a comment\nclass BCE:")
+    (workspace.path / "src/ganealogy/adversary/losses/unused.py").write_text("def loss():\n    return None\n")
+    assert ran(workspace.dvc("repro")) == ["plan"]
+
+
+def test_a_mended_text_rerenders_the_report_only(workspace: Workspace) -> None:
+    workspace.edit("versions/v3.yaml", "One-sided label smoothing", "Label smoothing on one side")
+    assert ran(workspace.dvc("repro")) == ["plan", "report"]
+
+
+def test_a_versions_value_retrains_it_and_its_descendants_only(workspace: Workspace) -> None:
+    workspace.edit("versions/v3.yaml", "real_target: 0.9", "real_target: 0.8")
+    stages = ran(workspace.dvc("repro"))
+    assert stages == ["plan", "train@v3-0", "sample@v3-0", "evaluate@v3-0", "report"]
+    workspace.edit("versions/v1.yaml", "real_target: 1.0", "real_target: 0.95")
+    workspace.edit("versions/v1.yaml", "slope: 0.2", "slope: 0.1")
+    assert {"train@v1-0", "train@v3-0"} <= set(ran(workspace.dvc("repro")))
+
+
+def test_code_retrains_only_who_uses_it(workspace: Workspace) -> None:
+    """v6 alone clips; kid is the evaluation's; neither is anything to v1 and v3."""
+    workspace.edit("src/ganealogy/adversary/constraints/clip.py", "-limit)", "-limit * 1.0)")
+    assert ran(workspace.dvc("repro")) == ["plan"]
+    workspace.edit("src/ganealogy/evaluation/kid.py", "SUBSETS =", "UNUSED = 1\nSUBSETS =")
+    stages = ran(workspace.dvc("repro"))
+    assert "evaluate@v1-0" in stages and not any(stage.startswith(("train", "sample")) for stage in stages)
+
+
+def test_threads_and_device_are_where_not_what(workspace: Workspace) -> None:
+    workspace.edit("params.yaml", "  threads: 1", "  threads: 2")
+    assert ran(workspace.dvc("repro")) == ["plan"]
+
+
+def test_one_run_alone(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.path / RUNS / "v3-0")
+    output = workspace.dvc("repro", "train@v3-0")
+    assert "train@v1-0" not in ran(output) and (workspace.path / RUNS / "v3-0" / "train" / "run.json").exists()
+
+
+def test_experiments(workspace: Workspace) -> None:
+    """`dvc exp run -S`, in the workspace and in a temporary copy, then the tables that compare."""
+    workspace.run("git", "add", "dvc.lock")
+    workspace.run("git", "commit", "-q", "-m", "first results")
+    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
+    plan = json.loads((workspace.path / "build/plan/versions/v1.json").read_text())
+    assert plan["recipe"]["optimizers"]["generator"]["lr"] == 0.0004
+    workspace.dvc("exp", "run", "--temp", "-n", "alone", "-S", "tree.versions=[v1]", "-S", "sample.count=24")
+    rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv")))}
+    assert rows["faster"]["train.lr"] == "0.0004"
+    assert float(rows["faster"]["v3.fd_pixel8"]) > 0 and float(rows["alone"]["v1.fd_pixel8"]) > 0
+    workspace.dvc("exp", "apply", "faster")
+    assert "0.0004" in workspace.dvc("params", "diff")
+    assert "v1.fd_pixel8" in workspace.dvc("metrics", "show")
+    assert "plots.html" in workspace.dvc("plots", "show", "-o", "build/plots").replace("index.html", "plots.html")
+
+
+def test_another_size_needs_no_new_download(workspace: Workspace) -> None:
+    stages = ran(workspace.dvc("exp", "run", "-S", "dataset.image_size=32", "-S", "tree.versions=[v3]"))
+    assert "download" not in stages and stages[:3] == ["plan", "preprocess", "reference"]
+    assert json.loads((workspace.path / "data/packed/manifest.json").read_text())["image_size"] == 32
+    assert not (workspace.path / RUNS / "v1-0").exists(), "the report prunes runs that are no longer listed"
+
+
+def test_push_and_pull(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.dvc("remote", "add", "-d", "store", str(tmp_path / "remote store"))
+    workspace.dvc("push")
+    for name in ("build", "data/raw", "data/packed", "data/reference", "reports", ".dvc/cache"):
+        shutil.rmtree(workspace.path / name)
+    workspace.dvc("pull")
+    assert (workspace.path / "reports" / "index.html").exists()
+    assert ran(workspace.dvc("repro")) == []
+
+
+BAD = {
+    "train.lr=abc": r"params.yaml: train.lr = 'abc'",
+    "train.lr=-1": "train.lr = -1",
+    "train.lr=.nan": "train.lr = nan",
+    "train.kimg=0": "train.kimg = 0",
+    "++train.kimgs=3": "unknown key 'train.kimgs'; known here:",
+    "dataset.name=cats": "dataset.name = 'cats'",
+    "dataset.image_size=48": "48 is not a power of two",
+    "tree.versions=[v1,v99]": "no version 'v99'",
+    "tree.versions=[v1,v1]": "listed twice: v1",
+    "tree.seeds=[-1]": "tree.seeds.0 = -1",
+    "tree.seeds=[0.5]": "tree.seeds.0 = 0.5",
+    "train.tracker=fid": "train.tracker: unknown name 'fid'; known: effnet_lite0, inception, pixel8",
+    "evaluate.extractors=[vgg]": "evaluate.extractors: unknown name 'vgg'",
+    "dataset.name=folder": "dataset.path must name",
+}
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return fresh(tmp_path_factory.mktemp("bad") / "input")
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_a_wrong_parameter_is_named_before_anything_is_fetched(planned: Workspace, change: str) -> None:
+    shutil.copy(Path("tests/tiny.yaml"), planned.path / "params.yaml")
+    key, value = change.lstrip("+").split("=", 1)
+    section, name = key.split(".")
+    lines = (planned.path / "params.yaml").read_text().splitlines()
+    at = lines.index(f"{section}:")
+    kept = [line for line in lines if not line.strip().startswith(f"{name}:") or lines.index(line) < at]
+    kept.insert(at + 1, f"  {name}: {value}")
+    (planned.path / "params.yaml").write_text("\n".join(kept) + "\n")
+    done = planned.ganealogy("plan")
+    assert done.returncode == 2 and BAD[change] in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1, "one line"
+    assert not (planned.path / "data" / "raw").exists()
+
+
+def test_dvc_stops_at_the_plan(planned: Workspace) -> None:
+    shutil.copy(Path("tests/tiny.yaml"), planned.path / "params.yaml")
+    output = planned.dvc("exp", "run", "-S", "train.lr=abc", check=False)
+    assert "train.lr = 'abc'" in output and "Running stage 'download'" not in output
+    planned.run("git", "checkout", "-q", "params.yaml")
+
+
+def test_a_hostile_version_name_never_reaches_a_shell(planned: Workspace) -> None:
+    shutil.copy(Path("tests/tiny.yaml"), planned.path / "params.yaml")
+    planned.edit("params.yaml", "[v1, v3]", '["v1; touch pwned"]')
+    output = planned.dvc("repro", check=False)
+    assert "is not a version name" in output
+    assert not list(planned.path.rglob("pwned"))
+
+
+def test_the_plan_is_quick_and_shows_the_family(planned: Workspace) -> None:
+    shutil.copy(Path("tests/tiny.yaml"), planned.path / "params.yaml")
+    done = planned.ganealogy("plan")
+    assert done.returncode == 0 and "└ v3" in done.stdout and "loss.real_target 0.9" in done.stdout
+
+
+def start_training(workspace: Workspace, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=workspace.path,
+        env=workspace.environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def wait_for(condition, process: subprocess.Popen[str], what: str) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        if process.poll() is not None:
+            pytest.fail(f"{what} did not come about: {process.stdout.read() if process.stdout else ''}")
+        time.sleep(0.05)
+    pytest.fail(f"{what} did not come about in time")
+
+
+def long_training(workspace: Workspace) -> None:
+    """A training of v1 that takes long enough to be hit, planned but not begun."""
+    workspace.edit("params.yaml", "  kimg: 0.064", "  kimg: 12")
+    workspace.edit("params.yaml", "  ticks: 2", "  ticks: 60")
+    workspace.dvc("repro", "plan", "preprocess")
+
+
+def checkpoints(workspace: Workspace) -> list[Path]:
+    return list((workspace.path / "build" / "wip").glob("*/checkpoints/*.json"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_told_to_stop_it_checkpoints_and_goes_on_later(workspace: Workspace, number: int, code: int) -> None:
+    long_training(workspace)
+    train = [sys.executable, "-m", "ganealogy", "train", "v1", "0"]
+    process = start_training(workspace, *train)
+    wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
+    second = workspace.run(*train, check=False)
+    assert second.returncode == 2 and f"process {process.pid}" in second.stdout, "a second trainer is refused"
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "goes on from there" in output
+    workspace.edit("params.yaml", "  kimg: 12", "  kimg: 12   # the same")
+    done = workspace.run(*train)
+    cost = json.loads((workspace.path / RUNS / "v1-0/cost/train.json").read_text())
+    assert cost["resumed"] == 1 and done.returncode == 0
+    assert not checkpoints(workspace), "a finished training leaves none"
+
+
+def test_killing_dvc_ends_the_training_too(workspace: Workspace) -> None:
+    long_training(workspace)
+    process = start_training(workspace, sys.executable, "-m", "dvc", "repro", "train@v1-0")
+    wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
+    holder = int(next((workspace.path / "build" / "wip").glob("*/holder")).read_text())
+    process.kill()
+    process.communicate()
+    for _ in range(200):
+        try:
+            os.kill(holder, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(holder, signal.SIGKILL)
+        pytest.fail("the trainer outlived dvc")
+
+
+def test_code_edited_under_a_training_fails_it(workspace: Workspace) -> None:
+    long_training(workspace)
+    process = start_training(workspace, sys.executable, "-m", "ganealogy", "train", "v1", "0")
+    wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
+    workspace.edit("src/ganealogy/adversary/losses/bce.py", "class BCE:", "EDITED = True\n\n\nclass BCE:")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 2 and "losses.bce: edited while it trained" in output
+
+
+def test_a_version_that_diverges_stops_nobody(workspace: Workspace) -> None:
+    """v5's pinned rate raised until nothing survives it: recorded, and the report comes all the same."""
+    workspace.edit("params.yaml", "[v1, v3]", "[v1, v5]")
+    workspace.edit("versions/v5.yaml", "lr: 0.02", "lr: 1.0, momentum: 0.999")
+    workspace.edit("params.yaml", "  kimg: 0.064", "  kimg: 2")
+    output = workspace.dvc("repro")
+    assert ran(output)[-1] == "report"
+    statuses = {
+        name: json.loads((workspace.path / RUNS / name / "train/run.json").read_text()) for name in ("v1-0", "v5-0")
+    }
+    assert statuses["v1-0"]["status"] == "finished"
+    assert statuses["v5-0"]["status"] == "diverged" and "at step" in statuses["v5-0"]["reason"]
+    assert "diverged" in (workspace.path / "reports/report.md").read_text()

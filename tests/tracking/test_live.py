@@ -1,0 +1,91 @@
+"""A training is watched by a process that comes late, keeps up, and goes when the training goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import ganealogy
+from ganealogy.tracking import LiveSync, store
+
+SOURCES = str(Path(ganealogy.__file__).parents[1])
+
+
+@pytest.fixture
+def work(project: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The work of a training that runs, in build/wip."""
+    monkeypatch.setenv("PYTHONPATH", SOURCES)
+    directory: Path = lab.make_run(project / "build/wip/abc", status="running", ticks=1)
+    return directory
+
+
+def until(condition: Callable[[], bool], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.1)
+
+
+def run_id() -> str | None:
+    with store.opened() as client:
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = client.search_runs(experiments) if experiments else []
+        return runs[0].info.run_id if runs else None
+
+
+def test_a_short_training_starts_no_process(work: Path) -> None:
+    with LiveSync(work, after_s=30) as live:
+        pass
+    assert live.process is None
+
+
+def test_it_keeps_up_and_ends_with_the_training(work: Path, lab: SimpleNamespace) -> None:
+    with LiveSync(work, after_s=0) as live:
+        until(lambda: run_id() is not None)
+        assert lab.contents(run_id())["status"] == "RUNNING"
+        for tick in (1, 2):
+            lab.add_tick(work, tick)
+        lab.set_status(work, "diverged", steps=20, best=None, tracker="pixel8", reason="NaN")
+    assert live.process is not None
+    assert live.process.returncode == 0
+    held = lab.contents(run_id())
+    assert held["status"] == "FAILED"
+    assert [step for step, _ in held["metrics"]["train/kimg"]] == [0, 10, 20]
+
+
+def test_it_goes_when_its_parent_is_killed(work: Path, lab: SimpleNamespace) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from ganealogy.tracking import LiveSync
+with LiveSync(Path(sys.argv[1]), after_s=0) as live:
+    while live.process is None:
+        time.sleep(0.05)
+    print(live.process.pid, flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(work)], stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        follower = int(training.stdout.readline())
+        until(lambda: run_id() is not None)
+        training.send_signal(signal.SIGKILL)
+    until(lambda: not is_alive(follower), seconds=15)
+    assert lab.contents(run_id())["status"] == "KILLED"
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie, which waits for whoever inherited it, does nothing any more."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    return "State:\tZ" not in status.read_text() if status.exists() else True

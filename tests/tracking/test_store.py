@@ -1,0 +1,183 @@
+"""Whatever is wrong with the store costs seconds and one line, and never the store itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ganealogy import tracking
+from ganealogy.tracking import store
+
+LIMIT_S = 25.0
+
+
+def assert_one_warning(finished: Path, capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    began = time.monotonic()
+    result = tracking.sync(finished)
+    assert time.monotonic() - began < LIMIT_S
+    assert result.store_failed
+    assert result.run_id is None
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    for word in (*words, "v3 seed 1", "ganealogy sync"):
+        assert word in lines[0]
+
+
+def test_four_processes_open_a_fresh_store_at_once(empty_project: Path, lab: SimpleNamespace) -> None:
+    code = """
+import sys
+from pathlib import Path
+from ganealogy import tracking
+sys.exit(tracking.sync(Path(sys.argv[1])).warning)
+"""
+    runs = [lab.make_run(empty_project / f"build/runs/v3-{seed}", "v3", seed, "interrupted") for seed in range(4)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(run)], env=environment, stderr=subprocess.PIPE, text=True)
+        for run in runs
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    with store.opened() as client:
+        [experiment] = client.search_experiments()
+        names = sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id]))
+    assert names == [f"v3 seed {seed}" for seed in range(4)]
+    assert not list(store.home().glob("*.new*"))
+
+
+def test_damaged(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.home() / "mlflow.db").write_bytes(b"this is no database " * 1000)
+    assert_one_warning(finished, capsys, "not a database")
+
+
+def test_read_only(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    database = str(store.home() / "mlflow.db").replace(" ", "%20")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{database}?mode=ro&uri=true")
+    assert_one_warning(finished, capsys, "readonly")
+
+
+def test_locked_by_another_program(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    connection = sqlite3.connect(store.home() / "mlflow.db")
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        assert_one_warning(finished, capsys, "locked")
+    finally:
+        connection.close()
+    assert tracking.sync(finished).warning is None
+
+
+def test_held_by_another_sync(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from filelock import FileLock
+
+    monkeypatch.setattr(store, "LOCK_WAIT_S", 0.5)
+    with FileLock(store.home() / "lock", is_singleton=False):
+        assert_one_warning(finished, capsys, "another process")
+
+
+def test_a_place_that_cannot_be_written(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "file"))
+    assert_one_warning(finished, capsys, "Not a directory")
+
+
+def test_dead_server(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
+    assert_one_warning(finished, capsys, f"127.0.0.1:{port}")
+    tracking.sync(finished)
+    assert "secret" not in capsys.readouterr().err
+
+
+@contextmanager
+def hanging_server() -> Iterator[int]:
+    """Accepts and never answers."""
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            while True:
+                try:
+                    kept.append(server.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+    assert kept, "the fault did not fire"
+
+
+def test_hanging_server(
+    finished: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with hanging_server() as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        assert_one_warning(finished, capsys, f"127.0.0.1:{port}")
+        lab.make_run(Path("build/runs/v1-0"), "v1", 0, "interrupted")
+        assert len(tracking.sync_all(Path())) == 1  # the first failure ends it: not one timeout a run
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert [result.warning for result in tracking.sync_all(Path())] == [None, None]
+
+
+def test_a_kill_while_the_store_is_made_leaves_none(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    def die(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SqlAlchemyStore, "delete_experiment", die)
+        with store.opened():
+            pass
+    assert not (store.home() / "mlflow.db").exists()
+    with store.opened() as client:
+        assert client.search_experiments() == []
+
+
+def test_the_users_store_comes_first(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://name:password@mlflow.example.org/base")
+    assert store.uri() == "https://name:password@mlflow.example.org/base"
+    assert store.shown() == "https://mlflow.example.org/base"
+    assert store.artifact_location("anime 64×64") is None
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert store.uri() == f"sqlite:///{tmp_path}/build/mlflow/mlflow.db"
+    assert store.artifact_location("anime 64×64") == (tmp_path / "build/mlflow/artifacts/anime-64x64").as_uri()
+
+
+def test_stages_do_not_pay_for_mlflow() -> None:
+    code = "import sys, ganealogy.tracking; sys.exit(any(m in sys.modules for m in ('mlflow', 'torch', 'pandas')))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        ).returncode
+        == 0
+    )

@@ -1,0 +1,217 @@
+"""The store holds what the run directory holds, each thing once, however often and however rudely it is synced."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ganealogy import atomic, tracking
+from ganealogy.errors import GanealogyError
+from ganealogy.tracking import model, post, store
+
+
+def sync(run_dir: Path, **options: Any) -> tracking.Synced:
+    result = tracking.sync(run_dir, **options)
+    assert result.warning is None
+    assert result.run_id is not None
+    return result
+
+
+def test_a_run_has_what_a_person_looks_for(finished: Path, lab: SimpleNamespace) -> None:
+    held = lab.contents(sync(finished).run_id)
+    assert held["name"] == "v3 seed 1"
+    assert held["status"] == "FINISHED"
+    expected = {"version": "v3", "parent": "v1", "seed": "1", "stage": "evaluate", "status": "finished"}
+    assert expected.items() <= held["tags"].items()
+    assert held["tags"]["ganealogy.plan"] == "plan of v3"
+    assert held["tags"]["ganealogy.data"] == lab.data
+    assert "Why it should help." in held["tags"]["mlflow.note.content"]
+    assert held["params"]["adversary.loss.real_target"] == "0.9"
+    assert held["params"]["adversary.loss.name"] == "hinge"
+    assert held["params"]["protocol.lr"] == "0.0002"
+    assert held["params"]["parameters.generator"] == "1000"
+    assert held["metrics"]["train/fd_pixel8"] == [(0, 300), (10, 250), (20, 200)]
+    assert held["metrics"]["train/kimg"] == [(0, 0), (10, 0.1), (20, 0.2)]
+    assert held["metrics"]["train/g_loss"] == [(10, 0.5)]  # tick 0 has none, and at tick 2 it was not finite
+    assert held["metrics"]["evaluate/fd_pixel8"] == [(0, 123.5)]
+    assert held["metrics"]["usage/train_seconds"] == [(0, 12.5)]
+    assert held["inputs"] == ["avatars 16×16"]
+    assert {"recipe.yaml", "sample/grid.png", "sample/strip.png", "evaluate/metrics.json"} <= set(held["artifacts"])
+    assert len([path for path in held["artifacts"] if path.endswith(".png") and path.startswith("images/")]) == 3
+
+
+def test_the_experiment_is_the_data_set_and_size(finished: Path) -> None:
+    sync(finished)
+    with store.opened() as client:
+        experiments = client.search_experiments()
+    assert [experiment.name for experiment in experiments] == ["avatars 16×16"]
+    assert experiments[0].artifact_location.startswith(store.home().as_uri())
+    assert not Path("mlruns").exists()
+
+
+def test_a_second_sync_posts_nothing(finished: Path, lab: SimpleNamespace) -> None:
+    first = sync(finished)
+    held = lab.contents(first.run_id)
+    second = sync(finished)
+    assert second.run_id == first.run_id
+    assert set(second.posted.values()) == {0}
+    assert lab.contents(first.run_id) == held
+
+
+def test_only_new_ticks_are_posted(project: Path, lab: SimpleNamespace) -> None:
+    work = lab.make_run(project / "build/wip/abc", status="running", ticks=2)
+    first = sync(work)
+    assert lab.contents(first.run_id)["status"] == "RUNNING"
+    lab.add_tick(work, 2)
+    with (work / "train/metrics.jsonl").open("a") as file:
+        file.write('{"tick": 3, "st')  # on its way
+    second = sync(work)
+    assert second.run_id == first.run_id
+    assert (second.posted["metrics"], second.posted["images"]) == (5, 1)  # kimg, fd, epoch, d_images, d_loss
+    assert [step for step, _ in lab.contents(first.run_id)["metrics"]["train/kimg"]] == [0, 10, 20]
+
+
+def test_a_run_keeps_its_identity_from_work_to_record(project: Path, lab: SimpleNamespace) -> None:
+    work = sync(lab.make_run(project / "build/wip/abc", status="running", ticks=2))
+    record = sync(lab.make_run(project / "build/runs/v3-1"))
+    assert record.run_id == work.run_id
+    assert lab.contents(record.run_id)["status"] == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("finished", "FINISHED"), ("diverged", "FAILED"), ("interrupted", "KILLED"), ("running", "RUNNING")],
+)
+def test_statuses(project: Path, lab: SimpleNamespace, status: str, expected: str) -> None:
+    run_dir = lab.make_run(project / "build/runs/v3-1", status=status)
+    if status == "diverged":
+        lab.set_status(run_dir, status, reason="NaN in d_loss at step 20")
+    held = lab.contents(sync(run_dir).run_id)
+    assert held["status"] == expected
+    assert held["tags"]["status"] == status
+    assert held["tags"].get("reason") == ("NaN in d_loss at step 20" if status == "diverged" else None)
+
+
+def test_an_interrupted_run_runs_again_when_resumed(project: Path, lab: SimpleNamespace) -> None:
+    work = lab.make_run(project / "build/wip/abc", status="running", ticks=2)
+    killed = sync(work, final="interrupted")
+    assert lab.contents(killed.run_id)["status"] == "KILLED"
+    lab.add_tick(work, 2)
+    assert lab.contents(sync(work).run_id)["status"] == "RUNNING"
+
+
+def test_a_dvc_experiment_is_named_by_who_made_the_run(
+    finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "wild-hat")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0123abc")
+    run_id = sync(finished).run_id
+    monkeypatch.setenv("DVC_EXP_NAME", "tame-cap")  # gets the same training from DVC's cache
+    held = lab.contents(sync(finished).run_id)
+    assert sync(finished).run_id == run_id
+    assert held["name"] == "v3 seed 1 · wild-hat"
+    assert held["tags"]["dvc.exp_name"] == "wild-hat"
+    assert held["tags"]["mlflow.source.git.commit"] == "0123abc"
+
+
+def test_a_changed_evaluation_becomes_the_latest(finished: Path, lab: SimpleNamespace) -> None:
+    run_id = sync(finished).run_id
+    atomic.write_json(finished / "evaluate/metrics.json", {"metrics": {"fd_pixel8": 99.0}})
+    again = sync(finished)
+    assert (again.posted["metrics"], again.posted["files"]) == (1, 1)
+    with store.opened() as client:
+        assert client.get_run(run_id).data.metrics["evaluate/fd_pixel8"] == 99.0
+
+
+@pytest.mark.parametrize("cut", ["parameters", "curves", "grids", "half a grid", "files", "log_generator"])
+def test_a_sync_cut_off_anywhere_is_completed_by_the_next(
+    finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        if cut == "half a grid":  # after the picture, before MLflow's small copy of the second one
+            from mlflow import MlflowClient
+
+            log_artifact, calls = MlflowClient.log_artifact, iter(range(100))
+            patch.setattr(
+                MlflowClient, "log_artifact", lambda *a, **k: die() if next(calls) == 3 else log_artifact(*a, **k)
+            )
+        else:
+            patch.setattr(model if cut == "log_generator" else post, cut, die)
+        tracking.sync(finished)
+    held = lab.contents(sync(finished).run_id)
+    assert set(sync(finished).posted.values()) == {0}
+    assert all(len({step for step, _ in points}) == len(points) for points in held["metrics"].values())
+    assert len([path for path in held["artifacts"] if path.startswith("images/")]) == 6
+    assert len(held["models"]) == 1
+    with store.opened() as client:
+        [experiment] = client.search_experiments()
+        assert len(client.search_runs([experiment.experiment_id])) == 1
+
+
+def test_sync_all_takes_the_listed_runs_dead_work_and_the_report(
+    project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version, seed in (("v1", 0), ("v3", 0), ("v9", 0)):  # v9 is an ancestor that is not listed
+        lab.make_run(project / f"build/runs/{version}-{seed}", version, seed)
+    dead = lab.make_run(project / "build/wip/dead", "v1", 1, status="running")
+    (dead / "holder").write_text("999999999\n")
+    alive = lab.make_run(project / "build/wip/alive", "v3", 1, status="running")
+    (alive / "holder").write_text(f"{os.getpid()}\n")
+    atomic.write_text(project / "reports/index.html", "<h1>Report</h1>")
+    results = tracking.sync_all(Path())
+    assert [result.title for result in results] == ["v1 seed 0", "v3 seed 0", "v1 seed 1", "report"]
+    assert [lab.contents(result.run_id)["status"] for result in results] == [
+        "FINISHED",
+        "FINISHED",
+        "KILLED",
+        "FINISHED",
+    ]
+    assert "warning" not in capsys.readouterr().err
+    assert tracking.sync_all(Path())[-1].posted == {"files": 0}
+
+
+def test_a_damaged_run_does_not_keep_the_others_out(
+    project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = lab.make_run(project / "build/runs/v1-0", "v1", 0)
+    next(iter(sorted((bad / "train/grids").glob("*.png")))).write_bytes(b"no picture")
+    lab.make_run(project / "build/runs/v3-0", "v3", 0)
+    results = tracking.sync_all(Path())
+    assert results[0].warning is not None and "000000.png" in results[0].warning
+    assert results[1].run_id is not None
+    assert capsys.readouterr().err.count("warning") == 1
+
+
+def test_a_run_on_other_data_is_refused(finished: Path, project: Path) -> None:
+    manifest = json.loads((project / "data/packed/manifest.json").read_text())
+    atomic.write_json(project / "data/packed/manifest.json", manifest | {"dataset": "other"})
+    with pytest.raises(GanealogyError, match="not trained on the data"):
+        tracking.sync(finished)
+
+
+def test_without_a_plan_or_a_record_the_cure_is_named(project: Path) -> None:
+    with pytest.raises(GanealogyError, match="train the version first"):
+        tracking.sync(project / "build/runs/v1-0")
+    (project / "build/plan/tree.json").unlink()
+    with pytest.raises(GanealogyError, match="ganealogy plan"):
+        tracking.sync_all(Path())
+
+
+def test_bugs_are_not_taken_for_a_failing_store(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*args: Any) -> None:
+        raise TypeError("ours")
+
+    monkeypatch.setattr(post, "tags", wrong)
+    with pytest.raises(TypeError, match="ours"):
+        tracking.sync(finished)
