@@ -86,14 +86,20 @@ def threads(setting: int) -> int:
     return int(given)
 
 
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}; nothing was left half-written: cure it and start again"
+    return str(error)
+
+
 def report_errors(work: Callable[[], None], debug: bool) -> int:
     """Run; one line and exit code 2 for a fault that a person can cure, 130 for Ctrl-C; others keep their traceback."""
     try:
         work()
-    except GanealogyError as error:
+    except (GanealogyError, OSError) as error:
         if debug:
             raise
-        print(f"ganealogy: {error}", file=sys.stderr)
+        print(f"ganealogy: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)
