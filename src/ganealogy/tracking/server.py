@@ -21,7 +21,7 @@ COMPARISON = "#/experiments/{}/runs?workflowType=machine_learning&compareRunsMod
 
 
 def ui(port: int = 5000, host: str = "127.0.0.1") -> None:
-    """Serve until Ctrl-C or SIGTERM, after printing the address of the newest experiment's run comparison.
+    """Serve until Ctrl-C or SIGTERM, after printing the address of the newest run's experiment, comparing its runs.
 
     With MLFLOW_TRACKING_URI naming a server, only its address is printed.
 
@@ -29,11 +29,12 @@ def ui(port: int = 5000, host: str = "127.0.0.1") -> None:
     """
     try:
         with store.opened() as client:
-            newest = client.search_experiments(order_by=["last_update_time DESC"], max_results=1)
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            newest = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
     except StoreError as failure:
         cure = "mend it, or move it away and run `ganealogy sync`"
         raise GanealogyError(f"MLflow store {store.shown()}: {failure}; {cure}") from None
-    page = COMPARISON.format(newest[0].experiment_id) if newest else ""
+    page = COMPARISON.format(newest[0].info.experiment_id) if newest else ""
     if store.is_server(store.uri()):
         print(f"MLflow: {store.shown()}/{page}", flush=True)
         return
@@ -68,8 +69,8 @@ def _command(host: str, port: int) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Without the queues for language-model jobs, which are processes of their own."""
-    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    """Without the queues for language-model jobs, which are processes of their own, and MLflow's own deprecations."""
+    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 
 
 def _require_free(host: str, port: int) -> None:
@@ -94,7 +95,7 @@ def _await(server: subprocess.Popen[bytes], host: str, port: int) -> None:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """The server and the worker it started: they are one process group."""
-    for number, patience in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
+    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         try:
             os.killpg(server.pid, number)
             server.wait(patience)
