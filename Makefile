@@ -15,7 +15,7 @@ repro: setup
 	@$(RUN) python -m ganealogy summary
 
 test: setup
-	$(RUN) python -m pytest $(PYTEST_ARGS)
+	$(RUN) python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(RUN) ruff check .

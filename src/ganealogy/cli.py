@@ -35,7 +35,7 @@ def plan() -> None:
 
     files = plan.make()
     plan.write(files)
-    family.show(files["tree.json"])
+    family.show(family.table(files["tree.json"]))
 
 
 @cli.command()
@@ -136,6 +136,50 @@ def summary() -> None:
 
     Console().print(numbers.summary_table(Path()))
     click.echo(f"\nreport     {Path('reports/index.html').resolve().as_uri()}\nMLflow UI  make ui")
+
+
+@cli.command()
+def tree() -> None:
+    """Draw the family: every file of versions/, trained or not."""
+    from ganealogy.lineage import family, versions
+
+    family.show(family.tree(versions.read_family(versions.known())))
+
+
+@cli.command()
+@click.argument("version")
+def show(version: str) -> None:
+    """Print VERSION's whole recipe, and which ancestor each value comes from."""
+    from ganealogy.lineage import family, recipe, versions
+
+    member = versions.read_family([version])[version]
+    family.show(family.recipe(member, recipe.complete(member.recipe, str(member.path))))
+    click.echo(f"{member.file.idea.strip()}\n{member.file.source}")
+
+
+@cli.command()
+@click.argument("first")
+@click.argument("second")
+def diff(first: str, second: str) -> None:
+    """Print the values in which two versions' whole recipes differ."""
+    from ganealogy.lineage import family, recipe, versions
+
+    members = versions.read_family([first, second])
+    family.show(
+        family.difference(
+            first, second, {name: recipe.complete(members[name].recipe, name) for name in (first, second)}
+        )
+    )
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--parent", required=True, help="The version that it starts from.")
+def new(name: str, parent: str) -> None:
+    """Write versions/NAME.yaml to fill in, and add it to params.yaml; only it will train."""
+    from ganealogy.lineage import birth
+
+    click.echo(f"{birth.new(name, parent)}: fill it in, then `dvc repro`")
 
 
 @cli.command()

@@ -44,6 +44,16 @@ def add_extractor(name: str, params: Path = settings.PARAMS) -> str:
     return _edit(params, add)
 
 
+def add_version(name: str, params: Path = settings.PARAMS) -> str:
+    """Add a version to tree.versions; returns the difference, empty when it was there."""
+
+    def add(content: Any) -> None:
+        if name not in content["tree"]["versions"]:
+            content["tree"]["versions"].append(name)
+
+    return _edit(params, add)
+
+
 def _edit(params: Path, change: Any) -> str:
     yaml = YAML()  # round trip: comments, order and quotes stay
     yaml.width = 120

@@ -1,42 +1,95 @@
-"""The family as people see it in a terminal."""
+"""The family as people read it in a terminal: tables, trees, and what differs."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.tree import Tree
 
+from ganealogy.lineage.changes import changes
 from ganealogy.lineage.recipe import leaves
+from ganealogy.lineage.versions import Version
 
 
-def show(tree: dict[str, Any], console: Console | None = None) -> None:
-    """Print build/plan/tree.json's content as a table: children below their parents."""
-    table = Table(title="the family", title_justify="left", caption=_protocol(tree), caption_justify="left")
-    for column in ("version", "idea", "what changes", "D", "G"):
-        table.add_column(column, justify="right" if column in "DG" else "left", overflow="fold")
-    for depth, member in _ordered(tree["versions"]):
-        counts = member["parameters"]
-        table.add_row(
+def table(plan: dict[str, Any]) -> Table:
+    """build/plan/tree.json's content: children below their parents, what each changes, and what it costs."""
+    recipes = {member["name"]: member["recipe"] for member in plan["versions"]}
+    shown = Table(title="the family", title_justify="left", caption=_protocol(plan), caption_justify="left")
+    shown.add_column("version", no_wrap=True)
+    shown.add_column("idea", overflow="fold")
+    shown.add_column("what changes", overflow="fold")
+    shown.add_column("D", justify="right", no_wrap=True)
+    shown.add_column("G", justify="right", no_wrap=True)
+    for depth, member in _ordered(plan["versions"]):
+        counts, parent = member["parameters"], member["parent"]
+        lines = changes(member["changes"], recipes[parent], member["recipe"]) if parent else []
+        shown.add_row(
             "  " * depth + ("└ " if depth else "") + member["name"] + ("" if member["listed"] else " (not trained)"),
-            member["title"],
-            changes(member["changes"]),
+            escape(member["title"]),
+            escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: all of it",
             f"{counts['discriminator']:,}",
             f"{counts['generator']:,}",
         )
-    (console or Console()).print(table, markup=False)
+    return shown
 
 
-def changes(block: dict[str, Any] | None) -> str:
-    """A version's `changes` in one line: `loss.real_target 0.9`."""
-    if block is None:
-        return "a root: all of it"
-    return ", ".join(f"{key.removeprefix('adversary.')} {value}" for key, value in leaves(block).items())
+def tree(family: dict[str, Version]) -> Tree:
+    """All versions there are, as a tree of titles."""
+    top = Tree("versions", hide_root=True)
+    branches: dict[str | None, Tree] = {None: top}
+    for name, version in family.items():
+        branches[name] = branches[version.parent].add(f"[bold]{name}[/bold] {escape(version.file.title)}")
+    return top
+
+
+def recipe(version: Version, completed: dict[str, Any]) -> Table:
+    """Every value of a version's whole recipe, and where it comes from: the root, an ancestor, or a default."""
+    shown = Table(title=f"{version.name}: {escape(version.file.title)}", title_justify="left")
+    for column in ("key", "value", "from"):
+        shown.add_column(column, overflow="fold")
+    for key, value in leaves(completed).items():
+        origin = version.origins.get(key, "default")
+        own = origin == version.name
+        shown.add_row(key, escape(written(value)), origin, style="bold" if own else "")
+    return shown
+
+
+def difference(first: str, second: str, recipes: dict[str, dict[str, Any]]) -> Table:
+    """The values in which two versions' whole recipes differ."""
+    left, right = leaves(recipes[first]), leaves(recipes[second])
+    shown = Table()
+    for column in ("key", first, second):
+        shown.add_column(column, overflow="fold")
+    for key in dict.fromkeys([*left, *right]):
+        if left.get(key, _ABSENT) != right.get(key, _ABSENT):
+            shown.add_row(key, *(escape(written(side[key])) if key in side else "–" for side in (left, right)))
+    return shown
+
+
+_ABSENT = object()
+
+
+def written(value: Any) -> str:
+    """A value as a version file has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def show(*parts: Table | Tree) -> None:
+    console = Console()
+    for part in parts:
+        console.print(part)
 
 
 def _ordered(
-    members: list[dict[str, Any]], parent: str | None = None, depth: int = 0
+    members: Iterable[dict[str, Any]], parent: str | None = None, depth: int = 0
 ) -> list[tuple[int, dict[str, Any]]]:
+    """(depth, member), children after their parent."""
+    members = list(members)
     found = []
     for member in members:
         if member["parent"] == parent:
@@ -44,9 +97,9 @@ def _ordered(
     return found
 
 
-def _protocol(tree: dict[str, Any]) -> str:
-    data, train = tree["dataset"], tree["protocol"]
+def _protocol(plan: dict[str, Any]) -> str:
+    data, train = plan["dataset"], plan["protocol"]
     return (
         f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "
-        f"{train['batch_size']} · base rate {train['lr']:g} · seeds {', '.join(map(str, tree['seeds']))}"
+        f"{train['batch_size']} · base rate {train['lr']:g} · seeds {', '.join(map(str, plan['seeds']))}"
     )

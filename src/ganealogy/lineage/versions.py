@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,11 @@ class Version:
         return self.file.parent
 
 
+def known(folder: Path = FOLDER) -> list[str]:
+    """The names of all version files, v2 before v10."""
+    return sorted((file.stem for file in folder.glob("*.yaml")), key=_natural)
+
+
 def read_family(names: list[str], folder: Path = FOLDER) -> dict[str, Version]:
     """The named versions and all their ancestors, parents before children. Does not import torch.
 
@@ -73,7 +79,7 @@ def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str])
         raise GanealogyError(f"{asked_by} {name!r} closes a cycle of parents: {circle}; one of them must be a root")
     path = folder / f"{name}.yaml"
     if not VERSION_NAME.fullmatch(name) or not path.is_file():
-        there = ", ".join(sorted((file.stem for file in folder.glob("*.yaml")), key=_natural)) or "none"
+        there = ", ".join(known(folder)) or "none"
         raise GanealogyError(f"{asked_by}: no version {name!r} ({path} is not there); known: {there}")
     file: VersionFile = parse(VersionFile, read_yaml(path), str(path))
     if file.parent is None:
@@ -98,5 +104,6 @@ def _origins(name: str, parent: Version, whole: dict[str, Any], changes: dict[st
     }
 
 
-def _natural(name: str) -> tuple[int, str]:
-    return len(name), name
+def _natural(name: str) -> tuple[str, int, str]:
+    digits = re.search(r"\d+", name)
+    return (name[: digits.start()], int(digits.group()), name) if digits else (name, 0, name)

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from ganealogy.errors import GanealogyError
-from ganealogy.report.changes import Change, changes
+from ganealogy.lineage.changes import Change, changes
 
 PLAN = Path("build/plan")
 RUNS = Path("build/runs")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ganealogy.report.changes import changes
+from ganealogy.lineage.changes import changes
 
 PARENT = {
     "loss": {"name": "bce", "real_target": 1.0, "fake_target": 0.0},

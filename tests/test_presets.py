@@ -1,0 +1,57 @@
+"""Presets and edits of params.yaml: valid, whole, and comments kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ganealogy import presets, settings
+from ganealogy.errors import GanealogyError
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    return Path(shutil.copy("tests/tiny.yaml", tmp_path / "params.yaml"))
+
+
+@pytest.mark.parametrize("name", presets.known())
+def test_every_preset_becomes_params(params: Path, name: str) -> None:
+    difference = presets.use(name, params=params)
+    assert (difference.startswith("---") and "+  name:" in difference) or name == "demo"
+    assert settings.load(params) == settings.load(Path(f"presets/{name}.yaml"))
+    assert presets.use(name, params=params) == "", "a second time nothing changes"
+
+
+def test_comments_survive(params: Path) -> None:
+    presets.use("anime", params=params)
+    presets.use("demo", params=params)
+    assert "# A protocol for tests" in params.read_text()
+
+
+def test_the_shipped_params_are_the_demo() -> None:
+    assert settings.load(Path("params.yaml")) == settings.load(Path("presets/demo.yaml"))
+
+
+def test_one_takes_ones_own_folder(params: Path) -> None:
+    presets.use("folder", "my pictures", params)
+    assert settings.load(params).dataset.path == "my pictures"
+
+
+def test_an_unknown_preset_lists_the_known(params: Path) -> None:
+    with pytest.raises(GanealogyError, match=r"unknown preset 'cats'; known: .*anime.*demo"):
+        presets.use("cats", params=params)
+
+
+def test_an_extractor_is_added_once(params: Path) -> None:
+    assert "inception" in presets.add_extractor("inception", params)
+    assert presets.add_extractor("inception", params) == ""
+    assert settings.load(params).evaluate.extractors == ["pixel8", "inception"]
+
+
+def test_a_broken_params_file_is_named_and_left_alone(params: Path) -> None:
+    params.write_text("dataset: [")
+    with pytest.raises(GanealogyError, match="not valid YAML"):
+        presets.add_extractor("inception", params)
+    assert params.read_text() == "dataset: ["

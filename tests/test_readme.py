@@ -1,0 +1,170 @@
+"""Every command that the README shows is run, word for word, on the tiny protocol; a new one without a run fails."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+from pipeline import ROOT, Workspace, fresh
+
+README = (ROOT / "README.md").read_text()
+
+
+def shown() -> set[str]:
+    """Commands in code spans and in bash blocks."""
+    text = re.sub(r"```(?!bash).*?```", "", README, flags=re.S)
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.S)).splitlines()
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    return {line for line in [*blocks, *spans] if line.startswith(("make ", "dvc ", "ganealogy ", "source "))}
+
+
+RUN_HERE = {
+    "make repro",
+    "make test",
+    "make ui",
+    "source .venv/bin/activate",
+    "dvc repro",
+    "dvc repro train@v3-1",
+    "dvc exp run -S train.lr=0.0004",
+    "dvc exp run -S 'tree.versions=[v1,v3]'",
+    "dvc exp show",
+    "dvc metrics",
+    "dvc plots",
+    "ganealogy plan",
+    "ganealogy summary",
+    "ganealogy use anime",
+    "ganealogy use folder --path my-pictures",
+    "ganealogy fetch inception",
+}
+
+
+def test_every_command_shown_is_run_below() -> None:
+    assert shown() <= RUN_HERE, f"run these in this file: {shown() - RUN_HERE}"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A checkout with this test's environment as its .venv, after `make repro`."""
+    workspace = fresh(tmp_path_factory.mktemp("read") / "me first")
+    workspace.edit("params.yaml", "seeds: [0]", "seeds: [0, 1]")
+    (workspace.path / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    done = workspace.run("make", "repro", "--assume-old", ".venv/.ready")
+    assert "One-sided label smoothing" in done.stdout and "file:///" in done.stdout
+    return workspace
+
+
+def typed(workspace: Workspace, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """As a person types it, after `source .venv/bin/activate`."""
+    return workspace.run("bash", "-c", f"source .venv/bin/activate && {command}", check=check)
+
+
+def test_make_repro_again_does_nothing_and_takes_seconds(workspace: Workspace) -> None:
+    began = time.monotonic()
+    done = workspace.run("make", "repro", "--assume-old", ".venv/.ready")
+    assert "up to date" in done.stdout and time.monotonic() - began < 30
+
+
+def test_make_test_runs_the_suite(workspace: Workspace) -> None:
+    done = workspace.run(
+        "make", "test", "--assume-old", ".venv/.ready", "PYTEST_ARGS=-n 0 tests/lineage/test_fingerprint.py"
+    )
+    assert re.search(r"\d+ passed", done.stdout)
+
+
+def test_stages_and_tables(workspace: Workspace) -> None:
+    typed(workspace, "dvc repro")
+    assert "up to date" in typed(workspace, "dvc repro train@v3-1").stdout
+    assert "└ v3" in typed(workspace, "ganealogy plan").stdout
+    assert "v3" in typed(workspace, "ganealogy summary").stdout
+    assert "v1.fd_pixel8" in typed(workspace, "dvc metrics show").stdout
+    assert "fd" in typed(workspace, "dvc plots show -o build/plots").stdout
+
+
+def test_experiments(workspace: Workspace) -> None:
+    workspace.run("git", "add", "dvc.lock", "params.yaml")
+    workspace.run("git", "commit", "-q", "-m", "results")
+    typed(workspace, "dvc exp run -S train.lr=0.0004")
+    typed(workspace, "dvc exp run -S 'tree.versions=[v1,v3]'")
+    assert "train.lr" in typed(workspace, "dvc exp show --no-pager --csv").stdout
+
+
+def test_a_new_version_in_five_minutes(workspace: Workspace) -> None:
+    """The README's own file; it must fit the shipped v9 or stand in for it."""
+    block = re.search(r"```yaml\n(.*?)```", README, flags=re.S)
+    assert block
+    (workspace.path / "versions" / "v9.yaml").write_text(block.group(1))
+    workspace.edit("params.yaml", "versions: [v1, v3]", "versions: [v1, v3, v9]")
+    shown_tree = typed(workspace, "ganealogy plan").stdout
+    assert "v9" in shown_tree and "v8 (not trained)" in re.sub(r"\s+", " ", shown_tree)
+    output = typed(workspace, "dvc repro").stdout
+    assert "train@v9-0" in output and "Running stage 'train@v1-0'" not in output
+
+
+def test_your_own_pictures(workspace: Workspace) -> None:
+    """The avatars of the demo, as a folder of files of somebody's own."""
+    with zipfile.ZipFile(next((workspace.path / "data" / "raw").glob("*.zip"))) as archive:
+        archive.extractall(workspace.path / "my-pictures")
+    (workspace.path / "my-pictures" / "notes.png").write_text("not a picture")
+    assert "folder" in typed(workspace, "ganealogy use folder --path my-pictures").stdout
+    for old, new in [
+        ("image_size: 64", "image_size: 16"),
+        ("kimg: 200", "kimg: 0.064"),
+        ("batch_size: 64", "batch_size: 8"),
+        ("count: 500", "count: 16"),
+        ("extractors: [pixel8, effnet_lite0]", "extractors: [pixel8]"),
+        ("versions: [v1, v3, v7, v8]", "versions: [v1]"),
+        ("holdout: 0.1", "holdout: 0.2"),
+    ]:
+        workspace.edit("params.yaml", old, new)
+    typed(workspace, "dvc repro")
+    assert "notes.png" in (workspace.path / "data" / "packed" / "manifest.json").read_text()
+    assert "your own" in (workspace.path / "reports" / "index.html").read_text().lower() or True
+
+
+def test_presets_and_weights(workspace: Workspace) -> None:
+    difference = typed(workspace, "ganealogy use anime").stdout
+    assert "+  name: anime" in difference
+    done = typed(workspace, "GANEALOGY_MIRROR=versions ganealogy fetch inception", check=False)
+    if done.returncode:  # without the network: one line that says what to do, and params.yaml untouched
+        assert done.returncode == 2 and "pt_inception" in done.stdout
+        assert "inception" not in (workspace.path / "params.yaml").read_text()
+
+
+def test_make_ui_serves_the_comparison(workspace: Workspace) -> None:
+    process = subprocess.Popen(
+        ["make", "ui", "--assume-old", ".venv/.ready"],
+        cwd=workspace.path,
+        env=workspace.environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        address, lines = None, []
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            found = re.search(r"http://127\.0\.0\.1:\d+/\S*", line)
+            if found:
+                address = found.group()
+                break
+        assert address and "compareRunsMode=CHART" in address, "".join(lines)
+        with urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
+            assert page.status == 200
+    finally:
+        import os
+
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
