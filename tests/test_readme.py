@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -84,7 +85,8 @@ def test_stages_and_tables(workspace: Workspace) -> None:
     assert "└ v3" in typed(workspace, "ganealogy plan").stdout
     assert "v3" in typed(workspace, "ganealogy summary").stdout
     assert "v1.fd_pixel8" in typed(workspace, "dvc metrics show").stdout
-    assert "fd" in typed(workspace, "dvc plots show -o build/plots").stdout
+    typed(workspace, "dvc plots show -o build/plots")
+    assert "Frechet distance while training" in (workspace.path / "build" / "plots" / "index.html").read_text()
 
 
 def test_experiments(workspace: Workspace) -> None:
@@ -125,7 +127,6 @@ def test_your_own_pictures(workspace: Workspace) -> None:
         workspace.edit("params.yaml", old, new)
     typed(workspace, "dvc repro")
     assert "notes.png" in (workspace.path / "data" / "packed" / "manifest.json").read_text()
-    assert "your own" in (workspace.path / "reports" / "index.html").read_text().lower() or True
 
 
 def test_presets_and_weights(workspace: Workspace) -> None:
@@ -160,8 +161,6 @@ def test_make_ui_serves_the_comparison(workspace: Workspace) -> None:
         with urllib.request.urlopen(address.split("#")[0], timeout=20) as page:
             assert page.status == 200
     finally:
-        import os
-
         os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait(30)
