@@ -157,4 +157,3 @@ def _check_names(settings: Settings, params: Path) -> None:
                 components.load("evaluation.extractors", name, f"{params}: {key}")  # raises, listing the known
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")
-

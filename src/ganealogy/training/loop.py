@@ -86,8 +86,8 @@ def train(
         state = {
             "generator": generator.state_dict(),
             "discriminator": discriminator.state_dict(),
-            "g_optimizer": game.players.g_optimizer.state_dict()["state"],
-            "d_optimizer": game.players.d_optimizer.state_dict()["state"],
+            "g_optimizer": game.players.g_update.optimizer.state_dict()["state"],
+            "d_optimizer": game.players.d_update.optimizer.state_dict()["state"],
             "best": best_weights,
             "sums": sums,
         }
@@ -119,8 +119,8 @@ def train(
         facts.update(saved, resumed=saved["resumed"] + 1)
         generator.load_state_dict(checkpoint.below("generator", loaded))
         discriminator.load_state_dict(checkpoint.below("discriminator", loaded))
-        checkpoint.restore_optimizer(game.players.g_optimizer, checkpoint.below("g_optimizer", loaded))
-        checkpoint.restore_optimizer(game.players.d_optimizer, checkpoint.below("d_optimizer", loaded))
+        checkpoint.restore_optimizer(game.players.g_update.optimizer, checkpoint.below("g_optimizer", loaded))
+        checkpoint.restore_optimizer(game.players.d_update.optimizer, checkpoint.below("d_optimizer", loaded))
         best_weights = {name: tensor.to(device) for name, tensor in checkpoint.below("best", loaded).items()}
         sums.update({name: tensor.to(device) for name, tensor in checkpoint.below("sums", loaded).items()})
         record.rewind(facts["ticks"])
