@@ -35,7 +35,7 @@ class Penalty(nn.Module):
         raise NotImplementedError
 
 
-def squared_gradients(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """(N,): for each image the squared L2 norm of its logit's gradient at it; itself differentiable."""
-    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradients.square().flatten(1).sum(1)
+def gradients(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """(N, C·H·W): for each image the gradient of its own logit at it; itself differentiable."""
+    (found,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return found.flatten(1)
