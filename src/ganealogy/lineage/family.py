@@ -31,7 +31,16 @@ def changes(block: dict[str, Any] | None) -> str:
     """A version's `changes` in one line: `loss.real_target 0.9`."""
     if block is None:
         return "a root: all of it"
-    return ", ".join(f"{key.removeprefix('adversary.')} {value}" for key, value in leaves(block).items())
+    return ", ".join(f"{key.removeprefix('adversary.')} {_text(value)}" for key, value in leaves(block).items())
+
+
+def _text(value: Any) -> str:
+    """A value as people read it; a scheduled one as its ends."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, dict) and {"from", "to"} <= set(value):
+        return f"{value['from']} → {value['to']}"
+    return "none" if value is None else str(value)
 
 
 def _ordered(

@@ -186,7 +186,8 @@ def leaves(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if f"{prefix}.{key}" in LISTS and isinstance(value, list):
             value = {part["name"]: part for part in map(_named, value)} or value
         dotted = f"{prefix}.{key}" if prefix else key
-        flat.update(leaves(value, dotted) if isinstance(value, dict) and value else {dotted: value})
+        is_leaf = not isinstance(value, dict) or not value or {"from", "to"} <= set(value)  # a scheduled value is one
+        flat.update({dotted: value} if is_leaf else leaves(value, dotted))
     return flat
 
 
