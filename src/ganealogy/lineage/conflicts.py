@@ -32,8 +32,8 @@ def _game(recipe: dict[str, Any]) -> Iterator[str]:
     loss, game = rules["loss"]["name"], rules["game"]
     if game["name"] == "simultaneous" and game["d_steps"] != 1:
         yield (
-            f"adversary.game: simultaneous with d_steps {game['d_steps']}: both gradients come from one latent batch, so "
-            "there is exactly one D step a G step; set d_steps: 1 or use alternating"
+            f"adversary.game: simultaneous with d_steps {game['d_steps']}: both gradients come from one latent batch, "
+            "so there is exactly one D step a G step; set d_steps: 1 or use alternating"
         )
     if loss in RELATIVISTIC:
         # D's logits are defined up to a constant, so nothing may read them one by one.
