@@ -16,12 +16,12 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Lt
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import Projection, batch_norm, run
 from ganealogy.networks.layers.initialisation import Init, initialised
 from ganealogy.networks.layers.sizes import halvings
+from ganealogy.networks.layers.spectral import spectral_norm
 
 SLOPE = 0.2
 

@@ -24,12 +24,12 @@ import torch
 from annotated_types import Ge
 from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
-from torch.nn.utils.parametrizations import spectral_norm
 
 from ganealogy.errors import GanealogyError
 from ganealogy.networks.layers.attention import SelfAttention
 from ganealogy.networks.layers.conditioning import Projection, batch_norm, run
 from ganealogy.networks.layers.sizes import ladder
+from ganealogy.networks.layers.spectral import spectral_norm
 
 Wrap = Callable[[nn.Module], nn.Module]
 Side = Annotated[int, Ge(1)]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from ganealogy.errors import GanealogyError
+from ganealogy.networks.layers.spectral import spectral_norm
 
 
 class ConditionalBatchNorm2d(nn.Module):
