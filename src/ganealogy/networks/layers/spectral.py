@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-def spectral_norm(layer: Layer) -> Layer:
-    """torch's, one power iteration a training forward pass; on the meta device, the layer itself.
+class _WithoutNumbers(_SpectralNorm):
+    def _power_method(self, weight_mat: torch.Tensor, n_power_iterations: int) -> None: ...
 
-    Meta tensors are the plan's way of counting parameters. torch's fifteen first iterations take seconds on them, and
-    spectral norm has no parameters.
+
+def spectral_norm(layer: Layer) -> Layer:
+    """`layer` with torch's spectral norm on its weight: one power iteration in each training forward pass.
+
+    On the meta device, where the plan builds networks to look at them, there is nothing to iterate on, and torch's
+    fifteen first iterations would take seconds.
     """
-    if getattr(layer.weight, "is_meta", False):
-        return layer
-    parametrizations.spectral_norm(layer)  # in place
+    weight = layer.weight
+    if isinstance(weight, torch.Tensor) and weight.is_meta:
+        parametrize.register_parametrization(layer, "weight", _WithoutNumbers(weight), unsafe=True)
+    else:
+        parametrizations.spectral_norm(layer)
     return layer
