@@ -265,5 +265,7 @@ def test_a_diverged_version_is_a_result(tmp_path: Path, pictures: np.ndarray, ra
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-def test_bf16_trains(tmp_path: Path, pictures: np.ndarray) -> None:
-    assert train(tmp_path, pictures, planned=plan("v1", precision="bf16")).status == "finished"
+@pytest.mark.parametrize("version", ["v1", "v10", "v11", "v16"])
+def test_bf16_trains(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
+    planned = plan(version, precision="bf16", kimg=0.08)
+    assert train(tmp_path, pictures, planned=planned).status == "finished"
