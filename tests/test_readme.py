@@ -39,6 +39,10 @@ RUN_HERE = {
     "dvc metrics",
     "dvc plots",
     "ganealogy plan",
+    "ganealogy new v17 --parent v8",
+    "ganealogy tree",
+    "ganealogy show v10",
+    "ganealogy diff v3 v10",
     "ganealogy summary",
     "ganealogy use anime",
     "ganealogy use folder --path my-pictures",
@@ -95,18 +99,24 @@ def test_experiments(workspace: Workspace) -> None:
     typed(workspace, "dvc exp run -S train.lr=0.0004")
     typed(workspace, "dvc exp run -S 'tree.versions=[v1,v3]'")
     assert "train.lr" in typed(workspace, "dvc exp show --no-pager --csv").stdout
+    workspace.run("git", "checkout", "-q", "params.yaml")  # as it was; -S rewrites it
 
 
 def test_a_new_version_in_five_minutes(workspace: Workspace) -> None:
-    """The README's own file; it must fit the shipped v9 or stand in for it."""
     block = re.search(r"```yaml\n(.*?)```", README, flags=re.S)
     assert block
-    (workspace.path / "versions" / "v9.yaml").write_text(block.group(1))
-    workspace.edit("params.yaml", "versions: [v1, v3]", "versions: [v1, v3, v9]")
+    typed(workspace, "ganealogy new v17 --parent v8")
+    (workspace.path / "versions" / "v17.yaml").write_text(block.group(1))
     shown_tree = typed(workspace, "ganealogy plan").stdout
-    assert "v9" in shown_tree and "v8 (not trained)" in re.sub(r"\s+", " ", shown_tree)
+    assert "v17" in shown_tree and "v8 (not trained)" in re.sub(r"\s+", " ", shown_tree)
     output = typed(workspace, "dvc repro").stdout
-    assert "train@v9-0" in output and "Running stage 'train@v1-0'" not in output
+    assert "train@v17-0" in output and "Running stage 'train@v1-0'" not in output
+
+
+def test_the_family_in_the_terminal(workspace: Workspace) -> None:
+    assert "└── v8" in typed(workspace, "ganealogy tree").stdout
+    assert "gradient_penalty" in typed(workspace, "ganealogy show v10").stdout
+    assert "wasserstein" in typed(workspace, "ganealogy diff v3 v10").stdout
 
 
 def test_your_own_pictures(workspace: Workspace) -> None:

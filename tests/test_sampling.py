@@ -85,7 +85,7 @@ def test_pictures_do_not_depend_on_how_many_are_asked_for(tmp_path):
 def test_versions_and_seeds_share_their_latents(tmp_path, monkeypatch):
     seen = []
     generate = sampling.generate
-    monkeypatch.setattr(sampling, "generate", lambda network, z: seen.append(z.clone()) or generate(network, z))
+    monkeypatch.setattr(sampling, "generate", lambda network, z, labels: seen.append(z.clone()) or generate(network, z))
     sampling.sample(make_run(tmp_path, "v1", 0), SETTINGS)
     half = len(seen)
     sampling.sample(make_run(tmp_path, "v2", 7), SETTINGS)
@@ -96,7 +96,7 @@ def test_versions_and_seeds_share_their_latents(tmp_path, monkeypatch):
 def test_truncation_scales_the_latents(tmp_path, monkeypatch):
     seen = []
     generate = sampling.generate
-    monkeypatch.setattr(sampling, "generate", lambda network, z: seen.append(z.clone()) or generate(network, z))
+    monkeypatch.setattr(sampling, "generate", lambda network, z, labels: seen.append(z.clone()) or generate(network, z))
     run = make_run(tmp_path)
     sampling.sample(run, SETTINGS)
     record = sampling.sample(run, SETTINGS | {"truncation": 0.5})
@@ -162,3 +162,19 @@ def test_absent_files_are_named(tmp_path):
     (run / "train/weights/generator-best.safetensors").unlink()
     with pytest.raises(GanealogyError, match=r"generator-best\.safetensors"):
         sampling.sample(run, SETTINGS)
+
+
+def test_a_conditional_generators_classes_take_turns_and_a_walker_keeps_its_own(tmp_path, monkeypatch):
+    seen = []
+    generate = sampling.generate
+    monkeypatch.setattr(
+        sampling, "generate", lambda network, z, labels: seen.append(labels) or generate(network, z, labels)
+    )
+    conditional = {"recipe": RECIPE | {"labels": True}, "protocol": PROTOCOL | {"classes": 10}}
+    monkeypatch.setitem(RECIPE, "labels", True)
+    run = make_run(tmp_path, **conditional)
+    assert sampling.sample(run, SETTINGS)["count"] == 24
+    samples, strip, walk = seen
+    assert samples.tolist() == [index % 10 for index in range(24)]
+    assert [set(row.tolist()) for row in strip.split(9)] == [{0}, {1}, {2}, {3}]
+    assert walk.tolist() == [*range(9)] * SETTINGS["walk_frames"]

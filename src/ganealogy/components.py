@@ -25,7 +25,7 @@ PACKAGE = "ganealogy"
 def known(kind: str) -> tuple[str, ...]:
     """The names of a kind, such as `adversary.losses`; sorted."""
     folder = Path(__file__).parent.joinpath(*kind.split("."))
-    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)])))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg))
 
 
 def load(kind: str, name: str, where: str = "") -> ModuleType:

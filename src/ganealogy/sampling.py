@@ -19,7 +19,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.images import Pictures, grid, save_png
 from ganealogy.networks import latents
 from ganealogy.networks.build import load_generator
-from ganealogy.networks.generation import BATCH, generate
+from ganealogy.networks.generation import BATCH, draw, generate, turns
 from ganealogy.progress import Progress
 
 CHUNK = 5 * BATCH
@@ -69,7 +69,7 @@ def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> dict[
         return _without_pictures(out, record)
 
     name = f"{trained['version']} seed {trained['seed']}"
-    pictures = _generate(generator, z, f"{name} · samples")
+    pictures = _generate(generator, z, turns(generator, len(z)), f"{name} · samples")
     with atomic.writing(out / "images.npy") as file:
         np.save(file, pictures, allow_pickle=False)
     title = f"{trained['version']} · seed {trained['seed']} · {checkpoint}, {record['kimg']:g} kimg"
@@ -101,7 +101,8 @@ def _strip(generator: nn.Module, trained: dict[str, Any], z: torch.Tensor) -> Im
     """One row a pair of latents, from one to the other; the ends are among the first of the samples."""
     latent = trained["recipe"]["latent"]
     rows = [latents.path(latent, z[[row, row + STRIPS]], STRIP_FRAMES, closed=False) for row in range(STRIPS)]
-    return _sheet(generate(generator, torch.cat(rows)), columns=STRIP_FRAMES)
+    labels = turns(generator, STRIPS).repeat_interleave(STRIP_FRAMES)  # a row keeps its class
+    return _sheet(generate(generator, torch.cat(rows), labels), columns=STRIP_FRAMES)
 
 
 def _save_walk(generator: nn.Module, trained: dict[str, Any], settings: dict[str, Any], path: Path, label: str) -> None:
@@ -110,17 +111,19 @@ def _save_walk(generator: nn.Module, trained: dict[str, Any], settings: dict[str
     anchors = latents.draw(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
     stops = anchors.unflatten(0, (WALKERS, WALK_ANCHORS))
     loops = [latents.path(latent, own, frames, closed=True) for own in stops]
-    pictures = _generate(generator, torch.stack(loops, dim=1).flatten(0, 1), label)  # (frames × walkers, ...)
+    z = torch.stack(loops, dim=1).flatten(0, 1)  # (frames × walkers, d)
+    pictures = _generate(generator, z, turns(generator, WALKERS).repeat(frames), label)  # a walker keeps its class
     sheets = [_sheet(moment, columns=3).convert("RGB") for moment in np.split(pictures, frames)]
     with atomic.writing(path) as file:
         sheets[0].save(file, "WEBP", save_all=True, append_images=sheets[1:], duration=FRAME_MS, loop=0, quality=80)
 
 
-def _generate(generator: nn.Module, z: torch.Tensor, label: str) -> Pictures:
+def _generate(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor, label: str) -> Pictures:
     parts = []
     with Progress(label, len(z), "images") as progress:
         for start in range(0, len(z), CHUNK):
-            parts.append(generate(generator, z[start : start + CHUNK]))
+            chunk = slice(start, start + CHUNK)
+            parts.append(generate(generator, z[chunk], labels[chunk]))
             progress.update(len(parts[-1]))
     return np.concatenate(parts)
 
@@ -128,7 +131,7 @@ def _generate(generator: nn.Module, z: torch.Tensor, label: str) -> Pictures:
 @torch.inference_mode()
 def _is_finite(generator: nn.Module, z: torch.Tensor) -> bool:
     """Asked before the pictures become bytes, in which a NaN cannot be seen any more."""
-    return bool(torch.isfinite(generator(z.to(next(generator.parameters()).device))).all())
+    return bool(torch.isfinite(draw(generator, z, turns(generator, len(z)))).all())
 
 
 def _without_pictures(out: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -172,7 +172,8 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
 def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
     for name in path:
         field = getattr(model, "model_fields", {}).get(name)
-        model = field.annotation if field else None
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []  # a section, or a section or null
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     return sorted(getattr(model, "model_fields", {}))
 
 

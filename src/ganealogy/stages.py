@@ -104,10 +104,11 @@ def _train(
     announce_fresh_start(work, facts)
     watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"])
     images = packed.open_split(PACKED, "train")
+    labels = packed.open_labels(PACKED, "train") if plan["recipe"]["labels"] else None
     record = Record(work / "train", facts)
     with tracking.LiveSync(work):
         outcome = loop.train(
-            plan, seed, data, images, record, work / "checkpoints", device, watcher, lambda: bool(interruption)
+            plan, seed, data, images, record, work / "checkpoints", device, watcher, lambda: bool(interruption), labels
         )
     watcher.close()
     if outcome.status == "interrupted":

@@ -7,6 +7,7 @@ step) is only six times as far off. In float64 the right game agrees to 1e-9 and
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -20,7 +21,12 @@ from ganealogy.lineage.versions import read_family
 from ganealogy.networks import build as networks
 
 PROTOCOL = {"channels": 3, "image_size": 16, "width": 8}
-STEPS, BATCH, LATENT = 20, 8, 128
+NATIVE = {
+    "celeba-dcgan": {"channels": 3, "image_size": 32, "width": 64},
+    "mnist-mlp": {"channels": 1, "image_size": 28, "width": 64},
+    "mnist-dcgan": {"channels": 1, "image_size": 28, "width": 64},
+}
+STEPS, BATCH = 20, 8
 BASE_RATE = 2e-4
 
 
@@ -40,27 +46,33 @@ def weights(network: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def images() -> torch.Tensor:
-    """(STEPS * 2, BATCH, C, H, W): enough for two D steps a G step."""
-    return torch.randn(STEPS * 2, BATCH, 3, 16, 16, generator=torch.Generator().manual_seed(5)).tanh()
+def images(name: str = "v1", d_steps: int = 1) -> torch.Tensor:
+    """(STEPS * d_steps, BATCH, C, H, W)."""
+    size, channels = (NATIVE.get(name, PROTOCOL)[key] for key in ("image_size", "channels"))
+    shape = (STEPS * d_steps, BATCH, channels, size, size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(5)).tanh()
 
 
-def ours(name: str) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
-    """Twenty of our steps; returns the untouched copies of both networks and the trained ones."""
-    recipe = recipe_of(name)
+def ours(name: str, **rules: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+    """Twenty of our steps; returns the untouched copies of both networks and the trained ones.
+
+    `rules`: replaced in the recipe's adversary.
+    """
+    recipe, protocol = recipe_of(name), NATIVE.get(name, PROTOCOL)
+    recipe["adversary"] |= rules
     torch.manual_seed(1)
-    generator, discriminator = networks.generator(recipe, PROTOCOL), networks.discriminator(recipe, PROTOCOL)
+    generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
     before = copy.deepcopy(generator), copy.deepcopy(discriminator)
     game = adversary.game(recipe, generator, discriminator)
-    reals = images()
+    reals = images(name, game.d_steps)
     torch.manual_seed(2)
     for step in range(STEPS):
-        game.step(lambda index, step=step: reals[step * game.d_steps + index])
+        game.step(lambda index, step=step: reals[step * game.d_steps + index], progress=step / STEPS)
     return *before, generator, discriminator
 
 
-def z() -> torch.Tensor:
-    return torch.randn(BATCH, LATENT)
+def z(size: int = 128) -> torch.Tensor:
+    return torch.randn(BATCH, size)
 
 
 def cross_entropy(logits: torch.Tensor, target: float | torch.Tensor) -> torch.Tensor:
@@ -68,11 +80,20 @@ def cross_entropy(logits: torch.Tensor, target: float | torch.Tensor) -> torch.T
     return binary_cross_entropy(torch.sigmoid(logits), torch.ones_like(logits) * target)
 
 
-def play_bce(G: nn.Module, D: nn.Module, real_target=lambda: 1.0, g_target=lambda: 1.0, d_optimizer=None) -> None:
-    """v1 to v5 and v7: D on real, D on fresh fakes, one D step; then G on fresh latents."""
-    opt_d = d_optimizer or torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    reals = images()
+def play_bce(
+    G: nn.Module,
+    D: nn.Module,
+    real_target=lambda: 1.0,
+    g_target=lambda: 1.0,
+    d_optimizer=None,
+    betas=(0.5, 0.999),
+    z=z,
+    reals_of="v1",
+) -> None:
+    """v1 to v5, v7 and two roots: D on real, D on fresh fakes, one D step; then G on fresh latents."""
+    opt_d = d_optimizer or torch.optim.Adam(D.parameters(), lr=2e-4, betas=betas)
+    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=betas)
+    reals = images(reals_of)
     for step in range(STEPS):
         opt_d.zero_grad()
         fakes = G(z())
@@ -100,7 +121,7 @@ def play_v5(G: nn.Module, D: nn.Module) -> None:
 def play_v6(G: nn.Module, D: nn.Module) -> None:
     opt_d = torch.optim.RMSprop(D.parameters(), lr=5e-5)
     opt_g = torch.optim.RMSprop(G.parameters(), lr=5e-5)
-    reals = images()
+    reals = images(d_steps=2)
     for step in range(STEPS):
         for critic_step in range(2):
             opt_d.zero_grad()
@@ -114,9 +135,10 @@ def play_v6(G: nn.Module, D: nn.Module) -> None:
         opt_g.step()
 
 
-def play_v8(G: nn.Module, D: nn.Module) -> None:
-    opt_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
+def play_hinge(G: nn.Module, D: nn.Module, d_rate=2e-4, g_rate=2e-4, betas=(0.5, 0.999)) -> None:
+    """v8; with 4e-4, 1e-4 and betas (0, 0.9) v9."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=d_rate, betas=betas)
+    opt_g = torch.optim.Adam(G.parameters(), lr=g_rate, betas=betas)
     reals = images()
     for step in range(STEPS):
         opt_d.zero_grad()
@@ -130,6 +152,69 @@ def play_v8(G: nn.Module, D: nn.Module) -> None:
         opt_g.step()
 
 
+def play_v10(G: nn.Module, D: nn.Module) -> None:
+    """arXiv 1704.00028, algorithm 1, with n_critic 5."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=1e-4, betas=(0.0, 0.9))
+    opt_g = torch.optim.Adam(G.parameters(), lr=1e-4, betas=(0.0, 0.9))
+    reals = images(d_steps=5)
+    for step in range(STEPS):
+        for critic_step in range(5):
+            x = reals[5 * step + critic_step]
+            x_tilde = G(z()).detach()
+            loss = D(x_tilde).mean() - D(x).mean()
+            eps = torch.rand(BATCH, 1, 1, 1)
+            x_hat = (eps * x + (1 - eps) * x_tilde).requires_grad_()
+            for index, output in enumerate(D(x_hat)):
+                slope = torch.autograd.grad(output, x_hat, create_graph=True, retain_graph=True)[0][index]
+                loss = loss + 10 / BATCH * (torch.sqrt((slope**2).sum()) - 1) ** 2
+            opt_d.zero_grad()
+            loss.backward()
+            opt_d.step()
+        opt_g.zero_grad()
+        (-D(G(z())).mean()).backward()
+        opt_g.step()
+
+
+def play_v15(G: nn.Module, D: nn.Module) -> None:
+    """arXiv 2501.05441, eq. 2 with R1 and R2, without augmentation; gamma falls by a cosine until half-time."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=4e-4, betas=(0.0, 0.9))
+    opt_g = torch.optim.Adam(G.parameters(), lr=1e-4, betas=(0.0, 0.9))
+    reals = images()
+    for step in range(STEPS):
+        done = min(1.0, step / STEPS / 0.5)
+        gamma = 0.005 + (0.05 - 0.005) * (1 + math.cos(math.pi * done)) / 2
+        x, fakes = reals[step].clone().requires_grad_(), G(z()).detach().requires_grad_()
+        real, fake = D(x), D(fakes)
+        loss = -torch.log(torch.sigmoid(real - fake)).mean()
+        for output, at in ((real, x), (fake, fakes)):
+            slope = torch.autograd.grad(output.sum(), at, create_graph=True)[0]
+            loss = loss + gamma / 2 * (slope**2).sum() / BATCH
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        (-torch.log(torch.sigmoid(D(G(z())) - D(reals[step]))).mean()).backward()
+        opt_g.step()
+
+
+def play_mnist_dcgan(G: nn.Module, D: nn.Module) -> None:
+    """The tutorial's train_step: one noise batch, D on real, D on fake, both gradients, then both updates."""
+    opt_g = torch.optim.Adam(G.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-7)
+    opt_d = torch.optim.Adam(D.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-7)
+    reals = images("mnist-dcgan")
+    for step in range(STEPS):
+        fakes = G(z(100))
+        real, fake = D(reals[step]), D(fakes)
+        g_loss = cross_entropy(fake, 1.0)
+        d_loss = cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
+        g_gradients = torch.autograd.grad(g_loss, list(G.parameters()), retain_graph=True)
+        d_gradients = torch.autograd.grad(d_loss, list(D.parameters()))
+        for network, gradients, opt in ((G, g_gradients, opt_g), (D, d_gradients, opt_d)):
+            for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            opt.step()
+
+
 PLAYS = {
     "v1": play_bce,
     "v2": play_bce,
@@ -138,13 +223,20 @@ PLAYS = {
     "v5": play_v5,
     "v6": play_v6,
     "v7": play_bce,
-    "v8": play_v8,
+    "v8": play_hinge,
+    "v9": lambda G, D: play_hinge(G, D, 4e-4, 1e-4, (0.0, 0.9)),
+    "v10": play_v10,
+    "v15": play_v15,
+    "celeba-dcgan": lambda G, D: play_bce(G, D, z=lambda: torch.rand(BATCH, 100) * 2 - 1, reals_of="celeba-dcgan"),
+    "mnist-mlp": lambda G, D: play_bce(G, D, betas=(0.9, 0.999), z=lambda: z(64), reals_of="mnist-mlp"),
+    "mnist-dcgan": play_mnist_dcgan,
 }
+WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {"v15": {"augment": []}}
 
 
 @pytest.mark.parametrize("name", PLAYS)
 def test_twenty_steps_are_the_specification(name: str) -> None:
-    generator, discriminator, trained_g, trained_d = ours(name)
+    generator, discriminator, trained_g, trained_d = ours(name, **WITHOUT_AUGMENTATION.get(name, {}))
     start = weights(generator)
     torch.manual_seed(2)
     PLAYS[name](generator, discriminator)

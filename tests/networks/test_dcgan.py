@@ -54,3 +54,42 @@ def test_spectral_norm_is_the_largest_singular_value() -> None:
         assert convolution.bias is not None
         largest = torch.linalg.svdvals(convolution.weight.detach().flatten(1))[0]
         assert largest.item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_options_of_d_and_g() -> None:
+    images = torch.randn(3, 1, 16, 16)
+    network = dcgan.discriminator(1, 16, 4, norm="spectral", batch_stddev=True, init="orthogonal")
+    assert network(images).shape == (3,)
+    with torch.device("meta"):
+        plain, aware = dcgan.discriminator(3, 32, 64), dcgan.discriminator(3, 32, 64, batch_stddev=True)
+        assert parameter_count(aware) - parameter_count(plain) == 4 * 4, "one more channel into the last convolution"
+    begun = dcgan.generator(128, 3, 32, 64, init="normal").layers[3].weight
+    assert begun.std().item() == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_class_conditioning(norm: str) -> None:
+    torch.manual_seed(0)
+    G, D = dcgan.generator(12, 1, 16, 4, 3), dcgan.discriminator(1, 16, 4, 3, norm=norm)
+    z, labels = torch.randn(6, 12), torch.tensor([0, 1, 2, 0, 1, 2])
+    images = G(z, labels)
+    assert torch.allclose(images, G(z, labels.flip(0)), atol=1e-6), "every class begins with scale 1 and shift 0"
+    with torch.no_grad():
+        for layer in G.modules():
+            if isinstance(layer, torch.nn.Embedding):
+                layer.weight.normal_()
+    assert not torch.allclose(G(z, labels), G(z, labels.flip(0)), atol=1e-3)
+    assert D.eval()(images, labels).shape == (6,)
+    assert not torch.allclose(D(images, labels), D(images, labels.flip(0)), atol=1e-5)
+    with pytest.raises(ValueError, match="class-conditional: it needs labels"):
+        G(z)
+
+
+def test_projection_adds_to_the_unconditional_logit() -> None:
+    """D(x, y) = psi(phi(x)) + y^T V phi(x), arXiv 1802.05637, with phi summed over places."""
+    torch.manual_seed(0)
+    D = dcgan.discriminator(1, 16, 4, 3).eval()
+    images, labels = torch.randn(5, 1, 16, 16), torch.tensor([2, 2, 0, 1, 0])
+    phi = D.layers[:-1](images)
+    expected = D.layers(images).flatten() + (D.projection.embedding.weight[labels] * phi.sum(dim=(2, 3))).sum(dim=1)
+    assert torch.allclose(D(images, labels), expected, atol=1e-5)

@@ -10,26 +10,32 @@ from torch import nn
 
 from ganealogy import components
 from ganealogy.adversary.players import Players
+from ganealogy.adversary.update import Update
 from ganealogy.networks.build import options
 
 
-def optimizer(recipe: dict[str, Any], network: nn.Module) -> torch.optim.Optimizer:
-    """`recipe`: {"name", "lr" (a number: the plan has resolved rates such as `2x`), …the component's own}."""
-    module = components.load("adversary.optimizers", recipe["name"])
-    made: torch.optim.Optimizer = module.optimizer(list(network.parameters()), **options(recipe))
-    return made
+def update(player: str, recipe: dict[str, Any], network: nn.Module) -> Update:
+    """`recipe`: {"name", "lr" (a number: the plan has resolved rates such as `2x`), …}."""
+    shared = {key: recipe[key] for key in ("schedule", "clip_norm")}
+    own = {key: value for key, value in options(recipe).items() if key not in {"lr", *shared}}
+    return Update(player, network, recipe["name"], recipe["lr"], own, **shared)
+
+
+def modules(kind: str, builder: str, parts: list[dict[str, Any]], device: torch.device) -> list[Any]:
+    """A recipe's list of components, in its order."""
+    return [getattr(components.load(kind, part["name"]), builder)(**options(part)).to(device) for part in parts]
 
 
 def game(recipe: dict[str, Any], generator: nn.Module, discriminator: nn.Module, precision: str = "fp32") -> Any:
-    """The object whose `step(reals)` is one G update (`adversary/games/`).
+    """The object whose `step(reals, labels, progress)` is one G update (`adversary/games/`).
 
     `precision`: "fp32" runs the networks as they are; "bf16" under autocast, losses and weights still float32.
     """
     rules = recipe["adversary"]
-    device = next(generator.parameters()).device.type
+    device = next(generator.parameters()).device
 
     def context() -> AbstractContextManager[Any]:
-        return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+        return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
     constrain = None
     if rules["constraint"] is not None:
@@ -38,11 +44,13 @@ def game(recipe: dict[str, Any], generator: nn.Module, discriminator: nn.Module,
     players = Players(
         generator,
         discriminator,
-        g_optimizer=optimizer(recipe["optimizers"]["generator"], generator),
-        d_optimizer=optimizer(recipe["optimizers"]["discriminator"], discriminator),
+        g_update=update("generator", recipe["optimizers"]["generator"], generator),
+        d_update=update("discriminator", recipe["optimizers"]["discriminator"], discriminator),
         loss=components.load("adversary.losses", rules["loss"]["name"]).loss(**options(rules["loss"])),
         latent=recipe["latent"],
         constrain=constrain,
+        penalties=modules("adversary.penalties", "penalty", rules["penalties"], device),
+        augment=modules("adversary.augment", "augment", rules["augment"], device),
         precision=context,
     )
     return components.load("adversary.games", rules["game"]["name"]).game(players, **options(rules["game"]))

@@ -6,6 +6,7 @@ There is no state to save: a resumed training asks for step 12,345 and gets what
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -26,9 +27,14 @@ class Batches:
     """
 
     def __init__(
-        self, images: NDArray[np.uint8], batch_size: int, seed: int, device: torch.device | str = "cpu"
+        self,
+        images: NDArray[np.uint8],
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        labels: NDArray[np.int64] | None = None,
     ) -> None:
-        """`images`: uint8 (N, H, W, C).
+        """`images`: uint8 (N, H, W, C); `labels`: their classes (N,).
 
         Raises: GanealogyError when there are fewer pictures than one batch takes.
         """
@@ -45,6 +51,7 @@ class Batches:
             pixels = torch.from_numpy(images)  # (N, H, W, C) uint8, no copy
         self.resident = self._fits(pixels)
         self.images = pixels.to(self.device) if self.resident else pixels
+        self._labels = None if labels is None else torch.from_numpy(labels).to(self.images.device)
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -66,13 +73,27 @@ class Batches:
 
     def batch(self, step: int) -> Tensor:
         """(B, C, H, W) float32 in [-1, 1], channels_last, on the device."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        chosen = self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
-        pixels = self.images.index_select(0, chosen)  # (B, H, W, C) uint8
+        pixels = self.images.index_select(0, self._chosen(step))  # (B, H, W, C) uint8
         if not self.resident:
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         # NHWC seen as NCHW is channels_last: the layout that convolutions like best costs no copy.
         return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
+
+    def labels(self, step: int) -> Tensor:
+        """(B,) int64: the classes of `batch(step)`, on the device."""
+        assert self._labels is not None
+        return self._labels.index_select(0, self._chosen(step)).to(self.device)
+
+    def window(self, first: int) -> tuple[Callable[[int], Tensor], Callable[[int], Tensor] | None]:
+        """`batch` and, where there are any, `labels`, counted from step `first` on."""
+        return lambda index: self.batch(first + index), (
+            None if self._labels is None else lambda index: self.labels(first + index)
+        )
+
+    def _chosen(self, step: int) -> Tensor:
+        """(B,) int64: which pictures a batch takes."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
     def _fits(self, pixels: Tensor) -> bool:
         if self.device.type != "cuda":

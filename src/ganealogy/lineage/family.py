@@ -26,14 +26,13 @@ def table(plan: dict[str, Any]) -> Table:
     shown.add_column("D", justify="right", no_wrap=True)
     shown.add_column("G", justify="right", no_wrap=True)
     for depth, member in _ordered(plan["versions"]):
-        counts, parent = member["parameters"], member["parent"]
+        counts, parent = member["parameters"] or {}, member["parent"]
         lines = changes(member["changes"], recipes[parent], member["recipe"]) if parent else []
         shown.add_row(
             "  " * depth + ("└ " if depth else "") + member["name"] + ("" if member["listed"] else " (not trained)"),
             escape(member["title"]),
             escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: all of it",
-            f"{counts['discriminator']:,}",
-            f"{counts['generator']:,}",
+            *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
         )
     return shown
 

@@ -33,7 +33,8 @@ def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
     _check_names(settings, params)
     family = read_family(settings.tree.versions, versions)
     completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
-    counts = {name: count_parameters(completed[name], settings, family[name].path) for name in family}
+    # Only what will train must fit the data: a version's ancestors may be unable to express this size.
+    counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
     files = {f"stages/{name}.json": content for name, content in stage_plans(settings).items()}
     for name in settings.tree.versions:
         files[f"versions/{name}.json"] = version_plan(family[name], completed[name], settings)
@@ -53,6 +54,8 @@ def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -
     """What a training of this version depends on, and nothing else: no title, no seed, no list of versions."""
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
     protocol = {**train, "image_size": settings.dataset.image_size, "channels": settings.dataset.channels}
+    if recipe["labels"]:
+        protocol["classes"] = class_count(settings)
     resolved = recipes.resolve_rates(recipe, settings.train.lr)
     tracker = components.module_name("evaluation.extractors", settings.train.tracker)
     code = fingerprint.closure(["ganealogy.training.loop", tracker, *recipes.component_modules(recipe)])
@@ -101,7 +104,7 @@ def tree(
             "changes": version.file.changes,
             "recipe": recipe[name],
             "origins": origins(version, recipe[name]),
-            "parameters": counts[name],
+            "parameters": counts.get(name),
             "pinned_lr": recipes.pins_rate(recipe[name]),
         }
         for name, version in family.items()
@@ -124,16 +127,19 @@ def origins(version: Version, completed: dict[str, Any]) -> dict[str, str]:
 def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> dict[str, int]:
     """Trainable parameters of both networks, built without memory: this is also the check that they can be built.
 
-    Raises: GanealogyError when a network cannot express the image size or the number of channels.
+    Raises: GanealogyError when a network cannot express the image size or the number of channels, or when ideas of the
+    recipe cannot be combined.
     """
     import torch
 
+    from ganealogy.lineage import conflicts
     from ganealogy.networks import build
 
     protocol = {
         "channels": settings.dataset.channels,
         "image_size": settings.dataset.image_size,
         "width": settings.train.width,
+        "classes": class_count(settings),
     }
     try:
         with torch.device("meta"):
@@ -143,7 +149,14 @@ def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> 
             }
     except GanealogyError as error:
         raise GanealogyError(f"{path}: {error}") from None
+    conflicts.check(recipe, networks["discriminator"], str(path))
     return {name: build.parameter_count(network) for name, network in networks.items()}
+
+
+def class_count(settings: Settings) -> int:
+    """The classes of the data set; 0 when it has none."""
+    source = components.load("data.sources", settings.dataset.name)
+    return int(getattr(source, "CLASSES", 0))
 
 
 def _check_names(settings: Settings, params: Path) -> None:

@@ -1,7 +1,9 @@
 """A recipe: everything that makes a version, as typed objects.
 
 Roots state one whole; a descendant's `changes` are merged over its parent's. Components are named by their files; what
-a component accepts is read off its builder's keyword-only parameters (`components.parameters`).
+a component accepts is read off its builder's keyword-only parameters (`components.parameters`). Lists of components
+are replaced, not merged: a version adds to its parent's list by restating it. A parameter that is annotated as
+scheduled takes a number or `{from, to, shape, until}` (`adversary/schedule.py`).
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from ganealogy import components
+from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
 from ganealogy.settings import Section, parse
 
@@ -40,11 +43,31 @@ class Adversary(Section):
     game: Named = Component(name="alternating")
     constraint: Named | None = None
     """What D's weights must obey after each of its steps."""
+    penalties: list[Named] = Field(default=[])
+    """Added to D's loss: `adversary/penalties/`."""
+    augment: list[Named] = Field(default=[])
+    """What D sees reals and fakes through, in this order, in its own step and in G's: `adversary/augment/`."""
+
+    @field_validator("penalties", "augment")
+    @classmethod
+    def _each_once(cls, parts: list[Component]) -> list[Component]:
+        names = [part.name for part in parts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"listed twice: {', '.join(twice)}")
+        return parts
 
 
 class Optimizers(Section):
     generator: Named
     discriminator: Named
+
+
+class EMA(Section):
+    """The running mean of G's weights that people see and that is measured."""
+
+    half_life_kimg: Scheduled = 10.0
+    ramp: Annotated[float, Field(gt=0, le=1)] | None = 0.05
+    """The half-life is at most this share of the training so far; null lifts that."""
 
 
 class Recipe(Section):
@@ -53,9 +76,18 @@ class Recipe(Section):
     discriminator: Named
     adversary: Adversary
     optimizers: Optimizers
+    """Each: {name, lr, schedule, clip_norm, …its own}; the first three are `adversary/update.py`'s."""
+    ema: EMA | None = None
+    labels: bool = False
+    """Class conditioning, where the data has labels."""
 
 
-# Where components stand in a recipe: key → (kind, builder). The order is that of the error messages.
+# Where components stand in a recipe: key → (kind, builder). The order is that of the error messages. The component of
+# a list has its number for a key: `adversary.penalties.0`.
+LISTS = {
+    "adversary.penalties": ("adversary.penalties", "penalty"),
+    "adversary.augment": ("adversary.augment", "augment"),
+}
 SLOTS = {
     "generator": ("networks", "generator"),
     "discriminator": ("networks", "discriminator"),
@@ -68,17 +100,23 @@ SLOTS = {
 RATE = re.compile(r"(\d+(?:\.\d+)?)x")
 
 
+def slots(recipe: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Where this recipe has components: dotted key → (kind, builder)."""
+    single = {slot: what for slot, what in SLOTS.items() if lookup(recipe, slot) is not None}
+    listed = {f"{key}.{index}": what for key, what in LISTS.items() for index in range(len(lookup(recipe, key) or []))}
+    return single | listed
+
+
 def check(content: Any, where: str) -> dict[str, Any]:
     """A recipe's mapping with its structure checked and bare names written out; components' parameters not yet.
 
     Raises: GanealogyError naming file, key, value and what is legal.
     """
-    recipe: Recipe = parse(Recipe, content, where)
-    for slot, (kind, _) in SLOTS.items():
-        component = lookup(recipe.model_dump(), slot)
-        if component is not None:
-            _known(kind, component["name"], f"{where}: {slot}")
-    return recipe.model_dump()
+    parsed: Recipe = parse(Recipe, content, where)
+    recipe = parsed.model_dump()
+    for slot, (kind, _) in slots(recipe).items():
+        _known(kind, lookup(recipe, slot)["name"], f"{where}: {slot}")
+    return recipe
 
 
 def merge(parent: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -104,15 +142,19 @@ def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
 
     Raises: GanealogyError naming the parameter, its value and what is legal.
     """
+    from ganealogy.adversary.update import Update
+
     whole = dict(recipe)
-    for slot, (kind, builder) in SLOTS.items():
+    for slot, (kind, builder) in slots(recipe).items():
         component = lookup(recipe, slot)
-        if component is not None:
-            module = components.load(kind, component["name"], f"{where}: {slot}")
-            if not hasattr(module, builder):
-                raise GanealogyError(f"{where}: {slot}: {component['name']!r} has no {builder}")
-            filled = _fill(component, getattr(module, builder), f"{where}: {slot}", rate=slot.startswith("optimizers."))
-            whole = _with(whole, slot, filled)
+        module = components.load(kind, component["name"], f"{where}: {slot}")
+        if not hasattr(module, builder):
+            raise GanealogyError(f"{where}: {slot}: {component['name']!r} has no {builder}")
+        legal = components.parameters(getattr(module, builder))
+        is_optimizer = slot.startswith("optimizers.")
+        if is_optimizer:
+            legal |= components.parameters(Update.__init__)
+        whole = _with(whole, slot, _fill(component, legal, f"{where}: {slot}", rate=is_optimizer))
     return whole
 
 
@@ -133,16 +175,19 @@ def pins_rate(recipe: dict[str, Any]) -> bool:
 
 def component_modules(recipe: dict[str, Any]) -> list[str]:
     """The modules that the recipe names."""
-    found = [(kind, lookup(recipe, slot)) for slot, (kind, _) in SLOTS.items()]
-    return sorted({components.module_name(kind, part["name"]) for kind, part in found if part is not None})
+    found = slots(recipe).items()
+    return sorted({components.module_name(kind, lookup(recipe, slot)["name"]) for slot, (kind, _) in found})
 
 
 def leaves(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys: {"adversary.loss.name": "bce", …}."""
+    """Nested mappings as dotted keys: {"adversary.loss.name": "bce", …}; a list's components under their names."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
+        if f"{prefix}.{key}" in LISTS and isinstance(value, list):
+            value = {part["name"]: part for part in map(_named, value)} or value
         dotted = f"{prefix}.{key}" if prefix else key
-        flat.update(leaves(value, dotted) if isinstance(value, dict) and value else {dotted: value})
+        is_leaf = not isinstance(value, dict) or not value or {"from", "to"} <= set(value)  # a scheduled value is one
+        flat.update({dotted: value} if is_leaf else leaves(value, dotted))
     return flat
 
 
@@ -150,12 +195,17 @@ def lookup(content: dict[str, Any], dotted: str) -> Any:
     """The value under a dotted key; None where it is absent."""
     value: Any = content
     for key in dotted.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            value = value[int(key)] if key.isdigit() and int(key) < len(value) else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
-def _with(content: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+def _with(content: Any, dotted: str, value: Any) -> Any:
     key, _, rest = dotted.partition(".")
+    if isinstance(content, list):
+        return [value if index == int(key) else part for index, part in enumerate(content)]
     return {**content, key: _with(content[key], rest, value) if rest else value}
 
 
@@ -164,8 +214,7 @@ def _known(kind: str, name: str, where: str) -> None:
         components.load(kind, name, where)  # raises, listing the known
 
 
-def _fill(component: dict[str, Any], builder: Any, where: str, rate: bool) -> dict[str, Any]:
-    legal = components.parameters(builder)
+def _fill(component: dict[str, Any], legal: dict[str, tuple[Any, Any]], where: str, rate: bool) -> dict[str, Any]:
     filled: dict[str, Any] = {"name": component["name"]}
     if rate:
         filled["lr"] = _rate(component.get("lr", "1x"), where)

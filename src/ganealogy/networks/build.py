@@ -1,4 +1,8 @@
-"""A recipe's networks. `recipe` and `protocol` are the plan's plain mappings (`lineage/recipe.py` has their shape)."""
+"""A recipe's networks. `recipe` and `protocol` are the plan's plain mappings (`lineage/recipe.py` has their shape).
+
+Where a recipe says `labels: true`, networks are built for the protocol's number of `classes` and called with labels
+(N,) int64: G(z, labels), D(images, labels). Elsewhere they are called without.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +23,48 @@ def options(component: dict[str, Any]) -> dict[str, Any]:
 
 
 def generator(recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module:
-    """G: z (N, latent size) → images (N, C, H, W) in [-1, 1]; freshly initialised from torch's default generator."""
+    """G: z (N, latent size) → images (N, C, H, W), black at -1 and white at 1; fresh from torch's default generator.
+
+    Raises: GanealogyError when the architecture cannot express the protocol's size, or labels.
+    """
     module = components.load("networks", recipe["generator"]["name"])
     network: nn.Module = module.generator(
         recipe["latent"]["size"],
         protocol["channels"],
         protocol["image_size"],
         protocol["width"],
+        class_count(recipe, protocol),
         **options(recipe["generator"]),
     )
     return network
 
 
 def discriminator(recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module:
-    """D: images (N, C, H, W) → logits (N,)."""
+    """D: images (N, C, H, W) → logits (N,).
+
+    Raises: GanealogyError when the architecture cannot express the protocol's size, or labels.
+    """
     module = components.load("networks", recipe["discriminator"]["name"])
     network: nn.Module = module.discriminator(
-        protocol["channels"], protocol["image_size"], protocol["width"], **options(recipe["discriminator"])
+        protocol["channels"],
+        protocol["image_size"],
+        protocol["width"],
+        class_count(recipe, protocol),
+        **options(recipe["discriminator"]),
     )
     return network
+
+
+def class_count(recipe: dict[str, Any], protocol: dict[str, Any]) -> int:
+    """The classes that the networks are conditioned on; 0: none.
+
+    Raises: GanealogyError when the recipe wants labels and the data has none.
+    """
+    if not recipe.get("labels"):
+        return 0
+    if not protocol.get("classes"):
+        raise GanealogyError("labels: true, but the data set has no labels; mnist has")
+    return int(protocol["classes"])
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -65,6 +65,10 @@ def flatten(prefix: str, state: State) -> Iterator[tuple[str, torch.Tensor]]:
             yield from flatten(f"{prefix}/{key}", value)
 
 
+def named(prefix: str, state: State) -> dict[str, torch.Tensor]:
+    return dict(flatten(prefix, state))
+
+
 def below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors under a prefix, without it."""
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}/")}

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ganealogy.adversary import build as adversary
 from ganealogy.adversary.guard import Diverged
 from ganealogy.data.batches import Batches
 from ganealogy.images import Pictures
-from ganealogy.networks import build as networks
 from ganealogy.networks import latents
 from ganealogy.networks.generation import generate
 from ganealogy.training import checkpoint
+from ganealogy.training.learner import Learner
 from ganealogy.training.record import Record
 from ganealogy.training.tracker import Tracker
 
@@ -60,11 +61,13 @@ def train(
     device: str,
     watcher: Watcher,
     interrupted: Callable[[], bool],
+    labels: NDArray[np.int64] | None = None,
 ) -> Outcome:
     """Train, or go on with, one run.
 
     `plan`: build/plan/versions/<version>.json; `data`: the packed set's digest; `train_images`: uint8 (N, H, W, C);
-    `interrupted()` is asked after every step: when true, the training checkpoints and returns.
+    `interrupted()` is asked after every step: when true, the training checkpoints and returns; `labels`: (N,), where
+    the recipe conditions on them.
     """
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
@@ -72,40 +75,32 @@ def train(
 
     # Construct: the networks' first weights are the first draws of the seed.
     torch.manual_seed(step_seed(seed, "initialise"))
-    generator = networks.generator(recipe, protocol).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    discriminator = networks.discriminator(recipe, protocol).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    game = adversary.game(recipe, generator, discriminator, protocol["precision"])
-    batches = Batches(train_images, batch_size, seed, device)
+    learner = Learner(recipe, protocol, device)
+    game, ema = learner.game, learner.ema
+    batches = Batches(train_images, batch_size, seed, device, labels)
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
     grid_latents = latents.draw(recipe["latent"], 64, latents.GRID_SEED)
     sums: dict[str, torch.Tensor] = {}
     best_weights: dict[str, torch.Tensor] = {}
     facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None, "seconds": 0.0, "resumed": 0}
 
-    def tensors() -> dict[str, torch.Tensor]:
-        state = {
-            "generator": generator.state_dict(),
-            "discriminator": discriminator.state_dict(),
-            "g_optimizer": game.players.g_optimizer.state_dict()["state"],
-            "d_optimizer": game.players.d_optimizer.state_dict()["state"],
-            "best": best_weights,
-            "sums": sums,
-        }
-        return {name: tensor for part, values in state.items() for name, tensor in checkpoint.flatten(part, values)}
+    def save(step: int) -> None:
+        extra = {**checkpoint.named("best", best_weights), **checkpoint.named("sums", sums)}
+        checkpoint.save(checkpoints, step, {**learner.tensors(), **extra}, facts)
 
     def tick(step: int) -> None:
         """Record the last steps' means, look at the pictures, reconsider `best`."""
         nonlocal best_weights
         kimg = step * batch_size / 1000
-        score = tracker.score(generator)
+        score = tracker.score(learner.shown)
         means = {name: total.item() / facts["summed"] for name, total in sorted(sums.items())}
         d_images = step * batch_size * game.d_steps
         epoch = d_images / (batches.steps_per_epoch * batch_size)
         line = {"tick": facts["ticks"], "step": step, "kimg": kimg, "epoch": epoch, "d_images": d_images}
-        record.tick({**line, **means, f"fd_{tracker.name}": score}, generate(generator, grid_latents))
+        record.tick({**line, **means, f"fd_{tracker.name}": score}, generate(learner.shown, grid_latents))
         if facts["best"] is None or score < facts["best"]["score"]:
             facts["best"] = {"step": step, "kimg": kimg, "score": score}
-            best_weights = {name: value.detach().clone() for name, value in generator.state_dict().items()}
+            best_weights = {name: value.detach().clone() for name, value in learner.shown.state_dict().items()}
         facts.update(ticks=facts["ticks"] + 1, summed=0)
         sums.clear()
 
@@ -117,16 +112,14 @@ def train(
     if found is not None:
         step, loaded, saved = found
         facts.update(saved, resumed=saved["resumed"] + 1)
-        generator.load_state_dict(checkpoint.below("generator", loaded))
-        discriminator.load_state_dict(checkpoint.below("discriminator", loaded))
-        checkpoint.restore_optimizer(game.players.g_optimizer, checkpoint.below("g_optimizer", loaded))
-        checkpoint.restore_optimizer(game.players.d_optimizer, checkpoint.below("d_optimizer", loaded))
+        learner.restore(loaded)
         best_weights = {name: tensor.to(device) for name, tensor in checkpoint.below("best", loaded).items()}
         sums.update({name: tensor.to(device) for name, tensor in checkpoint.below("sums", loaded).items()})
         record.rewind(facts["ticks"])
     elif warnings:
         watcher.warn("no whole checkpoint is left: starting afresh")
-    record.status("running", steps=steps, kimg=protocol["kimg"], best=facts["best"], reason=None, tracker=tracker.name)
+    about = {"tracker": tracker.name, "shown": "generator" if ema is None else "running mean of the generator (EMA)"}
+    record.status("running", steps=steps, kimg=protocol["kimg"], best=facts["best"], reason=None, **about)
     began, before = time.monotonic(), facts["seconds"]
     if found is None:
         record.rewind(0)
@@ -137,31 +130,33 @@ def train(
     status, reason = "finished", None
     for step in range(facts["step"] + 1, steps + 1):
         torch.manual_seed(step_seed(seed, step))
-        first = (step - 1) * game.d_steps
+        reals, classes = batches.window((step - 1) * game.d_steps)
         try:
-            statistics = game.step(lambda index, first=first: batches.batch(first + index))
+            statistics = game.step(reals, classes, progress=(step - 1) / steps)
         except Diverged as trouble:
             status, reason = "diverged", f"at step {step}: {trouble}"
             break
+        if ema is not None:
+            ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
         for name, value in statistics.items():
             sums[name] = sums[name] + value.double() if name in sums else value.double()
         facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
         if step in tick_steps:
             tick(step)
-            checkpoint.save(checkpoints, step, tensors(), facts)
+            save(step)
         watcher.stepped(step, batch_size, note(statistics, facts) if step in tick_steps or step % 25 == 1 else "")
         if interrupted() and step < steps:
-            checkpoint.save(checkpoints, step, tensors(), facts)
+            save(step)
             status, reason = "interrupted", f"stopped at step {step} of {steps}"
             break
 
     # Hand over: the weights that later stages read.
     if status != "interrupted":
         record.weights("generator-best", best_weights)
-        record.weights("generator-last", generator.state_dict())
-        record.weights("discriminator-last", discriminator.state_dict())
+        record.weights("generator-last", learner.shown.state_dict())
+        record.weights("discriminator-last", learner.discriminator.state_dict())
     end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": facts["best"]}
-    run = record.status(status, reason=reason, tracker=tracker.name, **end)
+    run = record.status(status, reason=reason, **about, **end)
     return Outcome(status, run, before + time.monotonic() - began, facts["step"] * batch_size, facts["resumed"])
 
 

@@ -11,65 +11,68 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Le
 
-from ganealogy.adversary import guard
 from ganealogy.adversary.players import Players
-from ganealogy.networks.latents import draw_global
+from ganealogy.adversary.turn import Turn
 
 
 class Alternating:
     def __init__(self, players: Players, d_steps: int) -> None:
         self.players, self.d_steps = players, d_steps
 
-    def step(self, reals: Callable[[int], torch.Tensor]) -> dict[str, torch.Tensor]:
-        """One G update. `reals(i)`: the batch (N, C, H, W) of this step's i-th D step.
+    def step(
+        self,
+        reals: Callable[[int], torch.Tensor],
+        labels: Callable[[int], torch.Tensor] | None = None,
+        progress: float = 0.0,
+    ) -> dict[str, torch.Tensor]:
+        """One G update.
 
-        Returns d_loss, g_loss, real_score, fake_score: detached scalars, D's from its last step.
-        Raises: Diverged before the optimizer step that would have spoilt the weights.
+        `reals(i)`: the batch (N, C, H, W) of this step's i-th D step; `labels(i)`: its classes (N,), which the fakes
+        are asked for too; `progress`: the share of the budget that is done, for schedules.
+
+        Returns d_loss, g_loss, real_score, fake_score, and penalty where there is one: detached scalars, D's from its
+        last step. Raises: Diverged before the optimizer step that would have spoilt the weights.
         """
+        self.players.progress(progress)
         for index in range(self.d_steps):
-            real_images = reals(index)
-            statistics = self.discriminator_step(real_images)
-        return statistics | self.generator_step(len(real_images), like=real_images)
+            images, classes = reals(index), None if labels is None else labels(index)
+            statistics = self.discriminator_step(images, classes, progress)
+        return statistics | self.generator_step(images, classes, progress)
 
-    def discriminator_step(self, real_images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def discriminator_step(
+        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: float
+    ) -> dict[str, torch.Tensor]:
         """One D update on (N, C, H, W) reals and as many fresh fakes."""
         play = self.players
-        with torch.no_grad(), play.precision():  # G learns nothing here: its graph would be built and thrown away
-            fake_images = play.generator(draw_global(play.latent, len(real_images), like=real_images))
-        with play.precision():
-            real, fake = play.discriminator(real_images), play.discriminator(fake_images)
-        real, fake = at_least_float32(real), at_least_float32(fake)
+        judge = play.judge(progress, labels)
+        with torch.no_grad():  # G learns nothing here: its graph would be built and thrown away
+            fakes = play.imagine(len(reals), reals, labels)
+        reals, fakes = play.watched(reals), play.watched(fakes)
+        real, fake = judge(reals), judge(fakes)
         loss = play.loss.discriminator(real, fake)
-        play.d_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        guard.check("discriminator", loss, play.discriminator.parameters())
-        play.d_optimizer.step()
+        penalty = play.penalty(Turn(judge, reals, fakes, real, fake, progress))
+        play.d_update.backward(loss + penalty["penalty"] if penalty else loss)
+        play.d_update.step()
         if play.constrain is not None:
             play.constrain()
-        with torch.no_grad():
-            scores = {"real_score": play.loss.score(real), "fake_score": play.loss.score(fake)}
-        return {"d_loss": loss.detach(), **scores}
+        statistics = {"d_loss": loss, **penalty, **play.scores(real, fake)}
+        return {name: value.detach() for name, value in statistics.items()}
 
-    def generator_step(self, count: int, like: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One G update on `count` fresh latents."""
+    def generator_step(
+        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: float
+    ) -> dict[str, torch.Tensor]:
+        """One G update on fresh latents, as many as there are reals; D looks at those only where the loss does."""
         play = self.players
-        play.discriminator.requires_grad_(False)  # its weights' gradients would be computed and thrown away
-        try:
-            with play.precision():
-                fake = play.discriminator(play.generator(draw_global(play.latent, count, like=like)))
-            loss = play.loss.generator(at_least_float32(fake))
-            play.g_optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-        finally:
-            play.discriminator.requires_grad_(True)
-        guard.check("generator", loss, play.generator.parameters())
-        play.g_optimizer.step()
+        judge = play.judge(progress, labels)
+        fake = judge(play.imagine(len(reals), reals, labels))
+        real = None
+        if play.loss.needs_reals:
+            with torch.no_grad():  # nothing on the way from reals to logits is G's
+                real = judge(reals)
+        loss = play.loss.generator(fake, real)
+        play.g_update.backward(loss)
+        play.g_update.step()
         return {"g_loss": loss.detach()}
-
-
-def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
-    """Losses are computed in float32 even where the networks ran in bfloat16."""
-    return logits if logits.dtype is torch.float64 else logits.float()
 
 
 def game(players: Players, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> Alternating:

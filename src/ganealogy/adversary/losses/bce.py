@@ -24,6 +24,8 @@ Target = Probability | Uniform
 class BCE:
     """Cross-entropy on logits: the same function as a sigmoid followed by BCE, without its overflow."""
 
+    needs_reals = False
+
     def __init__(self, real_target: Target, fake_target: Target, generator_target: Target) -> None:
         self.real_target, self.fake_target, self.generator_target = real_target, fake_target, generator_target
 
@@ -31,7 +33,7 @@ class BCE:
         """D's logits on reals (N,) and on fakes (N,) → scalar: the real term plus the fake term."""
         return self._term(real, self.real_target) + self._term(fake, self.fake_target)
 
-    def generator(self, fake: torch.Tensor) -> torch.Tensor:
+    def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """D's logits on fakes (N,) → scalar."""
         return self._term(fake, self.generator_target)
 

@@ -7,11 +7,13 @@ from torch.nn.functional import relu
 
 
 class Hinge:
+    needs_reals = False
+
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """D's outputs on reals (N,) and on fakes (N,) → E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
         return relu(1 - real).mean() + relu(1 + fake).mean()
 
-    def generator(self, fake: torch.Tensor) -> torch.Tensor:
+    def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """D's outputs on fakes (N,) → -E[D(G(z))]."""
         return -fake.mean()
 

@@ -6,11 +6,13 @@ import torch
 
 
 class Wasserstein:
+    needs_reals = False
+
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """The critic's outputs on reals (N,) and on fakes (N,) → E[D(G(z))] - E[D(x)]."""
         return fake.mean() - real.mean()
 
-    def generator(self, fake: torch.Tensor) -> torch.Tensor:
+    def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """The critic's outputs on fakes (N,) → -E[D(G(z))]."""
         return -fake.mean()
 

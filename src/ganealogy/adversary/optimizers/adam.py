@@ -6,18 +6,17 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Len, Lt
+from annotated_types import Gt, Len
 
-Beta = Annotated[float, Ge(0), Lt(1)]
+from ganealogy.adversary.schedule import ScheduledDecay, at
 
 
 def optimizer(
     parameters: Iterable[torch.nn.Parameter],
     lr: float,
     *,
-    betas: Annotated[list[Beta], Len(2, 2)] = [0.9, 0.999],  # noqa: B006 (read only; a recipe gives a list)
+    betas: Annotated[list[ScheduledDecay], Len(2, 2)] = [0.9, 0.999],  # noqa: B006 (read only; a recipe gives a list)
     eps: Annotated[float, Gt(0)] = 1e-8,
 ) -> torch.optim.Optimizer:
     """Fused: one pass over the parameters in place of a dozen."""
-    # torch refuses an int among the betas, and YAML's `0` is one.
-    return torch.optim.Adam(parameters, lr, (float(betas[0]), float(betas[1])), eps, fused=True)
+    return torch.optim.Adam(parameters, lr, (at(betas[0], 0.0), at(betas[1], 0.0)), eps, fused=True)

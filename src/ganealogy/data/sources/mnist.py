@@ -16,6 +16,7 @@ from ganealogy.data.fetch import Remote, in_mirror, obtain
 from ganealogy.errors import GanealogyError
 
 NATIVE_CHANNELS = 1
+CLASSES = 10
 INPUTS = ("mirror",)
 CREDIT = {
     "title": "The MNIST database of handwritten digits",

@@ -1,0 +1,61 @@
+"""Adaptive discriminator augmentation: as much as D's overfitting asks for (Karras et al., arXiv 2006.06676).
+
+The heuristic is r_t = E[sign(D(x))] on the reals that D trains on (eq. 1). The transforms are DiffAugment's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le, MinLen
+
+from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.schedule import Share
+from ganealogy.adversary.transforms import TRANSFORMS, sometimes
+
+
+class ADA(Augmentation):
+    probability: torch.Tensor
+    signs: torch.Tensor
+    """Sum of the signs since the last adjustment, the images and the D steps it counts."""
+
+    def __init__(self, policy: list[str], target: float, kimg: float, interval: int) -> None:
+        super().__init__()
+        self.policy, self.target, self.images, self.interval = policy, target, kimg * 1000, interval
+        self.register_buffer("probability", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("signs", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, images: torch.Tensor, progress: float) -> torch.Tensor:
+        for name in self.policy:
+            images = sometimes(TRANSFORMS[name], images, self.probability)
+        return images
+
+    def observe(self, real_logits: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen = torch.full_like(self.signs, 1.0)
+        seen[0], seen[1] = real_logits.sign().sum(), len(real_logits)
+        self.signs += seen
+        # Without a look at the numbers from the host: the GPU need not be waited for.
+        due = self.signs[2] >= self.interval
+        step = torch.sign(self.signs[0] / self.signs[1] - self.target) * self.signs[1] / self.images
+        self.probability.copy_(torch.where(due, (self.probability + step).clamp(0, 1), self.probability))
+        self.signs *= ~due
+        return {"augment_probability": self.probability.clone()}
+
+
+def augment(
+    *,
+    policy: Annotated[list[Literal["color", "translation", "cutout"]], MinLen(1)] = [  # noqa: B006 (read only)
+        "color",
+        "translation",
+        "cutout",
+    ],
+    target: Share = 0.6,
+    kimg: Annotated[float, Gt(0)] = 500.0,
+    interval: Annotated[int, Ge(1), Le(1000)] = 4,
+) -> ADA:
+    """`policy`: the transforms, in this order; `target`: where r_t is steered.
+
+    `kimg`: reals in which the probability can go from 0 to 1; `interval`: D steps between its adjustments.
+    """
+    return ADA([*policy], target, kimg, interval)

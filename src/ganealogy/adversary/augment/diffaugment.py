@@ -1,0 +1,36 @@
+"""DiffAugment: D sees reals and fakes through the same differentiable transforms (Zhao et al., arXiv 2006.10738)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import MinLen
+
+from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.schedule import ScheduledShare, at
+from ganealogy.adversary.transforms import TRANSFORMS, sometimes
+
+
+class DiffAugment(Augmentation):
+    def __init__(self, policy: list[str], probability: ScheduledShare) -> None:
+        super().__init__()
+        self.policy, self.probability = policy, probability
+
+    def forward(self, images: torch.Tensor, progress: float) -> torch.Tensor:
+        for name in self.policy:
+            images = sometimes(TRANSFORMS[name], images, at(self.probability, progress))
+        return images
+
+
+def augment(
+    *,
+    policy: Annotated[list[Literal["color", "translation", "cutout"]], MinLen(1)] = [  # noqa: B006 (read only)
+        "color",
+        "translation",
+        "cutout",
+    ],
+    probability: ScheduledShare = 1.0,
+) -> DiffAugment:
+    """`policy`: in this order; `probability`: the probability of each for each image. The paper's is 1."""
+    return DiffAugment([*policy], probability)

@@ -1,0 +1,26 @@
+"""Instance noise: white noise on reals and fakes gives their distributions a common support (arXiv 1610.04490, §3)."""
+
+from __future__ import annotations
+
+import torch
+
+from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.schedule import Scheduled, at
+
+
+class InstanceNoise(Augmentation):
+    def __init__(self, deviation: Scheduled) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, images: torch.Tensor, progress: float) -> torch.Tensor:
+        deviation = at(self.deviation, progress)
+        return images + deviation * torch.randn_like(images) if deviation else images
+
+
+def augment(
+    *,
+    deviation: Scheduled = {"from": 0.1, "to": 0.0, "shape": "linear"},  # noqa: B006 (read only)
+) -> InstanceNoise:
+    """`deviation`: the noise's standard deviation, in pixel values of which black and white are 2 apart."""
+    return InstanceNoise(deviation)

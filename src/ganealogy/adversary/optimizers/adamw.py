@@ -1,0 +1,25 @@
+"""Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Len
+
+from ganealogy.adversary.schedule import Scheduled, ScheduledDecay, at
+
+
+def optimizer(
+    parameters: Iterable[torch.nn.Parameter],
+    lr: float,
+    *,
+    betas: Annotated[list[ScheduledDecay], Len(2, 2)] = [0.9, 0.999],  # noqa: B006 (read only; a recipe gives a list)
+    eps: Annotated[float, Gt(0)] = 1e-8,
+    weight_decay: Scheduled = 0.01,
+) -> torch.optim.Optimizer:
+    """Fused: one pass over the parameters in place of a dozen."""
+    return torch.optim.AdamW(
+        parameters, lr, (at(betas[0], 0.0), at(betas[1], 0.0)), eps, at(weight_decay, 0.0), fused=True
+    )

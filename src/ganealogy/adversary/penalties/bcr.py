@@ -1,0 +1,37 @@
+"""Balanced consistency: D says the same of an image and of its transform (Zhao et al., arXiv 2002.04724, algorithm 1).
+
+The transforms are the paper's: flip and shift by a few pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.transforms import flip, shifted
+from ganealogy.adversary.turn import Penalty, Turn
+
+REACH = 1 / 8
+"""Four pixels at 32."""
+
+
+class BCR(Penalty):
+    def __init__(self, real_weight: Scheduled, fake_weight: Scheduled) -> None:
+        super().__init__()
+        self.real_weight, self.fake_weight = real_weight, fake_weight
+
+    def forward(self, turn: Turn) -> torch.Tensor:
+        """λ_real E[(D(x) - D(T(x)))²] + λ_fake E[(D(G(z)) - D(T(G(z))))²]."""
+        real = (turn.real_logits - turn.judge(transformed(turn.reals))).square().mean()
+        fake = (turn.fake_logits - turn.judge(transformed(turn.fakes))).square().mean()
+        return at(self.real_weight, turn.progress) * real + at(self.fake_weight, turn.progress) * fake
+
+
+def transformed(images: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W), each under a draw of its own; what enters at the border mirrors what is there."""
+    return shifted(flip(images), REACH, "reflect")
+
+
+def penalty(*, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0) -> BCR:
+    """The paper's λ_real and λ_fake."""
+    return BCR(real_weight, fake_weight)

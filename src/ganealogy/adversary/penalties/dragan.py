@@ -1,0 +1,27 @@
+"""DRAGAN: D's gradient has length 1 around the reals (Kodali et al., arXiv 1705.07215, §2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch.linalg import vector_norm
+
+from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.turn import Penalty, Turn, gradients
+
+
+class DRAGAN(Penalty):
+    def __init__(self, weight: Scheduled, deviation: Scheduled) -> None:
+        super().__init__()
+        self.weight, self.deviation = weight, deviation
+
+    def forward(self, turn: Turn) -> torch.Tensor:
+        """λ E[(‖∇D(x + δ)‖ - 1)²] with white noise δ."""
+        deviation = at(self.deviation, turn.progress) * turn.reals.std()
+        near = (turn.reals + deviation * torch.randn_like(turn.reals)).detach().requires_grad_()
+        lengths: torch.Tensor = vector_norm(gradients(turn.judge(near), near), dim=1)
+        return at(self.weight, turn.progress) * (lengths - 1).square().mean()
+
+
+def penalty(*, weight: Scheduled = 10.0, deviation: Scheduled = 0.5) -> DRAGAN:
+    """`weight`: the paper's λ; `deviation`: δ's standard deviation, as a share of the batch's."""
+    return DRAGAN(weight, deviation)

@@ -1,0 +1,27 @@
+"""WGAN-GP: D's gradient has length 1 on the way between reals and fakes (Gulrajani et al., arXiv 1704.00028, eq. 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch.linalg import vector_norm
+
+from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.turn import Penalty, Turn, gradients
+
+
+class GradientPenalty(Penalty):
+    def __init__(self, weight: Scheduled) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, turn: Turn) -> torch.Tensor:
+        """λ E[(‖∇D(x̂)‖ - 1)²], x̂ = εx + (1 - ε)G(z), ε ~ U(0, 1) for each pair."""
+        share = torch.rand(len(turn.reals), 1, 1, 1, device=turn.reals.device, dtype=turn.reals.dtype)
+        between = (share * turn.reals + (1 - share) * turn.fakes).detach().requires_grad_()
+        lengths: torch.Tensor = vector_norm(gradients(turn.judge(between), between), dim=1)
+        return at(self.weight, turn.progress) * (lengths - 1).square().mean()
+
+
+def penalty(*, weight: Scheduled = 10.0) -> GradientPenalty:
+    """`weight`: the paper's λ."""
+    return GradientPenalty(weight)

@@ -1,0 +1,35 @@
+"""LeCam: D's outputs stay near the running means of the other kind (Tseng et al., arXiv 2104.03310, eq. 5)."""
+
+from __future__ import annotations
+
+import torch
+
+from ganealogy.adversary.schedule import Decay, Scheduled, at
+from ganealogy.adversary.turn import Penalty, Turn
+
+
+class LeCam(Penalty):
+    anchors: torch.Tensor
+    """Running means of D's outputs on reals and on fakes, and 1 once they have begun."""
+
+    def __init__(self, weight: Scheduled, decay: float) -> None:
+        super().__init__()
+        self.weight, self.decay = weight, decay
+        self.register_buffer("anchors", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, turn: Turn) -> torch.Tensor:
+        """λ (E[(D(x) - α_F)²] + E[(D(G(z)) - α_R)²])."""
+        real, fake = turn.real_logits, turn.fake_logits
+        with torch.no_grad():
+            now = torch.stack([real.mean(), fake.mean(), torch.ones_like(real.mean())]).double()
+            # The first batch's means are where the running ones start.
+            self.anchors.copy_(torch.where(self.anchors[2] == 0, now, now.lerp(self.anchors, self.decay)))
+        anchors = self.anchors.to(real.dtype).clone()
+        return at(self.weight, turn.progress) * (
+            (real - anchors[1]).square().mean() + (fake - anchors[0]).square().mean()
+        )
+
+
+def penalty(*, weight: Scheduled = 0.3, decay: Decay = 0.99) -> LeCam:
+    """`weight`: the paper's λ; `decay`: how much of the running means stays at each step."""
+    return LeCam(weight, decay)

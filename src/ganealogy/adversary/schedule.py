@@ -1,0 +1,67 @@
+"""Values that change over a training, as shares of the budget: the same idea fits 60 kimg and 20 Mimg.
+
+A scheduled parameter is a number, or `{from: 0.05, to: 0.005, shape: cosine, until: 0.5}`: it goes from the one to the
+other over the first half of the budget and is held from there on.
+"""
+
+from __future__ import annotations
+
+from math import cos, pi
+from typing import Annotated, Any, Literal, NotRequired
+
+from annotated_types import Ge, Gt, Le, Lt
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
+
+Amount = Annotated[float, Ge(0), Lt(float("inf"))]
+Share = Annotated[float, Ge(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+Shape = Literal["cosine", "linear"]
+Until = Annotated[float, Gt(0), Le(1)]
+
+# Spelled out three times, because `from` is a keyword and such a type cannot be generic.
+AmountRamp = TypedDict(
+    "AmountRamp", {"from": Amount, "to": Amount, "shape": NotRequired[Shape], "until": NotRequired[Until]}
+)
+ShareRamp = TypedDict(
+    "ShareRamp", {"from": Share, "to": Share, "shape": NotRequired[Shape], "until": NotRequired[Until]}
+)
+DecayRamp = TypedDict(
+    "DecayRamp", {"from": Decay, "to": Decay, "shape": NotRequired[Shape], "until": NotRequired[Until]}
+)
+
+Scheduled = Amount | AmountRamp
+"""At least 0: a weight, a half-life, a standard deviation."""
+ScheduledShare = Share | ShareRamp
+"""In [0, 1]: a probability, a share of the rate."""
+ScheduledDecay = Decay | DecayRamp
+"""In [0, 1): the memory of a running mean, such as Adam's."""
+
+
+class ForSize(TypedDict):
+    """One entry of a list of values by image size."""
+
+    image_size: Annotated[int, Ge(1)]
+    value: Scheduled
+
+
+ScheduledBySize = Scheduled | list[ForSize]
+"""One value for all sizes, or one for each of some: the entry of the largest size not above the image's is taken."""
+
+
+def for_size(value: Any, image_size: int) -> Any:
+    """The scheduled value of a `ScheduledBySize` for images of `image_size` pixels a side."""
+    if not isinstance(value, list):
+        return value
+    entries = sorted(value, key=lambda entry: int(entry["image_size"]))
+    return [entry for entry in entries if entry["image_size"] <= max(image_size, entries[0]["image_size"])][-1]["value"]
+
+
+def at(value: Any, progress: float) -> float:
+    """The value of a scheduled parameter when `progress`, in [0, 1], of the budget is done."""
+    if not isinstance(value, dict):
+        return float(value)
+    done = min(1.0, progress / value.get("until", 1.0))
+    if value.get("shape", "cosine") == "cosine":
+        done = (1 - cos(pi * done)) / 2
+    start, end = float(value["from"]), float(value["to"])
+    return end if done == 1 else start + (end - start) * done

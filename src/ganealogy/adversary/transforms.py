@@ -1,0 +1,89 @@
+"""Differentiable image transforms, each image of a batch under a draw of its own (DiffAugment, arXiv 2006.10738, §4).
+
+Images are (N, C, H, W) with grey at 0. Gradients pass, twice if need be: only sums, products and gathers are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import pad
+
+TRANSLATION = 1 / 8
+"""Of the side, at most, either way along each axis."""
+CUTOUT = 1 / 2
+"""Of the side: the edge of the square."""
+
+
+def colour(images: torch.Tensor) -> torch.Tensor:
+    """Brightness moved by up to 0.5, saturation scaled by 0 to 2, contrast by 0.5 to 1.5; all uniform."""
+    images = images + _uniform(images, -0.5, 0.5)
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * _uniform(images, 0.0, 2.0)
+    level = images.mean((1, 2, 3), keepdim=True)
+    return level + (images - level) * _uniform(images, 0.5, 1.5)
+
+
+def translation(images: torch.Tensor) -> torch.Tensor:
+    """Moved by whole pixels, up to 1/8 of the side; what comes in is grey."""
+    return shifted(images, TRANSLATION, "constant")
+
+
+def cutout(images: torch.Tensor) -> torch.Tensor:
+    """A grey square of half the side, its centre anywhere, so that a part of it may lie outside."""
+    inside = torch.ones((), device=images.device, dtype=torch.bool)
+    for axis in (2, 3):
+        side = images.shape[axis]
+        edge = int(side * CUTOUT + 0.5)
+        first = _integers(images, 0, side + 1 - edge % 2) - edge // 2
+        place = torch.arange(side, device=images.device)
+        along = (place >= first[:, None]) & (place < first[:, None] + edge)  # (N, side)
+        inside = inside & _spread(along, axis)
+    return images * ~inside
+
+
+def flip(images: torch.Tensor) -> torch.Tensor:
+    """Half of the images, left to right."""
+    return torch.where(_uniform(images, 0.0, 1.0) < 0.5, images.flip(3), images)
+
+
+def shifted(images: torch.Tensor, share: float, mode: str) -> torch.Tensor:
+    """Moved by whole pixels, up to `share` of the side along both axes; `mode`: torch's padding, for what enters."""
+    reach = [int(images.shape[axis] * share + 0.5) for axis in (2, 3)]
+    padded = pad(images, (reach[1], reach[1], reach[0], reach[0]), mode)
+    for axis in (2, 3):
+        first = _integers(images, 0, 2 * reach[axis - 2] + 1)
+        place = first[:, None] + torch.arange(images.shape[axis], device=images.device)  # (N, side)
+        shape = [*padded.shape]
+        shape[axis] = images.shape[axis]
+        padded = padded.gather(axis, _spread(place, axis).expand(shape))
+    return padded
+
+
+def sometimes(
+    transform: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, probability: float | torch.Tensor
+) -> torch.Tensor:
+    """The transform for each image with this probability; at 0 and 1 nothing is drawn for the choice."""
+    if isinstance(probability, float) and probability in (0.0, 1.0):
+        return transform(images) if probability else images
+    return torch.where(_uniform(images, 0.0, 1.0) < probability, transform(images), images)
+
+
+TRANSFORMS = {"color": colour, "translation": translation, "cutout": cutout}
+
+
+def _uniform(images: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """(N, 1, 1, 1)."""
+    drawn = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
+    return drawn * (high - low) + low
+
+
+def _spread(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """(N, side) → (N, 1, side, 1) or (N, 1, 1, side)."""
+    return values[:, None, :, None] if axis == 2 else values[:, None, None, :]
+
+
+def _integers(images: torch.Tensor, low: int, below: int) -> torch.Tensor:
+    """(N,)."""
+    return torch.randint(low, below, (len(images),), device=images.device)

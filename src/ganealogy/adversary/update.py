@@ -1,0 +1,62 @@
+"""One player's update: the gradient of its loss, checked, clipped if asked, and taken by its optimizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Gt
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from ganealogy import components
+from ganealogy.adversary import guard
+from ganealogy.adversary.schedule import Scheduled, at
+
+
+class Update:
+    """An optimizer with what every optimizer may have; the keyword-only parameters are keys of a recipe."""
+
+    def __init__(
+        self,
+        player: str,
+        network: nn.Module,
+        name: str,
+        lr: float,
+        options: dict[str, Any],
+        *,
+        schedule: Scheduled | None = None,
+        clip_norm: Annotated[float, Gt(0)] | None = None,
+    ) -> None:
+        """`player`: whose loss is named when it is not finite; `name`, `options`: the optimizer and its own parameters.
+
+        `schedule`: a factor on the rate; `clip_norm`: a longer gradient is shortened to this L2 norm.
+        """
+        self.player, self.parameters = player, list(network.parameters())
+        self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
+        module = components.load("adversary.optimizers", name)
+        self.optimizer: torch.optim.Optimizer = module.optimizer(self.parameters, lr, **options)
+
+    def progress(self, share: float) -> None:
+        """Move the rate and all scheduled parameters to where they stand when this share of the budget is done."""
+        factor = 1.0 if self.schedule is None else at(self.schedule, share)
+        for group in self.optimizer.param_groups:  # its keys are the names of our parameters
+            group.update(lr=self.lr * factor, **{key: _at(value, share) for key, value in self.options.items()})
+
+    def backward(self, loss: torch.Tensor, retain_graph: bool = False) -> None:
+        """This player's gradient, and nobody else's."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        guard.check(self.player, loss, self.parameters)
+
+    def step(self) -> None:
+        if self.clip_norm is not None:
+            clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimizer.step()
+
+
+def _at(value: Any, share: float) -> Any:
+    """A scheduled value as a number, also in a list (Adam's betas: torch wants a tuple); all else as it is."""
+    if isinstance(value, list):
+        return tuple(at(part, share) for part in value)
+    return at(value, share) if isinstance(value, dict) else value

@@ -1,0 +1,68 @@
+"""Class conditioning: labels enter G through BatchNorm's scale and shift, and D through a projection.
+
+Shapes: N images, C channels, K classes; labels are (N,) int64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ganealogy.errors import GanealogyError
+from ganealogy.networks.layers.spectral import spectral_norm
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """BatchNorm whose scale and shift are each class's own (de Vries et al., arXiv 1707.00683); at first 1 and 0."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.normalise = nn.BatchNorm2d(channels, affine=False)
+        self.affine = nn.Embedding(classes, 2 * channels)
+        with torch.no_grad():
+            self.affine.weight[:, :channels] = 1
+            self.affine.weight[:, channels:] = 0
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """(N, C, H, W), (N,) → (N, C, H, W)."""
+        scale, shift = self.affine(needed(labels))[:, :, None, None].split(self.channels, dim=1)
+        conditioned: torch.Tensor = self.normalise(features) * scale + shift
+        return conditioned
+
+
+class Projection(nn.Module):
+    """D's conditional term: the inner product of its features with the label's embedding (arXiv 1802.05637, eq. 3)."""
+
+    def __init__(self, channels: int, classes: int, spectral: bool) -> None:
+        super().__init__()
+        embedding = nn.Embedding(classes, channels)
+        self.embedding = spectral_norm(embedding) if spectral else embedding
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """Features (N, C), labels (N,) → (N,), to be added to the logits."""
+        product: torch.Tensor = self.embedding(needed(labels)) * features
+        return product.sum(dim=1)
+
+
+def batch_norm(channels: int, classes: int) -> nn.Module:
+    """BatchNorm, conditional where there are classes."""
+    return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
+
+
+def run(layer: nn.Module, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    """`layer` on (N, C, H, W); a conditional one sees the labels too."""
+    result: torch.Tensor = layer(features, labels) if isinstance(layer, ConditionalBatchNorm2d) else layer(features)
+    return result
+
+
+def needed(labels: torch.Tensor | None) -> torch.Tensor:
+    if labels is None:
+        raise ValueError("this network is class-conditional: it needs labels")
+    return labels
+
+
+def refuse(network: str, classes: int) -> None:
+    """Raises: GanealogyError where a network without class conditioning is asked for it."""
+    if classes:
+        raise GanealogyError(f"{network}: has no class conditioning; set labels: false, or use dcgan or sngan")

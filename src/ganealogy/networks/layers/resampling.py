@@ -1,0 +1,29 @@
+"""Doubling and halving with the filter [1, 2, 1]: smooth where nearest neighbours and plain strides alias.
+
+Doubling repeats every pixel and filters; halving filters and averages 2x2. Either is one 4x4 kernel, the outer product
+of [1, 2, 1] * [1, 1] = [1, 3, 3, 1] with itself (arXiv 2501.05441, section 4; zeros beyond the border).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import conv2d, conv_transpose2d
+
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def _kernel(channels: int, gain: float, like: torch.Tensor) -> torch.Tensor:
+    taps = torch.tensor(TAPS, dtype=like.dtype, device=like.device)
+    return (torch.outer(taps, taps) * (gain / taps.sum() ** 2)).expand(channels, 1, 4, 4)
+
+
+def double(features: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) → (N, C, 2H, 2W)."""
+    channels = features.shape[1]
+    return conv_transpose2d(features, _kernel(channels, 4.0, features), stride=2, padding=1, groups=channels)
+
+
+def halve(features: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W), H and W even → (N, C, H/2, W/2)."""
+    channels = features.shape[1]
+    return conv2d(features, _kernel(channels, 1.0, features), stride=2, padding=1, groups=channels)

@@ -1,0 +1,66 @@
+"""Multilayer perceptrons on images as vectors, as `mnist-mlp` has them; any image size and number of channels.
+
+With width 64 the hidden layers have 4 x width = 256 units; at 28 pixels, 1 channel and latents of 64, D has 267,009
+parameters and G 283,920.
+
+Shapes: N images, C channels, H = W = image size, d latent size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ganealogy.networks.layers.conditioning import refuse
+
+SLOPE = 0.2
+
+
+class Generator(nn.Module):
+    """G: z (N, d) → images (N, C, H, W) in [-1, 1]."""
+
+    def __init__(self, latent_size: int, channels: int, image_size: int, hidden: int) -> None:
+        super().__init__()
+        self.classes = 0
+        self.layers = nn.Sequential(
+            nn.Linear(latent_size, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels * image_size**2),
+            nn.Tanh(),
+            nn.Unflatten(1, (channels, image_size, image_size)),
+        )
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        images: torch.Tensor = self.layers(latents)
+        return images
+
+
+class Discriminator(nn.Module):
+    """D: images (N, C, H, W) → logits (N,)."""
+
+    def __init__(self, channels: int, image_size: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * image_size**2, hidden),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.Linear(hidden, hidden),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(images).flatten()
+        return logits
+
+
+def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
+    refuse("mlp", classes)
+    return Generator(latent_size, channels, image_size, 4 * width)
+
+
+def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
+    refuse("mlp", classes)
+    return Discriminator(channels, image_size, 4 * width)

@@ -1,0 +1,52 @@
+"""All that a training changes, and how it goes into a checkpoint and comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganealogy.adversary import build as adversary
+from ganealogy.networks import build as networks
+from ganealogy.training import checkpoint
+from ganealogy.training.ema import EMA
+
+
+class Learner:
+    """Networks, their game with its optimizers, and the running mean of G where the recipe has one."""
+
+    def __init__(self, recipe: dict[str, Any], protocol: dict[str, Any], device: str) -> None:
+        """The networks' first weights are the next draws of torch's default generator."""
+        generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
+        self.generator: nn.Module = generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.discriminator: nn.Module = discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
+        self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
+
+    @property
+    def shown(self) -> nn.Module:
+        """The generator whose pictures people see and whose weights later stages read."""
+        return self.generator if self.ema is None else self.ema.generator
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything under the names that it has in a checkpoint."""
+        state = {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "g_optimizer": self.game.players.g_update.optimizer.state_dict()["state"],
+            "d_optimizer": self.game.players.d_update.optimizer.state_dict()["state"],
+            "game": self.game.players.state_dict(),
+            "ema": {} if self.ema is None else self.ema.state_dict(),
+        }
+        return {name: tensor for part, values in state.items() for name, tensor in checkpoint.flatten(part, values)}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Put back what `tensors` of the same recipe returned."""
+        self.generator.load_state_dict(checkpoint.below("generator", tensors))
+        self.discriminator.load_state_dict(checkpoint.below("discriminator", tensors))
+        checkpoint.restore_optimizer(self.game.players.g_update.optimizer, checkpoint.below("g_optimizer", tensors))
+        checkpoint.restore_optimizer(self.game.players.d_update.optimizer, checkpoint.below("d_optimizer", tensors))
+        self.game.players.load_state_dict(checkpoint.below("game", tensors))
+        if self.ema is not None:
+            self.ema.load_state_dict(checkpoint.below("ema", tensors))

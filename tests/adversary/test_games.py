@@ -1,0 +1,194 @@
+"""Every component from a version file alone, in both games; what stays the same and what is checked on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from ganealogy import components
+from ganealogy.adversary import build as adversary
+from ganealogy.adversary.guard import Diverged
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+from ganealogy.networks import build as networks
+
+PROTOCOL = {"channels": 3, "image_size": 16, "width": 4, "classes": 3}
+ROOT = """
+title: Root
+idea: start
+source: here
+recipe:
+  latent: {size: 8}
+  generator: dcgan
+  discriminator: {name: dcgan, norm: none}
+  adversary: {loss: bce}
+  optimizers: {generator: adam, discriminator: adam}
+"""
+CHANGES: dict[str, Any] = {
+    **{name: {"adversary": {"loss": name}} for name in components.known("adversary.losses")},
+    **{name: {"adversary": {"penalties": [name]}} for name in components.known("adversary.penalties")},
+    **{name: {"adversary": {"augment": [name]}} for name in components.known("adversary.augment")},
+    **{name: {"optimizers": {"discriminator": name}} for name in components.known("adversary.optimizers")},
+    "clipped gradients": {"optimizers": {"generator": {"clip_norm": 0.5}}},
+    "linear rate": {"optimizers": {"generator": {"schedule": {"from": 1, "to": 0, "shape": "linear"}}}},
+    "labels": {"labels": True},
+    "everything": {
+        "labels": True,
+        "adversary": {
+            "loss": "relativistic_pairing",
+            "penalties": ["r1", "r2", "gradient_penalty", "bcr", "dragan"],
+            "augment": [{"name": "diffaugment", "probability": 0.5}, "instance_noise"],
+        },
+    },
+}
+
+
+def recipe(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    (folder / "a.yaml").write_text(ROOT)
+    YAML().dump({"title": "b", "idea": "b", "source": "b", "parent": "a", "changes": changes}, folder / "b.yaml")
+    return recipes.resolve_rates(recipes.complete(read_family(["b"], folder)["b"].recipe, "b"), 1e-3)
+
+
+def players(recipe: dict[str, Any]) -> Any:
+    torch.manual_seed(0)
+    generator, discriminator = networks.generator(recipe, PROTOCOL), networks.discriminator(recipe, PROTOCOL)
+    return adversary.game(recipe, generator, discriminator)
+
+
+def batch(index: int) -> torch.Tensor:
+    return torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(index)).tanh()
+
+
+def classes(index: int) -> torch.Tensor:
+    return torch.arange(6) % 3
+
+
+def play(recipe: dict[str, Any], steps: int = 3) -> tuple[Any, dict[str, torch.Tensor]]:
+    game = players(recipe)
+    for step in range(steps):
+        statistics = game.step(batch, classes if recipe["labels"] else None, progress=step / steps)
+    return game, statistics
+
+
+@pytest.mark.parametrize("game", ["alternating", "simultaneous"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_version_file_alone_uses_it(tmp_path: Path, name: str, game: str) -> None:
+    planned = recipe(tmp_path, recipes.merge({"adversary": {"game": game}}, CHANGES[name]))
+    before = [parameter.clone() for parameter in players(planned).players.generator.parameters()]
+    played, statistics = play(planned)
+    assert {"d_loss", "g_loss", "real_score", "fake_score"} <= set(statistics)
+    assert ("penalty" in statistics) == bool(planned["adversary"]["penalties"])
+    assert all(torch.isfinite(value) and not value.requires_grad for value in statistics.values())
+    after = list(played.players.generator.parameters())
+    assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    assert all(parameter.requires_grad for parameter in played.players.discriminator.parameters())
+
+
+@pytest.mark.parametrize("component", ["diffaugment", "instance_noise"])
+def test_an_augmentation_that_does_nothing_changes_no_bit(tmp_path: Path, component: str) -> None:
+    off = {"diffaugment": {"probability": 0.0}, "instance_noise": {"deviation": 0.0}}[component]
+    plain, _ = play(recipe(tmp_path, {"labels": False, "latent": {"size": 8}}))
+    through, _ = play(recipe(tmp_path, {"adversary": {"augment": [{"name": component, **off}]}}))
+    for old, new in zip(plain.players.generator.parameters(), through.players.generator.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_penalties_add_up_and_leave_d_loss_what_it_was(tmp_path: Path) -> None:
+    each = [{"name": "r1", "gamma": 1.0}, {"name": "r2", "gamma": 3.0}]
+    one, other, both, none = (
+        play(recipe(tmp_path, {"adversary": {"penalties": chosen}, "latent": {"size": 8}}), steps=1)[1]
+        for chosen in (each[:1], each[1:], each, [])
+    )
+    torch.testing.assert_close(both["penalty"], one["penalty"] + other["penalty"])
+    assert both["d_loss"] == none["d_loss"]
+
+
+def test_schedules_move_the_optimizer(tmp_path: Path) -> None:
+    ramp = {"shape": "linear", "until": 0.5}
+    game = players(
+        recipe(
+            tmp_path,
+            {
+                "optimizers": {
+                    "generator": {
+                        "betas": [0.0, {"from": 0.9, "to": 0.99, **ramp}],
+                        "schedule": {"from": 1.0, "to": 0.25, **ramp},
+                    }
+                }
+            },
+        )
+    )
+    (group,) = game.players.g_update.optimizer.param_groups
+    seen = []
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        game.step(batch, progress=progress)
+        seen.append((group["lr"], *group["betas"]))
+    expected = [(1e-3, 0.0, 0.9), (6.25e-4, 0.0, 0.945), (2.5e-4, 0.0, 0.99), (2.5e-4, 0.0, 0.99)]
+    assert seen == [pytest.approx(row) for row in expected]
+    assert game.players.d_update.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_clip_norm_shortens_the_gradient(tmp_path: Path) -> None:
+    changes = {"optimizers": {"discriminator": {"name": "sgd", "lr": 1.0, "clip_norm": 0.01}}}
+    game = players(recipe(tmp_path, changes))
+    before = torch.cat([parameter.detach().flatten().clone() for parameter in game.players.discriminator.parameters()])
+    game.step(batch)
+    after = torch.cat([parameter.detach().flatten() for parameter in game.players.discriminator.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("game", ["alternating", "simultaneous"])
+def test_trouble_in_a_penalty_stops_before_the_step(tmp_path: Path, game: str) -> None:
+    planned = recipe(
+        tmp_path, {"adversary": {"game": game, "loss": "wasserstein", "penalties": [{"name": "r1", "gamma": 1e38}]}}
+    )
+    played = players(planned)
+    with torch.no_grad():
+        for parameter in played.players.discriminator.parameters():
+            parameter.mul_(1e6)
+    before = [parameter.clone() for parameter in played.players.discriminator.parameters()]
+    with pytest.raises(Diverged, match="discriminator"):
+        played.step(batch)
+    after = list(played.players.discriminator.parameters())
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    assert all(torch.isfinite(parameter).all() for parameter in after)
+
+
+def test_what_components_remember_comes_back(tmp_path: Path) -> None:
+    planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "kimg": 0.02}]}})
+    game, _ = play(planned, steps=8)
+    state = game.players.state_dict()
+    assert set(state) == {"penalties.0.anchors", "augment.0.probability", "augment.0.signs"}
+    fresh = players(planned)
+    fresh.players.load_state_dict(state)
+    assert all(torch.equal(fresh.players.state_dict()[name], value) for name, value in state.items())
+
+
+def test_only_a_relativistic_loss_shows_g_reals(tmp_path: Path) -> None:
+    for loss, looks in (("hinge", 3), ("relativistic_pairing", 4)):
+        game = players(recipe(tmp_path, {"adversary": {"loss": loss}}))
+        seen: list[int] = []
+        game.players.discriminator.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        game.step(batch)
+        assert len(seen) == looks
+
+
+def test_r3gan_is_stable_for_some_hundred_steps() -> None:
+    """v15's loss and v16's networks on tiny pictures: finite, D not winning outright, G moving."""
+    planned = recipes.resolve_rates(recipes.complete(read_family(["v16"])["v16"].recipe, "v16"), 2e-4)
+    torch.manual_seed(0)
+    protocol = {"channels": 3, "image_size": 16, "width": 4}
+    generator, discriminator = networks.generator(planned, protocol), networks.discriminator(planned, protocol)
+    game = adversary.game(planned, generator, discriminator)
+    losses = []
+    for step in range(200):
+        torch.manual_seed(step)
+        colours = torch.rand(8, 3, 1, 1).expand(8, 3, 16, 16) * 2 - 1
+        statistics = game.step(lambda _, colours=colours: colours, progress=step / 200)
+        losses.append(statistics["d_loss"].item())
+        assert statistics["penalty"] < 10
+    assert 0.05 < sum(losses[-50:]) / 50 < 1.5

@@ -1,0 +1,24 @@
+"""R1 and R2 take their weight by the size of the pictures, as R3GAN's settings do."""
+
+from __future__ import annotations
+
+import pytest
+
+from ganealogy.adversary.schedule import at, for_size
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+
+
+@pytest.mark.parametrize(
+    ("image_size", "start", "end"), [(28, 0.05, 0.005), (32, 0.05, 0.005), (64, 2, 0.2), (128, 2, 0.2)]
+)
+@pytest.mark.parametrize("version", ["v15", "v16"])
+def test_the_papers_gammas(version: str, image_size: int, start: float, end: float) -> None:
+    recipe = recipes.complete(read_family([version])[version].recipe, version)
+    for penalty in recipe["adversary"]["penalties"]:
+        gamma = for_size(penalty["gamma"], image_size)
+        assert (at(gamma, 0.0), at(gamma, 1.0)) == (pytest.approx(start), pytest.approx(end))
+
+
+def test_a_plain_number_is_for_all_sizes() -> None:
+    assert for_size(10.0, 32) == for_size(10.0, 512) == 10.0

@@ -1,0 +1,148 @@
+"""Penalties against finite differences, in float64: their values at the images and their gradients at D's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ganealogy import components
+from ganealogy.adversary.augment.diffaugment import augment
+from ganealogy.adversary.turn import Penalty, Turn
+
+BATCH, STEP = 3, 1e-6
+
+
+class Smooth(nn.Module):
+    """A D without kinks, at which differences would be off: (N, C, H, W) → (N,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(2, 4, 3, 2), nn.Softplus(), nn.Flatten(), nn.Linear(36, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images).flatten()
+
+
+@pytest.fixture
+def discriminator() -> nn.Module:
+    torch.manual_seed(0)
+    return Smooth().double()
+
+
+def images(seed: int) -> torch.Tensor:
+    return torch.randn(BATCH, 2, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def made(name: str, **options: Any) -> Penalty:
+    return components.load("adversary.penalties", name).penalty(**options)
+
+
+def turn(discriminator: nn.Module, judge: Callable[[torch.Tensor], torch.Tensor] | None = None, progress=0.0) -> Turn:
+    judge = judge or discriminator
+    reals, fakes = images(1).requires_grad_(), images(2).requires_grad_()
+    return Turn(judge, reals, fakes, judge(reals), judge(fakes), progress)
+
+
+def slopes(judge: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
+    """(N,): the length of each image's gradient, by central differences, pixel by pixel."""
+    total = torch.zeros(len(at), dtype=torch.float64)
+    with torch.no_grad():
+        for pixel in range(at[0].numel()):
+            nudge = torch.zeros_like(at[0]).flatten()
+            nudge[pixel] = STEP
+            nudge = nudge.view_as(at[0])
+            total += ((judge(at + nudge) - judge(at - nudge)) / (2 * STEP)) ** 2
+    return total.sqrt()
+
+
+def between() -> torch.Tensor:
+    torch.manual_seed(3)
+    share = torch.rand(BATCH, 1, 1, 1, dtype=torch.float64)
+    return share * images(1) + (1 - share) * images(2)
+
+
+def near() -> torch.Tensor:
+    torch.manual_seed(3)
+    return images(1) + 0.5 * images(1).std() * torch.randn(BATCH, 2, 8, 8, dtype=torch.float64)
+
+
+VALUES: dict[str, tuple[dict[str, Any], Callable[[nn.Module], torch.Tensor]]] = {
+    "gradient_penalty": ({"weight": 10.0}, lambda D: 10 * (slopes(D, between()) - 1).square().mean()),
+    "dragan": ({"weight": 10.0}, lambda D: 10 * (slopes(D, near()) - 1).square().mean()),
+    "r1": ({"gamma": 2.0}, lambda D: slopes(D, images(1)).square().mean()),
+    "r2": ({"gamma": 2.0}, lambda D: slopes(D, images(2)).square().mean()),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_penalty_is_what_differences_say(discriminator: nn.Module, name: str) -> None:
+    options, expected = VALUES[name]
+    torch.manual_seed(3)
+    value = made(name, **options)(turn(discriminator))
+    torch.testing.assert_close(value, expected(discriminator), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [*VALUES, "bcr", "lecam"])
+def test_its_gradient_at_the_weights_is_what_differences_say(discriminator: nn.Module, name: str) -> None:
+    def value() -> torch.Tensor:
+        torch.manual_seed(3)
+        return made(name)(turn(discriminator))
+
+    weight = discriminator.layers[0].weight
+    if name == "lecam":  # its anchors move with the weights; as constants they are what is differentiated
+        penalty = made(name, decay=0.0)
+        penalty.anchors.copy_(torch.tensor([0.3, -0.2, 1.0]))
+        penalty.decay = 1.0
+        value = lambda: penalty(turn(discriminator))  # noqa: E731
+    (gradient,) = torch.autograd.grad(value(), weight)
+    for index in [(0, 0, 0, 0), (2, 1, 1, 2), (3, 0, 2, 1)]:
+        ends = []
+        for nudge in (STEP, -STEP):
+            with torch.no_grad():
+                weight[index] += nudge
+            ends.append(value().item())
+            with torch.no_grad():
+                weight[index] -= nudge
+        difference = (ends[0] - ends[1]) / (2 * STEP)
+        assert gradient[index].item() == pytest.approx(difference, rel=1e-4, abs=1e-8)
+
+
+def test_r1_is_taken_at_the_plain_image_through_the_augmentation(discriminator: nn.Module) -> None:
+    through = augment()
+
+    def judge(shown: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(9)  # the same transform again, so that differences see the same function
+        return discriminator(through(shown, 0.0))
+
+    value = made("r1", gamma=2.0)(turn(discriminator, judge))
+    torch.testing.assert_close(value, slopes(judge, images(1)).square().mean(), rtol=1e-6, atol=1e-9)
+    assert not torch.isclose(value, slopes(discriminator, images(1)).square().mean())
+
+
+def test_weights_follow_their_schedule(discriminator: nn.Module) -> None:
+    penalty = made("r1", gamma={"from": 2.0, "to": 0.5, "shape": "linear", "until": 0.5})
+    start, end = penalty(turn(discriminator)), penalty(turn(discriminator, progress=0.75))
+    torch.testing.assert_close(end, start / 4)
+
+
+def test_consistency_is_free_where_d_ignores_flips_and_shifts(discriminator: nn.Module) -> None:
+    assert made("bcr")(turn(discriminator)) > 0
+    indifferent = lambda shown: shown.new_ones(len(shown), requires_grad=True)  # noqa: E731
+    assert made("bcr")(turn(discriminator, indifferent)) == 0
+
+
+def test_lecam_starts_at_the_first_batch_and_then_follows_slowly(discriminator: nn.Module) -> None:
+    penalty, first = made("lecam", weight=1.0, decay=0.9), turn(discriminator)
+    value = penalty(first)
+    real, fake = first.real_logits, first.fake_logits
+    torch.testing.assert_close(value, (real - fake.mean()).square().mean() + (fake - real.mean()).square().mean())
+    second = Turn(discriminator, first.reals, first.fakes, real + 1, fake, 0.0)
+    penalty(second)
+    torch.testing.assert_close(penalty.anchors[0], (real.mean() + 0.1).detach())
+    again = made("lecam")
+    again.load_state_dict(penalty.state_dict())
+    torch.testing.assert_close(again.anchors, penalty.anchors)

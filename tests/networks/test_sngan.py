@@ -1,0 +1,92 @@
+"""SNGAN's residual networks: counts, shapes, spectral norm, attention and what a step costs beside v1's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ganealogy.errors import GanealogyError
+from ganealogy.networks import dcgan, sngan
+from ganealogy.networks.build import parameter_count
+
+
+def doubling(inner: int, outer: int) -> int:
+    """Two 3x3 convolutions and a 1x1, all with biases, and two BatchNorms."""
+    return (inner * 9 + 1) * outer + (outer * 9 + 1) * outer + (inner + 1) * outer + 2 * inner + 2 * outer
+
+
+def halving(inner: int, outer: int) -> int:
+    return (inner * 9 + 1) * outer + (outer * 9 + 1) * outer + (inner + 1) * outer
+
+
+def test_parameter_counts() -> None:
+    of_g = (128 + 1) * 4096 + doubling(256, 128) + doubling(128, 64) + doubling(64, 32) + 2 * 32 + (32 * 9 + 1) * 3
+    of_d = halving(3, 32) + halving(32, 64) + halving(64, 128) + 2 * (128 * 9 + 1) * 128 + 129
+    assert (of_d, of_g) == (592_865, 1_154_947)
+    with torch.device("meta"):
+        assert parameter_count(sngan.generator(128, 3, 32, 64)) == of_g
+        assert parameter_count(sngan.discriminator(3, 32, 64)) == of_d
+        # At the map of 16x16, G has 64 channels and D 32: four 1x1 convolutions to and from an eighth, and the gate.
+        assert parameter_count(sngan.generator(128, 3, 32, 64, attention=16)) == of_g + 4 * 64 * 8 + 1
+        assert parameter_count(sngan.discriminator(3, 32, 64, attention=16)) == of_d + 4 * 32 * 4 + 1
+
+
+@pytest.mark.parametrize(("size", "channels"), [(16, 3), (28, 1), (32, 1), (48, 3)])
+@pytest.mark.parametrize("classes", [0, 5])
+def test_shapes_and_range(size: int, channels: int, classes: int) -> None:
+    labels = (torch.tensor([0, 4, 2]),) if classes else ()
+    images = sngan.generator(12, channels, size, 4, classes)(torch.randn(3, 12), *labels)
+    assert images.shape == (3, channels, size, size) and images.abs().max() <= 1
+    assert sngan.discriminator(channels, size, 4, classes)(images, *labels).shape == (3,)
+
+
+def test_every_layer_of_d_has_spectral_norm_one() -> None:
+    torch.manual_seed(0)
+    network = sngan.discriminator(3, 32, 8, attention=16)
+    for _ in range(80):
+        network(torch.randn(2, 3, 32, 32))
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 3 * 3 + 2 + 4 + 1
+    for layer in layers:
+        assert torch.linalg.svdvals(layer.weight.detach().flatten(1))[0].item() == pytest.approx(1.0, abs=0.02)
+    assert not any("parametrizations" in name for name, _ in sngan.generator(12, 3, 32, 8).named_parameters())
+
+
+def test_a_network_with_attention_begins_as_the_one_without() -> None:
+    """v14 at its first step is v13: the gate is shut."""
+    plain, attentive = sngan.generator(12, 3, 32, 8), sngan.generator(12, 3, 32, 8, attention=16)
+    convolutions = [[m for m in net.modules() if not isinstance(m, sngan.SelfAttention)] for net in (plain, attentive)]
+    with torch.no_grad():
+        own = {id(p) for m in attentive.modules() if isinstance(m, sngan.SelfAttention) for p in m.parameters()}
+        shared = [parameter for parameter in attentive.parameters() if id(parameter) not in own]
+        for source, target in zip(plain.parameters(), shared, strict=True):
+            target.copy_(source)
+    assert len(convolutions[1]) > len(convolutions[0])  # the four 1x1 convolutions
+    z = torch.randn(4, 12)
+    assert torch.equal(plain(z), attentive(z))
+
+
+def test_attention_needs_a_map_of_its_size() -> None:
+    with pytest.raises(GanealogyError, match=r"no feature map for attention has a side of 16 .* there are 7, 14"):
+        sngan.discriminator(1, 28, 8, attention=16)
+    with pytest.raises(GanealogyError, match=r"side of 16 .* there are 4, 8"):
+        sngan.discriminator(3, 16, 8, attention=16)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_step_costs_at_most_four_of_v1s_flops(size: int) -> None:
+    def flops(generator: nn.Module, discriminator: nn.Module) -> float:
+        with FlopCounterMode(display=False) as counted:
+            with torch.no_grad():
+                fakes = generator(torch.zeros(2, 128))
+            (discriminator(torch.zeros_like(fakes)).mean() + discriminator(fakes).mean()).backward()
+            discriminator.requires_grad_(False)
+            discriminator(generator(torch.zeros(2, 128))).mean().backward()
+        return float(counted.get_total_flops())
+
+    ours = flops(sngan.generator(128, 3, size, 16), sngan.discriminator(3, size, 16))
+    attentive = flops(sngan.generator(128, 3, size, 16, attention=16), sngan.discriminator(3, size, 16, attention=16))
+    v1 = flops(dcgan.generator(128, 3, size, 16), dcgan.discriminator(3, size, 16))
+    assert ours < 4 * v1 and attentive < 4 * v1

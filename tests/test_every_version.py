@@ -1,0 +1,96 @@
+"""Every version file at every size and number of channels: it takes a step there, or the plan says why it cannot."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganealogy.adversary import build as adversary
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage import plan
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+from ganealogy.networks import build as networks
+from ganealogy.settings import load
+
+VERSIONS = sorted(path.stem for path in Path(__file__).parent.parent.joinpath("versions").glob("*.yaml"))
+BATCH = 4
+
+DCGANS = [f"v{number}" for number in [*range(1, 13), 15]]
+REFUSED = {
+    **{(name, 28): r"dcgan: dataset\.image_size 28 is not a power of two from 16 up" for name in DCGANS},
+    ("v14", 28): r"sngan: no feature map for attention has a side of 16 .* there are 14, 28",
+    ("v16", 28): r"r3gan: dataset\.image_size 28 is not a power of two from 16 up",
+}
+
+
+def params(folder: Path, versions: list[str], size: int, channels: int) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(
+        f"dataset: {{name: avatars, image_size: {size}, channels: {channels}}}\n"
+        f"tree: {{versions: [{', '.join(versions)}], seeds: [0]}}\n"
+        f"train: {{kimg: 1, batch_size: {BATCH}, lr: 0.0002, width: 4, device: cpu, threads: 1}}\n"
+    )
+    return path
+
+
+def test_the_family_is_whole() -> None:
+    assert {*VERSIONS} == {*(f"v{number}" for number in range(1, 17)), "celeba-dcgan", "mnist-mlp", "mnist-dcgan"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [28, 32, 64, 128])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_step_or_a_reason(version: str, size: int, channels: int, tmp_path: Path) -> None:
+    settings = load(params(tmp_path, [version], size, channels))
+    member = read_family([version])[version]
+    recipe = recipes.complete(member.recipe, str(member.path))
+    if (version, size) in REFUSED:
+        with pytest.raises(GanealogyError, match=rf"versions/{version}\.yaml: {REFUSED[version, size]}") as caught:
+            plan.count_parameters(recipe, settings, member.path)
+        assert "\n" not in str(caught.value)
+        return
+    planned: dict[str, Any] = plan.version_plan(member, recipe, settings)
+    torch.manual_seed(0)
+    G = networks.generator(planned["recipe"], planned["protocol"])
+    D = networks.discriminator(planned["recipe"], planned["protocol"])
+    assert plan.count_parameters(recipe, settings, member.path) == {
+        "generator": networks.parameter_count(G),
+        "discriminator": networks.parameter_count(D),
+    }
+    before = [weights(G), weights(D)]
+    statistics = adversary.game(planned["recipe"], G, D).step(
+        lambda index: torch.rand(BATCH, channels, size, size) * 2 - 1
+    )
+    assert all(torch.isfinite(value) for value in statistics.values()), statistics
+    for old, new in zip(before, [weights(G), weights(D)], strict=True):
+        assert torch.isfinite(new).all() and not torch.equal(old, new)
+    with torch.no_grad():
+        assert G.eval()(torch.randn(2, planned["recipe"]["latent"]["size"])).shape == (2, channels, size, size)
+
+
+def test_the_whole_family_can_be_planned_at_once(tmp_path: Path) -> None:
+    files = plan.make(params(tmp_path, VERSIONS, 32, 3))
+    assert {f"versions/{version}.json" for version in VERSIONS} < {*files}
+
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_the_counts_that_the_plan_shows_are_the_roots_own(tmp_path: Path) -> None:
+    """At width 64, in the size and channels of their data."""
+    for version, size, channels, of_d, of_g in (
+        ("v1", 64, 3, 2_765_696, 3_806_080),
+        ("celeba-dcgan", 32, 3, 167_809, 372_416),
+        ("mnist-mlp", 28, 1, 267_009, 283_920),
+        ("mnist-dcgan", 28, 1, 212_865, 2_305_472),
+    ):
+        path = params(tmp_path, [version], size, channels)
+        path.write_text(re.sub("width: 4", "width: 64", path.read_text()))
+        (member,) = plan.make(path)["tree.json"]["versions"]
+        assert member["parameters"] == {"discriminator": of_d, "generator": of_g}

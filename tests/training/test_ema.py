@@ -1,0 +1,79 @@
+"""The running mean of G: what is averaged, what is copied, how long it remembers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganealogy.training.ema import EMA
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(spectral_norm(nn.Linear(4, 4)), nn.BatchNorm1d(4))
+
+
+def train(generator: nn.Module) -> None:
+    """A step: buffers move by the forward pass, parameters by the update."""
+    inputs = torch.randn(8, 4)
+    (generator(inputs) - inputs).square().sum().backward()
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter -= 0.01 * parameter.grad
+            parameter.grad = None
+
+
+def test_parameters_are_averaged_and_buffers_copied() -> None:
+    generator = network()
+    ema = EMA(generator, half_life_kimg=0.1, ramp=None)
+    means = None
+    for step in range(1, 6):
+        train(generator)
+        ema.update(0.05 * step, 0.05, 0.0)
+        decay = 0.5 ** (0.05 / 0.1)
+        now = [parameter.detach().clone() for parameter in generator.parameters()]
+        means = now if means is None else [decay * old + (1 - decay) * new for old, new in zip(means, now, strict=True)]
+    for averaged, expected in zip(ema.generator.parameters(), means, strict=True):
+        torch.testing.assert_close(averaged, expected)
+    for copied, own in zip(ema.generator.buffers(), generator.buffers(), strict=True):
+        assert torch.equal(copied, own)
+    pairs = zip(ema.generator.parameters(), generator.parameters(), strict=True)
+    assert sum(not torch.equal(averaged, own) for averaged, own in pairs) >= 3
+
+
+@pytest.mark.parametrize(
+    ("half_life", "ramp", "kimg", "progress", "expected"),
+    [
+        (10.0, None, 1.0, 0.0, 10.0),
+        (10.0, 0.05, 100.0, 0.1, 5.0),
+        (10.0, 0.05, 400.0, 0.1, 10.0),
+        ({"from": 0.0, "to": 8.0, "shape": "linear", "until": 0.5}, None, 1.0, 0.25, 4.0),
+    ],
+)
+def test_half_lives(half_life, ramp, kimg: float, progress: float, expected: float) -> None:
+    ema = EMA(network(), half_life_kimg=half_life, ramp=ramp)
+    ema.update(kimg, 0.064, progress)
+    assert ema.decay == pytest.approx(0.5 ** (0.064 / expected))
+
+
+def test_a_half_life_of_zero_is_the_generator_itself() -> None:
+    generator = network()
+    ema = EMA(generator, half_life_kimg={"from": 0.0, "to": 8.0}, ramp=None)
+    for _ in range(3):
+        train(generator)
+        ema.update(0.1, 0.1, 0.0)
+    assert all(torch.equal(a, b) for a, b in zip(ema.generator.parameters(), generator.parameters(), strict=True))
+
+
+def test_it_goes_on_from_its_state() -> None:
+    generator = network()
+    ema, other = (EMA(generator, half_life_kimg=1.0, ramp=0.5) for _ in range(2))
+    train(generator)
+    ema.update(0.1, 0.1, 0.0)
+    other.load_state_dict({name: tensor.clone() for name, tensor in ema.state_dict().items()})
+    train(generator)
+    for mean in (ema, other):
+        mean.update(0.2, 0.1, 0.0)
+    assert all(torch.equal(ema.state_dict()[name], tensor) for name, tensor in other.state_dict().items())
