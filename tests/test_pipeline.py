@@ -193,7 +193,7 @@ def test_a_hostile_version_name_never_reaches_a_shell(planned: Workspace) -> Non
 def test_the_plan_is_quick_and_shows_the_family(planned: Workspace) -> None:
     shutil.copy(Path("tests/tiny.yaml"), planned.path / "params.yaml")
     done = planned.ganealogy("plan")
-    assert done.returncode == 0 and "└ v3" in done.stdout and "loss.real_target 0.9" in done.stdout
+    assert done.returncode == 0 and "└ v3" in done.stdout and "loss.real_target 1.0 → 0.9" in done.stdout
 
 
 def start_training(workspace: Workspace, *command: str) -> subprocess.Popen[str]:

@@ -55,3 +55,8 @@ def test_a_broken_params_file_is_named_and_left_alone(params: Path) -> None:
     with pytest.raises(GanealogyError, match="not valid YAML"):
         presets.add_extractor("inception", params)
     assert params.read_text() == "dataset: ["
+
+
+def test_lists_stay_on_one_line(params: Path) -> None:
+    presets.use("folder", "pictures", params)
+    assert "extractors: [pixel8, effnet_lite0]" in params.read_text()

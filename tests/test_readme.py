@@ -177,3 +177,5 @@ def test_make_ui_serves_the_comparison(workspace: Workspace) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
+        finally:
+            process.stdout.close()

@@ -196,8 +196,8 @@ def sync(follow: Path | None, parent: int | None) -> None:
 
 
 @cli.command()
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
-def ui(port: int) -> None:
+@click.option("--port", type=click.IntRange(1, 65535), help="The first free one from 5000 on, unless given.")
+def ui(port: int | None) -> None:
     """Start the MLflow UI on loopback and print the address of the run comparison."""
     from ganealogy import tracking
 

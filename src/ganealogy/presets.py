@@ -30,7 +30,10 @@ def use(name: str, path: str | None = None, params: Path = settings.PARAMS) -> s
     if path is not None:
         preset["dataset"]["path"] = path
     settings.parse(settings.Settings, preset, str(FOLDER / f"{name}.yaml"))
-    return _edit(params, lambda content: _replace(content, preset))
+    styled = YAML().load(FOLDER / f"{name}.yaml")  # the same values as `preset`, written as the file writes them
+    if path is not None:
+        styled["dataset"]["path"] = path
+    return _edit(params, lambda content: _replace(content, styled))
 
 
 def add_extractor(name: str, params: Path = settings.PARAMS) -> str:
@@ -76,7 +79,7 @@ def _edit(params: Path, change: Any) -> str:
     )
 
 
-def _replace(content: Any, preset: dict[str, Any]) -> None:
+def _replace(content: Any, preset: Any) -> None:
     """Make `content` say what the preset says, touching no key whose value is already right."""
     for key in [key for key in content if key not in preset]:
         del content[key]

@@ -59,3 +59,14 @@ def test_a_users_server_is_only_named(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: nobody answers
     with pytest.raises(GanealogyError, match=r"127\.0\.0\.1:9"):
         tracking.ui(5999)
+
+
+def test_the_next_free_port_is_taken() -> None:
+    from ganealogy.tracking import server
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = server._free_port("127.0.0.1", range(port, port + 20))
+    assert port < found < port + 20

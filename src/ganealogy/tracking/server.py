@@ -16,14 +16,16 @@ from ganealogy.tracking import store
 from ganealogy.tracking.store import StoreError
 
 START_S = 60.0
+PORTS = range(5000, 5020)
 COMPARISON = "#/experiments/{}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 """The bare experiment page opens on traces of language models."""
 
 
-def ui(port: int = 5000, host: str = "127.0.0.1") -> None:
+def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
     """Serve until Ctrl-C or SIGTERM, after printing the address of the newest run's experiment, comparing its runs.
 
-    With MLFLOW_TRACKING_URI naming a server, only its address is printed.
+    `port`: None takes the first free one from 5000 on. With MLFLOW_TRACKING_URI naming a server, only its address is
+    printed.
 
     Raises: GanealogyError when the store cannot be opened, the port is taken, or the server does not come up.
     """
@@ -38,7 +40,7 @@ def ui(port: int = 5000, host: str = "127.0.0.1") -> None:
     if store.is_server(store.uri()):
         print(f"MLflow: {store.shown()}/{page}", flush=True)
         return
-    _require_free(host, port)
+    port = _free_port(host, PORTS if port is None else range(port, port + 1))
     server = subprocess.Popen(_command(host, port), env=_environment(), stdout=subprocess.DEVNULL, process_group=0)
     stop = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -73,13 +75,18 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 
 
-def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise GanealogyError(f"cannot serve on {host}:{port} ({error.strerror}); give another --port") from None
+def _free_port(host: str, ports: range) -> int:
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                reason = error.strerror
+            else:
+                return port
+    tried = ports[0] if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
+    raise GanealogyError(f"cannot serve on {host}:{tried} ({reason}); give another --port")
 
 
 def _await(server: subprocess.Popen[bytes], host: str, port: int) -> None:
