@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -69,9 +68,9 @@ def reference() -> None:
     with stages.stage("reference") as planned:
         from ganealogy.evaluation import reference
 
-        _use_threads(settings.load())
+        device = stages.settle(settings.load().train)
         wanted = planned["settings"]
-        reference.measure_reference(wanted, wanted["count"], stages.PACKED, stages.REFERENCE)
+        reference.measure_reference(wanted, wanted["count"], stages.PACKED, stages.REFERENCE, device=device)
 
 
 @cli.command()
@@ -95,8 +94,7 @@ def sample(version: str, seed: int) -> None:
     with stages.stage("sample", run / "cost" / "sample.json", version) as planned:
         from ganealogy import sampling
 
-        _use_threads(settings.load())
-        sampling.sample(run, planned["settings"])
+        sampling.sample(run, planned["settings"], device=stages.settle(settings.load().train))
 
 
 @cli.command()
@@ -110,8 +108,8 @@ def evaluate(version: str, seed: int) -> None:
     with stages.stage("evaluate", run / "cost" / "evaluate.json") as planned:
         from ganealogy.evaluation import evaluate
 
-        _use_threads(settings.load())
-        evaluate.evaluate(run, planned["settings"], stages.REFERENCE)
+        device = stages.settle(settings.load().train)
+        evaluate.evaluate(run, planned["settings"], stages.REFERENCE, device=device)
 
 
 @cli.command()
@@ -225,12 +223,6 @@ def use(name: str, path: str | None) -> None:
     from ganealogy import presets
 
     click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")
-
-
-def _use_threads(settings: Any) -> None:
-    import torch
-
-    torch.set_num_threads(process.threads(settings.train.threads))
 
 
 def main() -> None:

@@ -81,15 +81,12 @@ def _train(
     settings: Train,
     interruption: process.Interruption,
 ) -> int:
-    import torch
-
     from ganealogy import tracking
     from ganealogy.data import packed
     from ganealogy.training import loop
     from ganealogy.training.record import Record
 
-    device = choose_device(settings.device)
-    torch.set_num_threads(process.threads(settings.threads))
+    device = settle(settings)
     version = plan["version"]
     facts = {
         "version": version,
@@ -128,13 +125,17 @@ def _train(
     return 0
 
 
-def choose_device(setting: str) -> str:
-    """Raises: GanealogyError when CUDA is asked for and not there."""
+def settle(settings: Train) -> str:
+    """Give torch its threads; returns the device to work on, "cuda" or "cpu".
+
+    Raises: GanealogyError when CUDA is asked for and not there.
+    """
     import torch
 
-    if setting == "cuda" and not torch.cuda.is_available():
+    torch.set_num_threads(process.threads(settings.threads))
+    if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
-    return "cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def announce_fresh_start(work: Path, facts: dict[str, Any]) -> None:

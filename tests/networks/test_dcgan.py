@@ -91,5 +91,5 @@ def test_projection_adds_to_the_unconditional_logit() -> None:
     D = dcgan.discriminator(1, 16, 4, 3).eval()
     images, labels = torch.randn(5, 1, 16, 16), torch.tensor([2, 2, 0, 1, 0])
     phi = D.layers[:-1](images)
-    expected = D.layers(images).flatten() + (D.projection.embedding.weight[labels] * phi.sum(dim=(2, 3))).sum(dim=1)
+    expected = D.layers(images).flatten() + (D.projection.embedding.weight[labels] * phi.mean(dim=(2, 3))).sum(dim=1)
     assert torch.allclose(D(images, labels), expected, atol=1e-5)

@@ -37,6 +37,7 @@ class Projection(nn.Module):
     def __init__(self, channels: int, classes: int, spectral: bool) -> None:
         super().__init__()
         embedding = nn.Embedding(classes, channels)
+        nn.init.xavier_uniform_(embedding.weight)  # torch's N(0, 1) would drown the unconditional logits
         self.embedding = spectral_norm(embedding) if spectral else embedding
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
