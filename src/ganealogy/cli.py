@@ -219,7 +219,10 @@ def fetch(what: str) -> None:
 @click.argument("name")
 @click.option("--path", help="For `folder`: a directory or a zip of your pictures.")
 def use(name: str, path: str | None) -> None:
-    """Write the preset NAME (demo, anime, celeba, mnist, mnist-mlp, mnist32, folder) into params.yaml, and show what changed."""
+    """Write the preset NAME into params.yaml, and show what changed.
+
+    NAME: demo, anime, celeba, mnist, mnist-mlp, mnist32 or folder.
+    """
     from ganealogy import presets
 
     click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")

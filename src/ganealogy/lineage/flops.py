@@ -21,12 +21,12 @@ BATCH = 2
 """Images of the counted step: the fewest that BatchNorm takes. The count grows as the batch does."""
 
 
-class Count(TorchDispatchMode):
+class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the operations of everything that runs inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total: int = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -37,7 +37,8 @@ class Count(TorchDispatchMode):
         return result
 
     # torch asks its compiler to leave this method alone, and to ask is to import it: two seconds. This is the answer.
-    setattr(__torch_dispatch__, "__dynamo_disable", __torch_dispatch__)  # noqa: B010 (written plainly, it is mangled)
+    # (Written as an attribute, the name would be mangled.)
+    setattr(__torch_dispatch__, "__dynamo_disable", __torch_dispatch__)
 
 
 class Gradient:
@@ -77,4 +78,5 @@ def _count(recipe: dict[str, Any], protocol: dict[str, Any]) -> int:
         classes = torch.zeros(BATCH, dtype=torch.int64)
         with Count() as count:
             game.step(lambda _: reals, (lambda _: classes) if recipe["labels"] else None, progress=0.5)
-    return count.total // BATCH
+    total: int = count.total
+    return total // BATCH
