@@ -20,8 +20,9 @@ from ganealogy.evaluation.verdicts import LEVEL, SEEDS_NEEDED
 DIFFERENCES = (0.05, 0.10, 0.20, 0.50)
 MOST = 10_000
 """Seeds; beyond them the answer is "more than anyone trains"."""
-LARGEST_EFFECT = 20.0
-"""In standard deviations: there, five seeds have power 1 to every digit, and the noncentral t runs out of range."""
+CERTAIN = 18.0
+"""A difference of so many standard errors is found by five seeds a side or more (power above 1 - 1e-6 at 0.05 / 40);
+somewhat beyond it the noncentral t is NaN."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,13 @@ def spread(metric: str, child: Sequence[float], parent: Sequence[float]) -> Spre
 
 def power(effect: float, child: int, parent: int, alpha: float) -> float:
     """Chance that a two-sided t test of so many seeds finds a difference of `effect` standard deviations."""
-    if effect >= LARGEST_EFFECT and min(child, parent) >= SEEDS_NEEDED:
+    if effect * math.sqrt(child * parent / (child + parent)) >= CERTAIN:
         return 1.0
     from statsmodels.stats.power import TTestIndPower
 
-    return float(TTestIndPower().power(effect, child, alpha, ratio=parent / child))
+    # The tail on the effect's own side: the other is a find in the wrong direction, and NaN where it is next to nothing.
+    found = float(TTestIndPower().power(effect, child, alpha / 2, ratio=parent / child, alternative="larger"))
+    return 1.0 if math.isnan(found) else found
 
 
 def seeds_for(effect: float, wanted: float, alpha: float) -> int | None:
@@ -120,7 +123,7 @@ def smallest_effect(child: int, parent: int, wanted: float, alpha: float) -> flo
         return None
     from scipy.optimize import brentq
 
-    return float(brentq(lambda effect: power(effect, child, parent, alpha) - wanted, 1e-6, LARGEST_EFFECT - 1e-6))
+    return float(brentq(lambda effect: power(effect, child, parent, alpha) - wanted, 1e-6, CERTAIN))
 
 
 def needs(found: Spread, differences: Sequence[float], wanted: float, edges: int, alpha: float = 0.05) -> list[Need]:
