@@ -84,6 +84,15 @@ def test_the_margin_is_the_plans(seeded: Path) -> None:
     assert judge(collect(seeded), METRIC)["v5"].word == "equivalent"
 
 
+def test_the_margin_measures_nothing_anew() -> None:
+    from ganealogy.lineage.plan import stage_plans
+    from ganealogy.settings import load
+
+    settings = load()
+    other = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"equivalence_margin": 0.3})})
+    assert stage_plans(other) == stage_plans(settings)
+
+
 def test_a_missing_seed_is_counted_and_an_unlisted_parent_is_no_parent_to_test(seeded: Path) -> None:
     drop(seeded, "v5-3")
     retell(seeded, seeds=[0, 1, 2, 3, 4])

@@ -97,8 +97,7 @@ def power(effect: float, child: int, parent: int, alpha: float) -> float:
     from statsmodels.stats.power import TTestIndPower
 
     # The tail on the effect's own side: the other is a find in the wrong direction, and NaN where it is next to nothing.
-    found = float(TTestIndPower().power(effect, child, alpha / 2, ratio=parent / child, alternative="larger"))
-    return 1.0 if math.isnan(found) else found
+    return float(TTestIndPower().power(effect, child, alpha / 2, ratio=parent / child, alternative="larger"))
 
 
 def seeds_for(effect: float, wanted: float, alpha: float) -> int | None:
