@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from ganealogy.report.numbers import summary_table
 SPREAD = (0.97, 0.99, 1.0, 1.01, 1.03)
 ENDS = {"v1": 200.0, "v3": 150.0, "v5": 152.0, "v7": 900.0}
 METRIC = "fd_pixel8"
+
+
+@pytest.fixture(autouse=True)
+def quick_holm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """statsmodels collects garbage at every correction, which is slow beside torch."""
+    monkeypatch.setattr(gc, "collect", lambda generation=2: 0)
 
 
 @pytest.fixture

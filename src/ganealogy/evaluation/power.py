@@ -96,7 +96,7 @@ def power(effect: float, child: int, parent: int, alpha: float) -> float:
         return 1.0
     from statsmodels.stats.power import TTestIndPower
 
-    # The tail on the effect's own side: the other is a find in the wrong direction, and NaN where it is next to nothing.
+    # The tail on the effect's own side: the other is a find in the wrong direction, and NaN where it is tiny.
     return float(TTestIndPower().power(effect, child, alpha / 2, ratio=parent / child, alternative="larger"))
 
 
