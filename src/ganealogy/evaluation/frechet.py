@@ -68,11 +68,11 @@ class Moments:
     def root(self) -> Matrix:
         """(r, d) with rootᵀ root = covariance; r is d, or the rank where the covariance is singular."""
         try:
-            factor: Matrix = np.linalg.cholesky(self.covariance)  # ten times as fast as eigenvectors
+            upper: Matrix = np.linalg.cholesky(self.covariance).T  # ten times as fast as eigenvectors
         except np.linalg.LinAlgError:
             values, vectors = np.linalg.eigh(self.covariance)
         else:
-            return factor.T
+            return upper
         # Below rounding error an eigenvalue is noise of either sign; dropping it also makes later products smaller.
         kept = values > values[-1] * len(values) * EPSILON
         root: Matrix = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
