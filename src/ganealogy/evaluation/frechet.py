@@ -67,8 +67,8 @@ class Moments:
     @cached_property
     def root(self) -> Matrix:
         """(r, d) with rootᵀ root = covariance; r is d, or the rank where the covariance is singular."""
-        try:
-            upper: Matrix = np.linalg.cholesky(self.covariance).T  # ten times as fast as eigenvectors
+        try:  # Cholesky's is ten times as fast as eigenvectors
+            upper: Matrix = np.asarray(np.linalg.cholesky(self.covariance), np.float64).T
         except np.linalg.LinAlgError:
             values, vectors = np.linalg.eigh(self.covariance)
         else:
