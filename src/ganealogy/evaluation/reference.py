@@ -83,8 +83,9 @@ def measure_reference(
     dimensions: dict[str, int] = {}
     for name in settings["extractors"]:
         extractor = load_extractor(name, device)
-        searched, spared = (reals, held_out) if extractor.network else (train[:SEARCHED], whole_holdout[:SEARCHED])
-        searched = reals if len(searched) < len(reals) else searched
+        searched, spared = reals, held_out
+        if not extractor.network:
+            searched, spared = train[: max(SEARCHED, len(reals))], whole_holdout[: max(SEARCHED, count)]
         train_features = extract(extractor, searched, "reals", kept)
         holdout_features = extract(extractor, spared, "held-out reals", kept)
         _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values)
