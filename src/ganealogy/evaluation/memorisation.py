@@ -7,8 +7,8 @@ number would lose most of those that were copied: at nine to one a generator tha
 The test is of the kind of Meehan, Chaudhuri and Dasgupta (arXiv 2004.05675), by permutation: were training and
 held-out pictures exchangeable, any split of them would do. It keeps the samples and the reals as they are, so that many
 samples about one real picture count as one piece of evidence and not as many. Early generators are like that: by
-EfficientNet's features 500 samples of one had 42 nearest pictures among 2,000, and were nearer to a training picture 476
-times; a binomial test says 1e-33 to that, this one 0.19.
+EfficientNet's features 500 samples of one had 42 nearest pictures among 2,000, and 476 samples were nearer to a
+training picture than to a held-out one; a binomial test says p = 1e-33 to that, this one 0.19.
 """
 
 from __future__ import annotations
