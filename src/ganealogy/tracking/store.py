@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 30.0
 BUSY_WAIT_S = 4.0
 SQLITE = "sqlite:///"
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's tables keep an address."""
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -130,9 +139,26 @@ def _check(database: Path) -> None:
     connection = sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True, timeout=BUSY_WAIT_S)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
+        if database.parent == home():
+            _follow_move(connection)
+        connection.commit()
     finally:
         connection.close()
+
+
+def _follow_move(connection: sqlite3.Connection) -> None:
+    """The store keeps whole addresses of files that lie beside it; where the project was moved or copied, mend them."""
+    here = f"{(home() / 'artifacts').as_uri()}/"
+    mark = "/build/mlflow/artifacts/"
+    known = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
+    local = [place for place in known if place.startswith("file:") and mark in place and not place.startswith(here)]
+    for there in {place[: place.index(mark) + len(mark)] for place in local}:
+        for table, column in PLACES:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (here, len(there) + 1, len(there), there),
+            )
+        print(f"MLflow: the project was at {there.removesuffix(mark)}; its store follows", file=sys.stderr, flush=True)
 
 
 def _initialise(database: Path) -> None:
