@@ -31,12 +31,11 @@ PAGE = 200
 def model_name(experiment: str) -> str:
     """A name for addresses and shells: `anime 32×32` → anime-32x32.
 
-    MLflow refuses `/` and `:`, and a data set may be called anything. Where more than spaces had to go, a few digits
-    of the whole name's hash tell apart what would be called alike.
+    MLflow refuses `/` and `:`, and a data set may be called anything. Where its name had to be changed, a few digits of
+    the hash tell apart what would then be called alike.
     """
-    plain = experiment.replace("×", "x")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "dataset"
-    if name == plain.replace(" ", "-") and "-" not in plain.rpartition(" ")[0] and len(name) <= 100:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment.replace("×", "x")).strip("-.") or "dataset"
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99} \d+×\d+", experiment):
         return name
     return f"{name[:100]}-{hashlib.sha256(experiment.encode()).hexdigest()[:6]}"
 
@@ -49,12 +48,13 @@ def register(client: MlflowClient, there: Run, model: LoggedModel | None, run: R
     experiment = context.experiment(run)
     name = model_name(experiment)
     versions = _versions(client, name, f"run_id = '{there.info.run_id}'")
-    current = next((version for version in versions if model and version.model_id == model.model_id), None)
+    source = f"models:/{model.model_id}" if model else None  # sqlite keeps this, and not the version's model_id
+    current = next((version for version in versions if version.source == source), None)
     created = 0
-    if model is not None and current is None:
+    if model is not None and source is not None and current is None:
         _ensure(client, name, experiment)
         current = client.create_model_version(
-            name, f"models:/{model.model_id}", there.info.run_id, model_id=model.model_id, await_creation_for=None
+            name, source, there.info.run_id, model_id=model.model_id, await_creation_for=None
         )
         created = 1
     for version in versions:

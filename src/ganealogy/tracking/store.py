@@ -153,12 +153,14 @@ def _follow_move(connection: sqlite3.Connection) -> None:
     known = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
     local = [place for place in known if place.startswith("file:") and mark in place and not place.startswith(here)]
     for there in {place[: place.index(mark) + len(mark)] for place in local}:
+        moved = 0
         for table, column in PLACES:
-            connection.execute(
+            moved += connection.execute(
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
                 (here, len(there) + 1, len(there), there),
-            )
-        print(f"MLflow: the project was at {there.removesuffix(mark)}; its store follows", file=sys.stderr, flush=True)
+            ).rowcount
+        if moved > 1:  # more than the empty "Default"
+            print(f"MLflow: the project was at {there.removesuffix(mark)}; its store follows", file=sys.stderr)
 
 
 def _initialise(database: Path) -> None:
