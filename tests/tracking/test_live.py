@@ -51,6 +51,7 @@ def test_it_keeps_up_and_ends_with_the_training(work: Path, lab: SimpleNamespace
     with LiveSync(work, after_s=0) as live:
         until(lambda: run_id() is not None)
         assert lab.contents(run_id())["status"] == "RUNNING"
+        until(lambda: "system/process_memory_megabytes" in lab.contents(run_id())["metrics"])
         for tick in (1, 2):
             lab.add_tick(work, tick)
         lab.set_status(work, "diverged", steps=20, best=None, tracker="pixel8", reason="NaN")
@@ -59,6 +60,10 @@ def test_it_keeps_up_and_ends_with_the_training(work: Path, lab: SimpleNamespace
     held = lab.contents(run_id())
     assert held["status"] == "FAILED"
     assert [step for step, _ in held["metrics"]["train/kimg"]] == [0, 10, 20]
+    [[_, memory]] = held["metrics"]["system/process_memory_megabytes"]
+    assert 20 < memory < 20_000, "this process's"
+    assert set(held["metrics"]) >= {"system/process_cpu_percentage", "system/cpu_utilization_percentage"}
+    assert not any("system" in path.read_text() for path in work.glob("train/*.json*")), "clocks stay out of the record"
 
 
 def test_it_goes_when_its_parent_is_killed(work: Path, lab: SimpleNamespace) -> None:

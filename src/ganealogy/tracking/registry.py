@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 BEST = "best"
-KEY = "ganealogy.key"
 METRIC, SCORE, PROTOCOL = "metric", "score", "metric_protocol"
 KIND = "ganealogy.dataset"
 PAGE = 200
@@ -136,7 +135,6 @@ def _describe(client: MlflowClient, version: ModelVersion, run: RunRecord, conte
         "seed": run.run["seed"],
         "parent": run.run.get("parent"),
         "title": entry.get("title"),
-        KEY: run.key,
         METRIC: measured and measured.metric,
         SCORE: measured and f"{measured.value:.17g}",
         PROTOCOL: measured and measured.protocol,

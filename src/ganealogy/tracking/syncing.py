@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganealogy.errors import GanealogyError
 from ganealogy.progress import Progress
-from ganealogy.tracking import model, post, record, registry, store
+from ganealogy.tracking import model, post, record, registry, store, views
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.record import RunRecord
 from ganealogy.tracking.store import StoreError
@@ -115,6 +115,7 @@ def sync_all(root: Path = Path()) -> list[Synced]:
 def _bring(client: MlflowClient, run: RunRecord, context: Context) -> tuple[str, dict[str, int]]:
     """The store up to the record; what makes a run recognisable comes first, what is big last."""
     experiment_id = post.experiment(client, context.experiment(run))
+    views.save(client, experiment_id, context)
     there = post.find_or_create(client, experiment_id, run, context)
     posted = {
         "tags": post.tags(client, there, run, context),
