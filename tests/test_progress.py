@@ -40,7 +40,9 @@ def test_one_bar_says_all(metrics: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     time.sleep(0.15)  # tqdm draws ten times a second at most
     bar.stepped(1, 64, LOSSES)
     tick(metrics, 91.2)
-    bar.warn("build/x.json: checkpoint cannot be used (ValueError: its sha256 is not the recorded one); trying an older")
+    bar.warn(
+        "build/x.json: checkpoint cannot be used (ValueError: its sha256 is not the recorded one); trying an older"
+    )
     time.sleep(0.15)
     for step in range(2, 101):
         bar.stepped(step, 64, LOSSES if step == 100 else "")

@@ -205,7 +205,9 @@ def ui(port: int | None) -> None:
 @cli.command()
 @click.argument("version", required=False)
 @click.argument("seed", type=click.IntRange(min=0), required=False)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="reports/live/VERSION-SEED.onnx, unless given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="reports/live/VERSION-SEED.onnx, unless given."
+)
 def export(version: str | None, seed: int | None, out: Path | None) -> None:
     """Write the generator of VERSION and SEED as ONNX, checked against torch; without them, the best run's."""
     from ganealogy.live import choice

@@ -47,7 +47,9 @@ class Progress:
         self.note = ""
         self.bar: Any = None
         if sys.stderr.isatty() and pieces:
-            shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:g} {unit} [{elapsed}<{remaining}, {pace}{postfix}]"
+            shape = (
+                "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:g} {unit} [{elapsed}<{remaining}, {pace}{postfix}]"
+            )
             self.bar = _Bar(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, bar_format=shape)
             self.bar.pieces = pieces
         elif sys.stderr.isatty():

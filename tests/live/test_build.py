@@ -21,13 +21,15 @@ STUB = Runtime("var ort = '</script>';", "export default 0;", b"\0asm")
 
 def test_without_npm_one_line_says_what_to_do(make_run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PATH", str(project))
-    with pytest.raises(GanealogyError, match="npm is not installed.*onnxruntime-web") as error:
+    with pytest.raises(GanealogyError, match=r"npm is not installed.*onnxruntime-web") as error:
         build.build(record.read(make_run()), root=project)
     assert "\n" not in str(error.value)
     assert page.live_page(project) is None
 
 
-@pytest.mark.parametrize(("body", "message"), [("echo broken wire >&2; exit 1", "broken wire"), ("exit 0", "exit code 0")])
+@pytest.mark.parametrize(
+    ("body", "message"), [("echo broken wire >&2; exit 1", "broken wire"), ("exit 0", "exit code 0")]
+)
 def test_a_failing_npm_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str) -> None:
     (tmp_path / "npm").write_text(f"#!/bin/sh\n{body}\n")
     (tmp_path / "npm").chmod(0o755)

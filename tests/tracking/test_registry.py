@@ -186,7 +186,7 @@ def test_alike_names_stay_apart() -> None:
 
 def test_an_odd_data_set_is_registered(project: Path, lab: SimpleNamespace) -> None:
     tree = json.loads(Path("build/plan/tree.json").read_text())
-    tree["dataset"] = {"name": "folder", "path": "/data/Ma's: \"cats\" & 犬", "image_size": 16}
+    tree["dataset"] = {"name": "folder", "path": '/data/Ma\'s: "cats" & 犬', "image_size": 16}
     atomic.write_json("build/plan/tree.json", tree)
     evaluated(lab.make_run(project / "build/runs/v1-0", "v1", 0), 3.0)
     sync_all()

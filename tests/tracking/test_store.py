@@ -185,7 +185,11 @@ def test_stages_do_not_pay_for_mlflow() -> None:
 
 
 def test_a_moved_project_takes_its_store_along(
-    finished: Path, project: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    project: Path,
+    lab: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run_id = tracking.sync(finished).run_id
     assert run_id is not None

@@ -23,9 +23,7 @@ SCRIPT = Path(__file__).with_name("generator_script.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pillow", "safetensors", "annotated-types")
 
 
-def log_generator(
-    client: MlflowClient, there: Run, run: RunRecord, context: Context
-) -> tuple[LoggedModel | None, int]:
+def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> tuple[LoggedModel | None, int]:
     """Log the generator that the samples come from, unless it is there; of other weights or half-logged is deleted.
 
     Returns the logged model, None when there is no generator, and how many are new.
