@@ -100,3 +100,17 @@ def test_the_best_run_leads(make_run, project: Path) -> None:  # type: ignore[no
         choice.choose("v1", None, project)
     with pytest.raises(GanealogyError, match="train the version first"):
         choice.choose("v1", 7, project)
+
+
+def test_the_command_line(make_run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from click.testing import CliRunner
+
+    from ganealogy.cli import cli
+
+    make_run("v1", 0, fd=9.0)
+    make_run("v2", 1, fd=3.0)
+    monkeypatch.chdir(project)
+    for words, path in (([], "reports/live/v2-1.onnx"), (["v1", "0", "--out", "mine.onnx"], "mine.onnx")):
+        done = CliRunner().invoke(cli, ["export", *words], catch_exceptions=False)
+        assert (done.exit_code, done.output.strip()) == (0, path)
+        assert onnx.load(path).graph.input[0].name == "latents"

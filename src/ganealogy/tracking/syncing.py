@@ -126,8 +126,8 @@ def _bring(client: MlflowClient, run: RunRecord, context: Context) -> tuple[str,
         "files": post.files(client, there, run),
     }
     generator, posted["models"] = model.log_generator(client, there, run, context)
-    posted["registered"] = registry.register(client, there, generator, run, context)
     post.status(client, there, run, fresh=bool(posted["models"]))
+    posted["registered"] = registry.register(client, there, generator, run, context)
     return there.info.run_id, posted
 
 
