@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from ganealogy import tracking
@@ -114,12 +115,13 @@ def test_it_is_served_over_http(finished: Path) -> None:
         np.testing.assert_array_equal(answer["predictions"], generation.generate(network, z))
         assert request(port, "POST", "/invocations", {"inputs": [[1.0, 2.0]]})[0] >= 400
     finally:
+        family = psutil.Process(server.pid).children(recursive=True)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(server.pid, number)
                 server.wait(20)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(server.pid, 0)
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
     with pytest.raises(OSError):
         request(port, "GET", "/ping")
 
