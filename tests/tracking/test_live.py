@@ -23,11 +23,12 @@ SOURCES = str(Path(ganealogy.__file__).parents[1])
 def work(project: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The work of a training that runs, in build/wip."""
     monkeypatch.setenv("PYTHONPATH", SOURCES)
+    monkeypatch.setattr(store, "LOCK_WAIT_S", 150)  # on a busy machine the process under test, the last to get a turn
     directory: Path = lab.make_run(project / "build/wip/abc", status="running", ticks=1)
     return directory
 
 
-def until(condition: Callable[[], bool], seconds: float = 40) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

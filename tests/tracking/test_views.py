@@ -18,8 +18,8 @@ def saved() -> dict[str, Any]:
         found = {}
         for tag, value in experiment.tags.items():
             if tag.startswith("mlflow.sharedViewState."):
-                state = json.loads(value)["state"].removeprefix("deflate;")
-                found[tag.removeprefix("mlflow.sharedViewState.")] = json.loads(zlib.decompress(base64.b64decode(state)))
+                state = base64.b64decode(json.loads(value)["state"].removeprefix("deflate;"))
+                found[tag.removeprefix("mlflow.sharedViewState.")] = json.loads(zlib.decompress(state))
         return found
 
 

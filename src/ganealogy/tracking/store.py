@@ -97,6 +97,8 @@ def opened() -> Iterator[MlflowClient]:
     Raises: StoreError for whatever the store or the way to it does wrong. Errors of other kinds are bugs and pass.
     """
     prepare_environment()
+    import mlflow  # noqa: F401  # seconds, and on a busy machine a minute: not under the lock that others wait for
+
     try:
         home().mkdir(parents=True, exist_ok=True)
         with FileLock(home() / "lock", timeout=LOCK_WAIT_S):
