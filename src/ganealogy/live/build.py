@@ -104,8 +104,9 @@ def directions(network: nn.Module, latent: dict[str, Any], count: int) -> torch.
             jacobian = (pictures[:size] - pictures[size:]) / (2 * STEP)  # (d, pixels)
             metric += jacobian @ jacobian.T
     _, vectors = torch.linalg.eigh(metric)
-    leading = vectors.T.flip(0)[:count]  # eigh sorts from small to large
-    return leading * leading.gather(1, leading.abs().argmax(1, keepdim=True)).sign()
+    leading: torch.Tensor = vectors.T.flip(0)[:count]  # eigh sorts from small to large
+    signs = leading.gather(1, leading.abs().argmax(1, keepdim=True)).sign()
+    return leading * signs
 
 
 def _packed(content: bytes) -> Markup:

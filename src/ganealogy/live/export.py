@@ -12,8 +12,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ class _FixedKernels(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in (conv2d, conv_transpose2d) and torch.jit.is_tracing() and not isinstance(args[1], nn.Parameter):
+        if func in (conv2d, conv_transpose2d) and not isinstance(args[1], nn.Parameter):
             args = (args[0], torch.from_numpy(args[1].detach().numpy().copy()), *args[2:])
             if "groups" in kwargs:
                 kwargs["groups"] = int(kwargs["groups"])
@@ -106,16 +106,16 @@ def to_onnx(network: nn.Module, latent: dict[str, Any]) -> bytes:
     z = latents.draw(latent, TRACED, 0)
     inputs = (z, turns(network, TRACED)) if conditional else (z,)
     names = ["latents", "labels"][: len(inputs)]
-    buffer = BytesIO()
     wrapped = _Clipped(network).eval().requires_grad_(False)
     # The newer exporter needs onnxscript, and compiles for seconds.
-    with warnings.catch_warnings(), _FixedKernels(), torch.no_grad():
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), _FixedKernels(), torch.no_grad():
         warnings.simplefilter("ignore")
+        written = Path(folder) / "generator.onnx"
         try:
             torch.onnx.export(
                 wrapped,
                 inputs,
-                buffer,
+                written,
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=names,
@@ -125,7 +125,7 @@ def to_onnx(network: nn.Module, latent: dict[str, Any]) -> bytes:
         except torch.onnx.errors.OnnxExporterError as error:
             first = str(error).strip().splitlines()[0]
             raise GanealogyError(f"the generator cannot be written as ONNX: {first}") from error
-    return buffer.getvalue()
+        return written.read_bytes()
 
 
 def described(content: bytes, facts: dict[str, str]) -> bytes:
@@ -144,7 +144,7 @@ def described(content: bytes, facts: dict[str, str]) -> bytes:
 def session(content: bytes | Path) -> Session:
     """The model in onnxruntime: call it with latents and, of a conditional one, labels; get images."""
     with _extra():
-        import onnxruntime as runtime
+        import onnxruntime as runtime  # type: ignore[import-untyped]
 
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

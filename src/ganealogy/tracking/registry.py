@@ -53,7 +53,7 @@ def register(client: MlflowClient, there: Run, model: LoggedModel | None, run: R
     if model is not None and source is not None and current is None:
         _ensure(client, name, experiment)
         current = client.create_model_version(
-            name, source, there.info.run_id, model_id=model.model_id, await_creation_for=None
+            name, source, there.info.run_id, model_id=model.model_id, await_creation_for=0
         )
         created = 1
     for version in versions:
@@ -96,9 +96,11 @@ def prune(client: MlflowClient, experiment: str) -> int:
     return gone
 
 
-def _is_alive(client: MlflowClient, run_id: str) -> bool:
+def _is_alive(client: MlflowClient, run_id: str | None) -> bool:
     from mlflow.exceptions import MlflowException
 
+    if run_id is None:
+        return True  # registered by hand
     try:
         active: bool = client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:

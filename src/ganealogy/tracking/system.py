@@ -22,7 +22,7 @@ class Monitor:
 
     def __init__(self, pid: int, nvidia_smi: str | None = None) -> None:
         """`nvidia_smi`: the program that tells of GPUs; None looks for it."""
-        import psutil
+        import psutil  # type: ignore[import-untyped]
 
         self.process: Any
         try:
