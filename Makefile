@@ -1,5 +1,6 @@
 # make repro   set-up, demo, report        make test   set-up, all tests        make lint   style and types
-# make ui      the MLflow UI               make lock   a new requirements.lock from pyproject.toml
+# make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
+# make lock    a new requirements.lock from pyproject.toml
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test lint ui setup lock clean
+.PHONY: repro test lint ui live setup lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -24,6 +25,9 @@ lint: setup
 
 ui: setup
 	$(RUN) python -m ganealogy ui
+
+live: setup
+	$(RUN) python -m ganealogy live
 
 setup: $(VENV)/.ready
 
@@ -42,4 +46,4 @@ lock:
 	$(VENV)/bin/python -m uv pip compile pyproject.toml --universal --extra dev --extra kaggle --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean:
-	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json
+	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html

@@ -251,6 +251,36 @@ def ui(port: int | None) -> None:
 
 
 @cli.command()
+@click.argument("version", required=False)
+@click.argument("seed", type=click.IntRange(min=0), required=False)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="reports/live/VERSION-SEED.onnx, unless given."
+)
+def export(version: str | None, seed: int | None, out: Path | None) -> None:
+    """Write the generator of VERSION and SEED as ONNX, checked against torch; without them, the best run's."""
+    from ganealogy.live import choice
+    from ganealogy.live.export import export
+
+    run, _ = choice.choose(version, seed)
+    click.echo(export(run, out or choice.model_path(run)))
+
+
+@cli.command()
+@click.argument("version", required=False)
+@click.argument("seed", type=click.IntRange(min=0), required=False)
+def live(version: str | None, seed: int | None) -> None:
+    """Build reports/live.html, a page that makes new pictures in the browser, with the best run's generator in it.
+
+    Or with that of VERSION and SEED. It needs npm, once.
+    """
+    from ganealogy.live import choice
+    from ganealogy.live.build import build
+
+    page = build(*choice.choose(version, seed))
+    click.echo(f"live: {page.resolve().as_uri()} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
+@cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
     """Get the weights of pytorch-fid's Inception and add it to evaluate.extractors, so that FID is measured."""

@@ -13,16 +13,46 @@ T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
 
-class Progress:
-    """`total` units of work called `unit`; `update(n, note)` after each piece, `close()` at the end."""
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """tqdm with `pace`: the rate as a person counts it, where tqdm says 1.15s/kimg for a slow one."""
 
-    def __init__(self, label: str, total: float, unit: str = "it", initial: float = 0) -> None:
-        self.label, self.total, self.unit, self.done = label, total, unit, initial
+    pieces: tuple[float, str] = (1, "it")
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        facts = dict(super().format_dict)
+        elapsed = facts["elapsed"]
+        rate = facts["rate"] or ((facts["n"] - facts["initial"]) / elapsed if elapsed else 0)
+        facts["pace"] = f"{rate * self.pieces[0]:,.0f} {self.pieces[1]}/s"
+        return facts
+
+
+class Progress:
+    """`total` units of work called `unit`; `update(n, note)` after each piece, `close()` at the end.
+
+    `pieces`: (how many in a unit, their name) where the rate counts something smaller, such as (1000, "images").
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: float,
+        unit: str = "it",
+        initial: float = 0,
+        pieces: tuple[float, str] | None = None,
+    ) -> None:
+        self.label, self.total, self.unit, self.done, self.pieces = label, total, unit, initial, pieces
         self.started = self.printed = time.monotonic()
         self.initial = initial
         self.note = ""
         self.bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and pieces:
+            shape = (
+                "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:g} {unit} [{elapsed}<{remaining}, {pace}{postfix}]"
+            )
+            self.bar = _Bar(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, bar_format=shape)
+            self.bar.pieces = pieces
+        elif sys.stderr.isatty():
             self.bar = tqdm(
                 total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, unit_scale=total >= 10_000
             )
@@ -57,8 +87,9 @@ class Progress:
         eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
         share = f"{self.done / self.total:4.0%} " if self.total else ""
         note = f"  {self.note}" if self.note else ""
+        pace = f"{rate * self.pieces[0]:,.0f} {self.pieces[1]}/s" if self.pieces else f"{rate:.3g} {self.unit}/s"
         print(
-            f"{self.label}: {share}{self.done:g}/{self.total:g} {self.unit}, {rate:.3g} {self.unit}/s{eta}{note}",
+            f"{self.label}: {share}{self.done:g}/{self.total:g} {self.unit}, {pace}{eta}{note}",
             file=sys.stderr,
             flush=True,
         )

@@ -27,6 +27,8 @@ WORK = Path("build/wip")
 """Below the main workspace: work in progress, by run key."""
 FEATURES = Path("build/features")
 """Below the main workspace too: features of networks, by what they are of."""
+WARNING_LETTERS = 60
+"""Of the newest warning, in the progress bar."""
 
 
 def run_directory(version: str, seed: int) -> Path:
@@ -105,7 +107,7 @@ def _train(
         "protocol": plan["protocol"],
     }
     announce_fresh_start(work, facts)
-    watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"])
+    watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"], work / "train" / "metrics.jsonl")
     images = packed.open_split(PACKED, "train")
     labels = packed.open_labels(PACKED, "train") if plan["recipe"]["labels"] else None
     record = Record(work / "train", facts)
@@ -202,23 +204,55 @@ def cost(outcome: Any, device: str) -> dict[str, Any]:
 
 
 class Bar:
-    """The progress of a training in kimg; warnings on lines of their own."""
+    """The progress of a training: kimg, images/s, time left, losses, the tracker's distance, the newest warning.
 
-    def __init__(self, label: str, batch_size: int) -> None:
-        self.label, self.batch_size = label, batch_size
+    `metrics`: the record's metrics.jsonl, which has the distance of the newest tick.
+    """
+
+    def __init__(self, label: str, batch_size: int, metrics: Path | None = None) -> None:
+        self.label, self.batch_size, self.metrics = label, batch_size, metrics
         self.progress: Progress | None = None
+        self.warning = ""
+        self.read, self.latest = 0, ""
 
     def begin(self, step: int, steps: int) -> None:
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
-        self.progress = Progress(self.label, round(total, 3), "kimg", round(initial, 3))
+        self.progress = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
 
     def stepped(self, step: int, images: int, note: str) -> None:
         assert self.progress is not None
-        self.progress.update(images / 1000, note)
+        self.progress.update(images / 1000, self._note(note) if note else "")
 
     def warn(self, text: str) -> None:
-        print(f"ganealogy: {self.label}: {text}", file=sys.stderr)
+        """On a line of its own, whole; its beginning stays in the bar."""
+        self.warning = text if len(text) <= WARNING_LETTERS else f"{text[: WARNING_LETTERS - 1]}…"
+        line = f"ganealogy: {self.label}: {text}"
+        if self.progress is None:
+            print(line, file=sys.stderr)
+        else:
+            self.progress.say(line)
 
     def close(self) -> None:
         if self.progress is not None:
             self.progress.close()
+
+    def _note(self, losses: str) -> str:
+        """`D 0.71 · G 1.90 · best 87` of the training, with the newest distance before the best."""
+        losses, _, best = losses.partition(" · best ")
+        distance = self._distance()
+        if best:
+            distance = f"{distance}, best {best}" if distance else f"best {best}"
+        return " · ".join(part for part in (losses, distance, self.warning and f"! {self.warning}") if part)
+
+    def _distance(self) -> str:
+        """`FD 91`, read again only when the record has grown."""
+        try:
+            size = self.metrics.stat().st_size if self.metrics else 0
+            if self.metrics and size != self.read:
+                self.read = size
+                line = json.loads(self.metrics.read_text(encoding="utf-8").splitlines()[-1])
+                scores = [value for name, value in line.items() if name.startswith("fd_")]
+                self.latest = f"FD {scores[0]:.0f}" if scores and scores[0] is not None else ""
+        except (OSError, ValueError, IndexError, AttributeError):
+            return ""  # a bar never stops a training
+        return self.latest

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from ganealogy import tracking
 from ganealogy.networks import build, generation, latents
-from ganealogy.tracking import store
+from ganealogy.tracking import record, store
 
 
 @pytest.fixture
 def loaded(finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    import sys
-
     import mlflow
 
     monkeypatch.setattr(sys, "path", [*sys.path])  # loading puts the model's own copy of our code there
@@ -28,8 +36,6 @@ def loaded(finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_draws_what_the_weights_draw(loaded: Any, finished: Path) -> None:
-    from ganealogy.tracking import record
-
     run = record.read(finished).run
     network = build.load_generator(
         finished / "train/weights/generator-best.safetensors", run["recipe"], run["protocol"]
@@ -67,3 +73,65 @@ def test_other_weights_take_the_models_place(finished: Path, lab: SimpleNamespac
 def test_a_diverged_run_has_none(project: Path, lab: SimpleNamespace) -> None:
     run_dir = lab.make_run(project / "build/runs/v3-1", status="diverged")
     assert lab.contents(tracking.sync(run_dir).run_id)["models"] == []
+
+
+def test_it_is_served_over_http(finished: Path) -> None:
+    """The registered model under its alias, as a person would serve it; nothing of the server stays behind."""
+    tracking.sync(finished)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": store.uri(),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONWARNINGS": "ignore",
+    }
+    options = ["-m", "models:/avatars-16x16@best", "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", *options, "--workers", "1"]
+    log = Path("serve.log")
+    with log.open("w") as words:
+        server = subprocess.Popen(command, env=environment, stdout=words, stderr=words, process_group=0)
+    try:
+        deadline = time.monotonic() + 200
+        while True:
+            try:
+                assert request(port, "GET", "/ping")[0] == 200
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        asked = {"inputs": [], "params": {"n": 3, "seed": 5, "truncation": 0.7}}
+        status, answer = request(port, "POST", "/invocations", asked)
+        assert status == 200, answer
+        pictures = np.asarray(answer["predictions"])
+        run = record.read(finished).run
+        z = latents.draw(run["recipe"]["latent"], 3, seed=5)
+        weights = finished / "train/weights/generator-best.safetensors"
+        network = build.load_generator(weights, run["recipe"], run["protocol"])
+        np.testing.assert_array_equal(pictures, generation.generate(network, z * 0.7))
+        status, answer = request(port, "POST", "/invocations", {"inputs": z.tolist()})
+        assert status == 200, answer
+        np.testing.assert_array_equal(answer["predictions"], generation.generate(network, z))
+        assert request(port, "POST", "/invocations", {"inputs": [[1.0, 2.0]]})[0] >= 400
+    finally:
+        family = psutil.Process(server.pid).children(recursive=True)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(server.pid, number)
+                server.wait(20)
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
+    with pytest.raises(OSError):
+        request(port, "GET", "/ping")
+
+
+def request(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read().decode()
+        return answer.status, json.loads(content) if content.startswith("{") else content
+    finally:
+        connection.close()

@@ -29,7 +29,8 @@ def test_it_serves_the_comparison_and_ends(finished: Path, monkeypatch: pytest.M
             assert ui.stdout is not None
             address = ui.stdout.readline()
             assert f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning" in address
-            assert re.search(r"compareRunsMode=CHART\s*$", address)
+            assert re.search(r"viewStateShareKey=ganealogy-versions&compareRunsMode=CHART\s*$", address)
+            assert "viewStateShareKey=ganealogy-runs" in ui.stdout.readline()
             assert status(port, f"127.0.0.1:{port}") == 200
             assert status(port, f"evil.example.org:{port}") == 403  # DNS rebinding
         finally:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -181,3 +182,31 @@ def test_stages_do_not_pay_for_mlflow() -> None:
         ).returncode
         == 0
     )
+
+
+def test_a_moved_project_takes_its_store_along(
+    finished: Path,
+    project: Path,
+    lab: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_id = tracking.sync(finished).run_id
+    assert run_id is not None
+    capsys.readouterr()
+    moved = project.with_name("moved too")
+    project.rename(moved)
+    monkeypatch.chdir(moved)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow's own, of the first sync: a new process has none
+    with store.opened() as client:
+        assert "the project was at" in capsys.readouterr().err
+        assert "sample/grid.png" in [file.path for file in client.list_artifacts(run_id, "sample")]
+        [experiment] = client.search_experiments()
+        assert experiment.artifact_location.startswith(store.home().as_uri())
+        [version] = client.search_model_versions()
+        address = client.get_model_version_download_uri(version.name, version.version)
+        assert (Path(unquote(urlsplit(address).path)) / "MLmodel").is_file()
+    result = tracking.sync(moved / "build/runs/v3-1")
+    assert result.run_id == run_id
+    assert set(result.posted.values()) == {0}
+    assert capsys.readouterr().err == ""

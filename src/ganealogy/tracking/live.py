@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from ganealogy.tracking import syncing
+from ganealogy.tracking import syncing, system
 
 AFTER_S, EVERY_S = 60.0, 15.0
 POLL_S = 0.5
@@ -73,6 +73,8 @@ class LiveSync:
 def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_S) -> None:
     """Sync `run_dir` every `every_s` seconds while it trains, and once more when `parent_pid` is gone or SIGTERM comes.
 
+    As often it samples what the training takes of its machine (`system.py`).
+
     For a process of its own: it takes over the SIGTERM handler and lowers its own priority, and is gone GRACE_S after
     the end, whatever the store does. `parent_pid`: the process that started this one; None takes whichever did.
     """
@@ -88,13 +90,19 @@ def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_
             print(f"warning: {line}", file=sys.stderr, flush=True)
         told.add(line)
 
+    monitor = system.Monitor(parent_pid or os.getppid())
     while not ended.is_set():
+        monitor.take()
         if (run_dir / "train" / "run.json").exists():
             result = syncing.sync(run_dir, warn=tell_once)
+            if result.run_id is not None:
+                monitor.post(result.run_id)
             if result.warning is None and result.status != "running":
                 return
         ended.wait(every_s)
-    syncing.sync(run_dir, final="interrupted", warn=tell_once)
+    result = syncing.sync(run_dir, final="interrupted", warn=tell_once)
+    if result.run_id is not None:
+        monitor.post(result.run_id)
 
 
 def _watch(parent_pid: int, ended: threading.Event) -> None:

@@ -15,7 +15,7 @@ from ganealogy.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
     from mlflow.models import ModelSignature
 
 NAME = "generator"
@@ -23,29 +23,32 @@ SCRIPT = Path(__file__).with_name("generator_script.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pillow", "safetensors", "annotated-types")
 
 
-def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> int:
-    """Log the generator that the samples come from, unless it is there; of other weights or half-logged is deleted."""
+def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> tuple[LoggedModel | None, int]:
+    """Log the generator that the samples come from, unless it is there; of other weights or half-logged is deleted.
+
+    Returns the logged model, None when there is no generator, and how many are new.
+    """
     import mlflow
 
     if run.weights is None:
-        return 0
+        return None, 0
     weights = atomic.sha256(run.weights)
-    whole = False
+    whole: LoggedModel | None = None
     for known in client.search_logged_models(
         [there.info.experiment_id], filter_string=f"source_run_id = '{there.info.run_id}'"
     ):
-        if known.status == "READY" and (known.params or {}).get("weights_sha256") == weights and not whole:
-            whole = True
+        if known.status == "READY" and (known.params or {}).get("weights_sha256") == weights and whole is None:
+            whole = known
         else:
             client.delete_logged_model(known.model_id)
-    if whole:
-        return 0
+    if whole is not None:
+        return whole, 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hints on type hints and input examples: the signature says it all
         recipe = Path(folder) / "recipe.json"
         atomic.write_json(recipe, {name: run.run[name] for name in ("version", "recipe", "protocol")})
         with mlflow.start_run(run_id=there.info.run_id, log_system_metrics=False):
-            mlflow.pyfunc.log_model(
+            logged = mlflow.pyfunc.log_model(
                 name=NAME,
                 python_model=str(SCRIPT),
                 artifacts={"weights": str(run.weights), "recipe": str(recipe)},
@@ -56,7 +59,7 @@ def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Con
                 tags={"version": str(run.run["version"]), "seed": str(run.run["seed"]), "dataset": context.data_name},
                 step=int(run.run["best"]["step"]) if run.run.get("best") else 0,
             )
-    return 1
+    return client.get_logged_model(logged.model_id), 1
 
 
 def _signature(run: RunRecord) -> ModelSignature:

@@ -12,13 +12,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from ganealogy.errors import GanealogyError
-from ganealogy.tracking import store
+from ganealogy.tracking import store, views
 from ganealogy.tracking.store import StoreError
 
 START_S = 60.0
 PORTS = range(5000, 5020)
-COMPARISON = "#/experiments/{}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-"""The bare experiment page opens on traces of language models."""
+TABLE = "#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey=" + views.RUNS
+COMPARISON = f"{TABLE.replace(views.RUNS, views.VERSIONS)}&compareRunsMode=CHART"
+"""The bare experiment page opens on traces of language models, and its table without a single metric."""
 
 
 def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
@@ -36,16 +37,17 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
     except StoreError as failure:
         cure = "mend it, or move it away and run `ganealogy sync`"
         raise GanealogyError(f"MLflow store {store.shown()}: {failure}; {cure}") from None
-    page = COMPARISON.format(newest[0].info.experiment_id) if newest else ""
+    pages = [page.format(newest[0].info.experiment_id) for page in (COMPARISON, TABLE)] if newest else [""]
     if store.is_server(store.uri()):
-        print(f"MLflow: {store.shown()}/{page}", flush=True)
+        _show(store.shown(), pages)
         return
     port = _free_port(host, PORTS if port is None else range(port, port + 1))
     server = subprocess.Popen(_command(host, port), env=_environment(), stdout=subprocess.DEVNULL, process_group=0)
     stop = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _await(server, host, port)
-        print(f"MLflow: http://{host}:{port}/{page}\n(Ctrl-C ends it)", flush=True)
+        _show(f"http://{host}:{port}", pages)
+        print("(Ctrl-C ends it)", flush=True)
         if server.wait() != 0:
             raise GanealogyError(f"the MLflow server ended with code {server.returncode}; its last words are above")
     except KeyboardInterrupt:
@@ -53,6 +55,11 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
     finally:
         _end(server)
         signal.signal(signal.SIGTERM, stop)
+
+
+def _show(server: str, pages: list[str]) -> None:
+    for name, page in zip(("MLflow", "all runs, best first"), pages, strict=False):
+        print(f"{name}: {server}/{page}", flush=True)
 
 
 def _command(host: str, port: int) -> list[str]:

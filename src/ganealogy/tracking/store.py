@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 30.0
 BUSY_WAIT_S = 4.0
 SQLITE = "sqlite:///"
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's tables keep an address."""
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -88,6 +97,8 @@ def opened() -> Iterator[MlflowClient]:
     Raises: StoreError for whatever the store or the way to it does wrong. Errors of other kinds are bugs and pass.
     """
     prepare_environment()
+    import mlflow  # noqa: F401  # seconds, and on a busy machine a minute: not under the lock that others wait for
+
     try:
         home().mkdir(parents=True, exist_ok=True)
         with FileLock(home() / "lock", timeout=LOCK_WAIT_S):
@@ -130,9 +141,28 @@ def _check(database: Path) -> None:
     connection = sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True, timeout=BUSY_WAIT_S)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
+        if database.parent == home():
+            _follow_move(connection)
+        connection.commit()
     finally:
         connection.close()
+
+
+def _follow_move(connection: sqlite3.Connection) -> None:
+    """The store keeps whole addresses of files that lie beside it; where the project was moved or copied, mend them."""
+    here = f"{(home() / 'artifacts').as_uri()}/"
+    mark = "/build/mlflow/artifacts/"
+    known = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
+    local = [place for place in known if place.startswith("file:") and mark in place and not place.startswith(here)]
+    for there in {place[: place.index(mark) + len(mark)] for place in local}:
+        moved = 0
+        for table, column in PLACES:
+            moved += connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (here, len(there) + 1, len(there), there),
+            ).rowcount
+        if moved > 1:  # more than the empty "Default"
+            print(f"MLflow: the project was at {there.removesuffix(mark)}; its store follows", file=sys.stderr)
 
 
 def _initialise(database: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganealogy.errors import GanealogyError
 from ganealogy.progress import Progress
-from ganealogy.tracking import model, post, record, store
+from ganealogy.tracking import model, post, record, registry, store, views
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.record import RunRecord
 from ganealogy.tracking.store import StoreError
@@ -42,7 +42,8 @@ class Synced:
     run_id: str | None = None
     """The MLflow run; None when nothing could be posted."""
     posted: dict[str, int] = field(default_factory=dict)
-    """How many of each kind were new to the store: parameters, tags, dataset, metrics, images, files, models."""
+    """How many of each kind were new to the store: parameters, tags, dataset, metrics, images, files, models,
+    registered (model versions)."""
     warning: str | None = None
     """The line that was printed, if any."""
     store_failed: bool = False
@@ -104,6 +105,8 @@ def sync_all(root: Path = Path()) -> list[Synced]:
             progress.update(note=results[-1].title)
             if results[-1].store_failed:
                 return results
+    if todo:
+        _prune(context)
     if (root / PAGE).is_file():
         results.append(_sync_report(root / PAGE, context))
     return results
@@ -112,6 +115,7 @@ def sync_all(root: Path = Path()) -> list[Synced]:
 def _bring(client: MlflowClient, run: RunRecord, context: Context) -> tuple[str, dict[str, int]]:
     """The store up to the record; what makes a run recognisable comes first, what is big last."""
     experiment_id = post.experiment(client, context.experiment(run))
+    views.save(client, experiment_id, context)
     there = post.find_or_create(client, experiment_id, run, context)
     posted = {
         "tags": post.tags(client, there, run, context),
@@ -120,10 +124,20 @@ def _bring(client: MlflowClient, run: RunRecord, context: Context) -> tuple[str,
         "metrics": post.curves(client, there, run) + post.final_metrics(client, there, run),
         "images": post.grids(client, there, run),
         "files": post.files(client, there, run),
-        "models": model.log_generator(client, there, run, context),
     }
+    generator, posted["models"] = model.log_generator(client, there, run, context)
     post.status(client, there, run, fresh=bool(posted["models"]))
+    posted["registered"] = registry.register(client, there, generator, run, context)
     return there.info.run_id, posted
+
+
+def _prune(context: Context) -> None:
+    """The registered model without the versions of deleted runs."""
+    try:
+        with store.opened() as client:
+            registry.prune(client, context.experiment())
+    except StoreError as failure:
+        _print_warning(_failure_line("the registered model", failure))
 
 
 def _sync_report(page: Path, context: Context) -> Synced:

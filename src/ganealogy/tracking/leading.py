@@ -1,0 +1,65 @@
+"""Which run leads: the one number that a run is ranked by, and the best run of a project."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganealogy import atomic
+from ganealogy.errors import GanealogyError
+from ganealogy.tracking import record
+from ganealogy.tracking.context import Context
+from ganealogy.tracking.record import RunRecord
+
+UNMEASURED = "while training"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A Fréchet distance, so that lower is better."""
+
+    metric: str
+    """fd_pixel8, fid, …"""
+    value: float
+    protocol: str
+    """Digest of how it was measured, 12 hex digits: scores with another one are not compared. `UNMEASURED` for the
+    tracker's word on the best checkpoint, of a run that has not been evaluated."""
+
+
+def metric(tracker: str) -> str:
+    """The leading metric: the distance that picks `best`, which the protocol chose to fit its budget."""
+    return "fid" if tracker == "inception" else f"fd_{tracker}"
+
+
+def score(run: RunRecord) -> Score | None:
+    """The run's leading metric; None when it has no finite one."""
+    name = metric(str(run.run["protocol"].get("tracker")))
+    if run.evaluation:
+        value = run.evaluation.get("metrics", {}).get(name)
+        how = run.evaluation.get("protocol", {}).get(name)
+        found = Score(name, float(value), atomic.digest(how)[:12]) if record.is_number(value) else None
+    else:
+        best = run.run.get("best") or {}
+        found = Score(name, float(best["score"]), UNMEASURED) if record.is_number(best.get("score")) else None
+    return found if found and math.isfinite(found.value) else None
+
+
+def best(root: Path = Path()) -> tuple[RunRecord, Score]:
+    """The listed run that leads, of those with a generator: by evaluation, or by the tracker while none is evaluated.
+
+    Raises: GanealogyError when there is no plan, or no run has finished.
+    """
+    ranked = []
+    for directory in Context.of(None, root).run_directories():
+        try:
+            run = record.read(directory)
+        except GanealogyError:
+            continue  # a damaged run leads nobody; the report names it
+        found = score(run)
+        if found and run.weights:
+            ranked.append((found.protocol == UNMEASURED, found.value, str(directory), run, found))
+    if not ranked:
+        raise GanealogyError("no run has finished yet: `dvc repro` trains and measures them")
+    *_, run, found = min(ranked, key=lambda entry: entry[:3])
+    return run, found

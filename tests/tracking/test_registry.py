@@ -1,0 +1,195 @@
+"""One registered model a data set, a version a run, each once; `best` follows the numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ganealogy import atomic, tracking
+from ganealogy.tracking import registry, store
+
+NAME = "avatars-16x16"
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator takes most of a second to log, and only its identity matters here."""
+    from mlflow.entities import LoggedModelStatus
+
+    from ganealogy.tracking import model
+
+    def log(client: Any, there: Any, run: Any, context: Any) -> tuple[Any, int]:
+        if run.weights is None:
+            return None, 0
+        digest = atomic.sha256(run.weights)
+        experiment = there.info.experiment_id
+        [*known] = client.search_logged_models([experiment], filter_string=f"source_run_id = '{there.info.run_id}'")
+        if known and known[0].params["weights_sha256"] == digest:
+            return known[0], 0
+        for old in known:
+            client.delete_logged_model(old.model_id)
+        made = client.create_logged_model(
+            experiment, name="generator", source_run_id=there.info.run_id, params={"weights_sha256": digest}
+        )
+        return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY), 1
+
+    monkeypatch.setattr(model, "log_generator", log)
+
+
+def evaluated(run_dir: Path, value: float, images: int = 16) -> Path:
+    content = {"metrics": {"fd_pixel8": value}, "protocol": {"fd_pixel8": {"images": images}}}
+    atomic.write_json(run_dir / "evaluate/metrics.json", content)
+    return run_dir
+
+
+@pytest.fixture
+def three(project: Path, lab: SimpleNamespace) -> list[Path]:
+    """v1 with two seeds and v3, of which v1 seed 1 is the best."""
+    runs = [("v1", 0, 150.0), ("v1", 1, 90.0), ("v3", 0, 120.0)]
+    return [evaluated(lab.make_run(project / f"build/runs/{v}-{s}", v, s), value) for v, s, value in runs]
+
+
+def held(name: str = NAME) -> dict[str, tuple[str, str, str | None]]:
+    """run's title → (version in the registry, score, its aliases), and the alias's target under `best`."""
+    with store.opened() as client:
+        versions = client.search_model_versions(f"name = '{name}'")
+        best = client.get_registered_model(name).aliases.get("best")
+    return {
+        f"{version.tags['version']}-{version.tags['seed']}": (
+            str(version.version),
+            version.tags.get("score", ""),
+            "best" if str(best) == str(version.version) else None,
+        )
+        for version in versions
+    }
+
+
+def sync_all() -> None:
+    assert [result.warning for result in tracking.sync_all(Path())] == [None] * len(list(Path("build/runs").iterdir()))
+
+
+def test_each_run_is_a_version_and_the_best_is_marked(three: list[Path]) -> None:
+    sync_all()
+    once = held()
+    assert once == {"v1-0": ("1", "150", None), "v1-1": ("2", "90", "best"), "v3-0": ("3", "120", None)}
+    sync_all()
+    assert held() == once, "nothing twice"
+    with store.opened() as client:
+        assert [model.name for model in client.search_registered_models()] == [NAME]
+        version = client.get_model_version_by_alias(NAME, "best")
+        assert {"version": "v1", "seed": "1", "metric": "fd_pixel8"}.items() <= version.tags.items()
+        assert client.get_run(version.run_id).info.run_name == "v1 seed 1"
+
+
+def test_best_moves_when_a_better_one_comes_or_a_number_changes(three: list[Path], lab: SimpleNamespace) -> None:
+    sync_all()
+    evaluated(three[1], 200.0)
+    sync_all()
+    assert [key for key, (_, _, alias) in held().items() if alias] == ["v3-0"]
+    evaluated(lab.make_run(Path("build/runs/v3-1")), 30.0)
+    sync_all()
+    assert [key for key, (_, _, alias) in held().items() if alias] == ["v3-1"]
+
+
+def test_numbers_of_another_protocol_are_not_compared(three: list[Path]) -> None:
+    sync_all()
+    evaluated(three[2], 5.0, images=99)
+    tracking.sync(three[2])
+    tracking.sync(three[0])
+    with store.opened() as client:
+        assert client.get_model_version_by_alias(NAME, "best").tags["version"] == "v1"
+
+
+def test_other_weights_take_the_versions_place(three: list[Path]) -> None:
+    sync_all()
+    weights = three[1] / "train/weights/generator-best.safetensors"
+    weights.write_bytes((content := weights.read_bytes())[:-1] + bytes([content[-1] ^ 1]))
+    sync_all()
+    assert held()["v1-1"] == ("4", "90", "best")
+    assert len(held()) == 3
+
+
+def test_a_deleted_runs_version_goes_and_best_moves(three: list[Path]) -> None:
+    sync_all()
+    with store.opened() as client:
+        client.delete_run(client.get_model_version_by_alias(NAME, "best").run_id)
+    (three[1] / "train/run.json").unlink()
+    tracking.sync_all(Path())
+    assert {key: alias for key, (_, _, alias) in held().items()} == {"v1-0": None, "v3-0": "best"}
+
+
+def test_a_run_that_was_deleted_in_the_ui_comes_back_once(three: list[Path]) -> None:
+    sync_all()
+    with store.opened() as client:
+        client.delete_run(client.get_model_version_by_alias(NAME, "best").run_id)
+    sync_all()
+    assert {key: alias for key, (_, _, alias) in held().items()} == {"v1-0": None, "v1-1": "best", "v3-0": None}
+    with store.opened() as client:
+        assert len(client.search_model_versions(f"name = '{NAME}'")) == 3
+
+
+def test_without_a_measurement_nobody_is_best(project: Path, lab: SimpleNamespace) -> None:
+    run_dir = lab.make_run(project / "build/runs/v1-0", "v1", 0)
+    (run_dir / "evaluate/metrics.json").unlink()
+    sync_all()
+    assert held() == {"v1-0": ("1", "", None)}
+
+
+def test_cut_off_between_model_and_version_the_next_completes_it(
+    three: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    for place in ("create_model_version", "set_model_version_tag", "set_registered_model_alias"):
+        from mlflow import MlflowClient
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(MlflowClient, place, die)
+            tracking.sync(three[1])
+    sync_all()
+    assert held()["v1-1"][1:] == ("90", "best")
+    assert len(held()) == 3
+
+
+@pytest.mark.parametrize(
+    ("experiment", "name"),
+    [
+        ("anime 32×32", "anime-32x32"),
+        ("avatars-lorelei 32×32", "avatars-lorelei-32x32"),
+        ("my cats/dogs: 2 64×64", r"my-cats-dogs-2-64x64-[0-9a-f]{6}"),
+        ("猫 64×64", r"64x64-[0-9a-f]{6}"),
+        ("' OR 1=1 -- 16×16", r"OR-1-1----16x16-[0-9a-f]{6}"),
+        ("..", r"dataset-[0-9a-f]{6}"),
+        ("x" * 300, r"x{100}-[0-9a-f]{6}"),
+    ],
+)
+def test_any_data_set_has_a_legal_name(experiment: str, name: str) -> None:
+    from mlflow.utils.validation import _validate_model_name
+
+    found = registry.model_name(experiment)
+    _validate_model_name(found)
+    assert re.fullmatch(name, found), found
+
+
+def test_alike_names_stay_apart() -> None:
+    assert len({registry.model_name(f"{name} 64×64") for name in ("my cats", "my-cats", "my/cats", "my_cats")}) == 4
+
+
+def test_an_odd_data_set_is_registered(project: Path, lab: SimpleNamespace) -> None:
+    tree = json.loads(Path("build/plan/tree.json").read_text())
+    tree["dataset"] = {"name": "folder", "path": '/data/Ma\'s: "cats" & 犬', "image_size": 16}
+    atomic.write_json("build/plan/tree.json", tree)
+    evaluated(lab.make_run(project / "build/runs/v1-0", "v1", 0), 3.0)
+    sync_all()
+    with store.opened() as client:
+        [model] = client.search_registered_models()
+    assert held(model.name) == {"v1-0": ("1", "3", "best")}

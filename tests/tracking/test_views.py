@@ -1,0 +1,43 @@
+"""The views that the UI opens with: the columns that matter, the best first, versions as means over seeds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ganealogy import atomic, tracking
+from ganealogy.tracking import store, views
+
+
+def saved() -> dict[str, Any]:
+    with store.opened() as client:
+        [experiment] = client.search_experiments()
+        found = {}
+        for tag, value in experiment.tags.items():
+            if tag.startswith("mlflow.sharedViewState."):
+                state = base64.b64decode(json.loads(value)["state"].removeprefix("deflate;"))
+                found[tag.removeprefix("mlflow.sharedViewState.")] = json.loads(zlib.decompress(state))
+        return found
+
+
+def test_both_views_are_there_and_follow_the_protocol(finished: Path) -> None:
+    tracking.sync(finished)
+    runs, versions = (saved()[key] for key in (views.RUNS, views.VERSIONS))
+    with store.opened() as client:
+        [run] = client.search_runs([client.search_experiments()[0].experiment_id])
+    for column in runs["selectedColumns"]:
+        kind, _, name = column.partition(".")
+        assert kind == "attributes" or name.strip("`") in getattr(run.data, kind), f"{column}: an empty column"
+    assert (runs["orderByKey"], runs["orderByAsc"]) == ("metrics.`evaluate/fd_pixel8`", True)
+    assert versions["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "version"}]
+    tree = json.loads(Path("build/plan/tree.json").read_text())
+    atomic.write_json("build/plan/tree.json", tree | {"evaluate": {"extractors": ["pixel8", "inception"]}})
+    tracking.sync(finished)
+    assert "metrics.`evaluate/fid`" in saved()[views.RUNS]["selectedColumns"]
+
+
+def test_the_same_view_is_the_same_tag() -> None:
+    assert views.views("pixel8", ["pixel8"]) == views.views("pixel8", ["pixel8"])
