@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganealogy.errors import GanealogyError
 from ganealogy.live import build, runtime
 from ganealogy.networks.build import load_generator
 from ganealogy.tracking import leading, record
@@ -35,8 +36,15 @@ def page(make_run, project: Path) -> Iterator[Any]:  # type: ignore[no-untyped-d
     """The page of a class-conditional generator, opened; at the end it must have asked nothing and said nothing."""
     needed(CHROMIUM.exists(), str(CHROMIUM))
     archive = runtime.CACHE / f"{runtime.PACKAGE}-{runtime.VERSION}.tgz"
-    needed((ROOT / archive).is_file() or shutil.which("npm") is not None, "npm")
-    runtime.runtime(ROOT)  # fetched once a checkout
+    if not (ROOT / archive).is_file():  # it is fetched once a checkout, and the page is an extra: no network, no test
+        if shutil.which("npm") is None:
+            pytest.skip("npm is not installed, and the page is made of a package from it")
+        try:
+            runtime.runtime(ROOT)
+        except GanealogyError as error:
+            if "npm" not in str(error):
+                raise
+            pytest.skip(str(error))
     (project / archive).parent.mkdir(parents=True)
     (project / archive).symlink_to(ROOT / archive)
     run = record.read(make_run(network="sngan", classes=3))
