@@ -40,7 +40,7 @@ def evaluate(run: Path, settings: dict[str, Any], reference: Path, *, device: st
     if sample["count"]:
         fakes = _open_samples(run / "sample" / "images.npy", sample["sha256"])
         for name in settings["extractors"]:
-            extractor = load_extractor(name, device)
+            extractor = load_extractor(name, device, reference)
             real_features = read_reference(reference, extractor, fakes.shape[1:])
             fake_features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}")
             for metric, value in measure(extractor, fake_features, real_features).items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ganealogy.evaluation.classifier_score import class_metrics
 from ganealogy.evaluation.features import Extractor, FeatureSet
 from ganealogy.evaluation.frechet import frechet_distance
 from ganealogy.evaluation.kid import SEED, SUBSETS, kid, subset_size
@@ -38,7 +39,10 @@ def full_name(template: str, extractor: str) -> str:
 def measure(extractor: Extractor, fakes: FeatureSet, reals: FeatureSet) -> dict[str, float]:
     """Every metric that this extractor's features allow."""
     chosen = METRICS + NETWORK_METRICS if extractor.network else METRICS
-    return {full_name(name, extractor.name): value for metric in chosen for name, value in metric(fakes, reals).items()}
+    values = {name: value for metric in chosen for name, value in metric(fakes, reals).items()}
+    if probabilities := getattr(extractor, "probabilities", None):  # a classifier of the data's own classes
+        values |= class_metrics(probabilities(fakes.values))
+    return {full_name(name, extractor.name): value for name, value in values.items()}
 
 
 def protocol(metric: str, extractor: Extractor, fakes: int, reals: int, **more: Any) -> dict[str, Any]:

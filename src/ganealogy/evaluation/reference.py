@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from ganealogy import atomic
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
+from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
 from ganealogy.evaluation.metrics import measure, protocol
 from ganealogy.images import grid, save_png
 
@@ -59,7 +59,8 @@ def measure_reference(
     table: dict[str, dict[str, float]] = {}
     protocols: dict[str, Any] = {}
     for name in settings["extractors"]:
-        extractor = load_extractor(name, device)
+        prepare_extractor(name, device, packed_directory, out)
+        extractor = load_extractor(name, device, out)
         real_features = extract(extractor, reals, "reals")
         floor_features = extract(extractor, held_out, "held-out reals")
         _save(out / f"{name}.npz", train=real_features.values, holdout=floor_features.values)
