@@ -184,8 +184,8 @@ def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
     if settings.dataset.name not in stated.get("DATASETS", (settings.dataset.name,)):
         made_for = ", ".join(stated["DATASETS"])
         raise GanealogyError(
-            f"{params}: {key}: {name} is made for dataset.name {made_for} and its labels, not {settings.dataset.name!r}: "
-            "take it out"
+            f"{params}: {key}: {name} is made for dataset.name {made_for} and its labels, "
+            f"not {settings.dataset.name!r}: take it out"
         )
     if settings.dataset.image_size not in stated.get("IMAGE_SIZES", (settings.dataset.image_size,)):
         sizes = " or ".join(map(str, stated["IMAGE_SIZES"]))
