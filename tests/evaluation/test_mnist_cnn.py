@@ -29,7 +29,7 @@ def digits(count: int, seed: int, size: int = 28) -> tuple[np.ndarray, np.ndarra
     images = np.empty((count, size, size, 1), np.uint8)
     for image, label in zip(images, labels, strict=True):
         sheet = Image.new("L", (size, size))
-        ImageDraw.Draw(sheet).text(tuple(rng.integers(4, 9, 2)), str(label), fill=255, font_size=18)
+        ImageDraw.Draw(sheet).text(tuple(rng.integers(5, 8, 2)), str(label), fill=255, font_size=18)
         image[:, :, 0] = np.clip(np.asarray(sheet) + rng.normal(0, 10, (size, size)), 0, 255)
     return images, labels
 

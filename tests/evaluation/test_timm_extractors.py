@@ -45,7 +45,8 @@ def test_features_are_timms_own(weights, module, name, dimension):
     """Against timm's forward pass of pictures that its own transform made, from PIL, at 224 and without a crop."""
     path = weights(name, module.MODEL)
     options = {"img_size": 224} if name == "dinov2" else {}
-    model = timm.create_model(module.MODEL, pretrained=False, checkpoint_path=str(path), **options).eval()
+    source = {"file": str(path)}
+    model = timm.create_model(module.MODEL, pretrained=True, pretrained_cfg_overlay=source, **options).eval()
     config = timm.data.resolve_model_data_config(model) | {"input_size": (3, 224, 224), "crop_pct": 1.0}
     assert config["interpolation"] == "bicubic"
     transform = timm.data.create_transform(**config, is_training=False)
@@ -58,7 +59,7 @@ def test_features_are_timms_own(weights, module, name, dimension):
     # PIL rounds to whole levels after each of the two directions, we once: hence the tolerance.
     np.testing.assert_allclose(got, expected, atol=0.02 * expected.std())
     assert extractor.protocol["weights_sha256"] == atomic.sha256(path)
-    assert extractor.protocol["model"] == module.MODEL and "bicubic to 224" in extractor.protocol["resize"]
+    assert extractor.protocol["network"] == module.MODEL and "bicubic to 224" in extractor.protocol["resize"]
 
 
 @pytest.mark.parametrize(("module", "name", "dimension"), CASES)

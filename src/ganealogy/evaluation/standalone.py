@@ -242,6 +242,7 @@ def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: 
 
 
 def _load_npy(path: Path) -> NDArray[Any]:
+    statistics_file.check_beginning(path, b"\x93NUMPY", ".npy array")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -81,6 +81,7 @@ def check_fits(statistics: Statistics, extractor: Extractor) -> None:
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an .npz. Raises: GanealogyError when it is no whole .npz, or holds a pickle, which is never run."""
+    check_beginning(path, b"PK", ".npz archive")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -92,3 +93,10 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise GanealogyError(f"{path}: not a whole .npz ({error}); make it again") from None
     except (OSError, EOFError, KeyError, AttributeError, TypeError, BadZipFile) as error:
         raise GanealogyError(f"{path}: not a whole .npz ({error}); make it again") from None
+
+
+def check_beginning(path: Path, magic: bytes, what: str) -> None:
+    """Raises: GanealogyError when the file is not of its name's kind; numpy would take whatever it is for a pickle."""
+    with open(path, "rb") as file:
+        if file.read(len(magic)) != magic:
+            raise GanealogyError(f"{path}: not a whole {what}, whatever its name says; make it again")

@@ -55,7 +55,7 @@ def load(name: str, model_name: str, device: str, **options: Any) -> TimmNetwork
         raise GanealogyError(f"{path}: no such file; {name} is timm's {model_name}: {cure}")
     model = _model(path, model_name, options, cure)
     found = atomic.sha256(path)
-    return TimmNetwork(name, model, device, resolve_model_data_config(model), weights_sha256=found, model=model_name)
+    return TimmNetwork(name, model, device, resolve_model_data_config(model), weights_sha256=found, network=model_name)
 
 
 def _model(path: Path, model_name: str, options: dict[str, Any], cure: str) -> nn.Module:
@@ -63,7 +63,9 @@ def _model(path: Path, model_name: str, options: dict[str, Any], cure: str) -> n
     from safetensors import SafetensorError
 
     try:
-        model: nn.Module = timm.create_model(model_name, pretrained=False, checkpoint_path=str(path), **options)
+        # Its own way of loading a file: to another image size it fits the position embedding. No network is asked.
+        source = {"file": str(path)}
+        model: nn.Module = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=source, **options)
     except (SafetensorError, RuntimeError, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise GanealogyError(f"{path}: not the weights of timm's {model_name} ({reason}); {cure}") from None

@@ -110,7 +110,7 @@ def prepare(packed_directory: Path, out: Path, device: str) -> None:
 
 def train(images: NDArray[np.uint8], digits: NDArray[np.int64], device: str) -> nn.Sequential:
     """AdamW with a one-cycle rate. The random numbers are its own, so that who calls it keeps theirs."""
-    batch = min(TRAIN_BATCH, len(images))
+    batch = min(TRAIN_BATCH, max(16, len(images) // 40), len(images))  # of few digits, many steps
     steps = len(images) // batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
