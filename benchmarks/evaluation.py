@@ -124,7 +124,8 @@ def fid_rows(folder: Path, count: int, threads: int, repeat: int, quick: bool) -
     ):
         if peer in seconds:
             note = f"{values[name]:.5g} beside {values[peer]:.5g}: {abs(values[name] / values[peer] - 1):.1e} apart"
-            rows.append(row(what, "python -m pytorch_fid", seconds[name], seconds[peer], note))
+            line = row(what, "python -m pytorch_fid", seconds[name], seconds[peer], note)
+            rows.append(line | {"value": values[name], "peer_value": values[peer]})
     return rows
 
 
