@@ -70,7 +70,8 @@ def reference() -> None:
 
         device = stages.settle(settings.load().train)
         wanted = planned["settings"]
-        reference.measure_reference(wanted, wanted["count"], stages.PACKED, stages.REFERENCE, device=device)
+        places = (stages.PACKED, stages.REFERENCE)
+        reference.measure_reference(wanted, wanted["count"], *places, device=device, kept=stages.features_directory())
 
 
 @cli.command()
@@ -161,7 +162,8 @@ def _evaluate_run(version: str, seed: int) -> None:
         from ganealogy.evaluation import evaluate
 
         device = stages.settle(settings.load().train)
-        evaluate.evaluate(run, planned["settings"], stages.REFERENCE, device=device)
+        places, kept = (stages.REFERENCE, stages.PACKED), stages.features_directory()
+        evaluate.evaluate(run, planned["settings"], *places, device=device, kept=kept)
 
 
 @cli.command()

@@ -25,10 +25,16 @@ RAW, PACKED, REFERENCE = Path("data/raw"), Path("data/packed"), Path("data/refer
 RUNS = Path("build/runs")
 WORK = Path("build/wip")
 """Below the main workspace: work in progress, by run key."""
+FEATURES = Path("build/features")
+"""Below the main workspace too: features of networks, by what they are of."""
 
 
 def run_directory(version: str, seed: int) -> Path:
     return RUNS / f"{version}-{seed}"
+
+
+def features_directory() -> Path:
+    return process.root() / FEATURES
 
 
 @contextmanager

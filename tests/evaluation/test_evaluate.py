@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.evaluate import evaluate
+from ganealogy.evaluation.extractors import effnet_lite0
 from ganealogy.evaluation.metrics import full_name
 from ganealogy.evaluation.reference import measure_reference
 
@@ -56,7 +58,7 @@ def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", 
     run = folder / "v3-1"
     atomic.write_json(run / "train/run.json", {"version": "v3", "seed": 1, "status": status, "reason": None})
     facts: dict[str, Any] = {"version": "v3", "seed": 1, "checkpoint": "best", "step": 40, "kimg": 2.5, "count": 0}
-    facts |= {"sha256": None, "reason": None, "truncation": 1.0}
+    facts |= {"sha256": None, "reason": None, "truncation": 1.0, "latent_seed": 7}
     if images is not None:
         save(run / "sample/images.npy", images)
         facts |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy")}
@@ -102,8 +104,12 @@ def test_evaluate_measures_and_states_the_protocol(reference, tmp_path):
     run = make_run(tmp_path, faces(100, 3))
     record = evaluate(run, SETTINGS, reference)
     assert record == json.loads((run / "evaluate/metrics.json").read_text())
-    assert record["metrics"].keys() == {"fd_pixel8"}  # no kernel distance on bare pixels
-    assert record["protocol"]["fd_pixel8"] == {
+    # No kernel distance and no manifolds on bare pixels.
+    assert record["metrics"].keys() == {"fd_pixel8", "diversity_pixel8", "memorised_pixel8"}
+    assert record["not_measured"] == {"fd_inf_pixel8": "needs 768 images, 4 for each of 192 dimensions; there are 100"}
+    way = record["protocol"]["fd_pixel8"]
+    fingerprint = way.pop("fingerprint")
+    assert way == {
         "extractor": "pixel8",
         "weights_sha256": None,
         "resize": "area mean to 8x8",
@@ -112,8 +118,13 @@ def test_evaluate_measures_and_states_the_protocol(reference, tmp_path):
         "fakes": 100,
         "split": "train",
         "checkpoint": "best",
+        "weights": "EMA where the recipe has one, else raw",
         "truncation": 1.0,
+        "latent_seed": 7,
     }
+    assert fingerprint == atomic.digest(way)[:12]
+    assert record["protocol"]["memorised_pixel8"]["searched"] == 300  # all of train, not only the reals
+    assert record["protocol"]["memorised_pixel8"]["holdout"] == 120
     assert (record["version"], record["seed"], record["step"], record["kimg"]) == ("v3", 1, 40, 2.5)
 
 
@@ -131,7 +142,9 @@ def test_networks_get_every_metric(packed, tmp_path):
     settings = {"extractors": ["effnet_lite0"], "reals": 40}
     measure_reference(settings, 20, packed, tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(16, 3)), settings, tmp_path / "reference")
-    assert record["metrics"].keys() == {"fd_effnet_lite0", "kid_effnet_lite0", "kid_effnet_lite0_se"}
+    names = ["fd", "kid", "precision", "recall", "density", "coverage", "vendi", "diversity", "memorised"]
+    assert record["metrics"].keys() == {f"{name}_effnet_lite0" for name in names} | {"kid_effnet_lite0_se"}
+    assert record["metrics"].keys() == record["protocol"].keys()
     assert record["protocol"]["kid_effnet_lite0"]["subset_size"] == 8
     anchors = json.loads((tmp_path / "reference/anchors.json").read_text())["metrics"]
     assert anchors["fd_effnet_lite0"]["floor"] < anchors["fd_effnet_lite0"]["mean_image"]
@@ -148,9 +161,62 @@ def test_a_run_without_samples_gets_the_reason(reference, tmp_path):
     assert record["metrics"] == {} and record["reason"] == "no generator" and record["status"] == "diverged"
 
 
-def test_a_collapsed_generator_has_finite_metrics(reference, tmp_path):
-    record = evaluate(make_run(tmp_path, np.zeros((32, 16, 16, 3), np.uint8)), SETTINGS, reference)
-    assert np.isfinite(record["metrics"]["fd_pixel8"])
+def few_pictures(count: int) -> np.ndarray:
+    """Three different faces, over and over with a little noise."""
+    rng = np.random.default_rng(0)
+    images = np.tile(faces(3, 5), (count // 3 + 1, 1, 1, 1))[:count]
+    return (images + rng.normal(0, 2, images.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("images", [np.zeros((32, 16, 16, 3), np.uint8), few_pictures(96)], ids=["black", "three"])
+def test_a_collapsed_generator_has_finite_metrics_and_a_flag(reference, tmp_path, images):
+    record = evaluate(make_run(tmp_path, images), SETTINGS, reference)
+    assert all(np.isfinite(value) for value in record["metrics"].values())
+    flag = record["flags"]["collapsed_pixel8"]
+    assert flag["flag"] and flag["value"] == record["metrics"]["diversity_pixel8"]
+    assert not record["flags"]["memorised_pixel8"]["flag"]
+
+
+def test_a_generator_like_the_reals_gets_no_flag(reference, tmp_path):
+    record = evaluate(make_run(tmp_path, faces(100, 3)), SETTINGS, reference)
+    assert record["flags"].keys() == {"collapsed_pixel8", "memorised_pixel8"}
+    assert not any(flag["flag"] for flag in record["flags"].values())
+    assert record["metrics"]["diversity_pixel8"] == pytest.approx(1, abs=0.2)
+
+
+def test_copies_of_training_pictures_are_flagged_and_found(packed, reference, tmp_path):
+    train, rows = np.load(packed / "train.npy"), np.random.default_rng(0).permutation(300)[:100]
+    copies = (train[rows] + np.random.default_rng(1).normal(0, 3, train[rows].shape)).clip(0, 255).astype(np.uint8)
+    run = make_run(tmp_path, copies)
+    record = evaluate(run, SETTINGS, reference, packed)
+    flag = record["flags"]["memorised_pixel8"]
+    assert flag["flag"] and flag["value"] > 0.95 and "p = " in flag["why"]
+    assert [near[1][0] for near in record["neighbours"]["pixel8"]] == rows[:8].tolist()
+    sheet = np.asarray(Image.open(run / "evaluate/neighbours.png"))
+    assert sheet.shape == (8 * 66 + 2, 68 + 8 + 5 * 66 + 2, 3)  # 8 rows; a sample, a gap, 5 neighbours of 64 + 2 pixels
+    shown = sheet[2:66:4, 78:142:4]
+    np.testing.assert_array_equal(shown, train[rows[0]])
+
+
+def test_whether_the_weights_were_a_running_mean_is_told_beside_the_protocol(reference, tmp_path):
+    protocols = []
+    for ema in (None, {"kimg": 1}):
+        run = make_run(tmp_path / str(bool(ema)), faces(50, 3))
+        trained = json.loads((run / "train/run.json").read_text())
+        atomic.write_json(run / "train/run.json", trained | {"recipe": {"ema": ema}})
+        record = evaluate(run, SETTINGS, reference)
+        assert record["ema"] is (ema is not None)
+        protocols.append(record["protocol"])
+    assert protocols[0] == protocols[1]
+
+
+def test_a_second_evaluation_runs_no_network(packed, tmp_path, monkeypatch):
+    settings = {"extractors": ["effnet_lite0"], "reals": 8}
+    measure_reference(settings, 8, packed, tmp_path / "reference", kept=tmp_path / "kept")
+    run = make_run(tmp_path, faces(8, 3))
+    first = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
+    monkeypatch.setattr(effnet_lite0.EffnetLite0, "features", lambda *args: pytest.fail("it ran"))
+    assert evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept") == first
 
 
 def test_flipped_bits_in_the_samples_are_noticed(reference, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import kid as module
@@ -39,6 +41,16 @@ def test_equals_a_double_loop_over_each_subset(rows, monkeypatch):
     got = kid(a, b, subsets=3, size=20, seed=5)
     assert got.value == pytest.approx(np.mean(expected), rel=1e-10)
     assert got.standard_error == pytest.approx(np.std(expected, ddof=1) * np.sqrt(20 / (60 - 20)), rel=1e-10)
+
+
+def test_equals_torch_fidelitys_on_the_same_subsets():
+    a, b = sets(0, 300, 400, dimension=64)
+    options = {"kid_subsets": 20, "kid_subset_size": 100, "rng_seed": 2020, "verbose": False}
+    theirs = kid_features_to_metric(torch.from_numpy(a), torch.from_numpy(b), **options)
+    ours = kid(a, b, subsets=20, size=100)
+    assert ours.value == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-10)
+    spread = theirs[KEY_METRIC_KID_STD] * np.sqrt(20 / 19)  # theirs divides by the number of subsets
+    assert ours.standard_error == pytest.approx(spread * np.sqrt(100 / 200), rel=1e-10)
 
 
 def test_the_seed_decides():

@@ -101,6 +101,19 @@ def test_a_number_of_another_protocol_is_set_aside(project: Path) -> None:
     assert "fakes 100 where the others have 500" in gap(findings, "fd_pixel8 of v1 seed 0")
 
 
+def test_another_fingerprint_is_another_protocol(project: Path) -> None:
+    for path in (project / "build/runs").glob("*/evaluate/metrics.json"):
+        content = json.loads(path.read_text())
+        own = path.parts[-3] == "v1-0"
+        for way in content["protocol"].values():
+            way |= {"precision": "bf16" if own else "fp32", "fingerprint": "bbbb" if own else "aaaa"}
+        path.write_text(json.dumps(content))
+    findings = collect(project)
+    assert findings.versions[0].values("fd_pixel8").keys() == {1}
+    told = "precision bf16 where the others have fp32, fingerprint bbbb where the others have aaaa"
+    assert told in gap(findings, "fd_pixel8 of v1 seed 0")
+
+
 def test_a_run_of_another_plan_is_told(project: Path) -> None:
     edit(project / "build/plan/versions/v3.json", fingerprint="another")
     findings = collect(project)

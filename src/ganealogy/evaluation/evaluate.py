@@ -10,16 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy import atomic
+from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import extract, load_extractor
-from ganealogy.evaluation.metrics import measure, protocol
+from ganealogy.evaluation.metrics import Comparison, measure
+from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import read_reference
+from ganealogy.images import save_png
+
+WEIGHTS = "EMA where the recipe has one, else raw"
+"""The rule, and not what a run had: a version whose idea is EMA must stay comparable."""
 
 
-def evaluate(run: Path, settings: dict[str, Any], reference: Path, *, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    run: Path,
+    settings: dict[str, Any],
+    reference: Path,
+    packed_directory: Path | None = None,
+    *,
+    device: str = "cpu",
+    kept: Path | None = None,
+) -> dict[str, Any]:
     """Write `evaluate/metrics.json` of a run directory, and return its content.
 
     `settings` is the evaluate section of the parameters; `reference` the directory that `measure_reference` wrote.
+    With the `packed_directory` samples are drawn beside their nearest training pictures, in `evaluate/neighbours.png`.
+    `kept`: where features are left for the next time (see `extract`).
     A diverged run is measured when it left samples; a run without samples gets no metrics and the reason.
 
     Raises: GanealogyError when the run's or the reference's files are absent, damaged or do not fit each other.
@@ -34,27 +50,50 @@ def evaluate(run: Path, settings: dict[str, Any], reference: Path, *, device: st
         "checkpoint": sample["checkpoint"],
         "step": sample["step"],
         "kimg": sample["kimg"],
+        "ema": bool((trained.get("recipe") or {}).get("ema")),
         "metrics": {},
         "protocol": {},
+        "not_measured": {},
+        "flags": {},
+        "neighbours": {},
     }
+    sheet = run / "evaluate" / "neighbours.png"
+    sheet.unlink(missing_ok=True)  # an earlier evaluation's
     if sample["count"]:
         fakes = _open_samples(run / "sample" / "images.npy", sample["sha256"])
+        about = {
+            "checkpoint": sample["checkpoint"],
+            "weights": WEIGHTS,
+            "truncation": sample["truncation"],
+            "latent_seed": sample["latent_seed"],
+        }
+        best: Comparison | None = None
         for name in settings["extractors"]:
             extractor = load_extractor(name, device, reference)
-            real_features = read_reference(reference, extractor, fakes.shape[1:])
-            fake_features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}")
-            for metric, value in measure(extractor, fake_features, real_features).items():
-                record["metrics"][metric] = value
-                record["protocol"][metric] = protocol(
-                    metric,
-                    extractor,
-                    len(fake_features),
-                    len(real_features),
-                    checkpoint=sample["checkpoint"],
-                    truncation=sample["truncation"],
-                )
+            real = read_reference(reference, extractor, fakes.shape[1:])
+            features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept)
+            comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)
+            measured = measure(comparison, **about)
+            for key in ("metrics", "protocol", "not_measured", "flags"):
+                record[key] |= getattr(measured, key)
+            if np.isfinite(features.values).all():
+                record["neighbours"][name] = _neighbours(comparison)
+                if best is None or (extractor.network and not best.extractor.network):
+                    best = comparison
+        if packed_directory is not None and best is not None:
+            train = packed.open_split(packed_directory, "train")
+            save_png(neighbour_sheet(fakes, train, best.neighbours[0]), sheet)
     atomic.write_json(run / "evaluate" / "metrics.json", record)
     return record
+
+
+def _neighbours(comparison: Comparison) -> list[list[Any]]:
+    """Of the first samples: its index, its nearest training pictures' rows in train.npy, their distances."""
+    indices, distances = (side[:SAMPLES] for side in comparison.neighbours)
+    return [
+        [sample, rows.tolist(), [float(f"{distance:.6g}") for distance in far]]
+        for sample, (rows, far) in enumerate(zip(indices, distances, strict=True))
+    ]
 
 
 def _open_samples(path: Path, sha256: str) -> NDArray[np.uint8]:

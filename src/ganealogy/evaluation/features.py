@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import cache, neighbours, prdc
 from ganealogy.evaluation.frechet import Moments
 from ganealogy.progress import Progress
 
@@ -32,7 +33,7 @@ class Extractor(Protocol):
 
     name: str
     network: bool
-    """Whether the features are a network's, which every metric takes; else only the Fréchet distance is measured."""
+    """Whether the features are a network's, which every metric takes; some make no sense on bare pixels."""
     dimension: int
     protocol: dict[str, Any]
     """weights_sha256, resize, precision: what makes its numbers comparable with others."""
@@ -55,6 +56,16 @@ class FeatureSet:
     def moments(self) -> Moments:
         return Moments.of(self.values)
 
+    @cached_property
+    def squared_radii(self) -> NDArray[np.float64]:
+        """(N,): squared distance of each to its k-th nearest other, with prdc's k.
+
+        Raises: GanealogyError where there are not so many others.
+        """
+        if len(self) <= prdc.K:
+            raise GanealogyError(f"needs more than {prdc.K} images a side, there are {len(self)}")
+        return neighbours.squared_radii(self.values, prdc.K)
+
 
 def load_extractor(name: str, device: str, reference: Path = REFERENCE) -> Extractor:
     """`reference`: the directory where the reference stage left what it trained (see `prepare_extractor`).
@@ -76,13 +87,22 @@ def prepare_extractor(name: str, device: str, packed_directory: Path, reference:
         module.prepare(packed_directory, reference, device)
 
 
-def extract(extractor: Extractor, images: NDArray[np.uint8], label: str) -> FeatureSet:
-    """Raises: GanealogyError unless `images` is uint8 (N >= 1, H, W, 1 or 3)."""
+def extract(extractor: Extractor, images: NDArray[np.uint8], label: str, kept: Path | None = None) -> FeatureSet:
+    """Of a network they are taken from the directory `kept`, or left there (see cache.py).
+
+    Raises: GanealogyError unless `images` is uint8 (N >= 1, H, W, 1 or 3).
+    """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise GanealogyError(f"{label}: expected uint8 images (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
+    path = kept / f"{cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
+    if path is not None and (found := cache.read(path)) is not None and len(found) == len(images):
+        return FeatureSet(found)
     parts = []
     with Progress(f"{label} · {extractor.name}", len(images), "images") as progress:
         for start in range(0, len(images), CHUNK):
             parts.append(extractor.features(images[start : start + CHUNK]))
             progress.update(len(parts[-1]))
-    return FeatureSet(np.concatenate(parts))
+    features = np.concatenate(parts)
+    if path is not None:
+        cache.write(path, features)
+    return FeatureSet(features)

@@ -4,6 +4,8 @@
 
 For any roots R with Rᵀ R = C, the last trace is the sum of the singular values of Ra Rbᵀ. No square root of a matrix
 that need not be symmetric is taken, so nothing imaginary can appear, and singular covariances need no special care.
+The singular values come from the eigenvalues of a Gram matrix, at a quarter of the cost of an SVD, wherever what that
+loses in the smallest of them cannot be seen in the distance; else from the SVD.
 
 n images, d feature dimensions.
 """
@@ -19,6 +21,9 @@ from numpy.typing import NDArray
 from ganealogy.errors import GanealogyError
 
 Matrix = NDArray[np.float64]
+EPSILON = float(np.finfo(np.float64).eps)
+TOLERANCE = 1e-7
+"""Relative error of a distance that the faster way may make."""
 
 
 class Moments:
@@ -61,10 +66,15 @@ class Moments:
 
     @cached_property
     def root(self) -> Matrix:
-        """(r, d) with rootᵀ root = covariance, r its rank."""
-        values, vectors = np.linalg.eigh(self.covariance)
+        """(r, d) with rootᵀ root = covariance; r is d, or the rank where the covariance is singular."""
+        try:  # Cholesky's is ten times as fast as eigenvectors
+            upper: Matrix = np.asarray(np.linalg.cholesky(self.covariance), np.float64).T
+        except np.linalg.LinAlgError:
+            values, vectors = np.linalg.eigh(self.covariance)
+        else:
+            return upper
         # Below rounding error an eigenvalue is noise of either sign; dropping it also makes later products smaller.
-        kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        kept = values > values[-1] * len(values) * EPSILON
         root: Matrix = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
         return root
 
@@ -83,16 +93,26 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     if a.mean.shape != b.mean.shape:
         raise GanealogyError(f"features of {a.mean.size} and {b.mean.size} dimensions: use one extractor for both sets")
     apart = float(np.sum((a.mean - b.mean) ** 2))
-    return max(apart + a.trace + b.trace - 2 * _overlap(a, b), 0.0)
+    total = apart + a.trace + b.trace
+    overlap, error = _overlap(a, b)
+    if 2 * error > TOLERANCE * (total - 2 * overlap):  # nearly equal sets, or a singular product
+        overlap = float(np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum())
+    return max(total - 2 * overlap, 0.0)
 
 
-def _overlap(a: Moments, b: Moments) -> float:
-    """tr (Ca Cb)^½."""
+def _overlap(a: Moments, b: Moments) -> tuple[float, float]:
+    """tr (Ca Cb)^½ from the squares of the singular values, and a bound of what rounding may have added to it."""
     if a.thin and b.thin:
-        return float(np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum())
-    # The same singular values, from the symmetric product: one root less, and 4 times faster than an SVD at d = 2048.
-    root, covariance = (a.root, b.covariance) if a.thin else (b.root, a.covariance)
-    if not len(root):
-        return 0.0  # a constant set
-    squares = np.linalg.eigvalsh(root @ covariance @ root.T)
-    return float(np.sqrt(squares.clip(min=0)).sum())
+        product = a.root @ b.root.T if len(a.root) <= len(b.root) else b.root @ a.root.T
+        gram = product @ product.T
+    else:  # the same squares with one root less
+        root, covariance = (a.root, b.covariance) if a.thin else (b.root, a.covariance)
+        gram = root @ covariance @ root.T
+    if not len(gram):
+        return 0.0, 0.0  # a constant set
+    squares = np.linalg.eigvalsh(gram).clip(min=0)
+    values = np.sqrt(squares)
+    # An eigenvalue is off by some ε of the largest one, and so its root by the lesser of these two.
+    noise = 10 * EPSILON * float(squares[-1])
+    errors = np.minimum(noise / (2 * values.clip(min=np.finfo(np.float64).tiny)), np.sqrt(noise))
+    return float(values.sum()), float(errors.sum())

@@ -8,6 +8,7 @@ falls with N.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,7 +21,7 @@ from ganealogy import atomic
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
-from ganealogy.evaluation.metrics import measure, protocol
+from ganealogy.evaluation.metrics import Comparison, measure
 from ganealogy.images import grid, save_png
 
 BLUR_SIGMA = 1 / 32
@@ -31,24 +32,43 @@ NOISE_SEED = 0
 FEWEST = 4
 """Held-out images without which there are no anchors: KID needs two disjoint pairs."""
 SHEET = 64
+SEARCHED = 20_000
+"""Pictures at most among which samples look for their nearest where features are free; with a network, the reals."""
 CURE = "run `dvc repro reference`"
 
 Images = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Reals:
+    """What samples are compared with, by one extractor."""
+
+    reals: FeatureSet
+    train: FeatureSet
+    """The training pictures searched for neighbours, row i of train.npy; its beginning are the `reals`."""
+    holdout: FeatureSet
+
+
 def measure_reference(
-    settings: dict[str, Any], sample_count: int, packed_directory: Path, out: Path, *, device: str = "cpu"
+    settings: dict[str, Any],
+    sample_count: int,
+    packed_directory: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    kept: Path | None = None,
 ) -> None:
     """Write `<extractor>.npz` (train, holdout: features), anchors.json and real.png into `out`.
 
     `settings` is the evaluate section of the parameters, `sample_count` the number of fakes that will be measured;
-    where fewer are held out, the anchors take those, and `count` in anchors.json says so.
+    where fewer are held out, the anchors take those, and `count` in anchors.json says so. `kept`: see `extract`.
 
     Raises: GanealogyError for unknown extractors, absent weights, or too small a holdout.
     """
     train = packed.open_split(packed_directory, "train")
     reals = train[packed.reference_slice(len(train), settings["reals"])]
-    held_out = packed.open_split(packed_directory, "holdout")[:sample_count]
+    whole_holdout = packed.open_split(packed_directory, "holdout")
+    held_out = whole_holdout[:sample_count]
     if min(len(held_out), len(reals)) < FEWEST:
         raise GanealogyError(
             f"{packed_directory}: {len(reals)} training and {len(held_out)} held-out images are too few to measure "
@@ -56,26 +76,41 @@ def measure_reference(
         )
     save_png(grid(reals[:SHEET], columns=8), out / "real.png")
     degraded = {"blur": blurred(held_out), "noise": noisy(held_out)}
+    count = len(held_out)
     table: dict[str, dict[str, float]] = {}
+    missing: dict[str, dict[str, str]] = {}
     protocols: dict[str, Any] = {}
+    dimensions: dict[str, int] = {}
     for name in settings["extractors"]:
         prepare_extractor(name, device, packed_directory, out)
         extractor = load_extractor(name, device, out)
-        real_features = extract(extractor, reals, "reals")
-        floor_features = extract(extractor, held_out, "held-out reals")
-        _save(out / f"{name}.npz", train=real_features.values, holdout=floor_features.values)
-        sets = {"floor": floor_features, "mean_image": _repeated(extractor, mean_image(reals), len(held_out))}
-        sets |= {anchor: extract(extractor, images, f"{anchor} anchor") for anchor, images in degraded.items()}
+        searched, spared = reals, held_out
+        if not extractor.network:
+            searched, spared = train[: max(SEARCHED, len(reals))], whole_holdout[: max(SEARCHED, count)]
+        train_features = extract(extractor, searched, "reals", kept)
+        holdout_features = extract(extractor, spared, "held-out reals", kept)
+        _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values)
+        real_features = FeatureSet(train_features.values[: len(reals)])
+        dimensions[name] = real_features.values.shape[1]
+        sets = {
+            "floor": FeatureSet(holdout_features.values[:count]),
+            "mean_image": _repeated(extractor, mean_image(reals), count),
+        }
+        sets |= {anchor: extract(extractor, images, f"{anchor} anchor", kept) for anchor, images in degraded.items()}
         for anchor, features in sets.items():
-            for metric, value in measure(extractor, features, real_features).items():
+            measured = measure(Comparison(extractor, features, real_features), anchor=True)
+            for metric, value in measured.metrics.items():
                 table.setdefault(metric, {})[anchor] = value
-                protocols[metric] = protocol(metric, extractor, len(held_out), len(reals))
-    count = len(held_out)
+            for metric, reason in measured.not_measured.items():
+                missing.setdefault(metric, {})[anchor] = reason
+            protocols |= measured.protocol
     atomic.write_json(
         out / "anchors.json",
         {
             "metrics": table,
+            "not_measured": missing,
             "protocol": protocols,
+            "dimensions": dimensions,
             "count": count,
             "reals": len(reals),
             "shape": list(reals.shape[1:]),
@@ -89,8 +124,8 @@ def measure_reference(
     )
 
 
-def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]) -> FeatureSet:
-    """The training reals' features by this extractor; `shape` is the fakes' (H, W, C).
+def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]) -> Reals:
+    """The real pictures' features by this extractor; `shape` is the fakes' (H, W, C).
 
     Raises: GanealogyError when they are absent, damaged, or were measured in another way or at another size.
     """
@@ -98,15 +133,16 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     try:
         facts = json.loads((directory / "anchors.json").read_text(encoding="utf-8"))
         with open(path, "rb") as file:  # np.load would leave it open when the archive is cut off
-            features = np.load(file, allow_pickle=False)["train"]
+            arrays = np.load(file, allow_pickle=False)
+            train, holdout = arrays["train"], arrays["holdout"]
     except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {CURE}") from None
     if facts["shape"] != list(shape):
         raise GanealogyError(f"{directory}: made of images {facts['shape']}, the fakes are {list(shape)}; {CURE}")
     ways = [way for way in facts["protocol"].values() if way["extractor"] == extractor.name]
-    if not ways or any(ways[0].get(key) != value for key, value in extractor.protocol.items()):
+    if not ways or any(way.get(key) != value for way in ways for key, value in extractor.protocol.items()):
         raise GanealogyError(f"{path}: measured with other weights or another resize than now; {CURE}")
-    return FeatureSet(features)
+    return Reals(FeatureSet(train[: facts["reals"]]), FeatureSet(train), FeatureSet(holdout))
 
 
 def mean_image(images: Images) -> Images:

@@ -23,7 +23,7 @@ from ganealogy.errors import GanealogyError, one_of
 from ganealogy.evaluation import statistics_file
 from ganealogy.evaluation.features import KIND, Extractor, FeatureSet, extract, load_extractor
 from ganealogy.evaluation.frechet import frechet_distance
-from ganealogy.evaluation.metrics import full_name, measure, protocol
+from ganealogy.evaluation.metrics import Comparison, full_name, measure, protocol
 from ganealogy.evaluation.statistics_file import Statistics
 from ganealogy.progress import Progress
 
@@ -172,17 +172,16 @@ def _compare(
 ) -> None:
     """Add this extractor's metrics to the result."""
     if isinstance(fakes, FeatureSet) and isinstance(reals, FeatureSet):
-        metrics = measure(extractor, fakes, reals)
-        ways = {name: protocol(name, extractor, len(fakes), len(reals), split=SPLIT) for name in metrics}
+        measured = measure(Comparison(extractor, fakes, reals), split=SPLIT)
+        result.metrics |= measured.metrics
+        result.protocol |= measured.protocol
+        result.not_measured |= measured.not_measured
     else:
         name = full_name("fd_{}", extractor.name)
-        metrics = {name: frechet_distance(fakes.moments, reals.moments)}
+        result.metrics[name] = frechet_distance(fakes.moments, reals.moments)
         counts = [len(side) if isinstance(side, FeatureSet) else side.about.get("count", 0) for side in (fakes, reals)]
-        ways = {name: protocol(name, extractor, *counts, split=SPLIT)}
+        result.protocol[name] = protocol(extractor, *counts, split=SPLIT)
         result.notes.append(f"statistics hold no features: only {name} is measured")
-    result.metrics |= metrics
-    for name, way in ways.items():
-        result.protocol[name] = {"fingerprint": atomic.digest(way)[:12], **way}
 
 
 def _features(extractor: Extractor, side: Images | Statistics, label: str) -> FeatureSet | Statistics:

@@ -340,6 +340,8 @@ def _set_aside_other_protocols(findings: Findings) -> None:
             if ways[run.name] != usual:
                 usual_way, own_way = json.loads(usual) or {}, run.protocols.get(metric) or {}
                 keys = sorted(key for key in usual_way | own_way if usual_way.get(key) != own_way.get(key))
+                if len(keys) > 1 and "fingerprint" in keys:
+                    keys = [*(key for key in keys if key != "fingerprint"), "fingerprint"]  # what differs, then its sum
                 told = ", ".join(f"{key} {own_way.get(key)} where the others have {usual_way.get(key)}" for key in keys)
                 cure = f"dvc repro --force evaluate@{run.key}"
                 findings.gaps.append(Gap(f"{metric} of {run.name}", f"measured by another protocol: {told}", cure))
