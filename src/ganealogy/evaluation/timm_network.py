@@ -23,11 +23,11 @@ SIZE = 224
 class TimmNetwork(NetworkExtractor):
     batches: ClassVar[dict[str, int]] = {"cpu": 16, "cuda": 128}
 
-    def __init__(self, name: str, model: nn.Module, device: str, config: dict[str, Any], **protocol: Any) -> None:
+    def __init__(self, name: str, model: Any, device: str, config: dict[str, Any], **protocol: Any) -> None:
         """`config`: timm's data configuration of the model, of which mean and std are taken."""
         resize = f"bicubic to {SIZE}, antialiased, to whole levels, no crop"
         super().__init__(model, device, resize=resize, **protocol)
-        self.name, self.dimension = name, int(model.num_features if model.num_classes == 0 else model.num_classes)  # type: ignore[call-overload]
+        self.name, self.dimension = name, int(model.num_features if model.num_classes == 0 else model.num_classes)
         self.mean, self.std = (
             torch.tensor(config[key], device=self.device).view(1, 3, 1, 1) * 255 for key in ("mean", "std")
         )
@@ -45,17 +45,19 @@ def load(name: str, model_name: str, device: str, **options: Any) -> TimmNetwork
     """
     try:
         import timm
-        from timm.data import resolve_model_data_config
+        from timm.data import resolve_model_data_config  # type: ignore[attr-defined]
     except ImportError:
         raise GanealogyError(f"{name} needs timm: `pip install 'ganealogy[vision]'`") from None
     path = weights_path(f"{name}.safetensors")
-    place = f"https://huggingface.co/{timm.models.get_pretrained_cfg(model_name).hf_hub_id}"
+    published: Any = timm.models.get_pretrained_cfg(model_name)
+    place = f"https://huggingface.co/{published.hf_hub_id}"
     cure = f"save model.safetensors of {place} as {path}"
     if not path.is_file():
         raise GanealogyError(f"{path}: no such file; {name} is timm's {model_name}: {cure}")
     model = _model(path, model_name, options, cure)
     found = atomic.sha256(path)
-    return TimmNetwork(name, model, device, resolve_model_data_config(model), weights_sha256=found, network=model_name)
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    return TimmNetwork(name, model, device, config, weights_sha256=found, network=model_name)
 
 
 def _model(path: Path, model_name: str, options: dict[str, Any], cure: str) -> nn.Module:

@@ -33,7 +33,7 @@ class EffnetLite0(NetworkExtractor):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=max(x.shape[2:]) > SIZE)
-        maps: torch.Tensor = self.model.extract_features((x - 127) / 128)  # type: ignore[operator]
+        maps: torch.Tensor = self.model.extract_features((x - 127) / 128)
         return maps.mean((2, 3))
 
 

@@ -15,7 +15,6 @@ from pytorch_fid import inception as pytorch_fid
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.inception import BasicConv2d
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
@@ -84,6 +83,6 @@ def _network(weights: Weights) -> nn.Module:
         blocks = [pytorch_fid.InceptionV3.BLOCK_INDEX_BY_DIM[Inception.dimension]]
         model: nn.Module = pytorch_fid.InceptionV3(blocks, resize_input=False, normalize_input=False).eval()
     for module in model.modules():
-        if isinstance(module, BasicConv2d):
+        if isinstance(module, pytorch_fid.torchvision.models.inception.BasicConv2d):
             module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), nn.Identity()
     return model
