@@ -99,10 +99,62 @@ def sample(version: str, seed: int) -> None:
 
 
 @cli.command()
-@click.argument("version")
-@click.argument("seed", type=click.IntRange(min=0))
-def evaluate(version: str, seed: int) -> None:
-    """Measure VERSION's samples against the real pictures."""
+@click.argument("version", required=False)
+@click.argument("seed", type=click.IntRange(min=0), required=False)
+@click.option("--real", type=click.Path(path_type=Path), help="Real pictures: a folder, zip, .npy, .npz or statistics.")
+@click.option("--fake", type=click.Path(path_type=Path), help="Pictures to measure against them.")
+@click.option("--extractor", "extractors", multiple=True, help="As often as needed; effnet_lite0 and pixel8 if none.")
+@click.option("--json", type=click.Path(path_type=Path), help="Where to write the numbers and their protocols.")
+@click.option(
+    "--save-statistics", type=click.Path(path_type=Path), help="Where to write the reals' mu and sigma, .npz."
+)
+def evaluate(
+    version: str | None,
+    seed: int | None,
+    real: Path | None,
+    fake: Path | None,
+    extractors: tuple[str, ...],
+    json: Path | None,
+    save_statistics: Path | None,
+) -> None:
+    """Measure VERSION's samples of SEED against the real pictures, as a stage does; or any two sets of pictures.
+
+    \b
+    ganealogy evaluate --real photos/ --fake samples.zip --extractor inception
+    """
+    if (version is None) == (real is None) or (seed is None) != (version is None):
+        raise click.UsageError("give VERSION and SEED, or --real and --fake")
+    if real is not None:
+        if fake is None and save_statistics is None:
+            raise click.UsageError("--real needs --fake, or --save-statistics")
+        _evaluate_alone(real, fake, extractors, json, save_statistics)
+        return
+    if fake or extractors or json or save_statistics:
+        raise click.UsageError("--fake, --extractor, --json and --save-statistics go with --real")
+    assert version is not None and seed is not None
+    _evaluate_run(version, seed)
+
+
+def _evaluate_alone(
+    real: Path, fake: Path | None, extractors: tuple[str, ...], json: Path | None, save_statistics: Path | None
+) -> None:
+    import torch
+    from rich.console import Console
+
+    from ganealogy.evaluation import standalone
+
+    torch.set_num_threads(process.threads(torch.get_num_threads()))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    result = standalone.run(real, fake, extractors, json=json, save_statistics=save_statistics, device=device)
+    if result is not None:
+        Console().print(standalone.table(result))
+        for note in result.notes:
+            click.echo(note)
+    for written in filter(None, (json, save_statistics)):
+        click.echo(f"wrote {written}")
+
+
+def _evaluate_run(version: str, seed: int) -> None:
     from ganealogy import settings, stages
 
     run = stages.run_directory(version, seed)

@@ -23,9 +23,11 @@ from torch import nn
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import standalone
 from ganealogy.evaluation import weights as fetching
-from ganealogy.evaluation.extractors import inception
+from ganealogy.evaluation.extractors import inception, inception_bf16
 from ganealogy.evaluation.frechet import Moments, frechet_distance
+from ganealogy.evaluation.metrics import full_name
 
 
 class _Built(Exception):  # noqa: N818 (not an error)
@@ -112,7 +114,9 @@ def test_fid_is_pytorch_fids(workspace, torch_home):
     sets = [textures(24, 1, 4), textures(20, 2, 6)]
     expected = by_pytorch_fid(workspace, sets, torch_home)
     assert expected > 1
-    assert by_us(sets) == pytest.approx(expected, rel=1e-4)
+    # The same folders by `ganealogy evaluate --real --fake`: pictures decoded, features, distance.
+    ours = standalone.run(workspace / "0", workspace / "1", ["inception"])
+    assert ours is not None and ours.metrics["fid"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -161,6 +165,19 @@ def test_features_are_pytorch_fids(workspace):
     with torch.no_grad():
         expected = theirs(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)[0][:, :, 0, 0].numpy()
     np.testing.assert_allclose(inception.load().features(images), expected, atol=1e-4 * expected.std())
+
+
+def test_bf16_is_near_and_bears_no_name_of_fid(workspace):
+    images = textures(4, 1, 4)
+    exact, fast = inception.load(), inception_bf16.load()
+    expected, got = exact.features(images), fast.features(images)
+    assert got.dtype == np.float32 and 0 < np.abs(got - expected).max() < 0.2 * expected.std()
+    assert fast.protocol == exact.protocol | {"precision": "bf16"}
+    assert full_name("fd_{}", fast.name) == "fd_inception_bf16"
+
+
+def test_the_last_layer_is_there_for_the_inception_score(workspace):
+    assert inception.load().class_weights.shape == (1008, 2048)
 
 
 def test_missing_weights_name_the_command(tmp_path, monkeypatch):

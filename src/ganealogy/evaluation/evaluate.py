@@ -69,7 +69,7 @@ def evaluate(
         }
         best: Comparison | None = None
         for name in settings["extractors"]:
-            extractor = load_extractor(name, device)
+            extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:])
             features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept)
             comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)

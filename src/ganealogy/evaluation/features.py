@@ -16,12 +16,20 @@ from ganealogy.evaluation.frechet import Moments
 from ganealogy.progress import Progress
 
 KIND = "evaluation.extractors"
+WHERE = "params.yaml: evaluate.extractors"
+REFERENCE = Path("data/reference")
 CHUNK = 256
 """Images between two movements of the bar; a multiple of every extractor's batch."""
 
 
 class Extractor(Protocol):
-    """What a file of evaluation/extractors/ returns from `load(device)`."""
+    """What a file of evaluation/extractors/ returns from `load(device)`.
+
+    A file that defines `prepare(packed_directory, reference, device)` learns from the data first, in the reference
+    stage, and returns it from `load(device, reference)`. A file may say what it is made for: DATASETS, IMAGE_SIZES. An
+    extractor that classifies the data's own classes has `probabilities(features) -> (N, K)`, which gives it
+    classifier_score.py's metrics.
+    """
 
     name: str
     network: bool
@@ -59,10 +67,24 @@ class FeatureSet:
         return neighbours.squared_radii(self.values, prdc.K)
 
 
-def load_extractor(name: str, device: str) -> Extractor:
-    """Raises: GanealogyError for an unknown name, or for weights that are absent or damaged."""
-    extractor: Extractor = components.load(KIND, name, "params.yaml: evaluate.extractors").load(device)
+def load_extractor(name: str, device: str, reference: Path = REFERENCE) -> Extractor:
+    """`reference`: the directory where the reference stage left what it trained (see `prepare_extractor`).
+
+    Raises: GanealogyError for an unknown name, or for weights that are absent or damaged.
+    """
+    module = components.load(KIND, name, WHERE)
+    extractor: Extractor = module.load(device, reference) if hasattr(module, "prepare") else module.load(device)
     return extractor
+
+
+def prepare_extractor(name: str, device: str, packed_directory: Path, reference: Path) -> None:
+    """Let an extractor that learns from the data do so: `prepare(packed_directory, reference, device)` of its file.
+
+    Raises: GanealogyError for an unknown name, or for data that it cannot learn from.
+    """
+    module = components.load(KIND, name, WHERE)
+    if hasattr(module, "prepare"):
+        module.prepare(packed_directory, reference, device)
 
 
 def extract(extractor: Extractor, images: NDArray[np.uint8], label: str, kept: Path | None = None) -> FeatureSet:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import fd_infinity, inception_score, kid, prdc
+from ganealogy.evaluation.classifier_score import class_metrics
 from ganealogy.evaluation.features import Extractor, FeatureSet
 from ganealogy.evaluation.frechet import frechet_distance
 from ganealogy.evaluation.memorisation import memorisation
@@ -159,12 +160,21 @@ def _memorised_way(c: Comparison) -> dict[str, Any]:
     return {"searched": len(c.searched), "holdout": 0 if c.holdout is None else len(c.holdout)}
 
 
+def _classes(c: Comparison) -> Values:
+    probabilities: NDArray[np.float32] = c.extractor.probabilities(c.fakes.values)  # type: ignore[attr-defined]
+    return {**class_metrics(probabilities)}
+
+
 def _network(extractor: Extractor) -> bool:
     return extractor.network
 
 
 def _inception(extractor: Extractor) -> bool:
     return hasattr(extractor, "class_weights")
+
+
+def _classifier(extractor: Extractor) -> bool:
+    return hasattr(extractor, "probabilities")
 
 
 METRICS = (
@@ -179,6 +189,7 @@ METRICS = (
         _inception,
         lambda c: {"splits": inception_score.SPLITS, "split_seed": inception_score.SEED},
     ),
+    Metric(("digits_{}", "digit_entropy_{}", "classifier_score_{}"), _classes, _classifier),
     Metric(("diversity_{}",), _diversity, way=lambda c: {"k": prdc.K}),
     Metric(("memorised_{}",), _memorised, way=_memorised_way, anchored=False),
 )

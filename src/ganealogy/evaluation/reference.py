@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 from ganealogy import atomic
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
+from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
 from ganealogy.evaluation.metrics import Comparison, measure
 from ganealogy.images import grid, save_png
 
@@ -82,7 +82,8 @@ def measure_reference(
     protocols: dict[str, Any] = {}
     dimensions: dict[str, int] = {}
     for name in settings["extractors"]:
-        extractor = load_extractor(name, device)
+        prepare_extractor(name, device, packed_directory, out)
+        extractor = load_extractor(name, device, out)
         searched, spared = reals, held_out
         if not extractor.network:
             searched, spared = train[: max(SEARCHED, len(reals))], whole_holdout[: max(SEARCHED, count)]

