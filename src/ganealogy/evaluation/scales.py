@@ -31,6 +31,9 @@ KINDS = {
     "coverage": Kind("linear", True),
     "vendi": Kind("linear", True),
     "is": Kind("linear", True),
+    "classifier": Kind("linear", True),
+    "digits": Kind("linear", True),
+    "digit": Kind("linear", True),
     "memorised": Kind("linear", False),
 }
 
