@@ -2,9 +2,9 @@
 // Pictures: one seed for all of them, sliders through training, walks between latents, a closer look.
 (() => {
   const samples = embedded("sample-data"), frames = embedded("frame-data");
-  const strips = embedded("strip-data"), walks = embedded("walk-data");
+  const neighbours = embedded("neighbour-data"), strips = embedded("strip-data"), walks = embedded("walk-data");
   const all = (selector) => [...document.querySelectorAll(selector)];
-  const radios = all(".seeds input");
+  const radios = all(".seeds:not(.axis) input");
   let seed = radios.length ? radios[0].value : Object.keys({ ...samples, ...frames })[0]?.split("-").pop();
 
   function show(image, uri) {
@@ -72,6 +72,7 @@
     seed = radio.value;
     for (const other of radios) other.checked = other.value === seed;
     for (const image of all("[data-sample]")) show(image, samples[`${image.dataset.sample}-${seed}`]);
+    for (const image of all("[data-neighbours]")) show(image, neighbours[`${image.dataset.neighbours}-${seed}`]);
     cards.forEach(frame);
     walk();
   });
