@@ -111,6 +111,8 @@ class Evaluate(Section):
     extractors: Annotated[list[str], Field(min_length=1)] = ["pixel8", "effnet_lite0"]
     reals: Annotated[int, Field(ge=64, le=10_000_000)] = 2000
     """Real training images (at most) that stand for the data in every distance."""
+    equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
+    """The report calls a child equivalent to its parent when its distance is shown to be within this share of it."""
 
 
 class Settings(Section):

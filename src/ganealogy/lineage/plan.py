@@ -22,6 +22,8 @@ PLAN = Path("build/plan")
 
 # Settings that say where or how fast, not what: they move no result's identity.
 WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads"}}
+# Settings by which the report judges numbers that are there: they measure nothing anew.
+JUDGING_ONLY = {"equivalence_margin"}
 
 
 def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def stage_plans(settings: Settings) -> dict[str, Any]:
     source = components.module_name("data.sources", settings.dataset.name)
     extractors = [components.module_name("evaluation.extractors", name) for name in settings.evaluate.extractors]
     raw = download.inputs(dataset)
-    measured = {**settings.evaluate.model_dump(), "count": settings.sample.count}
+    measured = {**settings.evaluate.model_dump(exclude=JUDGING_ONLY), "count": settings.sample.count}
     stages = {
         "download": (raw, ["ganealogy.data.download", source]),
         "preprocess": (dataset, ["ganealogy.data.preprocess", source]),
