@@ -75,7 +75,7 @@ def test_the_table_sorts_with_missing_values_last(visit) -> None:  # type: ignor
     column = page.locator("#leaderboard thead th", has_text="8×8 pixels")
 
     def shown() -> list[float]:
-        cells = page.locator("#leaderboard tbody tr td:nth-child(4)")
+        cells = page.locator("#leaderboard tbody tr td:nth-child(3)")
         return [float(value) for value in cells.evaluate_all("cells => cells.map(cell => cell.dataset.sort)")]
 
     column.get_by_role("button").click()
@@ -130,7 +130,7 @@ def test_the_curves_unpack_draw_and_toggle(visit) -> None:  # type: ignore[no-un
     assert chip.get_attribute("aria-pressed") == "false"
     until(page, "document.querySelector('[data-curve=fd_pixel8]').data.filter(t => t.name).length === 3")
     page.locator("#log").click()
-    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.yaxis.type === 'log'")
+    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.yaxis.type === 'linear'")
 
 
 def test_the_tree_leads_to_the_version(visit) -> None:  # type: ignore[no-untyped-def]

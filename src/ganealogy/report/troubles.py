@@ -29,14 +29,15 @@ def troubles(version: Version) -> list[Trouble]:
         if run.status != "diverged":
             others.setdefault(run.status, []).append(run)
     for status, runs in others.items():
-        told = f"{_seeds(runs)} {status}"
+        told = f"{_seeds(runs, version)} {status}"
         why = "; ".join(dict.fromkeys(run.reason for run in runs if run.reason))
         lines.append(Trouble(told, f"{told}: {why}" if why else told, why))
     for kind, runs in version.raised.items():
         why = "; ".join(
             dict.fromkeys(why for run in runs for name, why in run.raised.items() if name.startswith(kind) and why)
         )
-        lines.append(Trouble(kind, f"{kind} ({_seeds(runs)}): {why}" if why else f"{kind} ({_seeds(runs)})", why))
+        told = f"{kind} ({_seeds(runs, version)})"
+        lines.append(Trouble(kind, f"{told}: {why}" if why else told, why))
     return lines
 
 
@@ -56,6 +57,8 @@ def _reason(run: Run) -> str:
     return reason.removeprefix(f"at step {run.steps}: ")  # the training says the step too
 
 
-def _seeds(runs: list[Run]) -> str:
+def _seeds(runs: list[Run], version: Version) -> str:
+    if len(runs) == len(version.runs) > 2:
+        return "all seeds"
     numbers = ", ".join(str(run.seed) for run in runs)
     return f"seed {numbers}" if len(runs) == 1 else f"seeds {numbers}"

@@ -6,7 +6,7 @@
   if (!charts.length) return;
   const state = document.getElementById("curves-state");
   const hidden = new Set(), drawn = new Set();
-  let logarithmic = false, timed = false, loading = null;
+  let logarithmic = true, timed = false, loading = null;
 
   function plotly() {
     loading ??= (async () => {
