@@ -43,9 +43,9 @@ def write_page(findings: Findings, gallery: Gallery) -> Path:
     return path
 
 
-def render(findings: Findings, gallery: Gallery) -> str:
-    """The page as text."""
-    environment = Environment(
+def environment(*told: Callable[..., Any]) -> Environment:
+    """Jinja for a page: everything escaped, our words for numbers, and the functions given by their own names."""
+    made = Environment(
         loader=PackageLoader("ganealogy.report"),
         autoescape=True,  # titles, ideas and notes are other people's words
         undefined=StrictUndefined,
@@ -53,18 +53,18 @@ def render(findings: Findings, gallery: Gallery) -> str:
         lstrip_blocks=True,
     )
     written = (wording.figure, wording.count, wording.duration, wording.memory)
-    environment.filters |= {write.__name__: write for write in written} | {"linked": linked, "depth": _depth}
-    said: tuple[Callable[..., Any], ...] = (effect, effect_range, standing, interval, worsened, troubles, why_none)
-    environment.globals |= {tell.__name__: tell for tell in said}
-    environment.globals |= {
-        "wording": wording,
-        "strip_chart": charts.strip_chart,
-        "verdict_word": word,
-        "direction": direction,
-    }
+    made.filters |= {write.__name__: write for write in written} | {"linked": linked, "depth": _depth}
+    made.globals |= {tell.__name__: tell for tell in told} | {"wording": wording}
+    return made
+
+
+def render(findings: Findings, gallery: Gallery) -> str:
+    """The page as text."""
+    told = (effect, effect_range, standing, interval, worsened, troubles, why_none, direction, charts.strip_chart)
     judged = Judged.of(findings)
     families = columns.families(findings)
-    return environment.get_template("page.html").render(
+    return environment(*told).get_template("page.html").render(
+        verdict_word=word,
         findings=findings,
         shown=_shown(gallery),
         judged=judged,
@@ -86,8 +86,8 @@ def render(findings: Findings, gallery: Gallery) -> str:
         mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
         protocols=metric_protocols(findings),
         palette=[palette.colour(index) for index in range(len(findings.versions))],
-        styles=Markup(_static("page.css")),
-        scripts=[Markup(_static(name)) for name in ("theme.js", "table.js", "pictures.js", "curves.js")],
+        styles=Markup(static("page.css")),
+        scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
         plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
     )
 
@@ -190,5 +190,6 @@ def _depth(version: Version) -> int:
     return 1 + max(map(_depth, version.children), default=0)
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """A file of the package's static/."""
     return files("ganealogy.report").joinpath("static", name).read_text(encoding="utf-8")
