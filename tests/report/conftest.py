@@ -154,6 +154,7 @@ def fabricate_run(
     cost = {
         "seconds": seconds, "images_per_second": 60000 / seconds, "peak_memory_bytes": 612_000_000, "device": "cpu",
         "device_name": "x86_64", "threads": 2, "torch": "2.15.0", "python": "3.11.9", "host_cpus": 2, "resumed": 0,
+        "tick_seconds": [seconds * tick / ticks for tick in range(last + 1)],
     }  # fmt: skip
     write(run / "cost/train.json", cost)
     if diverged:
@@ -173,14 +174,23 @@ def fabricate_run(
     metrics = {
         "fd_pixel8": fd, "fd_effnet_lite0": 160 + 200 * (1 - good) * float(rng.uniform(0.9, 1.1)),
         "kid_effnet_lite0": 0.1 + 0.3 * (1 - good), "kid_effnet_lite0_se": 0.004,
+        "precision_effnet_lite0": 0.6 * good, "recall_effnet_lite0": 0.3 * good,
     }  # fmt: skip
     way = {
         "weights_sha256": "579344248a93e230", "resize": "bicubic", "reals": 2000, "fakes": 500, "split": "train",
-        "checkpoint": "best", "precision": "fp32",
+        "checkpoint": "best", "precision": "fp32", "fingerprint": "0123456789ab",
     }  # fmt: skip
     protocol = {name: {"extractor": name.split("_", 1)[1], **way} for name in metrics if not name.endswith("_se")}
     at = {"checkpoint": "best", "step": best["step"], "kimg": best["kimg"]}
-    write(run / "evaluate/metrics.json", {**about, **at, "metrics": metrics, "protocol": protocol})
+    collapsed = {"flag": good < 0.25, "why": "2% of the reals' variance: below 5%", "value": 0.02}
+    more = {
+        "flags": {"collapsed_effnet_lite0": collapsed, "memorised_effnet_lite0": {"flag": False, "why": "", "value": 0.5}},
+        "not_measured": {"fd_inf_effnet_lite0": "needs 5120 samples, has 500"},
+        "neighbours": {"effnet_lite0": [[0, [3, 5], [0.1, 0.2]]]},
+        "ema": False,
+    }  # fmt: skip
+    save(run / "evaluate/neighbours.png", images.grid(faces[:24], 6))
+    write(run / "evaluate/metrics.json", {**about, **at, "metrics": metrics, "protocol": protocol, **more})
     return run
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import ganealogy
 from ganealogy.report.build import build
 
-OUTPUTS = ["fd.csv", "index.html", "metrics.json", "report/curves.png", "report/samples.png", "report.md"]
+OUTPUTS = [
+    "fd.csv", "index.html", "metrics.json",
+    "report/curves.png", "report/interpolation.png", "report/samples.png", "report.md",
+]  # fmt: skip
 
 
 def digests(root: Path) -> dict[str, str]:

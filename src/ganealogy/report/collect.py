@@ -391,6 +391,8 @@ def _tell_what_was_not_measured(findings: Findings) -> None:
     shared: dict[tuple[str, str], list[str]] = {}
     for run in findings.runs:
         for metric, why in run.not_measured.items():
+            if metric.endswith("_se"):  # told with the estimate whose error it is
+                continue
             shared.setdefault((metric, why), []).append(run.name)
     for (metric, why), names in shared.items():
         where = "every run" if len(names) == len(findings.runs) > 1 else ", ".join(names)

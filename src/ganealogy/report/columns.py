@@ -5,6 +5,10 @@ A table of everything would be wider than any screen: three distances lead, each
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from ganealogy.evaluation.scales import has_direction, higher_is_better
 from ganealogy.report.collect import Findings
 
 LEADING = 3
@@ -53,3 +57,20 @@ def families(findings: Findings) -> dict[str, list[str]]:
 def ordered(findings: Findings) -> list[str]:
     """Every measured metric: those that lead, then family by family."""
     return [*leading(findings), *(metric for members in families(findings).values() for metric in members)]
+
+
+def direction(metric: str) -> str:
+    """Which way is better, as an arrow."""
+    return ("↑" if higher_is_better(metric) else "↓") if has_direction(metric) else ""
+
+
+def protocols(findings: Findings) -> list[tuple[dict[str, Any], list[str]]]:
+    """Each protocol that numbers in the table share, with its metrics; their fingerprint is told by the rest."""
+    shared: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for metric in ordered(findings):
+        ways = [run.protocols[metric] for run in findings.runs if metric in run.metrics and metric in run.protocols]
+        way = ways[0] if ways else {}
+        told = {key: value for key, value in way.items() if key != "fingerprint"}
+        group = json.dumps([split(metric)[1], told], sort_keys=True)
+        shared.setdefault(group, (way, []))[1].append(metric)
+    return list(shared.values())

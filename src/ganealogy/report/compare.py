@@ -17,7 +17,7 @@ from ganealogy.report import charts, columns, experiments, palette, pictures
 from ganealogy.report.collect import Findings, Version, number
 from ganealogy.report.experiments import Experiment
 from ganealogy.report.judged import effect, effect_range, interval, standing, word
-from ganealogy.report.page import direction, environment, static
+from ganealogy.report.page import environment, static
 from ganealogy.report.troubles import troubles
 
 PAGE = Path("reports/compare.html")
@@ -55,7 +55,7 @@ def render(sides: list[Experiment]) -> str:
     uris, _ = pictures.fitted(sheets, SAMPLES)
     metrics = measured(sides)
     leading = [metric for metric in metrics if metric in {m for side in sides for m in columns.leading(side.findings)}]
-    template = environment(effect, effect_range, standing, interval, troubles, direction).get_template("compare.html")
+    template = environment(effect, effect_range, standing, interval, troubles, columns.direction).get_template("compare.html")
     return template.render(
         sides=sides,
         versions=versions,

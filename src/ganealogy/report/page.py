@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,7 +17,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy import atomic
-from ganealogy.evaluation.scales import has_direction, higher_is_better
 from ganealogy.evaluation.verdicts import SEEDS_NEEDED, WORDS, Verdict
 from ganealogy.report import charts, columns, mlflow_links, palette, pictures, wording
 from ganealogy.report.collect import ANCHORS, Findings, Version
@@ -60,7 +58,7 @@ def environment(*told: Callable[..., Any]) -> Environment:
 
 def render(findings: Findings, gallery: Gallery) -> str:
     """The page as text."""
-    told = (effect, effect_range, standing, interval, worsened, troubles, why_none, direction, charts.strip_chart)
+    told = (effect, effect_range, standing, interval, worsened, troubles, why_none, columns.direction, charts.strip_chart)
     judged = Judged.of(findings)
     families = columns.families(findings)
     return environment(*told).get_template("page.html").render(
@@ -84,7 +82,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
         yaml=_as_yaml,
         hosts=hosts(findings),
         mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
-        protocols=metric_protocols(findings),
+        protocols=columns.protocols(findings),
         palette=[palette.colour(index) for index in range(len(findings.versions))],
         styles=Markup(static("page.css")),
         scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
@@ -107,11 +105,6 @@ def plotly_archive() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
-def direction(metric: str) -> str:
-    """Which way is better, as an arrow."""
-    return ("↑" if higher_is_better(metric) else "↓") if has_direction(metric) else ""
-
-
 def tally(verdicts: Mapping[str, Verdict]) -> list[tuple[int, Verdict]]:
     """How many children got each verdict, with one of those that did, in the order of the words."""
     counts = Counter(verdict.word for verdict in verdicts.values())
@@ -129,17 +122,6 @@ def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
             software = f"torch {run.cost.get('torch', '?')}, Python {run.cost.get('python', '?')}"
             found.setdefault(f"{device}, {threads}, {software}", []).append(run.name)
     return sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-
-
-def metric_protocols(findings: Findings) -> list[tuple[dict[str, Any], list[str]]]:
-    """Each protocol that numbers in the table share, with its metrics; their fingerprint is told by the rest."""
-    shared: dict[str, tuple[dict[str, Any], list[str]]] = {}
-    for metric in columns.ordered(findings):
-        ways = [run.protocols[metric] for run in findings.runs if metric in run.metrics and metric in run.protocols]
-        way = ways[0] if ways else {}
-        group = json.dumps([columns.split(metric)[1], {k: v for k, v in way.items() if k != "fingerprint"}], sort_keys=True)
-        shared.setdefault(group, (way, []))[1].append(metric)
-    return list(shared.values())
 
 
 def _shown(gallery: Gallery) -> dict[str, Any]:
