@@ -118,7 +118,8 @@ def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
     for run in findings.runs:
         if run.cost:
             device = run.cost.get("device_name") or run.cost.get("device", "device unknown")
-            threads = f"{run.cost.get('threads', '?')} threads"
+            count = run.cost.get("threads")
+            threads = wording.plural(count, "thread") if isinstance(count, int) else "threads unknown"
             software = f"torch {run.cost.get('torch', '?')}, Python {run.cost.get('python', '?')}"
             found.setdefault(f"{device}, {threads}, {software}", []).append(run.name)
     return sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))

@@ -84,7 +84,7 @@ def fitted(sheets: dict[str, Image.Image], wanted: tuple[int, tuple[Fit, ...]]) 
     The size is judged by a few of them, evenly chosen.
     """
     budget, fits = wanted
-    probe = list(sheets.values())[:: max(1, len(sheets) // 8)]
+    probe = list(sheets.values())[:: max(1, len(sheets) // 5)]
     fit = fits[0]
     for fit in fits:
         if sum(len(_encoded(sheet, fit)) for sheet in probe) / max(len(probe), 1) * len(sheets) <= budget:
