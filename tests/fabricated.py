@@ -186,7 +186,7 @@ def fabricate_run(
     at = {"checkpoint": "best", "step": best["step"], "kimg": best["kimg"]}
     collapsed = {"flag": good < 0.25, "why": "2% of the reals' variance: below 5%", "value": 0.02}
     more = {
-        "flags": {"collapsed_effnet_lite0": collapsed, "memorised_effnet_lite0": {"flag": False, "why": "", "value": 0.5}},
+        "flags": {"collapsed_effnet_lite0": collapsed, "memorised_effnet_lite0": {**collapsed, "flag": False}},
         "not_measured": {"fd_inf_effnet_lite0": "needs 5120 samples, has 500"},
         "neighbours": {"effnet_lite0": [[0, [3, 5], [0.1, 0.2]]]},
         "ema": False,

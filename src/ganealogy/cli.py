@@ -113,7 +113,7 @@ def evaluate(version: str, seed: int) -> None:
 
 
 @cli.command()
-@click.option("--exp", "experiments", is_flag=True, help="Compare the DVC experiments named instead: reports/compare.html.")
+@click.option("--exp", "experiments", is_flag=True, help="Compare these DVC experiments: reports/compare.html.")
 @click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
 def report(experiments: bool, names: tuple[str, ...]) -> None:
     """Compare the versions in reports/, and bring MLflow up to date.

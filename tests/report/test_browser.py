@@ -41,7 +41,7 @@ def address(shared_project: Path) -> str:
 
 @pytest.fixture
 def visit(browser, address):  # type: ignore[no-untyped-def]
-    """visit(address, **context options) → the opened page; at the end it must have asked nothing and complained of nothing."""
+    """visit(address, **context options) → the page, which at the end must have asked and complained of nothing."""
     contexts, trouble, asked = [], [], []
 
     def visit(at: str = address, **options: object):  # type: ignore[no-untyped-def]

@@ -77,7 +77,7 @@ def test_the_page_keeps_words_as_words_and_says_what_the_cache_lacks(sides: list
     sides[1].missing = [f"build/runs/v{number}-0/evaluate" for number in range(8)]
     html = render(sides)
     assert HOSTILE not in html and "&lt;script&gt;alert(1)" in html
-    assert "DVC&#39;s cache lacks build/runs/v0-0/evaluate" in html and "and 2 more" in html
+    assert "DVC's cache lacks build/runs/v0-0/evaluate" in html and "and 2 more" in html
     assert html.count('alt="Samples of v1 in') == 2
     assert "http" not in html.replace("http-equiv", ""), "nothing from a network"
 
@@ -93,7 +93,9 @@ def workspace(shared_project: Path, other: Path, tmp_path_factory: pytest.TempPa
     (path / "make.py").write_text(f"import shutil\nsource = {sources}[{rate}]\n{copies}")
     (path / "params.yaml").write_text("train:\n  lr: 0.0002\n")
     outs = "\n".join(f"    - {out}" for out in OUTS)
-    stage = f"stages:\n  make:\n    cmd: python make.py\n    deps: [make.py]\n    params: [train.lr]\n    outs:\n{outs}\n"
+    stage = (
+        f"stages:\n  make:\n    cmd: python make.py\n    deps: [make.py]\n    params: [train.lr]\n    outs:\n{outs}\n"
+    )
     (path / "dvc.yaml").write_text(stage)
     (path / ".gitignore").write_text("/build\n/data\n/reports\n")
     workspace = Workspace(path)
@@ -123,7 +125,7 @@ def test_experiments_are_read_from_git_and_the_cache_without_a_check_out(workspa
 
 
 def test_a_name_that_nothing_is_called_by_lists_those_that_there_are(workspace: Workspace) -> None:
-    with pytest.raises(GanealogyError, match="fster: no experiment.*there are: base, faster"):
+    with pytest.raises(GanealogyError, match=r"fster: no experiment.*there are: base, faster"):
         compare(["base", "fster"], workspace.path)
 
 
@@ -151,7 +153,7 @@ def test_what_the_cache_lacks_is_named_with_its_cure(workspace: Workspace, tmp_p
     lost.chmod(0o644)
     lost.unlink()
     html = compare(["base", "faster"], copy).read_text()
-    assert "faster: DVC&#39;s cache lacks build/runs/v1-0/train" in html and "dvc exp pull" in html
+    assert "faster: DVC's cache lacks build/runs/v1-0/train" in html and "dvc exp pull" in html
     shutil.rmtree(copy / ".dvc/cache")
-    with pytest.raises(GanealogyError, match="DVC's cache.*dvc exp pull"):
+    with pytest.raises(GanealogyError, match=r"DVC's cache.*dvc exp pull"):
         compare(["base", "faster"], copy)

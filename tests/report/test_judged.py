@@ -29,7 +29,9 @@ def test_every_metric_is_judged_once(shared_project: Path) -> None:
     v1, v3, v5, v7 = findings.versions
     assert judged.verdict("fd_pixel8", v1) is None
     assert judged.verdict("fd_pixel8", v3).word == TOO_FEW  # type: ignore[union-attr]
-    assert "–" not in interval(judged.estimate("fd_pixel8", v3)) and " to " in interval(judged.estimate("fd_pixel8", v3))
+    assert "–" not in interval(judged.estimate("fd_pixel8", v3)) and " to " in interval(
+        judged.estimate("fd_pixel8", v3)
+    )
     assert interval(judged.estimate("fd_pixel8", v7)) == "", "one seed has no interval"
     assert judged.estimate("fd_nothing", v5) is None
 

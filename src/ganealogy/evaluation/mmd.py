@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 def squared_mmd(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Unbiased estimate between features (n, d) and (m, d) with the kernel (x·y / d + 1)³ of arXiv 1801.01401.
 
-    The estimator is eq. 3 of Gretton et al., A Kernel Two-Sample Test, JMLR 13, 2012. Its expectation is KID's, which averages it over random subsets; it can be slightly below 0.
+    The estimator is eq. 3 of Gretton et al., A Kernel Two-Sample Test, JMLR 13, 2012. Its expectation is KID's, which
+    averages it over random subsets; it can be slightly below 0.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     within = sum(_mean_off_diagonal((x @ x.T / x.shape[1] + 1) ** 3) for x in (a, b))

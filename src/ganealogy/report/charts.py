@@ -22,7 +22,7 @@ WIDTH, MARGIN = 110, 3
 
 
 def curves(findings: Findings) -> dict[str, str]:
-    """Column of metrics.jsonl → caption: the tracker's distance and KID, losses, scores; those that some run recorded."""
+    """Column of metrics.jsonl → caption: the tracker's distance and KID, losses, scores; those recorded."""
     tracker = str(findings.train.get("tracker", "pixel8"))
     captions = {
         findings.tracker: "Fréchet distance of the tracker",

@@ -54,8 +54,11 @@ def render(sides: list[Experiment]) -> str:
     sheets = {f"{at}/{name}": sheet for at, name, sheet in _sheets(sides, versions)}
     uris, _ = pictures.fitted(sheets, SAMPLES)
     metrics = measured(sides)
-    leading = [metric for metric in metrics if metric in {m for side in sides for m in columns.leading(side.findings)}]
-    template = environment(effect, effect_range, standing, interval, troubles, columns.direction).get_template("compare.html")
+    first = {metric for side in sides for metric in columns.leading(side.findings)}
+    leading = [metric for metric in metrics if metric in first]
+    template = environment(effect, effect_range, standing, interval, troubles, columns.direction).get_template(
+        "compare.html"
+    )
     return template.render(
         sides=sides,
         versions=versions,
@@ -101,7 +104,10 @@ def differing(sides: list[Experiment]) -> list[tuple[str, list[str]]]:
 
 
 def cells(sides: list[Experiment], versions: list[str], metric: str) -> dict[str, list[Cell]]:
-    """Version → a cell an experiment. All verdicts of a metric are one Holm family, and none is given across protocols."""
+    """Version → a cell an experiment.
+
+    All verdicts of a metric are one Holm family, and none is given across protocols.
+    """
     first = sides[0].findings
     own = [{version.name: version for version in side.findings.listed} for side in sides]
     ways = [_protocol(side.findings, metric) for side in sides]
@@ -203,5 +209,3 @@ def _sheets(sides: list[Experiment], versions: list[str]) -> list[tuple[int, str
                     found.append((at, version.name, sheet))
                     break
     return found
-
-

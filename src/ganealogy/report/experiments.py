@@ -6,12 +6,13 @@ What the report reads is copied into a folder of the same layout, so that `colle
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,7 @@ WORKSPACE = "workspace"
 SHARED = (MANIFEST, REFERENCE / "anchors.json", REFERENCE / "real.png")
 OF_A_RUN = ("train/run.json", "train/metrics.jsonl", "cost/train.json", "evaluate/metrics.json", "sample/sample.json")
 SAMPLES = "sample/images.npy"
+NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
 @dataclass
@@ -43,7 +45,12 @@ class Experiment:
     @property
     def cure(self) -> str:
         """What brings the missing outputs."""
-        return f"dvc exp pull <git remote> {self.name} (an experiment), dvc fetch --all-commits (a commit)"
+        return cure(self.name)
+
+
+def cure(name: str) -> str:
+    """What brings the outputs of an experiment, or of a commit, into the cache."""
+    return f"dvc exp pull <git remote> {name} (an experiment) or dvc fetch --all-commits (a commit)"
 
 
 def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
@@ -109,14 +116,15 @@ def _bring(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
     if tree is None:
         where = f"{name} ({commit[:7]})" if commit else name
         why = "DVC's cache has not" if missing else "it was never made"
-        cure = Experiment(name, commit, None).cure if missing else "dvc exp run makes both"  # type: ignore[arg-type]
-        raise GanealogyError(f"{where}: {PLAN} is needed and {why}; {cure}")
+        raise GanealogyError(f"{where}: {PLAN} is needed and {why}; {cure(name) if missing else 'run `dvc exp run`'}")
     planned = json.loads(tree)
-    for path in SHARED:
-        _copied(files, path, into, missing)
-    for version in (entry["name"] for entry in planned["versions"] if entry["listed"]):
+    for shared in SHARED:
+        _copied(files, shared, into, missing)
+    # Only names that the plan allows: they become paths.
+    names = [str(entry["name"]) for entry in planned["versions"] if entry["listed"]]
+    for version in filter(NAME.fullmatch, names):
         _copied(files, PLAN / f"versions/{version}.json", into, missing)
-        for seed in planned["seeds"]:
+        for seed in map(int, planned["seeds"]):
             run = RUNS / f"{version}-{seed}"
             for path in OF_A_RUN:
                 _copied(files, run / path, into, missing)
@@ -125,13 +133,17 @@ def _bring(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
 
 
 def _copied(
-    files: DVCFileSystem, path: Path, into: Path, missing: dict[str, None], reduce: Any = None
+    files: DVCFileSystem,
+    path: Path,
+    into: Path,
+    missing: dict[str, None],
+    reduce: Callable[[IO[bytes]], bytes] | None = None,
 ) -> bytes | None:
     """The file's content, which now also lies below `into`; None when there is none. One that the lock names and the
     cache lacks is added to `missing` by the output it belongs to."""
     try:
         with files.open(path.as_posix(), "rb") as file:
-            content: bytes = (reduce or IO.read)(file) if reduce else file.read()
+            content: bytes = reduce(file) if reduce else file.read()
     except Exception as error:  # DVC, its object store and its file systems each raise their own
         if files.exists(path.as_posix()) or not isinstance(error, FileNotFoundError):
             missing.setdefault(_output(path), None)

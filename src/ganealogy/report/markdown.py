@@ -95,7 +95,9 @@ def leaderboard(findings: Findings, judged: Judged, metrics: list[str]) -> list[
             described = plain(findings.anchors_described[anchor])
             row = {"version": f"*{anchor.replace('_', ' ')}*", "parent": "", "what changed": described}
             values = {metric: findings.anchors.get(metric, {}).get(anchor) for metric in metrics}
-            row |= {"against parent": ""} | {_heading(metric): wording.figure(value) for metric, value in values.items()}
+            row |= {"against parent": ""} | {
+                _heading(metric): wording.figure(value) for metric, value in values.items()
+            }
             rows.append(row | {"best → last": ""})
     return rows
 

@@ -58,35 +58,49 @@ def environment(*told: Callable[..., Any]) -> Environment:
 
 def render(findings: Findings, gallery: Gallery) -> str:
     """The page as text."""
-    told = (effect, effect_range, standing, interval, worsened, troubles, why_none, columns.direction, charts.strip_chart)
+    told = (
+        effect,
+        effect_range,
+        standing,
+        interval,
+        worsened,
+        troubles,
+        why_none,
+        columns.direction,
+        charts.strip_chart,
+    )
     judged = Judged.of(findings)
     families = columns.families(findings)
-    return environment(*told).get_template("page.html").render(
-        verdict_word=word,
-        findings=findings,
-        shown=_shown(gallery),
-        judged=judged,
-        tally=tally(judged.verdicts.get(findings.lead, {})),
-        seeds_needed=SEEDS_NEEDED,
-        metrics=columns.ordered(findings),
-        family_of={metric: family for family, members in families.items() for metric in members},
-        column_families=[*families, *ALWAYS_THERE],
-        folded=[*families, "exact change"],
-        anchors=ANCHORS,
-        frames_data=_labelled_frames(findings, gallery.frames),
-        tracked=_tracked(findings),
-        by_depth=_longest_line_first,
-        curves=charts.curves(findings),
-        curves_data=charts.curve_data(findings),
-        ticks=max((len(series) for series in gallery.frames.values()), default=0),
-        yaml=_as_yaml,
-        hosts=hosts(findings),
-        mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
-        protocols=columns.protocols(findings),
-        palette=[palette.colour(index) for index in range(len(findings.versions))],
-        styles=Markup(static("page.css")),
-        scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
-        plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
+    return (
+        environment(*told)
+        .get_template("page.html")
+        .render(
+            verdict_word=word,
+            findings=findings,
+            shown=_shown(gallery),
+            judged=judged,
+            tally=tally(judged.verdicts.get(findings.lead, {})),
+            seeds_needed=SEEDS_NEEDED,
+            metrics=columns.ordered(findings),
+            family_of={metric: family for family, members in families.items() for metric in members},
+            column_families=[*families, *ALWAYS_THERE],
+            folded=[*families, "exact change"],
+            anchors=ANCHORS,
+            frames_data=_labelled_frames(findings, gallery.frames),
+            tracked=_tracked(findings),
+            by_depth=_longest_line_first,
+            curves=charts.curves(findings),
+            curves_data=charts.curve_data(findings),
+            ticks=max((len(series) for series in gallery.frames.values()), default=0),
+            yaml=_as_yaml,
+            hosts=hosts(findings),
+            mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
+            protocols=columns.protocols(findings),
+            palette=[palette.colour(index) for index in range(len(findings.versions))],
+            styles=Markup(static("page.css")),
+            scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
+            plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
+        )
     )
 
 

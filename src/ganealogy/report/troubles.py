@@ -20,7 +20,9 @@ class Trouble:
 def troubles(version: Version) -> list[Trouble]:
     """Diverged runs one by one with their step and reason; others by their status; then what the evaluation flagged."""
     lines = [
-        Trouble(f"seed {run.seed} diverged", f"seed {run.seed} diverged at step {run.steps:,}: {_reason(run)}", _reason(run))
+        Trouble(
+            f"seed {run.seed} diverged", f"seed {run.seed} diverged at step {run.steps:,}: {_reason(run)}", _reason(run)
+        )
         for run in version.runs
         if run.status == "diverged"
     ]

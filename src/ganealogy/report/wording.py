@@ -94,7 +94,7 @@ def image_size(findings: Findings) -> str:
 
 
 def credit(findings: Findings) -> str:
-    """Whose the pictures are, as a sentence's end: "by Lisa Wischofsky", "collected by …"; empty when nobody is named."""
+    """Whose the pictures are, to end a sentence: "by Lisa Wischofsky", "collected by …"; empty without a name."""
     artist = str(findings.manifest.get("artist") or "").strip()
     return artist if not artist or re.match(r"(collected|drawn|made|photographed|by)\b", artist) else f"by {artist}"
 
