@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PAGE = Path("reports/index.html")
+LIVE = Path("reports/live.html")
+"""What `make live` writes; it is too large to be part of the page."""
 ALWAYS_THERE = ("checkpoints", "cost", "exact change")
 """Buttons of the table's columns that no metric stands behind."""
 ARXIV = re.compile(r"\barXiv[: ]+(\d{4}\.\d{4,5})")
@@ -78,6 +80,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
             verdict_word=word,
             findings=findings,
             shown=_shown(gallery),
+        live=(findings.root / LIVE).is_file(),
             judged=judged,
             tally=tally(judged.verdicts.get(findings.lead, {})),
             seeds_needed=SEEDS_NEEDED,
