@@ -14,6 +14,7 @@ RUNS = {
     "anime": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "anime", 64, 3),
     "celeba": (["celeba-dcgan", "v1", "v9", "v12"], "celeba", 32, 3),
     "mnist": (["mnist-mlp", "mnist-dcgan"], "mnist", 28, 1),
+    "mnist-mlp": (["mnist-mlp"], "mnist", 28, 1),
     "mnist32": (["v1", "v7"], "mnist", 32, 1),
     "folder": (["v1", "v3", "v7", "v8"], "folder", 64, 3),
 }
@@ -39,6 +40,11 @@ def test_a_preset_can_be_planned(name: str, tmp_path: Path) -> None:
 def test_mnist_is_padded_only_where_it_must_be() -> None:
     by_name = {name: settings.load(Path(f"presets/{name}.yaml")) for name in ("mnist", "mnist32")}
     assert by_name["mnist"].dataset.fit == "crop" and by_name["mnist32"].dataset.fit == "pad"
+
+
+def test_the_mnist_roots_have_their_own_batches() -> None:
+    sizes = {name: settings.load(Path(f"presets/{name}.yaml")).train.batch_size for name in ("mnist", "mnist-mlp")}
+    assert sizes == {"mnist": 256, "mnist-mlp": 100}
 
 
 def test_the_rates_are_the_roots_own(tmp_path: Path) -> None:

@@ -150,6 +150,52 @@ def summary() -> None:
     click.echo(f"\nreport     {Path('reports/index.html').resolve().as_uri()}\nMLflow UI  make ui")
 
 
+def _share(context: click.Context, option: click.Parameter, text: str) -> float:
+    from ganealogy.errors import GanealogyError
+    from ganealogy.evaluation import power
+
+    try:
+        return power.parse_share(text)
+    except GanealogyError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
+@cli.command()
+@click.argument("version")
+@click.option(
+    "--difference", callback=_share, default="10%", show_default=True, metavar="SHARE", help="To resolve: 10% or 0.1."
+)
+@click.option(
+    "--power",
+    "wanted",
+    type=click.FloatRange(0.1, 0.999),
+    default=0.8,
+    show_default=True,
+    help="The chance with which a difference that is there shall be shown.",
+)
+@click.option("--metric", help="The one that leads the report, unless given.")
+def seeds(version: str, difference: float, wanted: float, metric: str | None) -> None:
+    """Say how many more seeds would tell VERSION from its parent.
+
+    One training says little: another seed gives another number. The report tests child against parent over seeds, and
+    the more they scatter, the more seeds a difference takes. This reads the spread of the seeds that are there, two of
+    each at least, and prints the seeds for several differences and the edit of params.yaml.
+
+    \b
+    ganealogy seeds v8                    a difference of 10 %, found 8 times in 10
+    ganealogy seeds v8 --difference 5%    a finer one: about four times the seeds
+    ganealogy seeds v8 --power 0.95       found 19 times in 20
+
+    A difference of 10 % means that the worse distance is 1.1 times the better. The report judges all edges of the tree
+    at once, so an edge has to pass a stricter level (Holm); the last column is for an edge that is the only one.
+    """
+    from rich.console import Console
+
+    from ganealogy.report import seeds as planning
+
+    Console().print(*planning.shown(planning.outlook(Path(), version, difference, wanted, metric)))
+
+
 @cli.command()
 def tree() -> None:
     """Draw the family: every file of versions/, trained or not."""
@@ -233,7 +279,10 @@ def fetch(what: str) -> None:
 @click.argument("name")
 @click.option("--path", help="For `folder`: a directory or a zip of your pictures.")
 def use(name: str, path: str | None) -> None:
-    """Write the preset NAME (demo, anime, celeba, mnist, mnist32, folder) into params.yaml, and show what changed."""
+    """Write the preset NAME into params.yaml, and show what changed.
+
+    NAME: demo, anime, celeba, mnist, mnist-mlp, mnist32 or folder.
+    """
     from ganealogy import presets
 
     click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")

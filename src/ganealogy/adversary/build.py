@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -26,10 +27,17 @@ def modules(kind: str, builder: str, parts: list[dict[str, Any]], device: torch.
     return [getattr(components.load(kind, part["name"]), builder)(**options(part)).to(device) for part in parts]
 
 
-def game(recipe: dict[str, Any], generator: nn.Module, discriminator: nn.Module, precision: str = "fp32") -> Any:
+def game(
+    recipe: dict[str, Any],
+    generator: nn.Module,
+    discriminator: nn.Module,
+    precision: str = "fp32",
+    update: Callable[[str, dict[str, Any], nn.Module], Any] = update,
+) -> Any:
     """The object whose `step(reals, labels, progress)` is one G update (`adversary/games/`).
 
     `precision`: "fp32" runs the networks as they are; "bf16" under autocast, losses and weights still float32.
+    `update`: makes a player's update from its name, its optimizer's recipe and its network.
     """
     rules = recipe["adversary"]
     device = next(generator.parameters()).device

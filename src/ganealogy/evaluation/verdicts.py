@@ -5,6 +5,11 @@ equal as a rule, and two versions' trainings with one seed have nothing in commo
 correction over all tested edges of one metric keeps the chance that any equal pair is called different at alpha,
 whatever the dependence between edges that share a parent (Holm, Scandinavian Journal of Statistics 6, 1979).
 
+How near the rate comes to alpha = 5 % is simulated in the tests, for eight edges that share a parent and no true
+difference: 3 % with equal spreads, 2 to 5 % where the versions' spreads differ by up to three times. At five seeds
+Welch's approximation is a little short in the far tail that Holm looks at: where every child scatters three times as
+much as the parent the rate is 6 to 8 %, and back at 5 % from twelve seeds on.
+
 A training is the unit, so only seeds can say how far a number would move if the version were trained again. KID's block
 standard error (`kid.py`) tells of one training's samples and enters nothing here; a bootstrap of an FD would be biased
 (its estimates lie above the FD itself) and is made nowhere.
@@ -217,8 +222,8 @@ def two_one_sided(child: Values, parent: Values, bound: float) -> Values:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's adjusted p values of one family. A test that could not be made (NaN) counts as one with p = 1."""
-    if not len(p):
-        return []
+    if len(p) < 2:
+        return [1.0 if math.isnan(value) else float(value) for value in p]
     from statsmodels.stats.multitest import multipletests
 
     return [float(value) for value in multipletests(np.nan_to_num(np.asarray(p, float), nan=1.0), method="holm")[1]]

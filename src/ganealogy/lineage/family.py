@@ -25,6 +25,7 @@ def table(plan: dict[str, Any]) -> Table:
     shown.add_column("what changes", overflow="fold")
     shown.add_column("D", justify="right", no_wrap=True)
     shown.add_column("G", justify="right", no_wrap=True)
+    shown.add_column("MFLOP", justify="right", no_wrap=True)
     for depth, member in _ordered(plan["versions"]):
         counts, parent = member["parameters"] or {}, member["parent"]
         lines = changes(member["changes"], recipes[parent], member["recipe"]) if parent else []
@@ -33,6 +34,7 @@ def table(plan: dict[str, Any]) -> Table:
             escape(member["title"]),
             escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: all of it",
             *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
+            "–" if member["flops"] is None else f"{member['flops'] / 1e6:,.0f}",
         )
     return shown
 

@@ -40,7 +40,8 @@ def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
     files = {f"stages/{name}.json": content for name, content in stage_plans(settings).items()}
     for name in settings.tree.versions:
         files[f"versions/{name}.json"] = version_plan(family[name], completed[name], settings)
-    files["tree.json"] = tree(family, completed, counts, settings)
+    flops = {name: count_flops(files[f"versions/{name}.json"]) for name in settings.tree.versions}
+    files["tree.json"] = tree(family, completed, counts, flops, settings)
     return files
 
 
@@ -91,7 +92,11 @@ def stage_plans(settings: Settings) -> dict[str, Any]:
 
 
 def tree(
-    family: dict[str, Version], recipe: dict[str, dict[str, Any]], counts: dict[str, dict[str, int]], settings: Settings
+    family: dict[str, Version],
+    recipe: dict[str, dict[str, Any]],
+    counts: dict[str, dict[str, int]],
+    flops: dict[str, int],
+    settings: Settings,
 ) -> dict[str, Any]:
     """What people read: titles, ideas, changes. Only the report depends on it, so a mended typo trains nothing."""
     members = [
@@ -107,6 +112,7 @@ def tree(
             "recipe": recipe[name],
             "origins": origins(version, recipe[name]),
             "parameters": counts.get(name),
+            "flops": flops.get(name),
             "pinned_lr": recipes.pins_rate(recipe[name]),
         }
         for name, version in family.items()
@@ -172,6 +178,13 @@ def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> 
         raise GanealogyError(f"{path}: {error}") from None
     conflicts.check(recipe, networks["discriminator"], str(path))
     return {name: build.parameter_count(network) for name, network in networks.items()}
+
+
+def count_flops(planned: dict[str, Any]) -> int:
+    """Operations of a training step per image; `planned`: a version's plan."""
+    from ganealogy.lineage import flops
+
+    return flops.per_image(planned["recipe"], planned["protocol"])
 
 
 def class_count(settings: Settings) -> int:

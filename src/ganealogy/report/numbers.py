@@ -8,12 +8,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ganealogy import atomic
-from ganealogy.report import wording
+from ganealogy.evaluation.verdicts import Estimate, Verdict
+from ganealogy.report import judgement, wording
 from ganealogy.report.collect import Findings, collect
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
+    from rich.text import Text
 
 METRICS = Path("reports/metrics.json")
 FD = Path("reports/fd.csv")
@@ -59,7 +61,7 @@ def tracked_distance(findings: Findings) -> pd.DataFrame:
 
 
 def summary_table(root: Path = Path()) -> Table:
-    """The table that ends a run in the terminal: version, what changed, FD, seconds.
+    """The table that ends a run in the terminal: version, what changed, FD with its interval, verdict, seconds.
 
     Raises: GanealogyError when there is no plan under `root`.
     """
@@ -68,10 +70,18 @@ def summary_table(root: Path = Path()) -> Table:
 
     findings = collect(root)
     title = wording.protocol_line(findings)
+    estimates, verdicts = judgement.estimates(findings, findings.lead), judgement.judge(findings, findings.lead)
+    scale = "geometric mean" if any(found.scale == "log" for found in estimates.values()) else "mean"
+    several = any(found.low is not None for found in estimates.values())
+    caption = f"{findings.lead}: {scale} over seeds [95 % interval]" if several else None
     table = Table(title=title, title_style="dim", title_justify="left", box=None, pad_edge=False)
+    table.caption, table.caption_style, table.caption_justify = caption and Text(caption), "dim", "left"
     table.add_column("version", no_wrap=True)
     table.add_column("what changed", overflow="fold")
     table.add_column(findings.lead, justify="right", no_wrap=True)
+    if several:
+        table.add_column("95 %", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
     table.add_column("seconds", justify="right", no_wrap=True)
     for version in findings.listed:
         seconds = version.cost("seconds")
@@ -80,7 +90,26 @@ def summary_table(root: Path = Path()) -> Table:
         table.add_row(
             Text(version.name),  # Text, since a title may hold what rich takes for markup
             Text(f"{changed} ({troubles})" if troubles else changed),
-            wording.figure(version.mean(findings.lead)),
+            *_estimated(estimates.get(version.name), several),
+            Text(_judged(verdicts.get(version.name))),
             "–" if seconds is None else f"{seconds:.0f}",
         )
     return table
+
+
+def _estimated(found: Estimate | None, interval: bool) -> list[str | Text]:
+    """The cells of mean and interval; the second only where any version has one."""
+    from rich.text import Text
+
+    cells: list[str | Text] = [wording.figure(found.mean if found else None)]
+    if interval:
+        ends = found and found.low is not None and found.high is not None
+        cells.append(Text(f"[{wording.figure(found.low)}, {wording.figure(found.high)}]" if found and ends else ""))
+    return cells
+
+
+def _judged(found: Verdict | None) -> str:
+    """The verdict in a cell, with p where there is one; a dash for roots."""
+    if found is None:
+        return "–"
+    return found.label if found.p is None else f"{found.label} (p {'< 0.001' if found.p < 0.001 else f'{found.p:.2g}'})"

@@ -1,0 +1,87 @@
+"""The operations of a step, against counts by hand: a multiply and an add are two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganealogy.lineage import flops, plan
+
+
+def planned(tmp_path: Path, version: str, train: str = "") -> dict[str, Any]:
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "dataset: {name: avatars, image_size: 32}\n"
+        f"tree: {{versions: [{version}], seeds: [0]}}\n"
+        f"train: {{kimg: 1, batch_size: 8, lr: 0.0002, width: 16{train}}}\n"
+    )
+    made: dict[str, Any] = plan.make(params)[f"versions/{version}.json"]
+    return made
+
+
+def convolution(inside: int, outside: int, kernel: int, side: int) -> int:
+    """Forward, one image: `side` is the smaller map's, where each of the kernel's products is made once."""
+    return 2 * inside * outside * kernel**2 * side**2
+
+
+WIDTH = 16
+D = [
+    convolution(3, WIDTH, 4, 16),
+    convolution(WIDTH, 2 * WIDTH, 4, 8),
+    convolution(2 * WIDTH, 4 * WIDTH, 4, 4),
+    convolution(4 * WIDTH, 1, 4, 1),
+]
+G = [
+    convolution(128, 4 * WIDTH, 4, 4 // 4),  # from one pixel: each product is made once for it
+    convolution(4 * WIDTH, 2 * WIDTH, 4, 4),
+    convolution(2 * WIDTH, WIDTH, 4, 8),
+    convolution(WIDTH, 3, 4, 16),
+]
+
+
+def test_v1_by_hand(tmp_path: Path) -> None:
+    """D's step: G forward, D forward and backward on reals and fakes (no gradient at the images, so the first layer
+    has one product less). G's step: both forward, D's backward to its images only, G's backward to its weights."""
+    made = planned(tmp_path, "v1")
+    d_step = sum(G) + 2 * (3 * sum(D) - D[0])
+    g_step = sum(G) + sum(D) + sum(D) + 2 * sum(G) - G[0]
+    assert flops.per_image(made["recipe"], made["protocol"]) == d_step + g_step
+
+
+def test_more_d_steps_and_a_penalty_cost_more(tmp_path: Path) -> None:
+    cost = {
+        name: flops.per_image(made["recipe"], made["protocol"])
+        for name in ("v1", "v6", "v10")
+        for made in [planned(tmp_path, name)]
+    }
+    d_step = sum(G) + 2 * (3 * sum(D) - D[0])
+    assert cost["v6"] == cost["v1"] + d_step
+    assert cost["v10"] > cost["v1"] + 4 * d_step, "five D steps, and second derivatives on top"
+
+
+def test_counting_leaves_threads_and_random_numbers_alone(tmp_path: Path) -> None:
+    made = planned(tmp_path, "v1")
+    before = torch.get_num_threads(), torch.get_rng_state()
+    flops.per_image(made["recipe"], made["protocol"])
+    assert torch.get_num_threads() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_the_plan_says_it(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(Path("tests/tiny.yaml").read_text())
+    files = plan.make(params)
+    told = {member["name"]: member["flops"] for member in files["tree.json"]["versions"] if member["listed"]}
+    assert told == {
+        name: flops.per_image(files[f"versions/{name}.json"]["recipe"], files[f"versions/{name}.json"]["protocol"])
+        for name in ("v1", "v3")
+    }
+
+
+@pytest.mark.parametrize("version", ["v12", "v14", "v15", "v16"])
+def test_every_kind_of_recipe_can_be_counted(version: str, tmp_path: Path) -> None:
+    made = planned(tmp_path, version)
+    assert flops.per_image(made["recipe"], made["protocol"]) > 0
