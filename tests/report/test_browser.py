@@ -157,7 +157,7 @@ def test_buttons_bring_the_other_columns(visit) -> None:  # type: ignore[no-unty
     assert not heading.is_visible()
     button.press("Enter")
     assert heading.is_visible() and button.get_attribute("aria-pressed") == "true"
-    page.get_by_role("button", name="Cost").click()
+    page.locator('button[data-columns="cost"]').click()
     assert not page.locator("#leaderboard thead th", has_text="Cost").is_visible()
 
 
