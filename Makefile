@@ -42,4 +42,4 @@ lock:
 	$(VENV)/bin/python -m uv pip compile pyproject.toml --universal --extra dev --extra kaggle --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean:
-	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/compare.html
+	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json
