@@ -80,7 +80,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
             verdict_word=word,
             findings=findings,
             shown=_shown(gallery),
-        live=(findings.root / LIVE).is_file(),
+            live=(findings.root / LIVE).is_file(),
             judged=judged,
             tally=tally(judged.verdicts.get(findings.lead, {})),
             seeds_needed=SEEDS_NEEDED,
