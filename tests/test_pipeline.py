@@ -112,6 +112,10 @@ def test_experiments(workspace: Workspace) -> None:
     rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv")))}
     assert rows["faster"]["train.lr"] == "0.0004"
     assert float(rows["faster"]["v3.fd_pixel8"]) > 0 and float(rows["alone"]["v1.fd_pixel8"]) > 0
+    compared = workspace.ganealogy("report", "--exp", "faster", "alone")
+    assert compared.returncode == 0, compared.stdout
+    page = (workspace.path / "reports/compare.html").read_text()
+    assert "sample.count" in page and "not in this experiment" in page and "another protocol" in page
     workspace.dvc("exp", "apply", "faster")
     assert "0.0004" in workspace.dvc("params", "diff")
     assert "v1.fd_pixel8" in workspace.dvc("metrics", "show")

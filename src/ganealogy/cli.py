@@ -167,10 +167,24 @@ def _evaluate_run(version: str, seed: int) -> None:
 
 
 @cli.command()
-def report() -> None:
-    """Compare the versions in reports/, and bring MLflow up to date."""
+@click.option("--exp", "experiments", is_flag=True, help="Compare these DVC experiments: reports/compare.html.")
+@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
+def report(experiments: bool, names: tuple[str, ...]) -> None:
+    """Compare the versions in reports/, and bring MLflow up to date.
+
+    \b
+    ganealogy report --exp faster wider      two experiments side by side, read from git and DVC's cache
+    ganealogy report --exp workspace faster  the files as they lie here, and an experiment
+    """
     from ganealogy import stages, tracking
 
+    if experiments or names:
+        if not experiments:
+            raise click.UsageError("experiments are named after --exp: ganealogy report --exp A B")
+        from ganealogy.report import compare
+
+        click.echo(f"comparison: {compare.compare(list(names)).resolve().as_uri()}")
+        return
     with stages.stage("report"):
         from ganealogy.report import build
 

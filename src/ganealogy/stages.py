@@ -191,6 +191,7 @@ def cost(outcome: Any, device: str) -> dict[str, Any]:
         peak = torch.cuda.max_memory_allocated()
     return {
         "seconds": round(outcome.seconds, 2),
+        "tick_seconds": outcome.tick_seconds,
         "images_per_second": round(outcome.images / max(outcome.seconds, 1e-9), 1),
         "peak_memory_bytes": peak,
         "device": device,

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fabricated import HOSTILE
 
 from ganealogy.report.build import build
+from ganealogy.report.collect import collect
+from ganealogy.report.compare import render
+from ganealogy.report.experiments import Experiment
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -37,10 +41,10 @@ def address(shared_project: Path) -> str:
 
 @pytest.fixture
 def visit(browser, address):  # type: ignore[no-untyped-def]
-    """visit(**context options) → the opened page; at the end it must have asked nothing and complained of nothing."""
+    """visit(address, **context options) → the page, which at the end must have asked and complained of nothing."""
     contexts, trouble, asked = [], [], []
 
-    def visit(**options: object):  # type: ignore[no-untyped-def]
+    def visit(at: str = address, **options: object):  # type: ignore[no-untyped-def]
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
         page = context.new_page()
@@ -51,7 +55,7 @@ def visit(browser, address):  # type: ignore[no-untyped-def]
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("dialog", lambda dialog: trouble.append("a dialog: hostile words were run"))
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
+        page.goto(at)
         return page
 
     yield visit
@@ -75,7 +79,7 @@ def test_the_table_sorts_with_missing_values_last(visit) -> None:  # type: ignor
     column = page.locator("#leaderboard thead th", has_text="8×8 pixels")
 
     def shown() -> list[float]:
-        cells = page.locator("#leaderboard tbody tr td:nth-child(4)")
+        cells = page.locator("#leaderboard tbody tr td:nth-child(3)")
         return [float(value) for value in cells.evaluate_all("cells => cells.map(cell => cell.dataset.sort)")]
 
     column.get_by_role("button").click()
@@ -130,7 +134,61 @@ def test_the_curves_unpack_draw_and_toggle(visit) -> None:  # type: ignore[no-un
     assert chip.get_attribute("aria-pressed") == "false"
     until(page, "document.querySelector('[data-curve=fd_pixel8]').data.filter(t => t.name).length === 3")
     page.locator("#log").click()
-    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.yaxis.type === 'log'")
+    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.yaxis.type === 'linear'")
+
+
+def test_curves_against_wall_time(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    page.locator("#curves").scroll_into_view_if_needed()
+    page.locator('[data-curve="fd_pixel8"] .scatterlayer .trace').first.wait_for()
+    last = "document.querySelector('[data-curve=fd_pixel8]').data.filter(t => t.name === 'v1')[0].x.at(-1)"
+    assert page.evaluate(last) == 60
+    page.locator('input[name="axis"][value="time"]').check(force=True)
+    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.xaxis.title.text === 'seconds of training'")
+    assert 38 < page.evaluate(last) < 52, "the seeds' mean time at the end of training"
+
+
+def test_buttons_bring_the_other_columns(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit(viewport={"width": 1200, "height": 900})
+    region = "document.querySelector('#numbers .scroll')"
+    assert page.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), "what leads fits without scrolling"
+    heading = page.locator("#leaderboard thead th", has_text="Precision")
+    button = page.get_by_role("button", name="Fidelity and variety")
+    assert not heading.is_visible()
+    button.press("Enter")
+    assert heading.is_visible() and button.get_attribute("aria-pressed") == "true"
+    page.locator('button[data-columns="cost"]').click()
+    assert not page.locator("#leaderboard thead th", has_text="Cost").is_visible()
+
+
+def test_the_tree_tells_effects_and_verdicts(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    edge = page.locator("#tree li", has=page.locator("a.node", has_text="v7")).last.locator(".edge")
+    assert "too few seeds" in edge.inner_text() and "%" in edge.inner_text()
+    assert page.locator("#tree .trouble", has_text="collapsed").is_visible()
+    page.locator("#tree a.node", has_text="v5").focus()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#version-v5")
+    assert "below 5%" in page.locator("#version-v5").inner_text()
+
+
+def test_nearest_pictures_follow_the_seed(visit) -> None:  # type: ignore[no-untyped-def]
+    page = visit()
+    sheet = page.locator('[data-neighbours="v1"]')
+    before = sheet.get_attribute("src")
+    page.locator('input[name="sample-seed"][value="1"]').check(force=True)
+    assert sheet.get_attribute("src") not in (None, before)
+
+
+def test_experiments_side_by_side(visit, shared_project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    sides = [Experiment(name, "1" * 40, collect(shared_project)) for name in ("base", HOSTILE)]
+    path = tmp_path / "compare.html"
+    path.write_text(render(sides))
+    page = visit(path.as_uri(), viewport={"width": 390, "height": 800}, color_scheme="dark")
+    assert HOSTILE in page.locator("h1").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#samples .zoom").first.press("Enter")
+    assert page.locator("#zoom").is_visible()
 
 
 def test_the_tree_leads_to_the_version(visit) -> None:  # type: ignore[no-untyped-def]

@@ -25,9 +25,13 @@ def test_what_the_stages_left(shared_project: Path) -> None:
     findings = collect(shared_project)
     assert [version.name for version in findings.listed] == ["v1", "v3", "v5", "v7"]
     assert findings.lead == "fd_pixel8"
-    assert findings.metrics == ["fd_pixel8", "fd_effnet_lite0", "kid_effnet_lite0"]
+    assert findings.metrics == [
+        "fd_pixel8", "fd_effnet_lite0", "kid_effnet_lite0", "precision_effnet_lite0", "recall_effnet_lite0",
+    ]  # fmt: skip
     v1 = findings.versions[0]
-    assert v1.mean("fd_pixel8") == pytest.approx(sum(v1.values("fd_pixel8").values()) / 2)
+    one, other = v1.values("fd_pixel8").values()
+    assert v1.mean("fd_pixel8") == pytest.approx((one * other) ** 0.5), "distances are averaged on the logarithm"
+    assert v1.mean("kid_effnet_lite0") == pytest.approx(sum(v1.values("kid_effnet_lite0").values()) / 2)
     assert [child.name for child in v1.children] == ["v3", "v7"]
     assert [root.name for root in findings.roots] == ["v1"]
     assert str(findings.versions[1].changes[0]) == "adversary.loss.real_target 1 → 0.9"
@@ -46,6 +50,39 @@ def test_no_ranking_on_a_measure_that_is_worse_than_the_mean_image(shared_projec
     assert findings.passed(v1, "fd_pixel8") is True
     assert findings.passed(v5, "fd_effnet_lite0") is False
     assert findings.passed(v1, "fid") is None
+
+
+def test_a_share_is_not_held_against_the_mean_image(shared_project: Path) -> None:
+    findings = collect(shared_project)
+    findings.anchors["precision_effnet_lite0"] = {"mean_image": 0.1}
+    assert findings.passed(findings.versions[0], "precision_effnet_lite0") is None
+
+
+def test_best_and_last_clocks_flags_and_what_was_not_measured(shared_project: Path) -> None:
+    findings = collect(shared_project)
+    v1, v5 = findings.versions[0], findings.versions[2]
+    best, last = v1.at_best_and_last("fd_pixel8")
+    assert best == last == pytest.approx(sum(run.ticks[-1]["fd_pixel8"] for run in v1.runs) / 2)
+    assert list(v1.runs[0].clocks()) == [0, 12, 24, 36, 48, 60]
+    assert v1.runs[0].clocks()[60] == v1.runs[0].cost["seconds"]
+    assert v1.raised == {} and list(v5.raised) == ["collapsed"]
+    assert v5.runs[0].raised == {"collapsed_effnet_lite0": "2% of the reals' variance: below 5%"}
+    assert v1.runs[0].ema is False and v1.fingerprint == "plan-v1"
+    told = [entry for entry in findings.gaps if entry.what.startswith("fd_inf_effnet_lite0 of ")]
+    assert len(told) == 1 and told[0].why == "not measured: needs 5120 samples, has 500"
+
+
+@pytest.mark.parametrize("clocks", [None, [], [0, 1], "soon", [0, 1, 2, None, 4, float("nan")]])
+def test_clocks_that_do_not_fit_the_ticks_are_none(project: Path, clocks: object) -> None:
+    edit(project / "build/runs/v1-0/cost/train.json", tick_seconds=clocks)
+    found = collect(project).versions[0].runs[0].clocks()
+    assert found == ({0: 0, 12: 1, 24: 2, 48: 4} if isinstance(clocks, list) and len(clocks) == 6 else {})
+
+
+def test_flags_and_reasons_of_another_shape_harm_nothing(project: Path) -> None:
+    edit(project / "build/runs/v1-0/evaluate/metrics.json", flags=[1], not_measured="no", ema="yes", neighbours=None)
+    run = collect(project).versions[0].runs[0]
+    assert (run.flags, run.not_measured, run.ema, run.neighbours) == ({}, {}, None, False)
 
 
 def test_without_a_plan_the_error_says_what_to_run(tmp_path: Path) -> None:

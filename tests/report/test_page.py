@@ -56,7 +56,7 @@ def test_hostile_words_stay_text(html: str) -> None:
     assert "<script>alert" not in html and "<b>bold</b>" not in html
     outline = Outline(html)
     assert "<script>alert(1)</script>" in outline.text
-    assert sum(tag == "script" and "type" not in attributes for tag, attributes in outline.tags) == 4
+    assert sum(tag == "script" and "type" not in attributes for tag, attributes in outline.tags) == 5
 
 
 def test_ids_are_unique_and_links_lead_somewhere(html: str) -> None:
@@ -186,3 +186,19 @@ def test_words_are_readable_in_both_themes(html: str) -> None:
     ]:
         for one, other in zip(pairs[words].split(", "), pairs[ground].split(", "), strict=True):
             assert contrast(one, other) >= 4.5, (words, ground)
+
+
+def test_the_page_of_new_pictures_is_linked_where_it_was_built(project: Path) -> None:
+    assert "make live" in page(project) and 'href="live.html"' not in page(project)
+    (project / "reports").mkdir()
+    (project / "reports/live.html").write_text("<!doctype html>")
+    assert 'href="live.html"' in page(project)
+
+
+def test_verdicts_best_and_last_flags_and_fingerprints_are_told(html: str) -> None:
+    text = " ".join(Outline(html).text.split())
+    assert "too few seeds" in text and "A verdict takes 5 seeds" in text
+    assert "Best → last" in text and "collapsed (seed 0): 2% of the reals' variance" in text
+    assert "plan-v3" in text and "0123456789ab" in text
+    assert 'tags.version = "v3"' in text, "where no MLflow store is, the command and the filter"
+    assert "fd_inf_effnet_lite0 of v1 seed 0, v1 seed 1" in text and "needs 5120 samples, has 500" in text

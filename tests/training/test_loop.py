@@ -129,6 +129,16 @@ def test_an_interrupted_training_ends_in_the_same_bytes(
     assert record(tmp_path) == record(whole)
 
 
+def test_the_clock_at_each_tick_runs_on_through_an_interruption(tmp_path: Path, pictures: np.ndarray) -> None:
+    train(tmp_path, pictures, stop_after=15)
+    outcome = train(tmp_path, pictures)
+    ticks = outcome.tick_seconds
+    assert len(ticks) == len((tmp_path / "train" / "metrics.jsonl").read_text().splitlines()) == 5
+    assert ticks[0] == 0 and ticks == sorted(ticks) and ticks[-1] > ticks[1] > 0
+    assert ticks[-1] <= outcome.seconds
+    assert b"seconds" not in (tmp_path / "train" / "metrics.jsonl").read_bytes(), "clocks stay out of the record"
+
+
 EVERY = [path.stem for path in sorted(Path("versions").glob("*.yaml"))]
 NATIVE_28 = {"mnist-mlp", "mnist-dcgan"}
 

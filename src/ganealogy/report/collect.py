@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.scales import is_distance, scale
 from ganealogy.lineage.changes import Change, changes
 
 PLAN = Path("build/plan")
@@ -60,6 +61,13 @@ class Run:
     checkpoint: str = ""
     checkpoint_kimg: float | None = None
     cost: Json = field(default_factory=dict)
+    flags: dict[str, Json] = field(default_factory=dict)
+    not_measured: dict[str, str] = field(default_factory=dict)
+    neighbours: bool = False
+    """Whether the evaluation drew the nearest training pictures of some samples."""
+    ema: bool | None = None
+    digest: str = ""
+    """Of plan, data and seed: the tag by which MLflow's run is found."""
 
     @property
     def key(self) -> str:
@@ -74,6 +82,24 @@ class Run:
         """(kimg, value) of the ticks that have a finite one in that column of metrics.jsonl."""
         points = [(number(tick.get("kimg")), number(tick.get(column))) for tick in self.ticks]
         return [(kimg, value) for kimg, value in points if kimg is not None and value is not None]
+
+    def at_last(self, column: str) -> float | None:
+        """The column's value at the last tick that has one."""
+        points = self.series(column)
+        return points[-1][1] if points else None
+
+    def clocks(self) -> dict[float, float]:
+        """kimg → seconds of training until there, for each tick; empty when they were not recorded."""
+        recorded = self.cost.get("tick_seconds")
+        if not isinstance(recorded, list) or len(recorded) < len(self.ticks):
+            return {}
+        pairs = [(number(tick.get("kimg")), number(at)) for tick, at in zip(self.ticks, recorded, strict=False)]
+        return {kimg: at for kimg, at in pairs if kimg is not None and at is not None}
+
+    @property
+    def raised(self) -> dict[str, str]:
+        """The flags that stand: `collapsed_effnet_lite0` → why."""
+        return {name: str(flag.get("why") or "") for name, flag in self.flags.items() if flag.get("flag")}
 
     @property
     def command(self) -> str:
@@ -96,6 +122,8 @@ class Version:
     recipe: Json
     parameters: dict[str, int]
     pinned_lr: bool
+    fingerprint: str = ""
+    """Of the resolved recipe, the protocol and the code that it trains with."""
     runs: list[Run] = field(default_factory=list)
     children: list[Version] = field(default_factory=list)
 
@@ -104,14 +132,32 @@ class Version:
         return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
 
     def mean(self, metric: str) -> float | None:
-        """Plain mean over the seeds that have the metric."""
-        values = self.values(metric)
-        return fmean(values.values()) if values else None
+        """Mean over the seeds that have the metric, the geometric one where the metric is compared on the logarithm."""
+        values = list(self.values(metric).values())
+        if not values:
+            return None
+        geometric = scale(metric) == "log" and min(values) > 0
+        return math.exp(fmean(map(math.log, values))) if geometric else fmean(values)
 
     def cost(self, key: str) -> float | None:
         """Plain mean over seeds of a number in cost/train.json."""
         values = [value for run in self.runs if (value := number(run.cost.get(key))) is not None]
         return fmean(values) if values else None
+
+    def at_best_and_last(self, column: str) -> tuple[float | None, float | None]:
+        """Plain means over seeds of the tracker's value at the best checkpoint and at the last one."""
+        best = [value for run in self.runs if (value := number(run.best.get("score"))) is not None]
+        last = [value for run in self.runs if (value := run.at_last(column)) is not None]
+        return fmean(best) if best else None, fmean(last) if last else None
+
+    @property
+    def raised(self) -> dict[str, list[Run]]:
+        """Kind of flag (`collapsed`, `memorised`) → the runs on which one of its extractors raised it."""
+        kinds: dict[str, list[Run]] = {}
+        for run in self.runs:
+            for kind in dict.fromkeys(name.partition("_")[0] for name in run.raised):
+                kinds.setdefault(kind, []).append(run)
+        return kinds
 
     @property
     def troubles(self) -> list[Run]:
@@ -168,6 +214,8 @@ class Findings:
 
     def passed(self, version: Version, metric: str) -> bool | None:
         """Whether the version's mean beats the mean image repeated; None when there is nothing to compare."""
+        if not is_distance(metric):
+            return None
         value, anchor = version.mean(metric), self.anchors.get(metric, {}).get("mean_image")
         return None if value is None or anchor is None else value < anchor
 
@@ -191,6 +239,8 @@ def collect(root: Path = Path()) -> Findings:
     versions = _versions(tree)
     for version in versions:
         if version.listed:
+            planned = _try(lambda name=version.name: _read_json(root / PLAN / f"versions/{name}.json")["fingerprint"])
+            version.fingerprint = str(planned or "")
             version.runs = [_run(root, version.name, seed, gaps) for seed in tree["seeds"]]
     findings = Findings(
         root=root,
@@ -206,6 +256,7 @@ def collect(root: Path = Path()) -> Findings:
         gaps=gaps,
     )
     _set_aside_other_protocols(findings)
+    _tell_what_was_not_measured(findings)
     if "fid" not in findings.metrics:
         why = "it means pytorch-fid's Inception and nothing else, which was not used"
         gaps.append(Gap("fid: not measured", why, "ganealogy fetch inception, then dvc repro"))
@@ -273,6 +324,7 @@ def _run(root: Path, version: str, seed: int, gaps: list[Gap]) -> Run:
         run.status, run.reason = str(train["status"]), str(train.get("reason") or "")
         run.steps, run.kimg = int(train.get("steps") or 0), float(train.get("kimg") or 0)
         run.best = train.get("best") or {}
+        run.digest = str(train.get("key") or "")
     except FileNotFoundError:
         gaps.append(Gap(run.name, "it has not been trained", run.command))
         return run
@@ -322,12 +374,34 @@ def _metrics(run: Run, gaps: list[Gap]) -> None:
             gaps.append(Gap(f"numbers of {run.name}", f"evaluate/metrics.json: {_reason(error)}", cure))
         return
     run.checkpoint, run.checkpoint_kimg = str(found.get("checkpoint") or ""), number(found.get("kimg"))
+    run.ema = found["ema"] if isinstance(found.get("ema"), bool) else None
+    run.neighbours = bool(found.get("neighbours"))
+    run.flags = {name: flag for name, flag in _mapping(found, "flags").items() if isinstance(flag, dict)}
+    run.not_measured = {name: str(why) for name, why in _mapping(found, "not_measured").items()}
     run.protocols = {name: protocol for name, protocol in protocols.items() if isinstance(protocol, dict)}
     for name, value in measured.items():
         if (finite := number(value)) is not None:
             run.metrics[name] = finite
         elif value is not None:
             gaps.append(Gap(f"{name} of {run.name}", f"its value is {value!r}, which is not a finite number"))
+
+
+def _tell_what_was_not_measured(findings: Findings) -> None:
+    """One gap a metric and reason, however many runs share it."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for run in findings.runs:
+        for metric, why in run.not_measured.items():
+            if metric.endswith("_se"):  # told with the estimate whose error it is
+                continue
+            shared.setdefault((metric, why), []).append(run.name)
+    for (metric, why), names in shared.items():
+        where = "every run" if len(names) == len(findings.runs) > 1 else ", ".join(names)
+        findings.gaps.append(Gap(f"{metric} of {where}", f"not measured: {why}"))
+
+
+def _mapping(content: Json, key: str) -> Json:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _set_aside_other_protocols(findings: Findings) -> None:

@@ -52,6 +52,8 @@ def curves(findings: Findings) -> Path | None:
         axes[name].spines[["top", "right"]].set_visible(False)
         axes[name].grid(color="#e4e3df", linewidth=0.7)
         axes[name].tick_params(labelsize=8)
+    if any(value > 0 for run in findings.runs for _, value in run.series(findings.tracker)):
+        axes["top"].set_yscale("log")
     axes["top"].legend(ncols=8, fontsize=9, frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -76,6 +78,25 @@ def montage(findings: Findings, gallery: Gallery) -> Path | None:
         canvas.paste(sheet, (left, top))
         pen.text((left, top + side + 4), name, fill="black", font=font)
     path = findings.root / FOLDER / "samples.png"
+    images.save_png(canvas, path)
+    return path
+
+
+def strips(findings: Findings, gallery: Gallery) -> Path | None:
+    """Each version's interpolation of the first seed that has one, stacked; None when no version has one."""
+    rows = []
+    for version in findings.listed:
+        rows += [(run.name, gallery.strips[run.key]) for run in version.runs if run.key in gallery.strips][:1]
+    if not rows:
+        return None
+    width, gap = max(row.width for _, row in rows), 12
+    canvas = Image.new("RGB", (width, sum(row.height + CAPTION + gap for _, row in rows)), "white")
+    pen, font, top = ImageDraw.Draw(canvas), ImageFont.load_default(16), 0
+    for name, row in rows:
+        pen.text((2, top + 2), name, fill="black", font=font)
+        canvas.paste(row, (0, top + CAPTION))
+        top += row.height + CAPTION + gap
+    path = findings.root / FOLDER / "interpolation.png"
     images.save_png(canvas, path)
     return path
 

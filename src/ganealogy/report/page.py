@@ -5,24 +5,34 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy import atomic
-from ganealogy.report import palette, wording
+from ganealogy.evaluation.verdicts import SEEDS_NEEDED, WORDS, Verdict
+from ganealogy.report import charts, columns, mlflow_links, palette, pictures, wording
 from ganealogy.report.collect import ANCHORS, Findings, Version
+from ganealogy.report.judged import Judged, effect, effect_range, interval, standing, word
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
+from ganealogy.report.troubles import troubles, why_none, worsened
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PAGE = Path("reports/index.html")
-THUMBNAIL_SIDE = 3
-CURVES = ("d_loss", "g_loss", "real_score", "fake_score")
+LIVE = Path("reports/live.html")
+"""What `make live` writes; it is too large to be part of the page."""
+ALWAYS_THERE = ("checkpoints", "cost", "exact change")
+"""Buttons of the table's columns that no metric stands behind."""
 ARXIV = re.compile(r"\barXiv[: ]+(\d{4}\.\d{4,5})")
 
 
@@ -33,9 +43,9 @@ def write_page(findings: Findings, gallery: Gallery) -> Path:
     return path
 
 
-def render(findings: Findings, gallery: Gallery) -> str:
-    """The page as text."""
-    environment = Environment(
+def environment(*told: Callable[..., Any]) -> Environment:
+    """Jinja for a page: everything escaped, our words for numbers, and the functions given by their own names."""
+    made = Environment(
         loader=PackageLoader("ganealogy.report"),
         autoescape=True,  # titles, ideas and notes are other people's words
         undefined=StrictUndefined,
@@ -43,25 +53,57 @@ def render(findings: Findings, gallery: Gallery) -> str:
         lstrip_blocks=True,
     )
     written = (wording.figure, wording.count, wording.duration, wording.memory)
-    environment.filters |= {write.__name__: write for write in written} | {"linked": linked, "depth": _depth}
-    environment.globals |= {"wording": wording, "strip_chart": strip_chart}
-    return environment.get_template("page.html").render(
-        findings=findings,
-        shown=_shown(gallery),
-        metrics=findings.metrics,
-        anchors=ANCHORS,
-        frames_data=_labelled_frames(findings, gallery.frames),
-        tracked=_tracked(findings),
-        by_depth=_longest_line_first,
-        curves_data=curve_data(findings),
-        ticks=max((len(series) for series in gallery.frames.values()), default=0),
-        yaml=_as_yaml,
-        hosts=hosts(findings),
-        protocols=metric_protocols(findings),
-        palette=[palette.colour(index) for index in range(len(findings.versions))],
-        styles=Markup(_static("page.css")),
-        scripts=[Markup(_static(name)) for name in ("theme.js", "table.js", "pictures.js", "curves.js")],
-        plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
+    made.filters |= {write.__name__: write for write in written} | {"linked": linked, "depth": _depth}
+    made.globals |= {tell.__name__: tell for tell in told} | {"wording": wording}
+    return made
+
+
+def render(findings: Findings, gallery: Gallery) -> str:
+    """The page as text."""
+    told = (
+        effect,
+        effect_range,
+        standing,
+        interval,
+        worsened,
+        troubles,
+        why_none,
+        columns.direction,
+        charts.strip_chart,
+    )
+    judged = Judged.of(findings)
+    families = columns.families(findings)
+    return (
+        environment(*told)
+        .get_template("page.html")
+        .render(
+            verdict_word=word,
+            findings=findings,
+            shown=_shown(gallery),
+            live=(findings.root / LIVE).is_file(),
+            judged=judged,
+            tally=tally(judged.verdicts.get(findings.lead, {})),
+            seeds_needed=SEEDS_NEEDED,
+            metrics=columns.ordered(findings),
+            family_of={metric: family for family, members in families.items() for metric in members},
+            column_families=[*families, *ALWAYS_THERE],
+            folded=[*families, "exact change"],
+            anchors=ANCHORS,
+            frames_data=_labelled_frames(findings, gallery.frames),
+            tracked=_tracked(findings),
+            by_depth=_longest_line_first,
+            curves=charts.curves(findings),
+            curves_data=charts.curve_data(findings),
+            ticks=max((len(series) for series in gallery.frames.values()), default=0),
+            yaml=_as_yaml,
+            hosts=hosts(findings),
+            mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
+            protocols=columns.protocols(findings),
+            palette=[palette.colour(index) for index in range(len(findings.versions))],
+            styles=Markup(static("page.css")),
+            scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
+            plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
+        )
     )
 
 
@@ -80,45 +122,11 @@ def plotly_archive() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
-def curve_data(findings: Findings) -> dict[str, Any]:
-    """Version → colours and, for each curve, [kimg, values] a seed; five digits are more than a screen shows."""
-    columns = (findings.tracker, *CURVES)
-    data: dict[str, Any] = {}
-    for version in findings.listed:
-        light, dark = palette.colour(version.index)
-        series = {
-            column: [_axes(points) for run in version.runs if (points := run.series(column))] for column in columns
-        }
-        if any(series.values()):
-            data[version.name] = {"light": light, "dark": dark, "dash": palette.dash(version.index), "series": series}
-    return {"tracker": findings.tracker, "order": list(data), "versions": data}
-
-
-def _axes(points: list[tuple[float, float]]) -> list[list[float]]:
-    return [[float(f"{value:.5g}") for value in axis] for axis in zip(*points, strict=True)]
-
-
-def strip_chart(findings: Findings, version: Version, metric: str) -> Markup:
-    """A small axis from zero to the mean image with a dot a seed and a tick for each anchor, as inline SVG."""
-    values = version.values(metric)
-    anchors = findings.anchors.get(metric, {})
-    everyone = [value for other in findings.listed for value in other.values(metric).values()]
-    end = max([*everyone, anchors.get("mean_image", 0.0), 1e-12]) * 1.04
-    low = min([0.0, *everyone])
-
-    def x(value: float) -> str:
-        return f"{3 + 104 * (value - low) / (end - low):.1f}"
-
-    marks = "".join(
-        f'<line class="mark {name}" x1="{x(value)}" x2="{x(value)}" y1="2" y2="14"/>'
-        for name, value in anchors.items()
-        if name in ("floor", "mean_image") and low <= value <= end
-    )
-    dots = "".join(f'<circle cx="{x(value)}" cy="8" r="3.6"/>' for value in values.values())
-    return Markup(  # numbers and our own words only
-        f'<svg class="dots c{version.index}" viewBox="0 0 110 16" width="110" height="16" aria-hidden="true">'
-        f'<line class="axis" x1="3" x2="107" y1="8" y2="8"/>{marks}{dots}</svg>'
-    )
+def tally(verdicts: Mapping[str, Verdict]) -> list[tuple[int, Verdict]]:
+    """How many children got each verdict, with one of those that did, in the order of the words."""
+    counts = Counter(verdict.word for verdict in verdicts.values())
+    one = {verdict.word: verdict for verdict in verdicts.values()}
+    return [(counts[word], one[word]) for word in WORDS if word in counts]
 
 
 def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
@@ -127,32 +135,27 @@ def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
     for run in findings.runs:
         if run.cost:
             device = run.cost.get("device_name") or run.cost.get("device", "device unknown")
-            threads = f"{run.cost.get('threads', '?')} threads"
+            count = run.cost.get("threads")
+            threads = wording.plural(count, "thread") if isinstance(count, int) else "threads unknown"
             software = f"torch {run.cost.get('torch', '?')}, Python {run.cost.get('python', '?')}"
             found.setdefault(f"{device}, {threads}, {software}", []).append(run.name)
     return sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
-def metric_protocols(findings: Findings) -> list[tuple[str, dict[str, Any]]]:
-    """For each metric the one protocol that its numbers in the table share."""
-    table = []
-    for metric in findings.metrics:
-        ways = [run.protocols[metric] for run in findings.runs if metric in run.metrics and metric in run.protocols]
-        table.append((metric, ways[0] if ways else {}))
-    return table
-
-
 def _shown(gallery: Gallery) -> dict[str, Any]:
     """The pictures as URIs; a version's thumbnail is from its first seed that has samples."""
-    thumbnails: dict[str, str] = {}
+    first: dict[str, Image.Image] = {}
     for key, sheet in gallery.samples.items():
-        thumbnails.setdefault(key.rpartition("-")[0], data_uri(crop(sheet, THUMBNAIL_SIDE)))
+        first.setdefault(key.rpartition("-")[0], sheet)
+    samples, (columns, _, _) = pictures.fitted(gallery.samples, pictures.SAMPLES)
     return {
-        "samples": {key: data_uri(sheet) for key, sheet in gallery.samples.items()},
-        "thumbnails": thumbnails,
-        "real": data_uri(gallery.real) if gallery.real else None,
+        "samples": samples,
+        "columns": columns,
+        "thumbnails": pictures.fitted(first, pictures.THUMBNAILS)[0],
+        "real": data_uri(crop(gallery.real, columns)) if gallery.real else None,
         "banner": data_uri(crop(gallery.real, GRID_SIDE, 3)) if gallery.real else None,
-        "strips": {key: data_uri(strip) for key, strip in gallery.strips.items()},
+        "strips": pictures.fitted(gallery.strips, pictures.STRIPS)[0],
+        "neighbours": pictures.fitted(gallery.neighbours, pictures.NEIGHBOURS)[0],
         "walks": gallery.walks,
     }
 
@@ -187,5 +190,6 @@ def _depth(version: Version) -> int:
     return 1 + max(map(_depth, version.children), default=0)
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """A file of the package's static/."""
     return files("ganealogy.report").joinpath("static", name).read_text(encoding="utf-8")

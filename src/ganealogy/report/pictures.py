@@ -24,12 +24,29 @@ from ganealogy.report.collect import REFERENCE, Findings, Gap, Run
 T = TypeVar("T")
 GRID_SIDE = 8
 """Images a row and column of the sheets that training and reference draw."""
-FRAMES_BUDGET = 2_000_000
-"""Bytes that all grids of all ticks may take in the page, before base64 adds a third."""
+FRAMES = 24
+"""Grids of a training that the page shows at most; of more, evenly spread ones."""
 WALKS_BUDGET = 1_100_000
-"""Bytes of all animated interpolations."""
+"""Bytes of all animated interpolations, before base64 adds a third."""
 WALK_SIZES = ((2, 198), (2, 132), (3, 132), (4, 99), (6, 99))
 """(every so many frames, at most so many pixels): an animation is shrunk by the first that fits."""
+Fit = tuple[int, int, int]
+"""(images a row and column, pixels a side at most, WebP quality)"""
+SAMPLES: tuple[int, tuple[Fit, ...]] = (
+    4_000_000,
+    ((8, 512, 82), (8, 512, 68), (8, 400, 68), (8, 400, 50), (6, 300, 55), (5, 240, 55), (4, 180, 50), (3, 120, 45)),
+)
+"""Bytes that all sheets of samples may take, and what is tried until they do."""
+GRIDS: tuple[int, tuple[Fit, ...]] = (
+    2_000_000,
+    ((8, 320, 75), (6, 320, 75), (5, 320, 75), (4, 320, 75), (4, 240, 65), (3, 200, 60), (3, 120, 55), (3, 90, 40)),
+)
+STRIPS: tuple[int, tuple[Fit, ...]] = (500_000, ((8, 640, 82), (8, 640, 60), (8, 480, 50), (8, 320, 40), (8, 240, 30)))
+NEIGHBOURS: tuple[int, tuple[Fit, ...]] = (
+    800_000,
+    ((8, 512, 80), (8, 400, 65), (8, 320, 55), (8, 240, 50), (8, 160, 40), (8, 120, 30)),
+)
+THUMBNAILS: tuple[int, tuple[Fit, ...]] = (250_000, ((3, 208, 80), (3, 160, 70), (3, 128, 60), (3, 96, 50)))
 SHEET_SIDE = 512
 """No sheet in the page is larger than this, in pixels: it is shown at about that size."""
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -43,6 +60,7 @@ class Gallery:
     real: Image.Image | None
     samples: dict[str, Image.Image]
     strips: dict[str, Image.Image]
+    neighbours: dict[str, Image.Image]
     walks: dict[str, str]
     frames: dict[str, list[tuple[int, str]]]
 
@@ -54,9 +72,24 @@ def gather(findings: Findings) -> Gallery:
         real=real_sheet(findings),
         samples={run.key: sheet for run in begun if (sheet := samples(run, findings)) is not None},
         strips={run.key: sheet for run in begun if (sheet := strip(run, findings)) is not None},
+        neighbours={run.key: sheet for run in begun if (sheet := neighbours(run, findings)) is not None},
         walks=walks(begun, findings),
         frames=frames(begun, findings),
     )
+
+
+def fitted(sheets: dict[str, Image.Image], wanted: tuple[int, tuple[Fit, ...]]) -> tuple[dict[str, str], Fit]:
+    """The sheets as URIs, all shrunk alike by the first fit with which they keep to the budget (else by the last).
+
+    The size is judged by a few of them, evenly chosen.
+    """
+    budget, fits = wanted
+    probe = list(sheets.values())[:: max(1, len(sheets) // 5)]
+    fit = fits[0]
+    for fit in fits:
+        if sum(len(_encoded(sheet, fit)) for sheet in probe) / max(len(probe), 1) * len(sheets) <= budget:
+            break
+    return {key: _uri(_encoded(sheet, fit), "image/webp") for key, sheet in sheets.items()}, fit
 
 
 def data_uri(picture: Image.Image, quality: int = 82) -> str:
@@ -96,6 +129,16 @@ def strip(run: Run, findings: Findings) -> Image.Image | None:
     return _guarded(lambda: _at_most(_open(path), 640), f"interpolation of {run.name}", path, findings, "")
 
 
+def neighbours(run: Run, findings: Findings) -> Image.Image | None:
+    """Rows of a sample and the training pictures nearest to it; None without a gap when the evaluation drew none."""
+    path = run.directory / "evaluate/neighbours.png"
+    if not run.neighbours and not path.exists():
+        return None
+    cure = f"dvc repro evaluate@{run.key}"
+    what = f"nearest training pictures of {run.name}"
+    return _guarded(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, cure)
+
+
 def walks(runs: list[Run], findings: Findings) -> dict[str, str]:
     """`v3-0` → the animated interpolation as an URI; all are thinned and scaled alike so that together they fit."""
     paths = {run: run.directory / "sample/walk.webp" for run in runs}
@@ -115,7 +158,9 @@ def walks(runs: list[Run], findings: Findings) -> dict[str, str]:
 
 
 def frames(runs: list[Run], findings: Findings) -> dict[str, list[tuple[int, str]]]:
-    """`v3-0` → [(step, URI)] of the grids drawn while training, all cropped alike so that together they fit."""
+    """`v3-0` → [(step, URI)] of the grids drawn while training, all cropped alike so that together they fit.
+
+    Of a long training evenly spread ones, the first and the last among them."""
     sheets: dict[str, list[tuple[int, Image.Image]]] = {}
     for run in runs:
         for path in sorted((run.directory / "train/grids").glob("*.png")):
@@ -124,27 +169,30 @@ def frames(runs: list[Run], findings: Findings) -> dict[str, list[tuple[int, str
                 sheets.setdefault(run.key, []).append((int(path.stem), sheet))
         if run.key not in sheets:
             findings.gaps.append(Gap(f"{run.name} through training", "train/grids holds no readable grid"))
-    count = sum(map(len, sheets.values()))
-    probe = [
-        sheet for series in sheets.values() for sheet in (series[0][1], series[len(series) // 2][1], series[-1][1])
-    ]
-    for side in (8, 6, 5, 4, 3):  # fewer faces before worse ones
-        mean = sum(len(_webp(_frame(sheet, side), 75)) for sheet in probe) / max(len(probe), 1)
-        if mean * count <= FRAMES_BUDGET:
-            break
-    return {
-        key: [(step, data_uri(_frame(sheet, side), 75)) for step, sheet in series] for key, series in sheets.items()
+    stride = -(-max(map(len, sheets.values()), default=1) // FRAMES)
+    kept = {
+        (key, step): sheet
+        for key, series in sheets.items()
+        for index, (step, sheet) in enumerate(series)
+        if index % stride == 0 or index == len(series) - 1
     }
+    encoded, _ = fitted({f"{key}/{step}": sheet for (key, step), sheet in kept.items()}, GRIDS)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for key, step in kept:
+        found.setdefault(key, []).append((step, encoded[f"{key}/{step}"]))
+    return found
 
 
 def crop(sheet: Image.Image, columns: int, rows: int | None = None) -> Image.Image:
     """The top left images of an 8 × 8 sheet."""
-    right, bottom = (min(side, GRID_SIDE) / GRID_SIDE for side in (columns, rows or columns))
-    return sheet.crop((0, 0, round(sheet.width * right), round(sheet.height * bottom)))
+    cell = sheet.width / GRID_SIDE
+    return sheet.crop((0, 0, round(cell * columns), min(sheet.height, round(cell * (rows or columns)))))
 
 
-def _frame(sheet: Image.Image, side: int) -> Image.Image:
-    return _at_most(crop(sheet, side), 320)
+def _encoded(sheet: Image.Image, fit: Fit) -> bytes:
+    columns, side, quality = fit
+    cropped = sheet if columns == GRID_SIDE else crop(sheet, columns)
+    return _webp(_at_most(cropped, side), quality)
 
 
 def _at_most(picture: Image.Image, side: int) -> Image.Image:

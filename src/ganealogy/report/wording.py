@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ganealogy.report.collect import Findings, Version, number
+from ganealogy.report.columns import split
 
 EXTRACTORS = {"pixel8": "8×8 pixels", "effnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
-DISTANCES = {"fd": "Fréchet distance", "kid": "KID"}
+MEASURES = {
+    "fd": "Fréchet distance",
+    "fid": "FID",
+    "fd_inf": "Fréchet distance, N → ∞",
+    "kid": "KID",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "vendi": "Vendi score",
+    "diversity": "Diversity",
+    "is": "Inception Score",
+    "memorised": "Memorised share",
+}
 
 
 def figure(value: Any) -> str:
@@ -43,17 +58,18 @@ def duration(seconds: Any) -> str:
 
 
 def metric_label(metric: str) -> tuple[str, str]:
-    """(distance, features): `fd_pixel8` → ("Fréchet distance", "8×8 pixels")."""
+    """(measure, features): `fd_pixel8` → ("Fréchet distance", "8×8 pixels")."""
     if metric == "fid":
         return "FID", "pytorch-fid's Inception"
-    kind, _, extractor = metric.partition("_")
-    return DISTANCES.get(kind, kind), EXTRACTORS.get(extractor, extractor)
+    kind, extractor = split(metric)
+    return MEASURES.get(kind, kind.replace("_", " ")), EXTRACTORS.get(extractor, extractor.replace("_", " "))
 
 
 def short_metric(metric: str) -> str:
     """`fd_pixel8` → "FD pixel8": for where there is room for a word or two."""
-    kind, _, extractor = metric.partition("_")
-    return f"{kind.upper()} {extractor}".strip()
+    kind, extractor = split(metric)
+    word = kind.upper() if kind in ("fd", "fid", "kid", "is") else "FD∞" if kind == "fd_inf" else kind.capitalize()
+    return f"{word} {extractor}".strip()
 
 
 def plural(number_of: int, noun: str) -> str:
@@ -75,6 +91,12 @@ def dataset_title(findings: Findings) -> str:
 def image_size(findings: Findings) -> str:
     side = findings.manifest.get("image_size") or findings.dataset.get("image_size")
     return f"{side}×{side}" if side else "size unknown"
+
+
+def credit(findings: Findings) -> str:
+    """Whose the pictures are, to end a sentence: "by Lisa Wischofsky", "collected by …"; empty without a name."""
+    artist = str(findings.manifest.get("artist") or "").strip()
+    return artist if not artist or re.match(r"(collected|drawn|made|photographed|by)\b", artist) else f"by {artist}"
 
 
 def protocol_line(findings: Findings) -> str:

@@ -45,6 +45,8 @@ class Outcome:
     """run.json's content."""
     seconds: float
     """Of training, ticks included, over all sittings."""
+    tick_seconds: list[float]
+    """The same clock at each tick, when its steps were done: a line of metrics.jsonl each."""
     images: int
     """Images by which G was updated over all sittings."""
     resumed: int
@@ -82,7 +84,8 @@ def train(
     grid_latents = latents.draw(recipe["latent"], 64, latents.GRID_SEED)
     sums: dict[str, torch.Tensor] = {}
     best_weights: dict[str, torch.Tensor] = {}
-    facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None, "seconds": 0.0, "resumed": 0}
+    facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None}
+    facts |= {"seconds": 0.0, "tick_seconds": [], "resumed": 0}
 
     def save(step: int) -> None:
         extra = {**checkpoint.named("best", best_weights), **checkpoint.named("sums", sums)}
@@ -92,16 +95,18 @@ def train(
         """Record the last steps' means, look at the pictures, reconsider `best`."""
         nonlocal best_weights
         kimg = step * batch_size / 1000
-        score = tracker.score(learner.shown)
+        measured = tracker.measure(learner.shown)
+        score = measured[tracker.column]
         means = {name: total.item() / facts["summed"] for name, total in sorted(sums.items())}
         d_images = step * batch_size * game.d_steps
         epoch = d_images / (batches.steps_per_epoch * batch_size)
         line = {"tick": facts["ticks"], "step": step, "kimg": kimg, "epoch": epoch, "d_images": d_images}
-        record.tick({**line, **means, f"fd_{tracker.name}": score}, generate(learner.shown, grid_latents))
+        record.tick({**line, **means, **measured}, generate(learner.shown, grid_latents))
         if facts["best"] is None or score < facts["best"]["score"]:
             facts["best"] = {"step": step, "kimg": kimg, "score": score}
             best_weights = {name: value.detach().clone() for name, value in learner.shown.state_dict().items()}
-        facts.update(ticks=facts["ticks"] + 1, summed=0)
+        seconds = [*facts["tick_seconds"], round(facts["seconds"], 2)]
+        facts.update(ticks=facts["ticks"] + 1, summed=0, tick_seconds=seconds)
         sums.clear()
 
     # Resume where a checkpoint stands, else begin with a look at the untrained generator.
@@ -157,7 +162,8 @@ def train(
         record.weights("discriminator-last", learner.discriminator.state_dict())
     end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": facts["best"]}
     run = record.status(status, reason=reason, **about, **end)
-    return Outcome(status, run, before + time.monotonic() - began, facts["step"] * batch_size, facts["resumed"])
+    seconds = before + time.monotonic() - began
+    return Outcome(status, run, seconds, facts["tick_seconds"], facts["step"] * batch_size, facts["resumed"])
 
 
 def step_count(protocol: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from torch import nn
 from ganealogy import components
 from ganealogy.data import packed
 from ganealogy.evaluation.frechet import Moments, frechet_distance
+from ganealogy.evaluation.mmd import squared_mmd
 from ganealogy.images import Pictures
 from ganealogy.networks import latents
 from ganealogy.networks.generation import generate
@@ -24,10 +25,19 @@ class Tracker:
         self.name = name
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)
         reals = np.ascontiguousarray(train_images[packed.tracker_slice(len(train_images))][:count])
-        self.reals = Moments.of(self.extractor.features(reals))
+        self.features = self.extractor.features(reals)
+        self.reals = Moments.of(self.features)
         self.latents = latents.draw(latent, len(reals), latents.TRACKER_SEED)
 
-    def score(self, generator: nn.Module) -> float:
-        """The distance of the generator's images to the tracker's reals; lower is better."""
-        fakes = generate(generator, self.latents)
-        return frechet_distance(Moments.of(self.extractor.features(fakes)), self.reals)
+    @property
+    def column(self) -> str:
+        """Of metrics.jsonl: what picks `best`, lower is better."""
+        return f"fd_{self.name}"
+
+    def measure(self, generator: nn.Module) -> dict[str, float]:
+        """Column → value for the generator's images against the tracker's reals; KID where the features allow it."""
+        fakes = self.extractor.features(generate(generator, self.latents))
+        measured = {self.column: frechet_distance(Moments.of(fakes), self.reals)}
+        if self.extractor.network:
+            measured[f"kid_{self.name}"] = squared_mmd(fakes, self.features)
+        return measured

@@ -6,7 +6,7 @@
   if (!charts.length) return;
   const state = document.getElementById("curves-state");
   const hidden = new Set(), drawn = new Set();
-  let logarithmic = false, loading = null;
+  let logarithmic = true, timed = false, loading = null;
 
   function plotly() {
     loading ??= (async () => {
@@ -21,27 +21,31 @@
     return loading;
   }
 
-  // Seeds of one version share most of their ticks; the mean is drawn only where every seed has a value.
+  // Seeds of one version share most of their ticks; the mean is drawn only where every seed has a value. Against wall
+  // time a tick stands where its seeds were on average: they do not reach it at the same second.
   function summary(seeds) {
     const at = new Map();
-    for (const [xs, ys] of seeds) xs.forEach((x, i) => at.set(x, [...(at.get(x) ?? []), ys[i]]));
-    const xs = [...at.keys()].filter((x) => at.get(x).length === seeds.length).sort((a, b) => a - b);
-    const over = (reduce) => xs.map((x) => reduce(at.get(x)));
-    return { xs, mean: over((v) => v.reduce((a, b) => a + b) / v.length), low: over((v) => Math.min(...v)), high: over((v) => Math.max(...v)) };
+    for (const [kimg, values, seconds] of seeds) kimg.forEach((k, i) => at.set(k, [...(at.get(k) ?? []), [timed ? seconds[i] : k, values[i]]]));
+    const ticks = [...at.keys()].filter((k) => at.get(k).length === seeds.length).sort((a, b) => a - b);
+    const mean = (list) => list.reduce((a, b) => a + b) / list.length;
+    const over = (reduce, axis) => ticks.map((k) => reduce(at.get(k).map((point) => point[axis])));
+    return { xs: over(mean, 0), mean: over(mean, 1), low: over((v) => Math.min(...v), 1), high: over((v) => Math.max(...v), 1) };
   }
 
   function traces(curve) {
     return data.order.filter((name) => !hidden.has(name)).flatMap((name) => {
-      const version = data.versions[name], seeds = version.series[curve];
+      const version = data.versions[name];
+      const seeds = version.series[curve].filter(([, , seconds]) => !timed || seconds.length);
       if (!seeds.length) return [];
       const color = theme.dark() ? version.dark : version.light;
       const { xs, mean, low, high } = summary(seeds);
       const quiet = { type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false };
       const lines = seeds.length < 2 ? [] : [
         { ...quiet, x: [...xs, ...xs.toReversed()], y: [...high, ...low.toReversed()], fill: "toself", fillcolor: `${color}22`, line: { width: 0 } },
-        ...seeds.map(([x, y]) => ({ ...quiet, x, y, line: { color, width: 1 }, opacity: 0.35 })),
+        ...seeds.map(([kimg, y, seconds]) => ({ ...quiet, x: timed ? seconds : kimg, y, line: { color, width: 1 }, opacity: 0.35 })),
       ];
-      return [...lines, { type: "scatter", mode: "lines", name, x: xs, y: mean, line: { color, width: 2.4, dash: version.dash }, hovertemplate: "%{y:.4~g}", showlegend: false }];
+      const hovertemplate = timed ? "%{y:.4~g} after %{x:.4~g} s" : "%{y:.4~g}";
+      return [...lines, { type: "scatter", mode: "lines", name, x: xs, y: mean, line: { color, width: 2.4, dash: version.dash }, hovertemplate, showlegend: false }];
     });
   }
 
@@ -50,10 +54,10 @@
     const resolve = (name) => { const probe = document.createElement("i"); probe.style.color = `var(${name})`; document.body.append(probe); const color = getComputedStyle(probe).color; probe.remove(); return color; };
     const axis = { gridcolor: resolve("--line"), linecolor: resolve("--strong-line"), zerolinecolor: resolve("--line"), automargin: true, tickfont: { size: 12 } };
     return {
-      margin: { l: 48, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: "x unified",
+      margin: { l: 48, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: timed ? "closest" : "x unified",
       font: { family: style.fontFamily, color: resolve("--soft"), size: 12 },
       hoverlabel: { bgcolor: resolve("--card"), bordercolor: resolve("--strong-line"), font: { color: resolve("--ink") } },
-      xaxis: { ...axis, title: { text: "kimg", font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g", unifiedhovertitle: { text: "%{x} kimg" } },
+      xaxis: { ...axis, title: { text: timed ? "seconds of training" : "kimg", font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g", unifiedhovertitle: { text: "%{x} kimg" } },
       yaxis: { ...axis, type: logarithmic && chart.dataset.log ? "log" : "linear" },
     };
   }
@@ -79,6 +83,7 @@
   }
   for (const chip of chips) chip.addEventListener("click", () => { toggle(chip, hidden.has(chip.dataset.version)); redraw(); });
   document.getElementById("all-curves").addEventListener("click", () => { const on = hidden.size > 0; chips.forEach((chip) => toggle(chip, on)); redraw(); });
+  for (const radio of document.querySelectorAll('input[name="axis"]')) radio.addEventListener("change", () => { timed = radio.value === "time"; redraw(); });
   const log = document.getElementById("log");
   log.addEventListener("click", () => { logarithmic = !logarithmic; log.setAttribute("aria-pressed", String(logarithmic)); redraw(); });
 })();

@@ -1,11 +1,12 @@
 "use strict";
-// Pictures: one seed for all of them, sliders through training, walks between latents, a closer look.
+// Pictures: one seed for all of them, sliders through training, walks between latents.
 (() => {
   const samples = embedded("sample-data"), frames = embedded("frame-data");
-  const strips = embedded("strip-data"), walks = embedded("walk-data");
+  const neighbours = embedded("neighbour-data"), strips = embedded("strip-data"), walks = embedded("walk-data");
   const all = (selector) => [...document.querySelectorAll(selector)];
-  const radios = all(".seeds input");
+  const radios = all(".seeds:not(.axis) input");
   let seed = radios.length ? radios[0].value : Object.keys({ ...samples, ...frames })[0]?.split("-").pop();
+  document.body.dataset.seed = seed ?? "";
 
   function show(image, uri) {
     image.hidden = !uri;
@@ -70,21 +71,12 @@
   // One seed for all
   for (const radio of radios) radio.addEventListener("change", () => {
     seed = radio.value;
+    document.body.dataset.seed = seed;
     for (const other of radios) other.checked = other.value === seed;
     for (const image of all("[data-sample]")) show(image, samples[`${image.dataset.sample}-${seed}`]);
+    for (const image of all("[data-neighbours]")) show(image, neighbours[`${image.dataset.neighbours}-${seed}`]);
     cards.forEach(frame);
     walk();
   });
   for (const image of all("[data-portrait]")) image.src = samples[image.dataset.portrait];
-
-  // A closer look
-  const dialog = document.getElementById("zoom");
-  for (const opener of all("button.zoom")) opener.addEventListener("click", () => {
-    const image = opener.querySelector("img"), large = dialog.querySelector("img");
-    large.src = image.src;
-    large.alt = image.alt;
-    dialog.querySelector("p").textContent = image.alt + (image.dataset.sample ? `, seed ${seed}` : "");
-    dialog.showModal();
-  });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 })();

@@ -17,3 +17,13 @@ for (const heading of document.querySelectorAll("#leaderboard thead th")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
   });
 }
+// Columns: a button shows or hides those of its family.
+for (const button of document.querySelectorAll("button[data-columns]")) {
+  button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    for (const cell of document.querySelectorAll("#leaderboard [data-family]")) {
+      if (cell.dataset.family === button.dataset.columns) cell.hidden = !on;
+    }
+  });
+}

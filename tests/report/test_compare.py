@@ -1,0 +1,159 @@
+"""Experiments side by side: real ones, made by `dvc exp run` in a workspace whose one stage copies prepared results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fabricated import HOSTILE, edit, fabricate, fabricate_run
+from pipeline import Workspace
+
+from ganealogy.errors import GanealogyError
+from ganealogy.report.collect import collect
+from ganealogy.report.compare import cells, compare, differing, render, version_names
+from ganealogy.report.experiments import Experiment
+
+OUTS = ["build/plan", "build/runs", "data/packed", "data/reference"]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fabricated project under another rate: v1 and v3 come out otherwise, v7 is not touched by it."""
+    root = fabricate(tmp_path_factory.mktemp("other"))
+    for version, good in (("v1", 0.9), ("v3", 0.95)):
+        for seed in (0, 1):
+            shutil.rmtree(root / f"build/runs/{version}-{seed}")
+            run = fabricate_run(root, version, seed, good)
+            edit(run / "train/run.json", key=f"{version}-{seed} at another rate")
+    protocol = json.loads((root / "build/plan/tree.json").read_text())["protocol"]
+    edit(root / "build/plan/tree.json", protocol={**protocol, "lr": 0.0004})
+    return root
+
+
+@pytest.fixture
+def sides(shared_project: Path, other: Path) -> list[Experiment]:
+    return [Experiment("base", "1" * 40, collect(shared_project)), Experiment("faster", "2" * 40, collect(other))]
+
+
+def test_what_differs_is_listed(sides: list[Experiment]) -> None:
+    assert differing(sides) == [("train.lr", ["0.0002", "0.0004"])]
+    sides[1].findings.listed[1].recipe["latent"]["size"] = 64
+    assert ("v3: latent.size", ["128", "64"]) in differing(sides)
+    assert differing([sides[0], sides[0]]) == []
+
+
+def test_code_that_differs_under_the_same_settings_is_told(sides: list[Experiment], shared_project: Path) -> None:
+    again = Experiment("again", "", collect(shared_project))
+    again.findings.listed[0].fingerprint = "of other code"
+    assert differing([sides[0], again]) == [("v1: code", ["plan-v1", "of other code"[:12]])]
+
+
+def test_a_row_a_version_a_column_an_experiment(sides: list[Experiment]) -> None:
+    assert version_names(sides) == ["v1", "v3", "v5", "v7"]
+    table = cells(sides, version_names(sides), "fd_pixel8")
+    base, faster = table["v1"]
+    assert base.verdict is None and base.note == ""
+    assert faster.verdict is not None and faster.verdict.effect == pytest.approx(
+        faster.estimate.mean / base.estimate.mean  # type: ignore[union-attr]
+    )
+    assert table["v7"][1].note == "the same runs" and table["v7"][1].verdict is None
+
+
+def test_no_verdict_across_protocols_data_or_what_is_not_there(sides: list[Experiment]) -> None:
+    for run in sides[1].findings.runs:
+        run.protocols.get("fd_pixel8", {})["fakes"] = 100
+    other = cells(sides, ["v1"], "fd_pixel8")["v1"][1]
+    assert other.verdict is None and other.note == "another protocol: not compared"
+    assert cells(sides, ["v1"], "kid_effnet_lite0")["v1"][1].verdict is not None
+    sides[1].findings.manifest["dataset"] = "of other pictures"
+    assert cells(sides, ["v1"], "kid_effnet_lite0")["v1"][1].note == "another protocol: not compared"
+    sides[1].findings.versions = [version for version in sides[1].findings.versions if version.name != "v1"]
+    assert cells(sides, ["v1"], "fd_pixel8")["v1"][1].note == "not in this experiment"
+
+
+def test_the_page_keeps_words_as_words_and_says_what_the_cache_lacks(sides: list[Experiment]) -> None:
+    sides[1].missing = [f"build/runs/v{number}-0/evaluate" for number in range(8)]
+    html = render(sides)
+    assert HOSTILE not in html and "&lt;script&gt;alert(1)" in html
+    assert "DVC's cache lacks build/runs/v0-0/evaluate" in html and "and 2 more" in html
+    assert html.count('alt="Samples of v1 in') == 2
+    assert "http" not in html.replace("http-equiv", ""), "nothing from a network"
+
+
+@pytest.fixture(scope="module")
+def workspace(shared_project: Path, other: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A DVC workspace with two experiments, `base` and `faster`."""
+    path = tmp_path_factory.mktemp("a path") / "with spaces"
+    path.mkdir()
+    copies = "".join(f"shutil.copytree(f'{{source}}/{out}', '{out}', dirs_exist_ok=True)\n" for out in OUTS)
+    sources = f"{{'0.0002': {str(shared_project)!r}, '0.0004': {str(other)!r}}}"
+    rate = "open('params.yaml').read().split()[-1]"
+    (path / "make.py").write_text(f"import shutil\nsource = {sources}[{rate}]\n{copies}")
+    (path / "params.yaml").write_text("train:\n  lr: 0.0002\n")
+    outs = "\n".join(f"    - {out}" for out in OUTS)
+    stage = (
+        f"stages:\n  make:\n    cmd: python make.py\n    deps: [make.py]\n    params: [train.lr]\n    outs:\n{outs}\n"
+    )
+    (path / "dvc.yaml").write_text(stage)
+    (path / ".gitignore").write_text("/build\n/data\n/reports\n")
+    workspace = Workspace(path)
+    workspace.run("git", "init", "-q", "-b", "main")
+    workspace.run("git", "config", "user.name", "Test")
+    workspace.run("git", "config", "user.email", "test@example.org")
+    workspace.dvc("init", "-q")
+    workspace.dvc("config", "core.analytics", "false")
+    workspace.run("git", "add", "-A")
+    workspace.run("git", "commit", "-q", "-m", "start")
+    workspace.dvc("exp", "run", "-n", "base")
+    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
+    return workspace
+
+
+def test_experiments_are_read_from_git_and_the_cache_without_a_check_out(workspace: Workspace) -> None:
+    before = workspace.run("git", "status", "--short").stdout
+    shutil.rmtree(workspace.path / "build")  # nothing is read from where it lies
+    page = compare(["base", "faster"], workspace.path)
+    html = page.read_text()
+    assert page == workspace.path / "reports/compare.html"
+    assert "train.lr" in html and "<td>0.0002</td><td>0.0004</td>" in html
+    assert "the same runs" in html and html.count("<img src=") >= 6
+    assert "cache lacks" not in html
+    assert not (workspace.path / "build").exists()
+    assert workspace.run("git", "status", "--short").stdout == before
+
+
+def test_a_name_that_nothing_is_called_by_lists_those_that_there_are(workspace: Workspace) -> None:
+    with pytest.raises(GanealogyError, match=r"fster: no experiment.*there are: base, faster"):
+        compare(["base", "fster"], workspace.path)
+
+
+@pytest.mark.parametrize("names", [[], ["base"], ["base", "base"]])
+def test_it_takes_two(workspace: Workspace, names: list[str]) -> None:
+    with pytest.raises(GanealogyError, match="two or more experiments"):
+        compare(names, workspace.path)
+
+
+def test_outside_of_dvc_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(GanealogyError, match="not a DVC project"):
+        compare(["a", "b"], tmp_path)
+
+
+def test_a_commit_without_results_says_so(workspace: Workspace) -> None:
+    with pytest.raises(GanealogyError, match=r"main \(.{7}\): build/plan is needed"):
+        compare(["base", "main"], workspace.path)
+
+
+def test_what_the_cache_lacks_is_named_with_its_cure(workspace: Workspace, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(workspace.path, tmp_path / "copy", symlinks=True))
+    mark = b'"key": "v1-0 at another rate"'
+    objects = [path for path in (copy / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    (lost,) = [path for path in objects if mark in path.read_bytes()]
+    lost.chmod(0o644)
+    lost.unlink()
+    html = compare(["base", "faster"], copy).read_text()
+    assert "faster: DVC's cache lacks build/runs/v1-0/train" in html and "dvc exp pull" in html
+    shutil.rmtree(copy / ".dvc/cache")
+    with pytest.raises(GanealogyError, match=r"DVC's cache.*dvc exp pull"):
+        compare(["base", "faster"], copy)
