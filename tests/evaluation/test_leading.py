@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ganealogy.evaluation.leading import leading
+from ganealogy.evaluation.leading import lead, leading
 
 DIMENSIONS = {"pixel8": 192, "effnet_lite0": 1280, "inception": 2048}
 
@@ -17,3 +17,14 @@ def test_the_frechet_distance_leads_where_they_are_many():
 
 def test_an_unknown_dimension_counts_as_large():
     assert leading("pixel8", ["dinov2"], 50_000, {}) == ["fd_pixel8", "kid_dinov2", "fd_dinov2"]
+
+
+def test_a_tree_is_judged_by_its_trackers_distance_or_by_kid_where_samples_are_few() -> None:
+    def ways(fakes: int) -> dict[str, dict[str, int]]:
+        return {name: {"fakes": fakes, "dimension": 1280} for name in ("fd_effnet_lite0", "kid_effnet_lite0")}
+
+    assert lead("effnet_lite0", ways(5119)) == "kid_effnet_lite0"
+    assert lead("effnet_lite0", ways(5120)) == "fd_effnet_lite0"
+    assert lead("pixel8", {"fd_pixel8": {"fakes": 16}}) == "fd_pixel8"
+    assert lead("effnet_lite0", {"fd_effnet_lite0": {"fakes": 16, "dimension": 1280}}) == "fd_effnet_lite0", "no KID"
+    assert lead("inception", {}) == "fid"

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 TIMES = 4
 """Samples a feature dimension below which a Fréchet distance is mostly its own bias, and KID, which has none, leads."""
+
+
+def distance(extractor: str) -> str:
+    """The Fréchet distance's name: `fid` is pytorch-fid's Inception's and nobody else's."""
+    return "fid" if extractor == "inception" else f"fd_{extractor}"
+
+
+def lead(tracker: str, protocols: Mapping[str, Mapping[str, Any]]) -> str:
+    """The one metric that a tree is judged by: the tracker's Fréchet distance, or its KID where the samples are few.
+
+    `protocols`: metric → how it was measured, as in evaluate/metrics.json.
+    """
+    way = protocols.get(distance(tracker), {})
+    if "fakes" in way and "dimension" in way:
+        first = leading(tracker, [], way["fakes"], {tracker: way["dimension"]})[0]
+        if first in protocols:
+            return first
+    return distance(tracker)
 
 
 def leading(tracker: str, extractors: Iterable[str], samples: int, dimensions: Mapping[str, int]) -> list[str]:
@@ -16,10 +35,9 @@ def leading(tracker: str, extractors: Iterable[str], samples: int, dimensions: M
     """
     order: list[str] = []
     for name in dict.fromkeys([tracker, *extractors]):
-        distance = "fid" if name == "inception" else f"fd_{name}"
         few = name not in dimensions or samples < TIMES * dimensions[name]
         if name == "pixel8":
-            order.append(distance)
+            order.append(distance(name))
         else:
-            order += [f"kid_{name}", distance] if few else [distance, f"kid_{name}"]
+            order += [f"kid_{name}", distance(name)] if few else [distance(name), f"kid_{name}"]
     return order

@@ -241,4 +241,6 @@ def protocol(extractor: Extractor, fakes: int, reals: int, **more: Any) -> dict[
     """How a number came about, and the `fingerprint` of all that: two numbers of one name compare only where it is
     equal."""
     way = {"extractor": extractor.name, **extractor.protocol, "fakes": fakes, "reals": reals, "split": "train", **more}
+    if extractor.network:
+        way["dimension"] = extractor.dimension  # with the number of fakes it says whether FD or KID leads
     return {**way, "fingerprint": atomic.digest(way)[:12]}

@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.leading import lead
 from ganealogy.evaluation.scales import is_distance, scale
 from ganealogy.lineage.changes import Change, changes
 
@@ -210,7 +211,10 @@ class Findings:
     @property
     def lead(self) -> str:
         """The metric that stands in the tree: the tracker's, which the protocol chose to fit its budget."""
-        return "fid" if self.tracker == "fd_inception" else self.tracker
+        protocols: Json = {}
+        for run in self.runs:
+            protocols |= run.protocols
+        return lead(self.tracker.removeprefix("fd_"), protocols)
 
     def passed(self, version: Version, metric: str) -> bool | None:
         """Whether the version's mean beats the mean image repeated; None when there is nothing to compare."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.leading import lead
 from ganealogy.tracking import record
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.record import RunRecord
@@ -17,27 +18,23 @@ UNMEASURED = "while training"
 
 @dataclass(frozen=True)
 class Score:
-    """A Fréchet distance, so that lower is better."""
+    """A distance, so that lower is better."""
 
     metric: str
-    """fd_pixel8, fid, …"""
+    """fd_pixel8, fid, kid_effnet_lite0, …"""
     value: float
     protocol: str
     """Digest of how it was measured, 12 hex digits: scores with another one are not compared. `UNMEASURED` for the
     tracker's word on the best checkpoint, of a run that has not been evaluated."""
 
 
-def metric(tracker: str) -> str:
-    """The leading metric: the distance that picks `best`, which the protocol chose to fit its budget."""
-    return "fid" if tracker == "inception" else f"fd_{tracker}"
-
-
 def score(run: RunRecord) -> Score | None:
     """The run's leading metric; None when it has no finite one."""
-    name = metric(str(run.run["protocol"].get("tracker")))
+    ways = run.evaluation.get("protocol", {}) if run.evaluation else {}
+    name = lead(str(run.run["protocol"].get("tracker")), ways)
     if run.evaluation:
         value = run.evaluation.get("metrics", {}).get(name)
-        how = run.evaluation.get("protocol", {}).get(name)
+        how = ways.get(name)
         found = Score(name, float(value), atomic.digest(how)[:12]) if record.is_number(value) else None
     else:
         best = run.run.get("best") or {}

@@ -11,8 +11,8 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from ganealogy.evaluation.leading import distance
 from ganealogy.tracking.context import Context
-from ganealogy.tracking.leading import metric
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,8 +24,8 @@ CREATED = 1_700_000_000_000  # any fixed moment: the same view is the same tag
 
 def views(tracker: str, extractors: list[str]) -> dict[str, dict[str, Any]]:
     """Key → the view, for a protocol's tracker and the extractors of its evaluation."""
-    measured = f"metrics.`evaluate/{metric(tracker)}`"
-    distances = [f"metrics.`evaluate/{metric(name)}`" for name in extractors]
+    measured = f"metrics.`evaluate/{distance(tracker)}`"
+    distances = [f"metrics.`evaluate/{distance(name)}`" for name in extractors]
     columns = [
         "attributes.`Dataset`",
         *dict.fromkeys([measured, *distances]),
