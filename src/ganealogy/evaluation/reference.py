@@ -8,6 +8,8 @@ falls with N.
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,6 +24,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
 from ganealogy.evaluation.metrics import measure, protocol
 from ganealogy.images import grid, save_png
+from ganealogy.integrity import verify
 
 BLUR_SIGMA = 1 / 32
 """Of the blurred copy, as a share of the image's side: 2 pixels at 64."""
@@ -32,6 +35,17 @@ FEWEST = 4
 """Held-out images without which there are no anchors: KID needs two disjoint pairs."""
 SHEET = 64
 CURE = "run `dvc repro reference`"
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    EOFError,
+    NotImplementedError,
+    BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 Images = NDArray[np.uint8]
 
@@ -57,12 +71,14 @@ def measure_reference(
     save_png(grid(reals[:SHEET], columns=8), out / "real.png")
     degraded = {"blur": blurred(held_out), "noise": noisy(held_out)}
     table: dict[str, dict[str, float]] = {}
+    sums: dict[str, str] = {}
     protocols: dict[str, Any] = {}
     for name in settings["extractors"]:
         extractor = load_extractor(name, device)
         real_features = extract(extractor, reals, "reals")
         floor_features = extract(extractor, held_out, "held-out reals")
         _save(out / f"{name}.npz", train=real_features.values, holdout=floor_features.values)
+        sums[name] = atomic.sha256(out / f"{name}.npz")
         sets = {"floor": floor_features, "mean_image": _repeated(extractor, mean_image(reals), len(held_out))}
         sets |= {anchor: extract(extractor, images, f"{anchor} anchor") for anchor, images in degraded.items()}
         for anchor, features in sets.items():
@@ -75,6 +91,7 @@ def measure_reference(
         {
             "metrics": table,
             "protocol": protocols,
+            "sha256": sums,
             "count": count,
             "reals": len(reals),
             "shape": list(reals.shape[1:]),
@@ -96,14 +113,18 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     path = directory / f"{extractor.name}.npz"
     try:
         facts = json.loads((directory / "anchors.json").read_text(encoding="utf-8"))
+        verify(path, facts["sha256"][extractor.name], CURE)
         with open(path, "rb") as file:  # np.load would leave it open when the archive is cut off
             features = np.load(file, allow_pickle=False)["train"]
-    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
+        made_of, ways = facts["shape"], [w for w in facts["protocol"].values() if w["extractor"] == extractor.name]
+        fits = ways and all(ways[0].get(key) == value for key, value in extractor.protocol.items())
+        if not np.issubdtype(features.dtype, np.floating) or features.shape[1:] != (extractor.dimension,):
+            raise ValueError(f"features {features.dtype} {features.shape}")
+    except (*DAMAGE, TypeError, AttributeError, RecursionError) as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {CURE}") from None
-    if facts["shape"] != list(shape):
-        raise GanealogyError(f"{directory}: made of images {facts['shape']}, the fakes are {list(shape)}; {CURE}")
-    ways = [way for way in facts["protocol"].values() if way["extractor"] == extractor.name]
-    if not ways or any(ways[0].get(key) != value for key, value in extractor.protocol.items()):
+    if made_of != list(shape):
+        raise GanealogyError(f"{directory}: made of images {made_of}, the fakes are {list(shape)}; {CURE}")
+    if not fits:
         raise GanealogyError(f"{path}: measured with other weights or another resize than now; {CURE}")
     return FeatureSet(features)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganealogy import atomic
+from ganealogy.integrity import verify_weights
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.record import RunRecord
 
@@ -29,6 +30,7 @@ def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Con
 
     if run.weights is None:
         return 0
+    verify_weights(run.directory, run.run, run.weights.stem)
     weights = atomic.sha256(run.weights)
     whole = False
     for known in client.search_logged_models(
