@@ -1,5 +1,6 @@
 # make repro   set-up, demo, report        make test   set-up, all tests        make lint   style and types
-# make ui      the MLflow UI               make lock   a new requirements.lock from pyproject.toml
+# make ui      the MLflow UI               make soak   the fault tests at length: hours
+# make lock    a new requirements.lock from pyproject.toml
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test lint ui setup lock clean
+.PHONY: repro test soak lint ui setup lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -16,6 +17,10 @@ repro: setup
 
 test: setup
 	$(RUN) python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Every version killed and resumed, `dvc repro` killed everywhere, 500 trainings, thousands of damaged files.
+soak: setup
+	$(RUN) GANEALOGY_SOAK=1 python -m pytest -m "" --timeout 0 tests/faults $(PYTEST_ARGS)
 
 lint: setup
 	$(RUN) ruff check .

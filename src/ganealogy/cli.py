@@ -217,6 +217,15 @@ def ui(port: int | None) -> None:
 
 
 @cli.command()
+@click.option("--quick", is_flag=True, help="Leave DVC's cache unhashed.")
+def doctor(quick: bool) -> None:
+    """Check the environment and the workspace: a line each, ✓ good, ! worth knowing, ✗ to be mended (exit code 2)."""
+    from ganealogy import doctor
+
+    sys.exit(doctor.report(quick, click.echo))
+
+
+@cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
     """Get the weights of pytorch-fid's Inception and add it to evaluate.extractors, so that FID is measured."""

@@ -18,8 +18,8 @@ from ganealogy.errors import GanealogyError
 
 PR_SET_PDEATHSIG = 1
 
-OK, UNFORESEEN, CURABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-"""Exit codes; the last two are 128 + the signal's number, as shells have it."""
+OK, UNFORESEEN, CURABLE, INTERRUPTED, LEFT_ALONE, TERMINATED = 0, 1, 2, 130, 141, 143
+"""Exit codes; the last three are 128 + a signal's number (SIGINT, SIGPIPE, SIGTERM), as shells have it."""
 
 
 class Terminated(BaseException):
@@ -139,6 +139,10 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     """
     try:
         work()
+    except BrokenPipeError:
+        # Who read our output has left, as `| head` does: the usual end. The interpreter's own flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return LEFT_ALONE
     except (GanealogyError, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganealogy import atomic
-from ganealogy.integrity import verify_weights
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.record import RunRecord
 
@@ -27,6 +26,8 @@ REQUIREMENTS = ("mlflow", "torch", "numpy", "pillow", "safetensors", "annotated-
 def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> int:
     """Log the generator that the samples come from, unless it is there; of other weights or half-logged is deleted."""
     import mlflow
+
+    from ganealogy.integrity import verify_weights  # a training imports this module, and only what it computes with
 
     if run.weights is None:
         return 0
