@@ -48,7 +48,8 @@ def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int
     np.save(packed / "train.npy", pictures)
     np.save(packed / "holdout.npy", pictures[:32])
     sums = {name: atomic.sha256(packed / name) for name in ("train.npy", "holdout.npy")}
-    atomic.write_json(packed / "manifest.json", {"dataset": atomic.digest(sums), "sha256": sums})
+    counts = {"train": len(pictures), "holdout": 32}
+    atomic.write_json(packed / "manifest.json", {"dataset": atomic.digest(sums), "sha256": sums, "counts": counts})
     return folder
 
 
@@ -79,6 +80,7 @@ def _inside(target: Callable[..., None], folder: str, arguments: tuple[Any, ...]
     for stream in (1, 2):
         os.dup2(log, stream)
     sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     os.chdir(folder)
     os.environ.pop("DVC_ROOT", None)
     target(*arguments, **options)
@@ -206,3 +208,19 @@ def report() -> None:
     from ganealogy.report import build
 
     build.build()
+
+
+def data(folder: Path) -> str:
+    return str(json.loads((folder / "data" / "packed" / "manifest.json").read_text())["dataset"])
+
+
+def in_module(file: str, function: str, *arguments: Any) -> None:
+    """A function of a test's own file, which pytest imports in its way and a new process cannot by name."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("beside", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["beside"] = module
+    spec.loader.exec_module(module)
+    getattr(module, function)(*arguments)

@@ -89,7 +89,7 @@ def examine(quick: bool = False) -> Iterator[Finding]:
     try:
         settings = load()
         yield Finding("✓", f"{PARAMS} is valid")
-    except GanealogyError as error:
+    except (GanealogyError, OSError) as error:
         yield Finding("✗", str(error))
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,

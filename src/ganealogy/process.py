@@ -140,7 +140,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     try:
         work()
     except BrokenPipeError:
-        # Who read our output has left, as `| head` does: the usual end. The interpreter's own flush must not fail again.
+        # Who read our output has left, as `| head` does. What is still in the buffer goes nowhere, without a word.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return LEFT_ALONE
     except (GanealogyError, OSError) as error:

@@ -52,7 +52,7 @@ def test_debug_shows_the_traceback_and_changes_no_code(arguments: list[str], wor
 
 
 def test_a_fault_of_ours_keeps_its_traceback_and_ends_with_1(workspace: Path) -> None:
-    code, said = trainings.run(breaking, workspace)
+    code, said = trainings.run(trainings.in_module, workspace, __file__, "breaking")
     assert code == 1 and "ZeroDivisionError" in said and "Traceback" in said
 
 
@@ -69,7 +69,7 @@ def breaking() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopped_while_it_writes_it_leaves_nothing(number: int, code: int, workspace: Path) -> None:
     """The signal comes while `preprocess` has a file open; not only a training ends in good order."""
-    found, said = trainings.run(stopped, workspace, number)
+    found, said = trainings.run(trainings.in_module, workspace, __file__, "stopped", number)
     assert found == code and said.splitlines()[-1] == "ganealogy: stopped", said
     assert "the fault fired" in said
     assert trainings.litter(workspace) == [] and not (workspace / "data/packed/manifest.json").exists()
