@@ -111,8 +111,8 @@ def broken_store(how: str) -> Path:
         database.parent.mkdir(parents=True, exist_ok=True)
         database.write_bytes(b"no database at all " * 100)
     else:
-        with store.opened():
-            pass
+        store.prepare_environment()
+        store._initialise(database)  # without a client, which would remember that this store was in order
         connection = sqlite3.connect(database)
         with connection:
             connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
@@ -125,7 +125,6 @@ def broken_store(how: str) -> Path:
 def test_a_store_that_does_not_open(how: str, words: str, place: Path) -> None:
     database = broken_store(how)
     before = database.read_bytes()
-    store._client.cache_clear()
     [line] = bad(list(doctor._store()))
     assert words in line and "ganealogy sync" in line
     assert database.read_bytes() == before, "looking changes nothing"

@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["torch", "ganealogy.training.loop", "ganealogy.stages"])
-DEADLINE_S = 240
+DEADLINE_S = 900
 SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}
 """(pixels, channels) of the versions that the smallest pictures do not suit."""
 

@@ -191,7 +191,8 @@ def new(name: str, parent: str) -> None:
     """Write versions/NAME.yaml to fill in, and add it to params.yaml; only it will train."""
     from ganealogy.lineage import birth
 
-    click.echo(f"{birth.new(name, parent)}: fill it in, then `dvc repro`")
+    with process.writes_to(birth.FOLDER, birth.PARAMS):
+        click.echo(f"{birth.new(name, parent)}: fill it in, then `dvc repro`")
 
 
 @cli.command()
@@ -233,8 +234,9 @@ def fetch(what: str) -> None:
     from ganealogy.data.fetch import mirror
     from ganealogy.evaluation.weights import fetch_weights
 
-    fetch_weights(mirror(settings.load().dataset.mirror))
-    presets.add_extractor(what)
+    with process.writes_to("build/weights", settings.PARAMS):
+        fetch_weights(mirror(settings.load().dataset.mirror))
+        presets.add_extractor(what)
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
 
 
@@ -245,7 +247,8 @@ def use(name: str, path: str | None) -> None:
     """Write the preset NAME (demo, anime, celeba, mnist, mnist32, folder) into params.yaml, and show what changed."""
     from ganealogy import presets
 
-    click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")
+    with process.writes_to("params.yaml"):
+        click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")
 
 
 def main() -> None:

@@ -18,8 +18,12 @@ from ganealogy.errors import GanealogyError
 
 PR_SET_PDEATHSIG = 1
 
-OK, UNFORESEEN, CURABLE, INTERRUPTED, LEFT_ALONE, TERMINATED = 0, 1, 2, 130, 141, 143
-"""Exit codes; the last three are 128 + a signal's number (SIGINT, SIGPIPE, SIGTERM), as shells have it."""
+OK, UNFORESEEN, CURABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+"""Exit codes; the last two are 128 + the signal's number, as shells have it."""
+
+
+LONGEST = 1000
+"""Letters of an error, which may quote what it found in a file."""
 
 
 class Terminated(BaseException):
@@ -127,8 +131,9 @@ def _one_line(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """One line without control characters: names of other people's files must not move a terminal's cursor."""
+    """One line, not without end, without control characters: other people's names must not move the cursor."""
     line = " ".join(text.split())
+    line = line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
@@ -139,10 +144,6 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     """
     try:
         work()
-    except BrokenPipeError:
-        # Who read our output has left, as `| head` does. What is still in the buffer goes nowhere, without a word.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return LEFT_ALONE
     except (GanealogyError, OSError) as error:
         if debug:
             traceback.print_exc()

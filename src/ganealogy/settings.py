@@ -22,9 +22,20 @@ from ganealogy.errors import GanealogyError
 PARAMS = Path("params.yaml")
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
-# A value as an error shows it: a few parts of each level, as aliases can make a small file a huge value.
-SHORT = reprlib.Repr()
-SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 3, 60, 60
+
+class Short(reprlib.Repr):
+    """A value as an error shows it: a few parts of each level, as aliases can make a small file a huge value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Python writes no decimal of more than a few thousand digits."""
+        return super().repr_int(value, level) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
+
+
+SHORT = Short()
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -26,6 +26,8 @@ RUNS = Path("build/runs")
 REPORTS = [Path("reports") / name for name in ("index.html", "report.md", "report", "fd.csv", "metrics.json")]
 WORK = Path("build/wip")
 """Below the main workspace: work in progress, by run key."""
+CHECKPOINT_FACTS = {"step", "ticks", "summed", "best", "seconds", "resumed"}
+"""What `training/loop.py` needs of a checkpoint beside its tensors."""
 
 
 def run_directory(version: str, seed: int) -> Path:
@@ -183,6 +185,7 @@ def _train(
     }
     announce_fresh_start(work, facts)
     forget_without_record(work)
+    set_aside_foreign(work / "checkpoints", plan["recipe"], plan["protocol"])
     watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"])
     images = packed.open_split(PACKED, "train")
     labels = packed.open_labels(PACKED, "train") if plan["recipe"]["labels"] else None
@@ -262,6 +265,39 @@ def forget_without_record(work: Path) -> None:
     if checkpoints.is_dir() and not metrics.is_file():
         print(f"{metrics}: no such file; its checkpoints are of no use without it: starting afresh", file=sys.stderr)
         shutil.rmtree(checkpoints)
+
+
+def set_aside_foreign(checkpoints: Path, recipe: dict[str, Any], protocol: dict[str, Any]) -> None:
+    """Take checkpoints of other networks, or without all their facts, out of the way: whole files, but not ours.
+
+    What is damaged is left to the training, which names it and takes an older one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from ganealogy.networks import build
+
+    wanted: dict[str, list[int]] = {}
+    for path in sorted(checkpoints.glob("*.json"), reverse=True):
+        if not wanted:
+            networks = {"generator": build.generator, "discriminator": build.discriminator}
+            wanted = {
+                f"{name}/{key}": list(tensor.shape)
+                for name, network in networks.items()
+                for key, tensor in network(recipe, protocol).state_dict().items()
+            }
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
+            with safe_open(str(path.with_suffix(".safetensors")), "pt") as file:
+                found = {
+                    name: file.get_slice(name).get_shape()
+                    for name in file.keys()  # noqa: SIM118 (no mapping: it has no iterator)
+                    if name.startswith(("generator/", "discriminator/"))
+                }
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
+            continue
+        if found != wanted or not isinstance(facts, dict) or not facts.keys() >= CHECKPOINT_FACTS:
+            print(f"{path}: checkpoint cannot be used (not of this training); trying an older one", file=sys.stderr)
+            path.rename(path.with_suffix(".foreign"))
 
 
 def hand_over(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 settings.register_profile(
-    "ci", max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=SLOW
+    "ci", max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=SLOW
 )
 settings.register_profile("soak", max_examples=3000, deadline=None, database=None, suppress_health_check=SLOW)
 settings.load_profile("soak" if os.environ.get("GANEALOGY_SOAK") else "ci")

@@ -17,6 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 from ganealogy import atomic
 
+pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
+
 RUN = Path("build/runs/v1-0")
 WEIGHTS = RUN / "train" / "weights" / "generator-best.safetensors"
 

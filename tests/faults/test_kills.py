@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import trainings
 
+pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
+
 SOAK = bool(os.environ.get("GANEALOGY_SOAK"))
 VERSIONS = sorted(path.stem for path in Path("versions").glob("*.yaml"))
 IN_CI = {"v1", "v6", "v10", "v12", "v16", "celeba-dcgan", "mnist-mlp", "mnist-dcgan"}

@@ -22,7 +22,8 @@ import pytest
 from pipeline import Workspace, fresh
 
 STAGES = ("plan", "download", "preprocess", "reference", "train", "sample", "evaluate", "report")
-DEADLINE_S = 240
+DEADLINE_S = 900
+pytestmark = pytest.mark.timeout(3600)
 REPRO = (sys.executable, "-m", "dvc", "repro")
 
 
@@ -147,7 +148,6 @@ def assert_as_if_nothing_had_been(workspace: Workspace, expected: dict[str, byte
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_killed_in_every_stage_on_its_way(number: int, expected: dict[str, bytes], tmp_path: Path) -> None:
     workspace = planted(tmp_path / "my work")
@@ -158,7 +158,6 @@ def test_killed_in_every_stage_on_its_way(number: int, expected: dict[str, bytes
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_stopped_by_sigterm_in_its_training(expected: dict[str, bytes], tmp_path: Path) -> None:
     """In CI the one stage that goes on where it stopped; the others under `make soak`."""
     workspace = planted(tmp_path / "my work")

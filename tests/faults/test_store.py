@@ -29,9 +29,12 @@ from ganealogy.tracking import LiveSync, live, store
 
 SOAK = bool(os.environ.get("GANEALOGY_SOAK"))
 MANY = 500 if SOAK else 50
-DEADLINE_S = 240
+DEADLINE_S = 900
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*noload.*:DeprecationWarning"),  # within MLflow
+    pytest.mark.timeout(36_000 if SOAK else 3600),
+]
 
 
 @pytest.fixture
@@ -109,7 +112,6 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: None) -> Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if SOAK else 600)
 def test_many_trainings_in_a_row_lose_nothing_and_leak_nothing(shared: Path) -> None:
     process = psutil.Process()
     context = None
@@ -137,12 +139,12 @@ def test_many_trainings_in_a_row_lose_nothing_and_leak_nothing(shared: Path) -> 
 def train_and_sync(seed: int) -> None:
     """In a process of its own, into the store that all share and that nobody has made yet."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    store.LOCK_WAIT_S = DEADLINE_S  # on a busy machine the eighth waits long
     result = tracking.sync(tiny(Path(), seed))
     sys.exit(result.warning)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_eight_at_once_lose_nothing(shared: Path) -> None:
     """Fault 19, too: the store is fresh."""
     processes = [trainings.begin(trainings.in_module, shared, __file__, "train_and_sync", seed) for seed in range(8)]
@@ -226,7 +228,6 @@ def tick(run: Path, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_server_that_is_killed_hangs_and_comes_back_gets_every_point_once(
     shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,7 +236,7 @@ def test_a_server_that_is_killed_hangs_and_comes_back_gets_every_point_once(
     (run / "train" / "metrics.jsonl").write_text("")
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with server(shared, port):
         tick(run, 0)
@@ -251,7 +252,7 @@ def test_a_server_that_is_killed_hangs_and_comes_back_gets_every_point_once(
     assert connections, "the fault did not fire"
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 2 and all("`ganealogy sync` posts them later" in line for line in lines), lines
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     with server(shared, port):
         assert [found.warning for found in tracking.sync_all()] == [None]
         assert_every_point_once(run, "v1 seed 0")

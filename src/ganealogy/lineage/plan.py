@@ -47,12 +47,15 @@ def write(files: dict[str, Any], folder: Path = PLAN) -> None:
     fresh, old = (folder.with_name(f".{folder.name}.{which}.tmp") for which in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    for name, content in files.items():
-        atomic.write_json(fresh / name, content)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        for name, content in files.items():
+            atomic.write_json(fresh / name, content)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -> dict[str, Any]:
