@@ -78,8 +78,10 @@ def reference() -> None:
     from ganealogy import settings, stages
 
     with stages.stage("reference", deps=[stages.PACKED], outs=[stages.REFERENCE]) as planned:
+        from ganealogy.data import packed
         from ganealogy.evaluation import reference
 
+        stages.verify_packed(packed.read_manifest(stages.PACKED), stages.PACKED)
         device = stages.settle(settings.load().train)
         wanted = planned["settings"]
         reference.measure_reference(wanted, wanted["count"], stages.PACKED, stages.REFERENCE, device=device)
@@ -191,7 +193,7 @@ def new(name: str, parent: str) -> None:
     """Write versions/NAME.yaml to fill in, and add it to params.yaml; only it will train."""
     from ganealogy.lineage import birth
 
-    with process.writes_to(birth.FOLDER, birth.PARAMS):
+    with process.writes_to("versions", "params.yaml"):
         click.echo(f"{birth.new(name, parent)}: fill it in, then `dvc repro`")
 
 

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+
+NUMPY_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    NotImplementedError,
+    SyntaxError,
+    tokenize.TokenError,
+    BadZipFile,
+    zlib.error,
+    struct.error,
+)
+"""What `np.load` raises on bytes that are no array: its header is an expression of Python, its archive a zip."""
 
 
 def verify(path: Path, sha256: object, cure: str) -> None:

@@ -115,6 +115,15 @@ class Inputs:
         return status.st_size, status.st_mtime_ns
 
 
+def verify_packed(manifest: dict[str, Any], directory: Path) -> None:
+    """Raises: GanealogyError when packed pictures are not those of the manifest: a bit flipped, another set."""
+    sums = manifest.get("sha256")
+    for name, expected in sums.items() if isinstance(sums, dict) else ():
+        path = directory / Path(name).name
+        if not path.is_file() or atomic.sha256(path) != expected:
+            raise GanealogyError(f"{path}: absent or damaged: not the sha256 of manifest.json; run `dvc repro`")
+
+
 def report_inputs() -> list[Path]:
     """What the report reads: of the run directories only those that the plan lists, as it removes the others."""
     try:
@@ -148,7 +157,9 @@ def train(version: str, seed: int, settings: Settings) -> int:
     plan = read_plan(path)
     from ganealogy.data import packed  # numpy, which a person who mistyped need not wait for
 
-    data = packed.read_manifest(PACKED)["dataset"]
+    manifest = packed.read_manifest(PACKED)
+    verify_packed(manifest, PACKED)
+    data = manifest["dataset"]
     key = atomic.digest([plan["fingerprint"], data, seed])
     work = process.root() / WORK / key[:20]
     with process.writes_to(work, run), process.only_one(work, f"{version} with seed {seed}"):

@@ -49,7 +49,11 @@ def planned(folder: Path, version: str, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("version", "changes", "culprit"),
     [
-        ("v10", {"adversary__penalties": [{"name": "r1", "gamma": 1e39}]}, "D (loss|gradient norm) is (inf|nan)"),
+        (
+            "v10",
+            {"adversary__penalties": [{"name": "gradient_penalty", "weight": 1e39}]},
+            "D (loss|gradient norm) is (inf|nan)",
+        ),
         ("v1", {"optimizers__discriminator__lr": 1e38}, "(D|G) (loss|gradient norm) is (inf|nan)"),
     ],
 )

@@ -14,6 +14,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.metrics import measure, protocol
 from ganealogy.evaluation.reference import read_reference
+from ganealogy.integrity import NUMPY_DAMAGE
 
 
 def evaluate(run: Path, settings: dict[str, Any], reference: Path, *, device: str = "cpu") -> dict[str, Any]:
@@ -63,7 +64,7 @@ def _open_samples(path: Path, sha256: str) -> NDArray[np.uint8]:
         if atomic.sha256(path) != sha256:
             raise GanealogyError(f"{path}: not the bytes that sample.json tells of (sha256 differs); {cure}")
         images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {cure}") from None
     return images
 

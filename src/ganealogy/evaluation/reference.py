@@ -8,11 +8,8 @@ falls with N.
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +21,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
 from ganealogy.evaluation.metrics import measure, protocol
 from ganealogy.images import grid, save_png
-from ganealogy.integrity import verify
+from ganealogy.integrity import NUMPY_DAMAGE, verify
 
 BLUR_SIGMA = 1 / 32
 """Of the blurred copy, as a share of the image's side: 2 pixels at 64."""
@@ -35,17 +32,6 @@ FEWEST = 4
 """Held-out images without which there are no anchors: KID needs two disjoint pairs."""
 SHEET = 64
 CURE = "run `dvc repro reference`"
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    EOFError,
-    NotImplementedError,
-    BadZipFile,
-    zlib.error,
-    struct.error,
-)
 
 Images = NDArray[np.uint8]
 
@@ -120,7 +106,7 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         fits = ways and all(ways[0].get(key) == value for key, value in extractor.protocol.items())
         if not np.issubdtype(features.dtype, np.floating) or features.shape[1:] != (extractor.dimension,):
             raise ValueError(f"features {features.dtype} {features.shape}")
-    except (*DAMAGE, TypeError, AttributeError, RecursionError) as error:
+    except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {CURE}") from None
     if made_of != list(shape):
         raise GanealogyError(f"{directory}: made of images {made_of}, the fakes are {list(shape)}; {CURE}")
