@@ -224,7 +224,8 @@ def _train(
     atomic.write_json(run / "cost" / "train.json", cost(outcome, device))
     hand_over(work / "train", run / "train")
     # Checkpoints first: one without the record that it goes on from would end in another record.
-    shutil.rmtree(work / "checkpoints")
+    if (work / "checkpoints").is_dir():  # there are none where the training diverged at once
+        shutil.rmtree(work / "checkpoints")
     shutil.rmtree(work)  # the lock goes too: there is nothing left to hold
     return 0
 

@@ -52,9 +52,9 @@ def planned(folder: Path, version: str, **changes: object) -> Path:
         (
             "v10",
             {"adversary__penalties": [{"name": "gradient_penalty", "weight": 1e39}]},
-            "D (loss|gradient norm) is (inf|nan)",
+            "discriminator (loss|gradient norm) is (inf|nan)",
         ),
-        ("v1", {"optimizers__discriminator__lr": 1e38}, "(D|G) (loss|gradient norm) is (inf|nan)"),
+        ("v1", {"optimizers__discriminator__lr": 1e38}, "(discriminator|generator) (loss|gradient norm) is (inf|nan)"),
     ],
 )
 def test_a_number_that_is_none_stops_the_training_before_the_step(
