@@ -28,7 +28,7 @@ Mark = Literal["✓", "!", "✗"]
 
 LOW_BYTES, LEAST_BYTES = 2 * 2**30, 256 * 2**20
 """Of free disk: below the first a real training's checkpoints may not fit, below the second nothing does."""
-PATIENCE_S = 180
+PATIENCE_S = 600
 CHUNK = 2**20
 OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
 

@@ -195,6 +195,8 @@ def _train(
         "protocol": plan["protocol"],
     }
     announce_fresh_start(work, facts)
+    for stray in (work / "train").rglob(".*.tmp"):  # of a killed writer; the record is handed over as a whole
+        stray.unlink()
     forget_without_record(work)
     set_aside_foreign(work / "checkpoints", plan["recipe"], plan["protocol"])
     watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"])
