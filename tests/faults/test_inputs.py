@@ -136,13 +136,19 @@ def test_a_hostile_archive_is_refused_at_the_door(attack: str, workspace: Path) 
     assert not list(workspace.parent.rglob("evil.png"))
 
 
-HEADER = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+BOMB = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)) + chunk(
+    b"IDAT", zlib.compress(bytes(99))
+)
 BAD_PICTURES = {
     "truncated.png": png((64, 64), mode="RGB")[:60],
     "tiny.png": png((1, 1)),
     "text.png": b"no picture at all",
     "empty.png": b"",
-    "pixel-bomb.png": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + HEADER + struct.pack(">I", zlib.crc32(HEADER)),
+    "pixel-bomb.png": b"\x89PNG\r\n\x1a\n" + BOMB,
     "animated.gif": png(kind="GIF", save_all=True, append_images=[Image.new("RGB", (16, 16), "red")]),
 }
 GOOD_PICTURES = {
