@@ -17,6 +17,7 @@ from ganealogy.doctor import Finding
 from ganealogy.tracking import store
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.timeout(1200)  # torch is imported anew by most, which takes long on a busy machine
 
 
 @pytest.fixture
