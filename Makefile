@@ -1,5 +1,6 @@
 # make repro   set-up, demo, report        make test   set-up, all tests        make lint   style and types
 # make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
+# make soak    the fault tests at length: hours
 # make lock    a new requirements.lock from pyproject.toml
 
 SHELL := /bin/bash
@@ -8,7 +9,7 @@ VENV := .venv
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test lint ui live setup lock clean
+.PHONY: repro test soak lint ui live setup lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -17,6 +18,10 @@ repro: setup
 
 test: setup
 	$(RUN) python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Every version killed and resumed, `dvc repro` killed everywhere, 500 trainings, thousands of damaged files.
+soak: setup
+	$(RUN) GANEALOGY_SOAK=1 python -m pytest -m "" --timeout 0 tests/faults $(PYTEST_ARGS)
 
 lint: setup
 	$(RUN) ruff check .
@@ -46,4 +51,4 @@ lock:
 	$(VENV)/bin/python -m uv pip compile pyproject.toml --universal --extra dev --extra kaggle --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean:
-	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html
+	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html reports/compare.html

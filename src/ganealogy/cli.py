@@ -12,7 +12,16 @@ from ganealogy import process
 DEBUG = "--debug"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+EPILOG = """
+\b
+Exit codes: 0 done (a version that diverged is a result, too) · 2 a fault that you can cure, told in one line ·
+130 stopped by Ctrl-C · 143 stopped by SIGTERM · 1 a fault in Ganealogy, with its traceback.
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, epilog=EPILOG.strip("\n")
+)
 @click.option(DEBUG, is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="ganealogy")
 def cli(debug: bool) -> None:
@@ -32,8 +41,10 @@ def plan() -> None:
     """Check params.yaml and versions/, resolve every recipe, write build/plan, print the family."""
     from ganealogy.lineage import family, plan
 
+    process.die_with_parent()
     files = plan.make()
-    plan.write(files)
+    with process.writes_to(plan.PLAN):
+        plan.write(files)
     family.show(family.table(files["tree.json"]))
 
 
@@ -46,18 +57,19 @@ def download() -> None:
     from ganealogy import settings, stages
     from ganealogy.data import download
 
-    with stages.stage("download"):
-        download.download(settings.load().dataset.model_dump(), stages.RAW)
+    with stages.stage("download", outs=[stages.RAW]) as planned:
+        mirror = settings.load().dataset.mirror
+        download.download({**planned["settings"], "mirror": mirror}, stages.RAW)
 
 
 @cli.command()
 def preprocess() -> None:
     """Decode, crop, resize, drop duplicates and split into data/packed."""
-    from ganealogy import settings, stages
+    from ganealogy import stages
     from ganealogy.data import preprocess
 
-    with stages.stage("preprocess"):
-        preprocess.preprocess(settings.load().dataset.model_dump(), stages.RAW, stages.PACKED)
+    with stages.stage("preprocess", deps=[stages.RAW], outs=[stages.PACKED]) as planned:
+        preprocess.preprocess(planned["settings"], stages.RAW, stages.PACKED)
 
 
 @cli.command()
@@ -65,9 +77,11 @@ def reference() -> None:
     """Measure the real pictures: features, and the anchors that stand beside every number."""
     from ganealogy import settings, stages
 
-    with stages.stage("reference") as planned:
+    with stages.stage("reference", deps=[stages.PACKED], outs=[stages.REFERENCE]) as planned:
+        from ganealogy.data import packed
         from ganealogy.evaluation import reference
 
+        stages.verify_packed(packed.read_manifest(stages.PACKED), stages.PACKED)
         device = stages.settle(settings.load().train)
         wanted = planned["settings"]
         places = (stages.PACKED, stages.REFERENCE)
@@ -92,7 +106,8 @@ def sample(version: str, seed: int) -> None:
     from ganealogy import settings, stages
 
     run = stages.run_directory(version, seed)
-    with stages.stage("sample", run / "cost" / "sample.json", version) as planned:
+    cost = run / "cost" / "sample.json"
+    with stages.stage("sample", cost, version, deps=[run / "train"], outs=[run / "sample"]) as planned:
         from ganealogy import sampling
 
         sampling.sample(run, planned["settings"], device=stages.settle(settings.load().train))
@@ -158,7 +173,8 @@ def _evaluate_run(version: str, seed: int) -> None:
     from ganealogy import settings, stages
 
     run = stages.run_directory(version, seed)
-    with stages.stage("evaluate", run / "cost" / "evaluate.json") as planned:
+    deps = [run / "sample", run / "train" / "run.json", stages.REFERENCE, stages.PACKED / "train.npy"]
+    with stages.stage("evaluate", run / "cost" / "evaluate.json", deps=deps, outs=[run / "evaluate"]) as planned:
         from ganealogy.evaluation import evaluate
 
         device = stages.settle(settings.load().train)
@@ -185,7 +201,7 @@ def report(experiments: bool, names: tuple[str, ...]) -> None:
 
         click.echo(f"comparison: {compare.compare(list(names)).resolve().as_uri()}")
         return
-    with stages.stage("report"):
+    with stages.stage("report", deps=stages.report_inputs(), outs=stages.REPORTS):
         from ganealogy.report import build
 
         page = build.build()
@@ -291,7 +307,8 @@ def new(name: str, parent: str) -> None:
     """Write versions/NAME.yaml to fill in, and add it to params.yaml; only it will train."""
     from ganealogy.lineage import birth
 
-    click.echo(f"{birth.new(name, parent)}: fill it in, then `dvc repro`")
+    with process.writes_to("versions", "params.yaml"):
+        click.echo(f"{birth.new(name, parent)}: fill it in, then `dvc repro`")
 
 
 @cli.command()
@@ -347,6 +364,15 @@ def live(version: str | None, seed: int | None) -> None:
 
 
 @cli.command()
+@click.option("--quick", is_flag=True, help="Leave DVC's cache unhashed.")
+def doctor(quick: bool) -> None:
+    """Check the environment and the workspace: a line each, ✓ good, ! worth knowing, ✗ to be mended (exit code 2)."""
+    from ganealogy import doctor
+
+    sys.exit(doctor.report(quick, click.echo))
+
+
+@cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
     """Get the weights of pytorch-fid's Inception and add it to evaluate.extractors, so that FID is measured."""
@@ -354,8 +380,9 @@ def fetch(what: str) -> None:
     from ganealogy.data.fetch import mirror
     from ganealogy.evaluation.weights import fetch_weights
 
-    fetch_weights(mirror(settings.load().dataset.mirror))
-    presets.add_extractor(what)
+    with process.writes_to("build/weights", settings.PARAMS):
+        fetch_weights(mirror(settings.load().dataset.mirror))
+        presets.add_extractor(what)
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
 
 
@@ -369,8 +396,23 @@ def use(name: str, path: str | None) -> None:
     """
     from ganealogy import presets
 
-    click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")
+    with process.writes_to("params.yaml"):
+        click.echo(presets.use(name, path) or f"params.yaml is already {name}'s")
 
 
 def main() -> None:
-    sys.exit(process.report_errors(lambda: cli(), debug=DEBUG in sys.argv))
+    """Run the verb on the command line. Exits as EPILOG says."""
+    process.raise_on_sigterm()
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]  # before the verb or behind it
+
+    def run() -> None:
+        try:
+            code = cli.main(arguments, standalone_mode=False)
+        except click.ClickException as error:  # a wrong option: click says what is legal, and its code is 2
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        sys.exit(code if isinstance(code, int) else 0)
+
+    sys.exit(process.report_errors(run, debug=len(arguments) < len(sys.argv) - 1))

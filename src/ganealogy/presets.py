@@ -58,11 +58,11 @@ def add_version(name: str, params: Path = settings.PARAMS) -> str:
 
 
 def _edit(params: Path, change: Any) -> str:
-    yaml = YAML()  # round trip: comments, order and quotes stay
-    yaml.width = 120
+    round_trip = YAML()  # round trip: comments, order and quotes stay
+    round_trip.width = 120
     before = params.read_text(encoding="utf-8") if params.exists() else ""
     try:
-        content = yaml.load(before) or {}
+        content = round_trip.load(before) or {}
     except Exception:  # whatever is in it is about to be replaced or reported in full
         settings.read_yaml(params)
         raise
@@ -70,7 +70,7 @@ def _edit(params: Path, change: Any) -> str:
         raise GanealogyError(f"{params}: expected a mapping of keys to values")
     change(content)
     stream = StringIO()
-    yaml.dump(content, stream)
+    round_trip.dump(content, stream)
     after = stream.getvalue()
     settings.parse(settings.Settings, YAML(typ="safe", pure=True).load(after), str(params))
     atomic.write_text(params, after)

@@ -6,15 +6,37 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 
 PR_SET_PDEATHSIG = 1
+
+OK, UNFORESEEN, CURABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+"""Exit codes; the last two are 128 + the signal's number, as shells have it."""
+
+
+LONGEST = 1000
+"""Letters of an error, which may quote what it found in a file."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception: what is being written is cleaned up on the way out."""
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise Terminated
+
+
+def raise_on_sigterm() -> None:
+    """Python dies of SIGTERM on the spot, and its temporary files stay; from here on it unwinds first."""
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 def root() -> Path:
@@ -67,7 +89,7 @@ def only_one(directory: Path, what: str) -> Iterator[None]:
             f"{what} is being trained by process {pid}; wait for it, or stop it (kill {pid})"
         ) from None
     try:
-        holder.write_text(f"{os.getpid()}\n")
+        atomic.write_text(holder, f"{os.getpid()}\n")
         yield
     finally:
         lock.release()
@@ -86,22 +108,51 @@ def threads(setting: int) -> int:
     return int(given)
 
 
+@contextmanager
+def writes_to(*places: Path | str) -> Iterator[None]:
+    """A full disk says which directory it was about: the system names no file when a write fails.
+
+    Raises: GanealogyError for an OSError without a file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or isinstance(error, (ConnectionError, TimeoutError)):
+            raise
+        where = ", ".join(map(str, places))
+        raise GanealogyError(f"{where}: {error.strerror or error}; make room or mend it, and run again") from error
+
+
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}; nothing was left half-written: cure it and start again"
+        place = error.filename or "a file"
+        return f"{place}: {error.strerror}; nothing was left half-written: cure it and run again"
     return str(error)
 
 
+def printable(text: str) -> str:
+    """One line, not without end, without control characters: other people's names must not move the cursor."""
+    line = " ".join(text.split())
+    line = line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
 def report_errors(work: Callable[[], None], debug: bool) -> int:
-    """Run; one line and exit code 2 for a fault that a person can cure, 130 for Ctrl-C; others keep their traceback."""
+    """Run; returns the exit code: one line and 2 for a fault that a person can cure, 130 for Ctrl-C, 143 for SIGTERM.
+
+    `debug` puts the traceback before the line. Other errors are faults in Ganealogy: they pass, and Python ends with 1.
+    """
     try:
         work()
     except (GanealogyError, OSError) as error:
         if debug:
-            raise
-        print(f"ganealogy: {_one_line(error)}", file=sys.stderr)
-        return 2
+            traceback.print_exc()
+        print(f"ganealogy: {printable(_one_line(error))}", file=sys.stderr)
+        return CURABLE
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)
-        return 130
-    return 0
+        return INTERRUPTED
+    except Terminated:
+        print("ganealogy: stopped", file=sys.stderr)
+        return TERMINATED
+    return OK

@@ -17,6 +17,7 @@ from torch import nn
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 from ganealogy.images import Pictures, grid, save_png
+from ganealogy.integrity import verify_weights
 from ganealogy.networks import latents
 from ganealogy.networks.build import load_generator
 from ganealogy.networks.generation import BATCH, draw, generate, turns
@@ -62,6 +63,7 @@ def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> dict[
         record["reason"] = f"no {checkpoint} generator was saved before the training diverged"
         return _without_pictures(out, record)
 
+    verify_weights(run, trained, weights.stem)
     generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
     z = latents.draw(trained["recipe"]["latent"], settings["count"], latents.SAMPLE_SEED) * settings["truncation"]
     if not _is_finite(generator, z[:BATCH]):

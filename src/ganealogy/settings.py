@@ -7,6 +7,7 @@ the version files or the networks are the plan's (`lineage/plan.py`).
 from __future__ import annotations
 
 import re
+import reprlib
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -20,6 +21,21 @@ from ganealogy.errors import GanealogyError
 
 PARAMS = Path("params.yaml")
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+class Short(reprlib.Repr):
+    """A value as an error shows it: a few parts of each level, as aliases can make a small file a huge value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Python writes no decimal of more than a few thousand digits."""
+        return super().repr_int(value, level) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
+
+
+SHORT = Short()
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -165,8 +181,7 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
             faults.append(f"{key} is missing")
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            shown = repr(fault["input"])
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            shown = SHORT.repr(fault["input"])
             faults.append(f"{key} = {shown}: {message[:1].lower()}{message[1:]}" if key else message)
     return " · ".join(faults[:5])
 

@@ -17,6 +17,7 @@ from ganealogy.evaluation.metrics import Comparison, measure
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import read_reference
 from ganealogy.images import save_png
+from ganealogy.integrity import NUMPY_DAMAGE
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, and not what a run had: a version whose idea is EMA must stay comparable."""
@@ -102,7 +103,7 @@ def _open_samples(path: Path, sha256: str) -> NDArray[np.uint8]:
         if atomic.sha256(path) != sha256:
             raise GanealogyError(f"{path}: not the bytes that sample.json tells of (sha256 differs); {cure}")
         images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {cure}") from None
     return images
 

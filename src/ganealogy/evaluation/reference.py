@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
 from ganealogy.evaluation.metrics import Comparison, measure
 from ganealogy.images import grid, save_png
+from ganealogy.integrity import NUMPY_DAMAGE, verify
 
 BLUR_SIGMA = 1 / 32
 """Of the blurred copy, as a share of the image's side: 2 pixels at 64."""
@@ -79,6 +79,7 @@ def measure_reference(
     count = len(held_out)
     table: dict[str, dict[str, float]] = {}
     missing: dict[str, dict[str, str]] = {}
+    sums: dict[str, str] = {}
     protocols: dict[str, Any] = {}
     dimensions: dict[str, int] = {}
     for name in settings["extractors"]:
@@ -90,6 +91,7 @@ def measure_reference(
         train_features = extract(extractor, searched, "reals", kept)
         holdout_features = extract(extractor, spared, "held-out reals", kept)
         _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values)
+        sums[name] = atomic.sha256(out / f"{name}.npz")
         real_features = FeatureSet(train_features.values[: len(reals)])
         dimensions[name] = real_features.values.shape[1]
         sets = {
@@ -111,6 +113,7 @@ def measure_reference(
             "not_measured": missing,
             "protocol": protocols,
             "dimensions": dimensions,
+            "sha256": sums,
             "count": count,
             "reals": len(reals),
             "shape": list(reals.shape[1:]),
@@ -132,17 +135,23 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     path = directory / f"{extractor.name}.npz"
     try:
         facts = json.loads((directory / "anchors.json").read_text(encoding="utf-8"))
+        verify(path, facts["sha256"][extractor.name], CURE)
         with open(path, "rb") as file:  # np.load would leave it open when the archive is cut off
             arrays = np.load(file, allow_pickle=False)
             train, holdout = arrays["train"], arrays["holdout"]
-    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
+        made_of, count = facts["shape"], facts["reals"]
+        ways = [way for way in facts["protocol"].values() if way["extractor"] == extractor.name]
+        fits = ways and all(way.get(key) == value for way in ways for key, value in extractor.protocol.items())
+        for features in (train, holdout):
+            if not np.issubdtype(features.dtype, np.floating) or features.ndim != 2:
+                raise ValueError(f"features {features.dtype} {features.shape}")
+    except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {CURE}") from None
-    if facts["shape"] != list(shape):
-        raise GanealogyError(f"{directory}: made of images {facts['shape']}, the fakes are {list(shape)}; {CURE}")
-    ways = [way for way in facts["protocol"].values() if way["extractor"] == extractor.name]
-    if not ways or any(way.get(key) != value for way in ways for key, value in extractor.protocol.items()):
+    if made_of != list(shape):
+        raise GanealogyError(f"{directory}: made of images {made_of}, the fakes are {list(shape)}; {CURE}")
+    if not fits:
         raise GanealogyError(f"{path}: measured with other weights or another resize than now; {CURE}")
-    return Reals(FeatureSet(train[: facts["reals"]]), FeatureSet(train), FeatureSet(holdout))
+    return Reals(FeatureSet(train[:count]), FeatureSet(train), FeatureSet(holdout))
 
 
 def mean_image(images: Images) -> Images:

@@ -46,11 +46,19 @@ def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
 
 
 def write(files: dict[str, Any], folder: Path = PLAN) -> None:
-    """Replace the folder by exactly these files."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    for name, content in files.items():
-        atomic.write_json(folder / name, content)
+    """Replace the folder by exactly these files; a kill leaves the old plan, the new one or none, never a part."""
+    fresh, old = (folder.with_name(f".{folder.name}.{which}.tmp") for which in ("new", "old"))
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        for name, content in files.items():
+            atomic.write_json(fresh / name, content)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -> dict[str, Any]:

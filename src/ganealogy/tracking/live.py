@@ -6,11 +6,13 @@ reads the run directory, starts late (a short training never pays for it) and go
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +23,8 @@ POLL_S = 0.5
 GRACE_S = 10.0
 """For the last sync, once the training has ended."""
 NICENESS = 19
+SYNCED, FAILED = "synced", "failed"
+"""What the process says on its standard output after each sync."""
 
 
 class LiveSync:
@@ -34,6 +38,7 @@ class LiveSync:
         self.process: subprocess.Popen[bytes] | None = None
         self.timer = threading.Timer(after_s, self._start)
         self.timer.daemon = True
+        self.began = time.monotonic()
 
     def _start(self) -> None:
         verb = ["sync", "--follow", str(self.work_dir), "--parent", str(os.getpid())]
@@ -41,7 +46,7 @@ class LiveSync:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ganealogy", *verb],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             env={**os.environ, **one_thread},
             process_group=0,  # Ctrl-C is for the training, which then ends this
         )
@@ -62,12 +67,26 @@ class LiveSync:
             self.timer.join()
         if self.process is None:
             return
+        failing = self._store_fails()
         self.process.terminate()
+        patience = GRACE_S + 2 * POLL_S
+        if failing:  # it would wait for nothing: a training may lose a hundredth of its time to MLflow, and no more
+            patience = min(patience, 0.01 * (time.monotonic() - self.began))
         try:
-            self.process.wait(GRACE_S + 2 * POLL_S)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        finally:
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+    def _store_fails(self) -> bool:
+        """What the process said of its last sync."""
+        assert self.process is not None and self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        said = self.process.stdout.read() or b""
+        return said.rstrip().endswith(FAILED.encode())
 
 
 def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_S) -> None:
@@ -97,6 +116,8 @@ def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_
             result = syncing.sync(run_dir, warn=tell_once)
             if result.run_id is not None:
                 monitor.post(result.run_id)
+            with contextlib.suppress(OSError):  # whoever listened is gone: `_watch` ends this
+                print(FAILED if result.store_failed else SYNCED, flush=True)
             if result.warning is None and result.status != "running":
                 return
         ended.wait(every_s)

@@ -30,8 +30,11 @@ def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Con
     """
     import mlflow
 
+    from ganealogy.integrity import verify_weights  # a training imports this module, and only what it computes with
+
     if run.weights is None:
         return None, 0
+    verify_weights(run.directory, run.run, run.weights.stem)
     weights = atomic.sha256(run.weights)
     whole: LoggedModel | None = None
     for known in client.search_logged_models(

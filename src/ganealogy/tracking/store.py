@@ -102,12 +102,12 @@ def opened() -> Iterator[MlflowClient]:
     try:
         home().mkdir(parents=True, exist_ok=True)
         with FileLock(home() / "lock", timeout=LOCK_WAIT_S):
-            database = _database()
-            if database:
-                _check(database)
+            file = database()
+            if file:
+                _check(file)
             with _mlflow_errors():
-                if database and not database.exists():
-                    _initialise(database)
+                if file and not file.exists():
+                    _initialise(file)
                 yield _client(uri())
     except Timeout:
         raise StoreError(f"another process has held {home() / 'lock'} for {LOCK_WAIT_S:.0f} s") from None
@@ -127,8 +127,8 @@ def _mlflow_errors() -> Iterator[None]:
         raise StoreError(_one_line(error)) from error
 
 
-def _database() -> Path | None:
-    """The sqlite file, when the store is a plain one."""
+def database() -> Path | None:
+    """The sqlite file, when the store is a plain one; None for a server or another database."""
     address = uri()
     plain = address.startswith(SQLITE) and not address.startswith(f"{SQLITE}file:")
     return Path(address.removeprefix(SQLITE)) if plain else None

@@ -1,0 +1,208 @@
+"""Damaged and hostile files, and full disks, met by the stages as DVC runs them: faults 6 to 9."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trainings
+from safetensors.numpy import load_file, save_file
+
+from ganealogy import atomic
+
+pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
+
+RUN = Path("build/runs/v1-0")
+WEIGHTS = RUN / "train" / "weights" / "generator-best.safetensors"
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "verb"),
+    [
+        (Path("data/packed/train.npy"), "train v1 0"),
+        (Path("data/packed/holdout.npy"), "reference"),
+        (WEIGHTS, "sample v1 0"),
+        (RUN / "sample" / "images.npy", "evaluate v1 0"),
+        (Path("data/reference/pixel8.npz"), "evaluate v1 0"),
+    ],
+)
+def test_a_flipped_bit_is_named_and_nothing_is_computed_from_it(workspace: Path, file: Path, verb: str) -> None:
+    """Fault 7."""
+    before = atomic.sha256(workspace / file)
+    flip(workspace / file)
+    assert atomic.sha256(workspace / file) != before, "the fault did not fire"
+    made = Path("data/reference") if verb == "reference" else RUN / verb.split()[0]
+    shutil.rmtree(workspace / made)  # as DVC does first
+    code, said = trainings.run(trainings.verb, workspace, *verb.split())
+    assert code == 2 and str(file) in said and "dvc repro" in said and said.count("\n") == 1, said
+    assert not (workspace / made).exists()
+
+
+class Canary:
+    """Unpickled, it makes a file named `pwned`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch pwned",)
+
+
+CODE = pickle.dumps(Canary())
+
+
+def test_the_canary_sings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the tests below would prove nothing."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(CODE)
+    assert (tmp_path / "pwned").exists()
+
+
+def objects(path: Path) -> None:
+    """An .npy whose one element is the canary."""
+    array = np.empty(1, dtype=object)
+    array[0] = Canary()
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=True)
+
+
+def as_weights(workspace: Path) -> str:
+    (workspace / WEIGHTS).write_bytes(CODE)
+    run = workspace / RUN / "train" / "run.json"
+    record = json.loads(run.read_text())
+    record["weights"]["generator-best"] = atomic.sha256(workspace / WEIGHTS)
+    run.write_text(json.dumps(record))
+    return "sample v1 0"
+
+
+def as_samples(workspace: Path) -> str:
+    path, record = workspace / RUN / "sample" / "images.npy", workspace / RUN / "sample" / "sample.json"
+    objects(path)
+    record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": atomic.sha256(path)}))
+    return "evaluate v1 0"
+
+
+def as_features(workspace: Path) -> str:
+    folder = workspace / "data" / "reference"
+    objects(folder / "train.npy")
+    with zipfile.ZipFile(folder / "pixel8.npz", "w") as archive:
+        archive.write(folder / "train.npy", "train.npy")
+    (folder / "train.npy").unlink()
+    facts = json.loads((folder / "anchors.json").read_text())
+    facts["sha256"]["pixel8"] = atomic.sha256(folder / "pixel8.npz")
+    (folder / "anchors.json").write_text(json.dumps(facts))
+    return "evaluate v1 0"
+
+
+def as_packed(workspace: Path) -> str:
+    objects(workspace / "data" / "packed" / "train.npy")
+    return "reference"
+
+
+def as_pictures(workspace: Path) -> str:
+    with zipfile.ZipFile(workspace / "data" / "raw" / "pictures.zip", "w") as archive:
+        for index in range(20):
+            archive.writestr(f"{index}.png", CODE)
+    return "preprocess"
+
+
+@pytest.mark.parametrize("disguise", [as_weights, as_samples, as_features, as_packed, as_pictures])
+def test_a_pickle_is_refused_and_does_not_run(workspace: Path, disguise: Callable[[Path], str]) -> None:
+    """Fault 8: each under a hash that is right."""
+    verb = disguise(workspace)
+    code, said = trainings.run(trainings.verb, workspace, *verb.split())
+    assert code == 2 and said.strip() and "Traceback" not in said, said
+    assert not list(workspace.rglob("pwned"))
+
+
+def interrupted(folder: Path) -> Path:
+    """A workspace whose training was killed behind two checkpoints; returns the folder that holds them."""
+    trainings.workspace(folder)
+    assert trainings.run(trainings.train, folder, "v1", 9)[0] < 0
+    [checkpoints] = folder.glob("build/wip/*/checkpoints")
+    assert len(list(checkpoints.glob("*.json"))) == 2
+    return checkpoints
+
+
+@pytest.mark.parametrize("damage", ["a pickle", "another network's", "no steps", "truncated", "empty"])
+def test_a_bad_checkpoint_is_named_and_the_older_one_used(damage: str, tmp_path: Path) -> None:
+    """Faults 6 and 8, also under a hash that is right."""
+    checkpoints = interrupted(tmp_path / "work")
+    facts = max(checkpoints.glob("*.json"))
+    tensors = facts.with_suffix(".safetensors")
+    content = tensors.read_bytes()
+    match damage:
+        case "a pickle":
+            tensors.write_bytes(CODE)
+        case "another network's":
+            save_file({name: tensor[..., :1].copy() for name, tensor in load_file(tensors).items()}, tensors)
+        case "no steps":
+            record = json.loads(facts.read_text())
+            facts.write_text(json.dumps({**record, "facts": {}}))
+        case "truncated":
+            tensors.write_bytes(content[: len(content) // 2])
+        case "empty":
+            tensors.write_bytes(b"")
+    if damage in ("a pickle", "another network's"):
+        facts.write_text(json.dumps({**json.loads(facts.read_text()), "sha256": atomic.sha256(tensors)}))
+    code, said = trainings.run(trainings.train, tmp_path / "work", "v1")
+    assert code == 0, said
+    assert said.count("checkpoint cannot be used") == 1 and facts.stem in said
+    assert not list(tmp_path.rglob("pwned"))
+    whole = trainings.workspace(tmp_path / "whole")
+    assert trainings.run(trainings.train, whole, "v1")[0] == 0
+    assert trainings.result(tmp_path / "work", "v1") == trainings.result(whole, "v1")
+
+
+FULL = {  # verb → (the most bytes a file may have, what is named)
+    "plan": (1000, "build/plan"),
+    "download": (5000, "data/raw"),
+    "preprocess": (5000, "data/packed"),
+    "reference": (5000, "data/reference"),
+    "train v1 0": (20_000, "build/wip"),
+    "sample v1 0": (5000, "build/runs/v1-0/sample"),
+    "evaluate v1 0": (200, "build/runs/v1-0/evaluate"),
+    "report": (5000, "reports"),
+    "new v17 --parent v1": (100, "versions"),
+    "use mnist": (100, "params.yaml"),
+}
+
+
+@pytest.mark.parametrize("verb", FULL)
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_files(workspace: Path, verb: str) -> None:
+    """Fault 9: the limit on a file's size makes the system refuse a real write."""
+    limit, named = FULL[verb]
+    if verb.startswith(("new", "use")):
+        (workspace / "versions").unlink()
+        for name in ("versions", "presets"):
+            (workspace / name).mkdir()
+            for path in (trainings.ROOT / name).glob("*.yaml"):
+                (workspace / name / path.name).write_bytes(path.read_bytes())
+    before = trainings.files(workspace)
+    code, said = trainings.run(trainings.verb, workspace, *verb.split(), file_limit=limit)
+    [line] = [line for line in said.splitlines() if line.startswith("ganealogy: ")]  # beside it, bars of progress
+    assert code == 2 and "Traceback" not in said, said
+    assert "File too large" in line or "requested" in line, "the fault did not fire: " + said
+    assert named in line, line
+    after = trainings.files(workspace)
+    for name, content in after.items():
+        if "wip" not in name:
+            smaller = len(content) <= limit and name not in before
+            assert content == before.get(name) or smaller or len(content) <= limit, f"{name} is half-written"
+            assert not name.endswith(".tmp"), f"{name} was left behind"
+    if verb in ("plan", "report") or verb.startswith(("new", "use")):
+        gone = {name for name in before if name not in after}
+        assert not gone, f"the last good files went: {gone}"
+        if not verb.startswith("report"):
+            assert {name: after[name] for name in before} == before

@@ -1,0 +1,193 @@
+"""`dvc repro` killed anywhere: the next one ends in the same bytes, and nothing is left behind (faults 2 and 3).
+
+In CI one workspace is killed on its way in every stage and goes on each time; `make soak` kills each stage in a
+workspace of its own, and at random moments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pipeline import Workspace, fresh
+
+STAGES = ("plan", "download", "preprocess", "reference", "train", "sample", "evaluate", "report")
+DEADLINE_S = 900
+pytestmark = pytest.mark.timeout(3600)
+REPRO = (sys.executable, "-m", "dvc", "repro")
+
+
+def planted(path: Path) -> Workspace:
+    """One version on few pictures: what is tested is the way, not the work."""
+    workspace = fresh(path)
+    workspace.edit("params.yaml", "versions: [v1, v3]", "versions: [v1]")
+    workspace.edit("params.yaml", "count: 120", "count: 90")
+    shutil.rmtree(workspace.path / "tests")
+    return workspace
+
+
+def environment(workspace: Workspace) -> dict[str, str]:
+    """The report's sync is cut short: nobody listens there."""
+    return workspace.environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+
+
+def repro(workspace: Workspace) -> None:
+    done = subprocess.run(
+        REPRO,
+        cwd=workspace.path,
+        env=environment(workspace),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def start(workspace: Workspace) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        REPRO,
+        cwd=workspace.path,
+        env=environment(workspace),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+
+
+def stage_of(dvc: psutil.Process) -> str | None:
+    """Which stage runs below this DVC now."""
+    try:
+        for child in dvc.children(recursive=True):
+            line = child.cmdline()
+            if "ganealogy" in line:
+                return line[line.index("ganealogy") + 1]
+    except (psutil.Error, IndexError):
+        pass
+    return None
+
+
+def kill(workspace: Workspace, stage: str, number: int, delay_s: float) -> bool:
+    """Start `dvc repro`, and once `stage` runs, hit it; False when it had ended by then.
+
+    SIGTERM goes to DVC alone, as from a person; SIGKILL to it and all that it started, as when the power fails.
+    """
+    with start(workspace) as process:
+        dvc, deadline = psutil.Process(process.pid), time.monotonic() + DEADLINE_S
+        while stage_of(dvc) != stage:
+            assert time.monotonic() < deadline, f"{stage} did not begin"
+            if process.poll() is not None:
+                return False
+            time.sleep(0.01)
+        time.sleep(delay_s)  # where in the stage the blow falls is chance, and the outcome must not depend on it
+        if process.poll() is not None:
+            return False
+        below = dvc.children(recursive=True)
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        process.wait(DEADLINE_S)
+        gone, stay = psutil.wait_procs(below, timeout=60)
+        for survivor in stay:
+            survivor.kill()
+        assert not stay, f"{[survivor.pid for survivor in stay]} outlived dvc, of {len(gone)}"
+        return process.returncode != 0
+
+
+def outputs(workspace: Workspace) -> dict[str, bytes]:
+    """Every file of the pipeline under its name: the store's own and DVC's cache are theirs to keep."""
+    kept: dict[str, bytes] = {}
+    for root in ("build", "data", "reports"):
+        for path in sorted((workspace.path / root).rglob("*")):
+            name = str(path.relative_to(workspace.path))
+            if path.is_file() and not name.startswith("build/mlflow/"):
+                kept[name] = path.read_bytes()
+    return kept
+
+
+def without_clocks(workspace: Workspace) -> dict[str, bytes]:
+    """The outputs as they are when every training took the same time: costs are levelled, the report made anew."""
+    costs = sorted((workspace.path / "build" / "runs").glob("*/cost/*.json"))
+    assert len(costs) == 3, costs
+    for path in costs:
+        path.write_text(json.dumps({"seconds": 1.0, "images_per_second": 8.0, "device": "cpu", "resumed": 0}))
+    code = "from ganealogy.report import build; build.build()"
+    workspace.run(sys.executable, "-c", code)
+    return outputs(workspace)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
+    """What a `dvc repro` that nobody disturbs comes to."""
+    workspace = planted(tmp_path_factory.mktemp("whole") / "work")
+    repro(workspace)
+    yield without_clocks(workspace)
+
+
+def assert_as_if_nothing_had_been(workspace: Workspace, expected: dict[str, bytes]) -> None:
+    repro(workspace)
+    done = subprocess.run(REPRO, cwd=workspace.path, env=environment(workspace), capture_output=True, text=True)
+    assert "Running stage" not in done.stdout and done.returncode == 0, "everything is certified"
+    strays = [path for path in workspace.path.rglob("*.tmp") if ".dvc" not in path.parts and ".git" not in path.parts]
+    assert not strays
+    assert not list((workspace.path / "build").glob("wip/*")), "no work in progress"
+    found = without_clocks(workspace)
+    assert sorted(found) == sorted(expected)
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
+def test_killed_in_every_stage_on_its_way(number: int, expected: dict[str, bytes], tmp_path: Path) -> None:
+    workspace = planted(tmp_path / "my work")
+    chance = random.Random(number)
+    hit = [stage for stage in STAGES if kill(workspace, stage, number, chance.uniform(0, 1))]
+    assert len(hit) >= 6, f"the kills came too late: only {hit}"
+    assert_as_if_nothing_had_been(workspace, expected)
+
+
+@pytest.mark.slow
+def test_stopped_by_sigterm_in_its_training(expected: dict[str, bytes], tmp_path: Path) -> None:
+    """In CI the one stage that goes on where it stopped; the others under `make soak`."""
+    workspace = planted(tmp_path / "my work")
+    assert kill(workspace, "train", signal.SIGTERM, 1.0)
+    assert_as_if_nothing_had_been(workspace, expected)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_in_a_stage(stage: str, number: int, expected: dict[str, bytes], tmp_path: Path) -> None:
+    workspace = planted(tmp_path / "my work")
+    for delay_s in (0.5, 0.25, 0.1, 0.0):  # a stage that is quicker than the blow is hit sooner
+        if kill(workspace, stage, number, delay_s):
+            break
+    else:
+        pytest.fail(f"{stage} was never hit")
+    assert_as_if_nothing_had_been(workspace, expected)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_a_random_moment(seed: int, expected: dict[str, bytes], tmp_path: Path) -> None:
+    workspace = planted(tmp_path / "my work")
+    chance = random.Random(seed)
+    with start(workspace) as process:
+        time.sleep(chance.uniform(1, 25))
+        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
+        process.wait(DEADLINE_S)
+        _, stay = psutil.wait_procs(below, timeout=60)
+        assert not stay
+    assert_as_if_nothing_had_been(workspace, expected)
