@@ -137,6 +137,18 @@ def summary() -> None:
 
 
 @cli.command()
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; as many as there is room for, unless given.")
+@click.option("--address", help="A running Ray cluster's, HOST:PORT or `auto`; without it, this machine alone.")
+@click.option("--gpus-per-run", type=click.IntRange(min=0), help="1 where there are GPUs; more train one run together.")
+@click.option("--dashboard/--no-dashboard", default=True, help="Ray's own web page, where Ray is started here.")
+def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashboard: bool) -> None:
+    """Do what `dvc repro` does, many runs side by side: on this machine, or on a Ray cluster."""
+    from ganealogy.scaleout import repro
+
+    repro.repro(jobs, address, gpus_per_run, dashboard, click.echo)
+
+
+@cli.command()
 def tree() -> None:
     """Draw the family: every file of versions/, trained or not."""
     from ganealogy.lineage import family, versions
