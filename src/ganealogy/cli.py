@@ -10,6 +10,13 @@ import click
 from ganealogy import process
 
 DEBUG = "--debug"
+RANKS = click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    envvar="GANEALOGY_RANKS",
+    help="Processes that share each batch, a GPU each; the same as torchrun --nproc-per-node.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,10 +83,13 @@ def reference() -> None:
 @cli.command()
 @click.argument("version")
 @click.argument("seed", type=click.IntRange(min=0))
-def train(version: str, seed: int) -> None:
+@RANKS
+def train(version: str, seed: int, ranks: int) -> None:
     """Train VERSION with SEED; an interrupted training goes on where it stopped."""
     from ganealogy import settings, stages
 
+    if ranks > 1:
+        sys.exit(stages.on_ranks(ranks, "train", version, seed, settings.load()))
     sys.exit(stages.train(version, seed, settings.load()))
 
 
@@ -100,16 +110,20 @@ def sample(version: str, seed: int) -> None:
 @cli.command()
 @click.argument("version")
 @click.argument("seed", type=click.IntRange(min=0))
-def evaluate(version: str, seed: int) -> None:
+@RANKS
+def evaluate(version: str, seed: int, ranks: int) -> None:
     """Measure VERSION's samples against the real pictures."""
     from ganealogy import settings, stages
 
+    if ranks > 1:
+        sys.exit(stages.on_ranks(ranks, "evaluate", version, seed, settings.load()))
     run = stages.run_directory(version, seed)
     with stages.stage("evaluate", run / "cost" / "evaluate.json") as planned:
         from ganealogy.evaluation import evaluate
+        from ganealogy.ranks import joined
 
-        device = stages.settle(settings.load().train)
-        evaluate.evaluate(run, planned["settings"], stages.REFERENCE, device=device)
+        with joined(stages.settle(settings.load().train)) as device:
+            evaluate.evaluate(run, planned["settings"], stages.REFERENCE, device=device)
 
 
 @cli.command()

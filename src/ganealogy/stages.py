@@ -8,9 +8,10 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,12 @@ def train(version: str, seed: int, settings: Settings) -> int:
     """
     process.die_with_parent()
     interruption = process.Interruption()
+    first = os.environ.get("RANK", "0") == "0"  # torchrun's name for who writes what all compute
     plan = read_plan(PLAN / "versions" / f"{version}.json")
     data = json.loads((PACKED / "manifest.json").read_text())["dataset"]
     key = atomic.digest([plan["fingerprint"], data, seed])
     work = process.root() / WORK / key[:20]
-    with process.only_one(work, f"{version} with seed {seed}"):
+    with process.only_one(work, f"{version} with seed {seed}") if first else nullcontext():
         return _train(plan, seed, data, key, work, settings.train, interruption)
 
 
@@ -81,7 +83,7 @@ def _train(
     settings: Train,
     interruption: process.Interruption,
 ) -> int:
-    from ganealogy import tracking
+    from ganealogy import ranks, tracking
     from ganealogy.data import packed
     from ganealogy.training import loop
     from ganealogy.training.record import Record
@@ -102,11 +104,15 @@ def _train(
     watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"])
     images = packed.open_split(PACKED, "train")
     labels = packed.open_labels(PACKED, "train") if plan["recipe"]["labels"] else None
-    record = Record(work / "train", facts)
-    with tracking.LiveSync(work):
-        outcome = loop.train(
-            plan, seed, data, images, record, work / "checkpoints", device, watcher, lambda: bool(interruption), labels
-        )
+    with ranks.joined(device) as device:
+        shape = plan, seed, data, images
+        rest = work / "checkpoints", device, watcher, lambda: bool(interruption), labels
+        if not ranks.is_first():
+            with tempfile.TemporaryDirectory() as unread:
+                outcome = loop.train(*shape, Record(Path(unread), facts), *rest)
+            return interruption.exit_code if outcome.status == "interrupted" else 0
+        with tracking.LiveSync(work):
+            outcome = loop.train(*shape, Record(work / "train", facts), *rest)
     watcher.close()
     if outcome.status == "interrupted":
         print(
@@ -123,6 +129,23 @@ def _train(
     hand_over(work / "train", run / "train")
     shutil.rmtree(work)  # the lock goes too: there is nothing left to hold
     return 0
+
+
+def on_ranks(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:
+    """The stage on several processes of this machine, by torchrun; returns the exit code.
+
+    Raises: GanealogyError when the batch cannot be shared so, or there are too few GPUs.
+    """
+    batch = settings.train.batch_size
+    if stage == "train" and batch % ranks:
+        raise GanealogyError(f"params.yaml: train.batch_size = {batch} does not divide by {ranks} ranks: change one")
+    if settle(settings.train) == "cuda":
+        import torch
+
+        if torch.cuda.device_count() < ranks:
+            raise GanealogyError(f"{ranks} ranks need a GPU each, and there are {torch.cuda.device_count()}")
+    read_plan(PLAN / "versions" / f"{version}.json")
+    return process.torchrun(ranks, [stage, version, str(seed)], process.threads(settings.train.threads))
 
 
 def settle(settings: Train) -> str:
@@ -186,7 +209,9 @@ def cost(outcome: Any, device: str) -> dict[str, Any]:
         "images_per_second": round(outcome.images / max(outcome.seconds, 1e-9), 1),
         "peak_memory_bytes": peak,
         "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "device_name": torch.cuda.get_device_name()
+        if device.startswith("cuda")
+        else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -201,14 +226,17 @@ class Bar:
     def __init__(self, label: str, batch_size: int) -> None:
         self.label, self.batch_size = label, batch_size
         self.progress: Progress | None = None
+        self.silent = os.environ.get("RANK", "0") != "0"
 
     def begin(self, step: int, steps: int) -> None:
+        if self.silent:
+            return
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
         self.progress = Progress(self.label, round(total, 3), "kimg", round(initial, 3))
 
     def stepped(self, step: int, images: int, note: str) -> None:
-        assert self.progress is not None
-        self.progress.update(images / 1000, note)
+        if self.progress is not None:
+            self.progress.update(images / 1000, note)
 
     def warn(self, text: str) -> None:
         print(f"ganealogy: {self.label}: {text}", file=sys.stderr)

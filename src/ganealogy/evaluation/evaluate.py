@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import atomic
+from ganealogy import atomic, ranks
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.metrics import measure, protocol
@@ -43,6 +43,8 @@ def evaluate(run: Path, settings: dict[str, Any], reference: Path, *, device: st
             extractor = load_extractor(name, device)
             real_features = read_reference(reference, extractor, fakes.shape[1:])
             fake_features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}")
+            if not ranks.is_first():
+                continue
             for metric, value in measure(extractor, fake_features, real_features).items():
                 record["metrics"][metric] = value
                 record["protocol"][metric] = protocol(
@@ -53,7 +55,8 @@ def evaluate(run: Path, settings: dict[str, Any], reference: Path, *, device: st
                     checkpoint=sample["checkpoint"],
                     truncation=sample["truncation"],
                 )
-    atomic.write_json(run / "evaluate" / "metrics.json", record)
+    if ranks.is_first():
+        atomic.write_json(run / "evaluate" / "metrics.json", record)
     return record
 
 

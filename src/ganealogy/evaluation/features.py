@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import components
+from ganealogy import components, ranks
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.frechet import Moments
 from ganealogy.progress import Progress
@@ -57,9 +57,13 @@ def extract(extractor: Extractor, images: NDArray[np.uint8], label: str) -> Feat
     """Raises: GanealogyError unless `images` is uint8 (N >= 1, H, W, 1 or 3)."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise GanealogyError(f"{label}: expected uint8 images (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
-    parts = []
-    with Progress(f"{label} · {extractor.name}", len(images), "images") as progress:
-        for start in range(0, len(images), CHUNK):
-            parts.append(extractor.features(images[start : start + CHUNK]))
-            progress.update(len(parts[-1]))
-    return FeatureSet(np.concatenate(parts))
+
+    def features(rows: slice) -> NDArray[np.float32]:
+        parts = []
+        with Progress(f"{label} · {extractor.name}", rows.stop - rows.start, "images") as progress:
+            for start in range(rows.start, rows.stop, CHUNK):
+                parts.append(extractor.features(images[start : min(start + CHUNK, rows.stop)]))
+                progress.update(len(parts[-1]))
+        return np.concatenate(parts)
+
+    return FeatureSet(ranks.in_pieces(len(images), CHUNK, extractor.dimension, features))

@@ -127,7 +127,10 @@ def agree(ray: Any, describe: Any) -> None:
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    wanted = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in ("torch", "dvc")}}
+    wanted = {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("torch", "dvc")},
+    }
     ask = ray.remote(num_cpus=0, max_retries=0)(describe)
     asked = {
         node["NodeManagerAddress"] + " " + node["NodeID"][:8]: ask.options(

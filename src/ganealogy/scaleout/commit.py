@@ -17,8 +17,11 @@ from ganealogy.errors import GanealogyError
 REF = "refs/ganealogy/repro"
 PIPELINE = ["src/ganealogy", "versions", "presets", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc/config", ".dvcignore"]
 """What the stages read: of these, new files that git does not know yet go along too."""
-IDENTITY = {f"GIT_{who}_{what}": f"ganealogy{end}" for who in ("AUTHOR", "COMMITTER") for what, end in
-            (("NAME", ""), ("EMAIL", "@localhost"))}
+IDENTITY = {
+    f"GIT_{who}_{what}": f"ganealogy{end}"
+    for who in ("AUTHOR", "COMMITTER")
+    for what, end in (("NAME", ""), ("EMAIL", "@localhost"))
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ def git(root: Path, *arguments: str, environment: dict[str, str] | None = None, 
     Raises: GanealogyError with git's own last line.
     """
     command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
+    )
     if done.returncode and check:
         raise GanealogyError(f"git {arguments[0]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
     return None if done.returncode else done.stdout.strip()  # type: ignore[return-value]

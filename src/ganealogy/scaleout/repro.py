@@ -233,5 +233,7 @@ def _dvc(*arguments: str, quiet: bool = False, check: bool = True) -> str:
     if done.returncode and check:
         detail = (done.stderr or "").strip().splitlines() if quiet else []
         why = next((line for line in reversed(detail) if line.startswith("ERROR: ")), None)
-        raise GanealogyError(f"dvc {' '.join(arguments[:3])} ended with {done.returncode}" + (f": {why}" if why else ""))
+        raise GanealogyError(
+            f"dvc {' '.join(arguments[:3])} ended with {done.returncode}" + (f": {why}" if why else "")
+        )
     return done.stdout or ""

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from ganealogy import components
+from ganealogy import components, ranks
 from ganealogy.data import packed
 from ganealogy.evaluation.frechet import Moments, frechet_distance
 from ganealogy.images import Pictures
 from ganealogy.networks import latents
-from ganealogy.networks.generation import generate
+from ganealogy.networks.generation import BATCH, generate, turns
 
 
 class Tracker:
@@ -29,5 +30,11 @@ class Tracker:
 
     def score(self, generator: nn.Module) -> float:
         """The distance of the generator's images to the tracker's reals; lower is better."""
-        fakes = generate(generator, self.latents)
-        return frechet_distance(Moments.of(self.extractor.features(fakes)), self.reals)
+        labels = turns(generator, len(self.latents))
+
+        def features(rows: slice) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = self.extractor.features(generate(generator, self.latents[rows], labels[rows]))
+            return found
+
+        fakes = ranks.in_pieces(len(self.latents), BATCH, self.extractor.dimension, features)
+        return frechet_distance(Moments.of(fakes), self.reals)
