@@ -139,7 +139,7 @@ def agree(ray: Any, describe: Any) -> None:
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0)
     }
-    ready, late = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_S)
+    _, late = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_S)
     for place, answer in asked.items():
         if answer in late:
             continue  # its workers are slow to start: the run itself will say what is wrong

@@ -116,15 +116,13 @@ class Failed(Exception):  # noqa: N818 (a result of a run)
 def _carry_out(order: Order, bundle: bytes, tell: Any) -> None:
     base = scratch(order.project)
     tell("clone")
-    clone = Path(tempfile.mkdtemp(prefix=f"{order.run}-", dir=base))
-    try:
+    with _folder(base, order.run) as clone:
         _clone(order, bundle, clone, Path(order.cache or base / "cache"))
         call = Caller(clone, order.environment, tell)
         # One task of a node fetches, the others find it in the node's cache.
         with _alone(base / "fetch.lock"):
             tell("data")
-            verb = ["pull"] if order.remote else ["checkout"]
-            call.dvc(*verb, *SHARED)
+            call.dvc("pull" if order.remote else "checkout", *SHARED)
         targets = [f"{stage}@{order.run}" for stage in STAGES]
         pull = ["--pull"] if order.remote else []
         with _checkpoints(order, call):
@@ -132,8 +130,29 @@ def _carry_out(order: Order, bundle: bytes, tell: Any) -> None:
         if order.remote:
             tell("push")
             call.dvc("push", "--run-cache", *targets)
-    finally:
-        shutil.rmtree(clone, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _folder(base: Path, run: str) -> Iterator[Path]:
+    """An empty folder, gone afterwards; first those go that a killed task has left, whose locks nobody holds."""
+    for left in base.glob("*.lock"):
+        folder = left.with_suffix("")
+        if folder.is_dir():
+            with open(left, "w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                shutil.rmtree(folder, ignore_errors=True)
+                left.unlink(missing_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{run}-", dir=base))
+    lock = folder.with_suffix(".lock")
+    with _alone(lock):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def _clone(order: Order, bundle: bytes, clone: Path, cache: Path) -> None:
