@@ -23,10 +23,11 @@ import pytest
 from pipeline import Workspace, fresh, ran
 from ruamel.yaml import YAML
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
+pytestmark = pytest.mark.timeout(1000)  # the first test tells the whole story
 
 RUNS = ("v1-0", "v3-0")
-WAIT_S = 250.0
+WAIT_S = 900.0
 GATES = (9, 17)
 """Steps before which the trainings of this story wait: to be killed in the middle, on any machine."""
 NO_REPORTS_HOME = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -80,7 +81,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, cluster: tuple[Any, list[Any
     alone.edit(
         "src/ganealogy/training/loop.py",
         "            with ranks.drawing(batch_size):",
-        f"            while step in {GATES} and not (Path({str(gates)!r}) / str(step)).exists() and not interrupted():\n"
+        f"            gate = Path({str(gates)!r}) / str(step)\n"
+        f"            while step in {GATES} and not gate.exists() and not interrupted():\n"
         "                time.sleep(0.05)\n"
         "            with ranks.drawing(batch_size):",
     )

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def _carry_out(order: Order, bundle: bytes, tell: Any) -> None:
 def _folder(base: Path, run: str) -> Iterator[Path]:
     """An empty folder, gone afterwards; first those go that a killed task has left, whose locks nobody holds."""
     for left in base.glob("*.lock"):
-        folder = left.with_suffix("")
+        folder = base / left.stem
         if folder.is_dir():
             with open(left, "w") as file:
                 try:
@@ -145,9 +146,10 @@ def _folder(base: Path, run: str) -> Iterator[Path]:
                     continue
                 shutil.rmtree(folder, ignore_errors=True)
                 left.unlink(missing_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{run}-", dir=base))
-    lock = folder.with_suffix(".lock")
+    folder = base / f"{run}-{uuid.uuid4().hex[:8]}"
+    lock = base / f"{folder.name}.lock"
     with _alone(lock):
+        folder.mkdir()  # after the lock: no other task can take it for left behind
         try:
             yield folder
         finally:
