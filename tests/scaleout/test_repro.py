@@ -52,7 +52,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, lis
     """A head without processors and two nodes with one each."""
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    patch.setenv("RAY_raylet_start_wait_time_s", "120")
     # As where Ray is installed without its dashboard: its agent takes many seconds to start on a busy machine, and
     # a node gives up after 15.
     patch.setattr("ray._private.utils.get_dashboard_dependency_error", lambda: ImportError("not wanted here"))
@@ -60,15 +59,28 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, lis
 
     small = {"object_store_memory": 80_000_000}
     folders = [tmp_path_factory.mktemp(f"node{number}") for number in range(2)]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
+    head = {"num_cpus": 0, "include_dashboard": False, **small}
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+
+    def node(folder: Path) -> Any:
+        return patiently(lambda: cluster.add_node(num_cpus=1, env_vars={"GANEALOGY_SCRATCH": str(folder)}, **small))
+
     try:
-        nodes = [
-            cluster.add_node(num_cpus=1, env_vars={"GANEALOGY_SCRATCH": str(folder)}, **small) for folder in folders
-        ]
-        yield cluster, nodes, folders
+        yield cluster, [node(folder) for folder in folders], folders
     finally:
         cluster.shutdown()
         patch.undo()
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Ray gives a process of its own 30 s to start, which a machine at its limits may miss."""
+    for attempt in range(6):
+        try:
+            return start()
+        except Exception as error:
+            if attempt == 5 or "timed out during startup" not in str(error):
+                raise
+    return None
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from ganealogy.errors import GanealogyError
 
 ANSWER_S = 5.0
 PROBE_S = 12.0
+START_ATTEMPTS = 3
 OBJECT_STORE_BYTES = 100_000_000
 """Only the repository's bundle and lines of text pass through it."""
 
@@ -53,13 +54,7 @@ def connected(address: str | None, dashboard: bool = True) -> Iterator[Any]:
     """
     ray = ray_module()
     if address is None:
-        context = ray.init(
-            address="local",
-            include_dashboard=dashboard,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        context = _start(ray, dashboard)
     else:
         _answers(address)
         try:
@@ -73,6 +68,27 @@ def connected(address: str | None, dashboard: bool = True) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, dashboard: bool) -> Any:
+    """Ray gives its own processes 15 to 30 s to start; where a busy machine misses that, they get a second chance.
+
+    Raises: GanealogyError when they do not start.
+    """
+    for attempt in range(START_ATTEMPTS):
+        try:
+            return ray.init(
+                address="local",
+                include_dashboard=dashboard,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except Exception as error:  # Ray raises plain ones
+            if "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
+                raise GanealogyError(f"Ray did not start here: {error}") from None
+            ray.shutdown()
+    return None
 
 
 def _answers(address: str) -> None:
