@@ -66,6 +66,8 @@ def repro(
     cluster.ray_module()
     store = storage.find(root, alone=address is None)
     threads = process.threads(settings.train.threads)
+    if settings.train.device == "cpu" and gpus_per_run is None:
+        gpus_per_run = 0
     with contextlib.ExitStack() as stack:
         ray = None if address is None else stack.enter_context(cluster.connected(address))
         if ray is None:
@@ -171,6 +173,8 @@ def _order(root: Path, store: storage.Storage, run: str, room: cluster.Room) -> 
     data = json.loads((root / "data/packed/manifest.json").read_text())["dataset"]
     threads = str(room.threads)
     environment = {"GANEALOGY_THREADS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):  # curves go there while a run trains
+        environment |= {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_TRACKING_")}
     if room.gpus > 1:
         environment["GANEALOGY_RANKS"] = str(room.gpus)
     alone = store.name is None

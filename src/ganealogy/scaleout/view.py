@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +17,7 @@ from rich.table import Table
 STAGE = re.compile(r"(?:Running stage|Stage) '(\w+)@")
 SHARE = re.compile(r": +(\d+)% ")
 """In the lines of `progress.Progress`."""
-COLOURS = {"waiting": "dim", "done": "green", "failed": "bold red", "up to date": "dim green"}
+COLOURS = {"waiting": "dim", "done": "green", "failed": "bold red"}
 
 
 @dataclass
@@ -29,7 +29,6 @@ class Line:
     """Of the current stage, 0 to 1."""
     words: str = ""
     attempts: int = 0
-    nodes: list[str] = field(default_factory=list)
 
 
 class View:
@@ -45,7 +44,6 @@ class View:
         line = self.lines[run]
         if text == "clone":
             line.attempts += 1
-            line.nodes.append(node)
             if line.attempts > 1:
                 self._say(f"{run}: begun again on {node}")
         with open(self.logs / f"{run}.log", "a", encoding="utf-8") as file:
@@ -87,12 +85,12 @@ class View:
             print(text, file=sys.stderr, flush=True)
 
     def _table(self) -> Table:
-        done = sum(line.state in ("done", "up to date") for line in self.lines.values())
+        done = sum(line.state == "done" for line in self.lines.values())
         table = Table(title=f"{done} of {len(self.lines)} runs", title_justify="left", box=None, pad_edge=False)
         for heading in ("run", "stage", "", "node", ""):
             table.add_column(heading, no_wrap=True, overflow="ellipsis")
         # Those at work first: there may be more runs than the terminal has lines.
-        order = {"failed": 0, "waiting": 2, "done": 3, "up to date": 3}
+        order = {"failed": 0, "waiting": 2, "done": 3}
         for run, line in sorted(self.lines.items(), key=lambda item: order.get(item[1].state, 1)):
             bar = ProgressBar(1.0, line.share, width=20) if line.share else ""
             table.add_row(run, line.state, bar, line.node, line.words, style=COLOURS.get(line.state))
