@@ -99,7 +99,7 @@ def test_checkpoints_travel(workspace: Workspace, tmp_path: Path) -> None:
     }
     assert found == {name.replace("04.json", "08.json").replace("04.safe", "08.safe"): files[name] for name in files}
     there.forget()
-    assert there.fs.find(there.there) == []
+    assert list(there.fs.find(there.there)) == []
 
 
 def test_dvc_pushes_and_pulls(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -45,33 +46,23 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = folder / "data"
     # It refuses to run as root: then as the user that its package made.
     as_other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    initdb, server = program("initdb"), program("postgres")
     if as_other:
-        data = Path(
-            subprocess.run([*as_other, "mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip()
-        )
+        made = subprocess.run([*as_other, "mktemp", "-d"], capture_output=True, text=True, check=True)
+        data = Path(made.stdout.strip())
     port = free_port()
-    subprocess.run(
-        [*as_other, initdb, "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
-    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(data)]
-    process = subprocess.Popen(
-        [*as_other, server, "-D", str(data), *options], cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+
+    def call(name: str, *arguments: str) -> None:
+        subprocess.run(
+            [*as_other, program(name), "-D", str(data), *arguments], check=True, capture_output=True, cwd="/"
+        )
+
+    call("initdb", "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {data}"
+    call("pg_ctl", "-w", "-t", "120", "-l", str(data / "log"), "-o", options, "start")
     try:
-        until = time.monotonic() + 60
-        while subprocess.run(
-            [program("pg_isready"), "-h", "127.0.0.1", "-p", str(port)], capture_output=True, check=False
-        ).returncode:
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.1)
         yield f"postgresql://tester@127.0.0.1:{port}/postgres"
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        call("pg_ctl", "-w", "-m", "immediate", "stop")
         shutil.rmtree(data, ignore_errors=True)
 
 
@@ -80,20 +71,21 @@ def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     store = ["--backend-store-uri", postgres, "--artifacts-destination", str(tmp_path / "artifacts")]
     address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [*command, *store], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log = tmp_path / "server.log"
+    with log.open("w") as file:
+        server = subprocess.Popen([*command, *store], stdout=file, stderr=file, start_new_session=True)
     try:
         until = time.monotonic() + 200
         while not answers(f"{address}/health"):
-            assert server.poll() is None and time.monotonic() < until
+            assert server.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
         first, second = tracking.sync(finished), tracking.sync(finished)
         assert first.warning is None and second.warning is None
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
     asked = "select count(*), min(status) from runs; select count(*) > 0 from metrics where key = 'fd_pixel8'"
     psql = [program("psql"), postgres, "-AtX", "-c", asked]

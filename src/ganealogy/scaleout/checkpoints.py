@@ -57,7 +57,7 @@ class Mirror:
 
     def forget(self) -> None:
         if self.fs.exists(self.there):
-            self.fs.remove(self.fs.find(self.there))
+            self.fs.remove(list(self.fs.find(self.there)))
             if getattr(self.fs, "protocol", "") == "local":
                 self.fs.fs.rm(self.there, recursive=True)
 
