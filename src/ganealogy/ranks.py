@@ -90,7 +90,7 @@ def together(rows: torch.Tensor) -> torch.Tensor:
     """(n, …) of each rank → (ranks × n, …), on every rank; differentiable as often as one likes."""
     if count() == 1:
         return rows
-    gathered: torch.Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: torch.Tensor = _Gather.apply(rows)
     return gathered
 
 
@@ -107,7 +107,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _total(rows: torch.Tensor) -> torch.Tensor:
-    summed: torch.Tensor = _Sum.apply(rows)  # type: ignore[no-untyped-call]
+    summed: torch.Tensor = _Sum.apply(rows)
     return summed
 
 
@@ -144,7 +144,8 @@ def average_gradients(parameters: Sequence[torch.Tensor]) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(flat)
     flat /= count()
-    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
 
 
@@ -210,7 +211,8 @@ class _GlobalDraws(TorchFunctionMode):
             if self._is_share(size):
                 return own(function(self.batch_size, *size[1:], **kwargs))
         elif function is torch.randint and self._is_share(args[-1]):
-            return own(function(*args[:-1], (self.batch_size, *args[-1][1:]), **kwargs))
+            whole: torch.Tensor = function(*args[:-1], (self.batch_size, *args[-1][1:]), **kwargs)  # type: ignore[call-overload]
+            return own(whole)
         elif function in (torch.rand_like, torch.randn_like) and self._is_share(args[0].shape):
             return own(function(self._whole(args[0]), **kwargs))
         elif function is nn.functional.dropout and self._is_share(args[0].shape):
@@ -247,7 +249,7 @@ def synchronise(network: nn.Module) -> nn.Module:
     if count() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return converted
     for module in network.modules():
         if isinstance(module, _BatchNorm):

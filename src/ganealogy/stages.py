@@ -105,14 +105,17 @@ def _train(
     images = packed.open_split(PACKED, "train")
     labels = packed.open_labels(PACKED, "train") if plan["recipe"]["labels"] else None
     with ranks.joined(device) as device:
-        shape = plan, seed, data, images
-        rest = work / "checkpoints", device, watcher, lambda: bool(interruption), labels
+
+        def share(record: Record) -> loop.Outcome:
+            checkpoints, asked = work / "checkpoints", lambda: bool(interruption)
+            return loop.train(plan, seed, data, images, record, checkpoints, device, watcher, asked, labels)
+
         if not ranks.is_first():
             with tempfile.TemporaryDirectory() as unread:
-                outcome = loop.train(*shape, Record(Path(unread), facts), *rest)
+                outcome = share(Record(Path(unread), facts))
             return interruption.exit_code if outcome.status == "interrupted" else 0
         with tracking.LiveSync(work):
-            outcome = loop.train(*shape, Record(work / "train", facts), *rest)
+            outcome = share(Record(work / "train", facts))
     watcher.close()
     if outcome.status == "interrupted":
         print(

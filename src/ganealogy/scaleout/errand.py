@@ -254,7 +254,8 @@ def _why(lines: list[str]) -> str | None:
     own = [line for line in lines if line.startswith("ganealogy: ")]
     raised = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
     dvc = [line for line in lines if line.startswith("ERROR: ")]
-    return ([*own[-1:], *raised[-1:], *dvc[-1:], *lines[-1:]] or [None])[0]
+    telling = [*own[-1:], *raised[-1:], *dvc[-1:], *lines[-1:]]
+    return telling[0] if telling else None
 
 
 @contextlib.contextmanager

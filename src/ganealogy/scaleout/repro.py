@@ -125,7 +125,9 @@ def _run(
     board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=_here(ray)).remote()
     task = ray.remote(errand.carry_out)
     shipped = ray.put(commit.bundle(root))
-    waiting, running, problems = list(orders), {}, {}
+    waiting = list(orders)
+    running: dict[Any, str] = {}
+    problems: dict[str, str] = {}
     with View(todo, root / LOGS) as view:
 
         def listen() -> None:

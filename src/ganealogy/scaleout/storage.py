@@ -39,7 +39,7 @@ def find(root: Path, alone: bool) -> Storage:
 
     Raises: GanealogyError when several machines have no remote in common, or the remote cannot be written.
     """
-    from dvc.repo import Repo
+    from dvc.repo import Repo  # type: ignore[import-untyped]
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
     with Repo(str(root)) as repo:
@@ -87,7 +87,7 @@ def _try(root: Path, name: str, url: str) -> None:
 
 
 def _configuration(name: str | None, settings: dict[str, str]) -> str:
-    from configobj import ConfigObj
+    from configobj import ConfigObj  # type: ignore[import-untyped]
 
     # Links, not copies: what a node has fetched once costs its other clones no space.
     sections: dict[str, Any] = {"cache": {"dir": NODE_CACHE, "type": "reflink,hardlink,symlink,copy"}}
