@@ -269,3 +269,26 @@ def test_a_version_that_fails_stops_nobody_and_is_told(story: Story) -> None:
     assert "One-sided label smoothing" in page
     assert set(json.loads((story.shared.path / "reports" / "metrics.json").read_text())) >= {"v1", "v3"}
     (story.shared.path / clip).write_text(source)
+
+
+def test_two_ranks_by_the_command_line(story: Story) -> None:
+    """The same run again, in the workspace that trained alone: `--ranks 2` for the training and for its distance."""
+    run = story.alone.path / "build" / "runs" / "v3-0"
+
+    def figures() -> list[float]:
+        lines = (run / "train" / "metrics.jsonl").read_text().splitlines()
+        return [line[name] for line in map(json.loads, lines[1:]) for name in ("d_loss", "g_loss", "fd_pixel8")]
+
+    def distance() -> float:
+        value: float = json.loads((run / "evaluate" / "metrics.json").read_text())["metrics"]["fd_pixel8"]
+        return value
+
+    losses, fd = figures(), distance()
+    (run / "evaluate" / "metrics.json").unlink()
+    done = story.alone.ganealogy("evaluate", "v3", "0", "--ranks", "2")
+    assert done.returncode == 0, done.stdout
+    assert distance() == pytest.approx(fd, rel=1e-6)
+    (run / "train" / "metrics.jsonl").unlink()
+    done = story.alone.ganealogy("train", "v3", "0", "--ranks", "2")
+    assert done.returncode == 0, done.stdout
+    assert figures() == pytest.approx(losses, rel=1e-3)  # 24 steps apart; step by step: training/test_ranks.py

@@ -69,7 +69,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", postgres, "--artifacts-destination", str(tmp_path / "artifacts")]
+    # The driver by name: SQLAlchemy's default is psycopg2 up to 2.0 and psycopg from 2.1 on.
+    backend = postgres.replace("postgresql:", "postgresql+psycopg2:")
+    store = ["--backend-store-uri", backend, "--artifacts-destination", str(tmp_path / "artifacts")]
     address = f"http://127.0.0.1:{port}"
     log = tmp_path / "server.log"
     with log.open("w") as file:
