@@ -24,10 +24,10 @@ from pipeline import Workspace, fresh, ran
 from ruamel.yaml import YAML
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.timeout(1000)  # the first test tells the whole story
+pytestmark = pytest.mark.timeout(3600)  # the first test tells the whole story: two minutes on a quiet machine
 
 RUNS = ("v1-0", "v3-0")
-WAIT_S = 900.0
+WAIT_S = 1500.0
 GATES = (9, 17)
 """Steps before which the trainings of this story wait: to be killed in the middle, on any machine."""
 NO_REPORTS_HOME = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -263,7 +263,8 @@ def test_a_version_that_fails_stops_nobody_and_is_told(story: Story) -> None:
     assert driver.returncode == 2, output
     last = output.strip().splitlines()[-1]
     assert last.startswith("ganealogy: 1 of 3 runs failed: v6-0: ") and "nobody" in last
-    assert "1 runs, 1 at a time" in output and "2 files with uncommitted changes go along" in output
+    assert "1 run, 1 at a time" in output
+    assert "uncommitted changes in 3 files go along" in output  # params.yaml, this edit, and the gates
     assert "nobody" in (story.shared.path / "build/scaleout/v6-0.log").read_text()
     page = (story.shared.path / "reports" / "index.html").read_text()
     assert "One-sided label smoothing" in page
