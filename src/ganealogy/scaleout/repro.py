@@ -111,11 +111,11 @@ def _run(
     """Do the runs; returns what went wrong with which."""
     wanted = process.threads(settings.train.threads)
     room = cluster.room(cluster.nodes(ray), min(jobs, len(todo)) if jobs else None, wanted, gpus_per_run)
-    say(
-        f"{len(todo)} run{'s'[: len(todo) > 1]}, {min(room.jobs, len(todo))} at a time, {room.threads} thread{'s'[: room.threads > 1]} each"
-        + (f", {room.gpus} GPU{'s'[: room.gpus > 1]} each" if room.gpus else "")
-        + (f"; uncommitted changes in {planned.uncommitted} files go along" if planned.uncommitted else "")
-    )
+    told = [f"{len(todo)} run{'s'[: len(todo) > 1]}, {min(room.jobs, len(todo))} at a time"]
+    told.append(f", {room.threads} thread{'s'[: room.threads > 1]} each")
+    told.append(f", {room.gpus} GPU{'s'[: room.gpus > 1]} each" if room.gpus else "")
+    told.append(f"; uncommitted changes in {planned.uncommitted} files go along" if planned.uncommitted else "")
+    say("".join(told))
     if room.threads != wanted:
         say(f"train.threads is {wanted}: with {room.threads} the last bits differ from those of `dvc repro`")
     if store.name:
