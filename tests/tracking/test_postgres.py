@@ -89,9 +89,9 @@ def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
-    asked = "select count(*), min(status) from runs; select count(*) > 0 from metrics where key = 'fd_pixel8'"
+    asked = "select count(*), min(status) from runs; select count(*) from metrics where key = 'train/fd_pixel8'"
     psql = [program("psql"), postgres, "-AtX", "-c", asked]
-    assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout.split() == ["1|FINISHED", "t"]
+    assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout.split() == ["1|FINISHED", "3"]
     assert list((tmp_path / "artifacts").rglob("grid.png"))
 
 
