@@ -64,6 +64,7 @@ def repro(
     root = Path().resolve()
     settings = load()
     cluster.ray_module()
+    _mend(root / ".dvc" / "tmp" / "rwlock")
     store = storage.find(root, alone=address is None)
     threads = process.threads(settings.train.threads)
     if settings.train.device == "cpu" and gpus_per_run is None:
@@ -81,6 +82,16 @@ def repro(
             ray = stack.enter_context(cluster.connected(None, dashboard))
         problems = _run(ray, root, settings, store, planned, todo, jobs, gpus_per_run, say) if todo else {}
     _finish(root, settings, store, planned, problems)
+
+
+def _mend(rwlock: Path) -> None:
+    """A DVC that was killed while it wrote its list of busy files has left half of it, which stops every later one."""
+    try:
+        json.loads(rwlock.read_text())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        rwlock.unlink(missing_ok=True)
 
 
 def names(settings: Settings) -> list[str]:
