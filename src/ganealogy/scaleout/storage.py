@@ -17,8 +17,8 @@ from typing import Any
 from ganealogy.errors import GanealogyError
 
 DEADLINE_S = 10.0
-NODE_CACHE = "GANEALOGY-NODE-CACHE"
-"""Stands in a clone's configuration where the node puts its own path."""
+NODE_CACHE = "the,node's,cache"
+"""Stands in a clone's configuration where the node puts its own path; its commas have it written in quotes."""
 WORK = "wip"
 """Below the remote: checkpoints of trainings that are under way, by run key."""
 
@@ -93,4 +93,4 @@ def _configuration(name: str | None, settings: dict[str, str]) -> str:
     sections: dict[str, Any] = {"cache": {"dir": NODE_CACHE, "type": "reflink,hardlink,symlink,copy"}}
     if name is not None:
         sections = {"core": {"remote": name}, f'remote "{name}"': settings, **sections}
-    return "\n".join(ConfigObj(sections, list_values=False).write())
+    return "\n".join(ConfigObj(sections, interpolation=False).write())
