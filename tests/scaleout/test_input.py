@@ -80,10 +80,11 @@ def test_a_remote_travels_with_its_settings(workspace: Workspace, tmp_path: Path
     workspace.dvc("remote", "add", "--local", "-f", "-d", "store", str(place))
     found = storage.find(workspace.path, alone=False)
     clone = fresh(tmp_path / "clone")
-    (clone.path / ".dvc" / "config.local").write_text(found.config.replace(storage.NODE_CACHE, str(tmp_path / "cache")))
-    assert clone.dvc("remote", "list").split("\t")[-1].strip().removesuffix("(default)").strip() == str(place)
-    assert clone.dvc("cache", "dir").strip() == str(tmp_path / "cache")
-    assert place.is_dir() and not list(place.iterdir()), "the trial left nothing"
+    (clone.path / ".dvc" / "config.local").write_text(
+        found.config.replace(storage.NODE_CACHE, str(tmp_path / "cache, node 1"))
+    )
+    assert str(place) in clone.dvc("remote", "list")
+    assert clone.dvc("cache", "dir").strip() == str(tmp_path / "cache, node 1")
 
 
 def test_a_cluster_without_a_remote(tmp_path: Path) -> None:
