@@ -10,6 +10,13 @@ import click
 from ganealogy import process
 
 DEBUG = "--debug"
+RANKS = click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    envvar="GANEALOGY_RANKS",
+    help="Processes that share each batch, a GPU each; the same as torchrun --nproc-per-node.",
+)
 
 
 EPILOG = """
@@ -91,10 +98,13 @@ def reference() -> None:
 @cli.command()
 @click.argument("version")
 @click.argument("seed", type=click.IntRange(min=0))
-def train(version: str, seed: int) -> None:
+@RANKS
+def train(version: str, seed: int, ranks: int) -> None:
     """Train VERSION with SEED; an interrupted training goes on where it stopped."""
     from ganealogy import settings, stages
 
+    if ranks > 1:
+        sys.exit(stages.on_ranks(ranks, "train", version, seed, settings.load()))
     sys.exit(stages.train(version, seed, settings.load()))
 
 
@@ -123,9 +133,11 @@ def sample(version: str, seed: int) -> None:
 @click.option(
     "--save-statistics", type=click.Path(path_type=Path), help="Where to write the reals' mu and sigma, .npz."
 )
+@RANKS
 def evaluate(
     version: str | None,
     seed: int | None,
+    ranks: int,
     real: Path | None,
     fake: Path | None,
     extractors: tuple[str, ...],
@@ -147,7 +159,7 @@ def evaluate(
     if fake or extractors or json or save_statistics:
         raise click.UsageError("--fake, --extractor, --json and --save-statistics go with --real")
     assert version is not None and seed is not None
-    _evaluate_run(version, seed)
+    _evaluate_run(version, seed, ranks)
 
 
 def _evaluate_alone(
@@ -169,17 +181,20 @@ def _evaluate_alone(
         click.echo(f"wrote {written}")
 
 
-def _evaluate_run(version: str, seed: int) -> None:
+def _evaluate_run(version: str, seed: int, ranks: int) -> None:
     from ganealogy import settings, stages
 
+    if ranks > 1:
+        sys.exit(stages.on_ranks(ranks, "evaluate", version, seed, settings.load()))
     run = stages.run_directory(version, seed)
     deps = [run / "sample", run / "train" / "run.json", stages.REFERENCE, stages.PACKED / "train.npy"]
     with stages.stage("evaluate", run / "cost" / "evaluate.json", deps=deps, outs=[run / "evaluate"]) as planned:
         from ganealogy.evaluation import evaluate
+        from ganealogy.ranks import joined
 
-        device = stages.settle(settings.load().train)
         places, kept = (stages.REFERENCE, stages.PACKED), stages.features_directory()
-        evaluate.evaluate(run, planned["settings"], *places, device=device, kept=kept)
+        with joined(stages.settle(settings.load().train)) as device:
+            evaluate.evaluate(run, planned["settings"], *places, device=device, kept=kept)
 
 
 @cli.command()
@@ -264,6 +279,18 @@ def seeds(version: str, difference: float, wanted: float, metric: str | None) ->
     from ganealogy.report import seeds as planning
 
     Console().print(*planning.shown(planning.outlook(Path(), version, difference, wanted, metric)))
+
+
+@cli.command()
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; as many as there is room for, unless given.")
+@click.option("--address", help="A running Ray cluster's, HOST:PORT or `auto`; without it, this machine alone.")
+@click.option("--gpus-per-run", type=click.IntRange(min=0), help="1 where there are GPUs; more train one run together.")
+@click.option("--dashboard/--no-dashboard", default=True, help="Ray's own web page, where Ray is started here.")
+def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashboard: bool) -> None:
+    """Do what `dvc repro` does, many runs side by side: on this machine, or on a Ray cluster."""
+    from ganealogy.scaleout import repro
+
+    repro.repro(jobs, address, gpus_per_run, dashboard, click.echo)
 
 
 @cli.command()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,6 +95,29 @@ def only_one(directory: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def torchrun(ranks: int, verb: list[str], threads: int) -> int:
+    """`python -m ganealogy VERB` as so many ranks, which share the threads; the exit code is 143 or 130 when told to
+    stop (they have written a checkpoint then)."""
+    die_with_parent()
+    interruption = Interruption()
+    engine = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    each = str(max(1, threads // ranks))
+    own = {"OMP_NUM_THREADS": each, "GANEALOGY_THREADS": each, "GANEALOGY_RANKS": "1"}
+    with subprocess.Popen(
+        [sys.executable, *engine, "-m", "ganealogy", *verb],
+        env={**os.environ, **own},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C comes to us, and goes on once
+    ) as ranks_process:
+        told = False
+        while ranks_process.poll() is None:
+            if interruption and not told:
+                ranks_process.terminate()
+                told = True
+            time.sleep(0.1)
+    return interruption.exit_code if interruption else min(ranks_process.returncode, 1)
 
 
 def threads(setting: int) -> int:

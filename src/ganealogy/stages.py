@@ -8,9 +8,10 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def train(version: str, seed: int, settings: Settings) -> int:
     """
     process.die_with_parent()
     interruption = process.Interruption()
+    first = os.environ.get("RANK", "0") == "0"  # torchrun's name for who writes what all compute
     run = run_directory(version, seed)
     path = PLAN / "versions" / f"{version}.json"
     plan = read_plan(path)
@@ -170,8 +172,12 @@ def train(version: str, seed: int, settings: Settings) -> int:
     data = manifest["dataset"]
     key = atomic.digest([plan["fingerprint"], data, seed])
     work = process.root() / WORK / key[:20]
-    with process.writes_to(work, run), process.only_one(work, f"{version} with seed {seed}"):
-        sweep([run / "train", run / "cost" / "train.json"])
+    with (
+        process.writes_to(work, run),
+        process.only_one(work, f"{version} with seed {seed}") if first else nullcontext(),
+    ):
+        if first:
+            sweep([run / "train", run / "cost" / "train.json"])
         return _train(plan, seed, data, key, work, settings.train, interruption, Inputs([path, PACKED]))
 
 
@@ -185,7 +191,7 @@ def _train(
     interruption: process.Interruption,
     inputs: Inputs,
 ) -> int:
-    from ganealogy import tracking
+    from ganealogy import ranks, tracking
     from ganealogy.data import packed
     from ganealogy.training import loop
     from ganealogy.training.record import Record
@@ -202,19 +208,23 @@ def _train(
         "recipe": plan["recipe"],
         "protocol": plan["protocol"],
     }
-    announce_fresh_start(work, facts)
-    for stray in (work / "train").rglob(".*.tmp"):  # of a killed writer; the record is handed over as a whole
-        stray.unlink()
-    forget_without_record(work)
-    set_aside_foreign(work / "checkpoints", plan["recipe"], plan["protocol"])
+    if os.environ.get("RANK", "0") == "0":
+        tidy(work, facts)  # before the other ranks are met, who then look for the same checkpoint
     watcher = Bar(f"{version} seed {seed}", plan["protocol"]["batch_size"], work / "train" / "metrics.jsonl")
     images = packed.open_split(PACKED, "train")
     labels = packed.open_labels(PACKED, "train") if plan["recipe"]["labels"] else None
-    record = Record(work / "train", facts)
-    with tracking.LiveSync(work):
-        outcome = loop.train(
-            plan, seed, data, images, record, work / "checkpoints", device, watcher, lambda: bool(interruption), labels
-        )
+    with ranks.joined(device) as device:
+
+        def share(record: Record) -> loop.Outcome:
+            checkpoints, asked = work / "checkpoints", lambda: bool(interruption)
+            return loop.train(plan, seed, data, images, record, checkpoints, device, watcher, asked, labels)
+
+        if not ranks.is_first():
+            with tempfile.TemporaryDirectory() as unread:
+                outcome = share(Record(Path(unread), facts))
+            return interruption.exit_code if outcome.status == "interrupted" else 0
+        with tracking.LiveSync(work):
+            outcome = share(Record(work / "train", facts))
     watcher.close()
     if outcome.status == "interrupted":
         print(
@@ -240,6 +250,23 @@ def _train(
     return 0
 
 
+def on_ranks(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:
+    """The stage on several processes of this machine, by torchrun; returns the exit code.
+
+    Raises: GanealogyError when the batch cannot be shared so, or there are too few GPUs.
+    """
+    batch = settings.train.batch_size
+    if stage == "train" and batch % ranks:
+        raise GanealogyError(f"params.yaml: train.batch_size = {batch} does not divide by {ranks} ranks: change one")
+    if settle(settings.train) == "cuda":
+        import torch
+
+        if torch.cuda.device_count() < ranks:
+            raise GanealogyError(f"{ranks} ranks need a GPU each, and there are {torch.cuda.device_count()}")
+    read_plan(PLAN / "versions" / f"{version}.json")
+    return process.torchrun(ranks, [stage, version, str(seed)], process.threads(settings.train.threads))
+
+
 def settle(settings: Train) -> str:
     """Give torch its threads; returns the device to work on, "cuda" or "cpu".
 
@@ -251,6 +278,15 @@ def settle(settings: Train) -> str:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def tidy(work: Path, facts: dict[str, Any]) -> None:
+    """What an earlier attempt left behind is made fit to go on from, or put aside; `facts`: of the run's record."""
+    announce_fresh_start(work, facts)
+    for stray in (work / "train").rglob(".*.tmp"):  # of a killed writer; the record is handed over as a whole
+        stray.unlink()
+    forget_without_record(work)
+    set_aside_foreign(work / "checkpoints", facts["recipe"], facts["protocol"])
 
 
 def announce_fresh_start(work: Path, facts: dict[str, Any]) -> None:
@@ -353,7 +389,9 @@ def cost(outcome: Any, device: str) -> dict[str, Any]:
         "images_per_second": round(outcome.images / max(outcome.seconds, 1e-9), 1),
         "peak_memory_bytes": peak,
         "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "device_name": torch.cuda.get_device_name()
+        if device.startswith("cuda")
+        else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -371,16 +409,19 @@ class Bar:
     def __init__(self, label: str, batch_size: int, metrics: Path | None = None) -> None:
         self.label, self.batch_size, self.metrics = label, batch_size, metrics
         self.progress: Progress | None = None
+        self.silent = os.environ.get("RANK", "0") != "0"
         self.warning = ""
         self.read, self.latest = 0, ""
 
     def begin(self, step: int, steps: int) -> None:
+        if self.silent:
+            return
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
         self.progress = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
 
     def stepped(self, step: int, images: int, note: str) -> None:
-        assert self.progress is not None
-        self.progress.update(images / 1000, self._note(note) if note else "")
+        if self.progress is not None:
+            self.progress.update(images / 1000, self._note(note) if note else "")
 
     def warn(self, text: str) -> None:
         """On a line of its own, whole; its beginning stays in the bar."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from ganealogy import ranks
 from ganealogy.adversary.augmentation import Augmentation
 from ganealogy.adversary.turn import Penalty, Turn
 from ganealogy.adversary.update import Update
@@ -67,7 +68,7 @@ class Players:
                 logits: torch.Tensor
                 logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.
-            return logits if logits.dtype is torch.float64 else logits.float()
+            return ranks.together(logits if logits.dtype is torch.float64 else logits.float())
 
         return judged
 

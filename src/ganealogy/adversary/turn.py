@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ganealogy import ranks
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -37,5 +39,5 @@ class Penalty(nn.Module):
 
 def gradients(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """(N, C·H·W): for each image the gradient of its own logit at it; itself differentiable."""
-    (found,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    (found,) = torch.autograd.grad(ranks.own(logits).sum(), images, create_graph=True)
     return found.flatten(1)

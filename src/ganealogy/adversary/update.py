@@ -9,7 +9,7 @@ from annotated_types import Gt
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from ganealogy import components
+from ganealogy import components, ranks
 from ganealogy.adversary import guard
 from ganealogy.adversary.schedule import Scheduled, at
 
@@ -47,7 +47,8 @@ class Update:
         """This player's gradient, and nobody else's."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
-        guard.check(self.player, loss, self.parameters)
+        ranks.average_gradients(self.parameters)
+        guard.check(self.player, ranks.average(loss), self.parameters)
 
     def step(self) -> None:
         if self.clip_norm is not None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganealogy import ranks
 from ganealogy.errors import GanealogyError
 
 RESIDENT_SHARE = 0.5
@@ -91,9 +92,9 @@ class Batches:
         )
 
     def _chosen(self, step: int) -> Tensor:
-        """(B,) int64: which pictures a batch takes."""
+        """(B,) int64: which pictures a batch takes; of several ranks, each takes its share of them."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        return ranks.own(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
 
     def _fits(self, pixels: Tensor) -> bool:
         if self.device.type != "cuda":

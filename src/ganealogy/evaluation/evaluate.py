@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import atomic
+from ganealogy import atomic, ranks
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import extract, load_extractor
@@ -73,6 +73,8 @@ def evaluate(
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:])
             features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept)
+            if not ranks.is_first():
+                continue
             comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)
             measured = measure(comparison, **about)
             for key in ("metrics", "protocol", "not_measured", "flags"):
@@ -84,7 +86,8 @@ def evaluate(
         if packed_directory is not None and best is not None:
             train = packed.open_split(packed_directory, "train")
             save_png(neighbour_sheet(fakes, train, best.neighbours[0]), sheet)
-    atomic.write_json(run / "evaluate" / "metrics.json", record)
+    if ranks.is_first():
+        atomic.write_json(run / "evaluate" / "metrics.json", record)
     return record
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import components
+from ganealogy import components, ranks
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import cache, neighbours, prdc
 from ganealogy.evaluation.frechet import Moments
@@ -94,15 +94,22 @@ def extract(extractor: Extractor, images: NDArray[np.uint8], label: str, kept: P
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise GanealogyError(f"{label}: expected uint8 images (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
+    together = ranks.count() > 1
     path = kept / f"{cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
-    if path is not None and (found := cache.read(path)) is not None and len(found) == len(images):
+    # Where ranks share the work all must do their part, also when one of them has just left the whole.
+    if path is not None and not together and (found := cache.read(path)) is not None and len(found) == len(images):
         return FeatureSet(found)
-    parts = []
-    with Progress(f"{label} · {extractor.name}", len(images), "images") as progress:
-        for start in range(0, len(images), CHUNK):
-            parts.append(extractor.features(images[start : start + CHUNK]))
-            progress.update(len(parts[-1]))
-    features = np.concatenate(parts)
-    if path is not None:
+
+    def compute(rows: slice) -> NDArray[np.float32]:
+        parts = []
+        with Progress(f"{label} · {extractor.name}", rows.stop - rows.start, "images") as progress:
+            for start in range(rows.start, rows.stop, CHUNK):
+                parts.append(extractor.features(images[start : min(start + CHUNK, rows.stop)]))
+                progress.update(len(parts[-1]))
+        return np.concatenate(parts)
+
+    width = extractor.features(images[:1]).shape[1] if together else extractor.dimension
+    features = ranks.in_pieces(len(images), CHUNK, width, compute)
+    if path is not None and ranks.is_first():
         cache.write(path, features)
     return FeatureSet(features)

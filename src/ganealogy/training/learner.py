@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ganealogy import ranks
 from ganealogy.adversary import build as adversary
 from ganealogy.networks import build as networks
 from ganealogy.training import checkpoint
@@ -19,8 +20,8 @@ class Learner:
     def __init__(self, recipe: dict[str, Any], protocol: dict[str, Any], device: str) -> None:
         """The networks' first weights are the next draws of torch's default generator."""
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
-        self.generator: nn.Module = generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.discriminator: nn.Module = discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.generator = ranks.synchronise(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        self.discriminator = ranks.synchronise(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
         self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganealogy import ranks
 from ganealogy.adversary.guard import Diverged
 from ganealogy.data.batches import Batches
 from ganealogy.images import Pictures
@@ -88,6 +89,8 @@ def train(
     facts |= {"seconds": 0.0, "tick_seconds": [], "resumed": 0}
 
     def save(step: int) -> None:
+        if not ranks.is_first():
+            return
         extra = {**checkpoint.named("best", best_weights), **checkpoint.named("sums", sums)}
         checkpoint.save(checkpoints, step, {**learner.tensors(), **extra}, facts)
 
@@ -137,7 +140,8 @@ def train(
         torch.manual_seed(step_seed(seed, step))
         reals, classes = batches.window((step - 1) * game.d_steps)
         try:
-            statistics = game.step(reals, classes, progress=(step - 1) / steps)
+            with ranks.drawing(batch_size):
+                statistics = ranks.statistics(game.step(reals, classes, progress=(step - 1) / steps))
         except Diverged as trouble:
             status, reason = "diverged", f"at step {step}: {trouble}"
             break
@@ -150,7 +154,7 @@ def train(
             tick(step)
             save(step)
         watcher.stepped(step, batch_size, note(statistics, facts) if step in tick_steps or step % 25 == 1 else "")
-        if interrupted() and step < steps:
+        if ranks.any_rank(interrupted()) and step < steps:
             save(step)
             status, reason = "interrupted", f"stopped at step {step} of {steps}"
             break

@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from ganealogy import components
+from ganealogy import components, ranks
 from ganealogy.data import packed
 from ganealogy.evaluation.frechet import Moments, frechet_distance
 from ganealogy.evaluation.mmd import squared_mmd
 from ganealogy.images import Pictures
 from ganealogy.networks import latents
-from ganealogy.networks.generation import generate
+from ganealogy.networks.generation import BATCH, generate, turns
 
 
 class Tracker:
@@ -36,7 +37,13 @@ class Tracker:
 
     def measure(self, generator: nn.Module) -> dict[str, float]:
         """Column → value for the generator's images against the tracker's reals; KID where the features allow it."""
-        fakes = self.extractor.features(generate(generator, self.latents))
+        labels = turns(generator, len(self.latents))
+
+        def features(rows: slice) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = self.extractor.features(generate(generator, self.latents[rows], labels[rows]))
+            return found
+
+        fakes = ranks.in_pieces(len(self.latents), BATCH, self.features.shape[1], features)
         measured = {self.column: frechet_distance(Moments.of(fakes), self.reals)}
         if self.extractor.network:
             measured[f"kid_{self.name}"] = squared_mmd(fakes, self.features)

@@ -1,0 +1,103 @@
+"""MLflow's server on a real PostgreSQL: a run directory is posted once, whatever the store is."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ganealogy import tracking
+
+
+def program(name: str) -> str:
+    """Of PostgreSQL; Debian keeps most of them off the path."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which(name) or shutil.which(name, path=":".join(map(str, places)))
+    if found is None or importlib.util.find_spec("psycopg2") is None:
+        if os.environ.get("GANEALOGY_SERVICES"):
+            pytest.fail(f"{name} or psycopg2 is not installed, and GANEALOGY_SERVICES asks for the test")
+        pytest.skip("PostgreSQL or psycopg2 is not installed")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an empty database; the server is gone afterwards."""
+    folder = tmp_path_factory.mktemp("pg")
+    data = folder / "data"
+    # It refuses to run as root: then as the user that its package made.
+    as_other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_other:
+        made = subprocess.run([*as_other, "mktemp", "-d"], capture_output=True, text=True, check=True)
+        data = Path(made.stdout.strip())
+    port = free_port()
+
+    def call(name: str, *arguments: str) -> None:
+        subprocess.run(
+            [*as_other, program(name), "-D", str(data), *arguments], check=True, capture_output=True, cwd="/"
+        )
+
+    call("initdb", "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {data}"
+    call("pg_ctl", "-w", "-t", "120", "-l", str(data / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://tester@127.0.0.1:{port}/postgres"
+    finally:
+        call("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # The driver by name: SQLAlchemy's default is psycopg2 up to 2.0 and psycopg from 2.1 on.
+    backend = postgres.replace("postgresql:", "postgresql+psycopg2:")
+    store = ["--backend-store-uri", backend, "--artifacts-destination", str(tmp_path / "artifacts")]
+    address = f"http://127.0.0.1:{port}"
+    log = tmp_path / "server.log"
+    with log.open("w") as file:
+        server = subprocess.Popen([*command, *store], stdout=file, stderr=file, start_new_session=True)
+    try:
+        until = time.monotonic() + 200
+        while not answers(f"{address}/health"):
+            assert server.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+        first, second = tracking.sync(finished), tracking.sync(finished)
+        assert first.warning is None and second.warning is None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    asked = "select count(*), min(status) from runs; select count(*) from metrics where key = 'train/fd_pixel8'"
+    psql = [program("psql"), postgres, "-AtX", "-c", asked]
+    assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout.split() == ["1|FINISHED", "3"]
+    assert list((tmp_path / "artifacts").rglob("grid.png"))
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as page:
+            return bool(page.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
