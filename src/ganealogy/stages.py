@@ -132,6 +132,7 @@ def settle(settings: Train) -> str:
     """
     import torch
 
+    process.keep_memory()
     torch.set_num_threads(process.threads(settings.threads))
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
