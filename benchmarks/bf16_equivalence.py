@@ -58,7 +58,9 @@ def main() -> None:
         bench.measured(f"{precision}: fd_pixel8 at the end", mean, "", f"geometric mean; {claims.spread(values)}")
         bench.measured(f"{precision}: a training", float(np.median(seconds[precision])), "s")
     low, high, p = equivalence(scores["bf16"], scores["fp32"])
-    bench.measured("bf16 / fp32, ratio of geometric means", math.sqrt(low * high), "", f"90 % interval {low:.3f} to {high:.3f}")
+    bench.measured(
+        "bf16 / fp32, ratio of geometric means", math.sqrt(low * high), "", f"90 % interval {low:.3f} to {high:.3f}"
+    )
     bench.claim(f"equivalent within a factor of {MARGIN}: p of the two one-sided tests", p, ALPHA, "", at_least=False)
     if not has_bf16():
         bench.note("This processor has no bf16 instructions: the result is bf16's, the times are an emulation's")

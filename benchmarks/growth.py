@@ -76,7 +76,9 @@ def by_dataset(bench: claims.Benchmark) -> None:
     grown = found[counts[-1]]["own_mib"] - found[counts[0]]["own_mib"]
     text = f"own memory gained from {counts[0]:,} to {counts[-1]:,} images"
     bench.claim(text, grown, 32, "MiB", at_least=False)
-    bench.note("Dataset: what grows is an epoch's order, 8 bytes an image; the mapped pages are the system's to take back")
+    bench.note(
+        "Dataset: what grows is an epoch's order, 8 bytes an image; the mapped pages are the system's to take back"
+    )
 
 
 def by_tree(bench: claims.Benchmark) -> None:

@@ -113,7 +113,7 @@ class Silent:
 
 
 def logging(bench: claims.Benchmark, rounds: int) -> None:
-    """The demo's training of v1: its records and checkpoints as a share of it; and with MLflow's process against without."""
+    """The demo's training of v1: the share of records and checkpoints, and MLflow's process against none."""
     process.keep_memory()
     torch.set_num_threads(process.threads(2))
     kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (10.0, 32, 3000, 4)
@@ -139,21 +139,19 @@ def logging(bench: claims.Benchmark, rounds: int) -> None:
             checkpoint.save = writing.wrap(save)
             if live:
                 stack.enter_context(LiveSync(work, after_s=0.0))
-            outcome = loop.train(
-                plan, 0, "", images, record, work / "checkpoints", "cpu", Silent(), lambda: False
-            )
+            outcome = loop.train(plan, 0, "", images, record, work / "checkpoints", "cpu", Silent(), lambda: False)
         if not live:
             shares.append(writing.seconds / outcome.seconds)
         return outcome.seconds
 
     # Real trainings start the process after a minute, and take longer; its imports are a one-off of three CPU seconds.
-    seconds = claims.in_turns(
-        {"off": lambda: training(False), "on": lambda: training(True)}, min(rounds, 3), warm_up=0
-    )
+    seconds = claims.in_turns({"off": lambda: training(False), "on": lambda: training(True)}, min(rounds, 3), warm_up=0)
     share = 100 * statistics.median(shares)
     bench.measured("a training, MLflow off", statistics.median(seconds["off"]), "s", claims.spread(seconds["off"]))
     bench.measured("a training, MLflow's process from its start", statistics.median(seconds["on"]), "s")
-    bench.measured("the process's cost", 100 * (claims.ratio(seconds["on"], seconds["off"]) - 1), "%", "of this short run")
+    bench.measured(
+        "the process's cost", 100 * (claims.ratio(seconds["on"], seconds["off"]) - 1), "%", "of this short run"
+    )
     per_tick = statistics.median(seconds["off"]) * share / 100 / (ticks + 1)
     bench.measured("a tick's records and checkpoint", per_tick * 1000, "ms", f"{ticks} ticks in {kimg:g} kimg")
     bench.claim("records and checkpoints, share of a training with the demo's ticks", share, 2, "%", at_least=False)

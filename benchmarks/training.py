@@ -123,7 +123,9 @@ def main() -> None:
 
     for label, times in (("without data", seconds), ("with data", fed_seconds)):
         for name, values in times.items():
-            bench.measured(f"{name}, {label}", statistics.median(values) * 1000, "ms a step", claims.spread(values, 1e3))
+            bench.measured(
+                f"{name}, {label}", statistics.median(values) * 1000, "ms a step", claims.spread(values, 1e3)
+            )
     size = 256 if bench.quick else 3072
     operations = flops.per_image(ours["ours fp32"].plan["recipe"], ours["ours fp32"].plan["protocol"]) * batch_size
     bench.measured("operations", operations / 1e9, "GFLOP a step", "counted by ganealogy.lineage.flops")

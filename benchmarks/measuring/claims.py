@@ -1,4 +1,4 @@
-"""What every benchmark shares: its claims with their targets, timing in turns, a table for people and JSON for machines."""
+"""What every benchmark shares: claims with targets, timing in turns, a table for people and JSON for machines."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class Benchmark:
 
     def finish(self) -> None:
         console = Console(width=None if sys.stdout.isatty() else 140)
-        table = Table(title=self.title + (" (quick: too short to judge by)" if self.quick else ""), title_justify="left")
+        table = Table(
+            title=self.title + (" (quick: too short to judge by)" if self.quick else ""), title_justify="left"
+        )
         for column in ("measured", "value", "unit", "detail"):
             table.add_column(column, justify="right" if column == "value" else "left")
         for row in self.measurements:

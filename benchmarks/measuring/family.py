@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from measuring.claims import ROOT
-
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
+from measuring.claims import ROOT
 
 
 def plan(version: str, **protocol: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from measuring.claims import ROOT
 
 PROTOCOL = {
@@ -46,7 +47,13 @@ class Workspace:
         for number, name in enumerate(self.versions):
             if not (path / "versions" / f"{name}.yaml").exists():
                 changes = {"adversary": {"loss": {"name": "bce", "real_target": round(0.5 + number / 200, 3)}}}
-                about = {"title": f"Made up, {number}", "parent": "v1", "idea": "None.", "source": "None", "changes": changes}
+                about = {
+                    "title": f"Made up, {number}",
+                    "parent": "v1",
+                    "idea": "None.",
+                    "source": "None",
+                    "changes": changes,
+                }
                 (path / "versions" / f"{name}.yaml").write_text(yaml.safe_dump(about))
         tree = {"tree": {"versions": self.versions, "seeds": self.seeds}}
         (path / "params.yaml").write_text(yaml.safe_dump({**PROTOCOL, **tree}, sort_keys=False))
@@ -79,7 +86,7 @@ class Workspace:
         return 5 + 3 * len(self.versions) * len(self.seeds)
 
     def pretend(self) -> None:
-        """As after a whole `dvc repro`: the plan is made, the other outputs are one file each, and DVC has locked them."""
+        """As after a whole `dvc repro`: the plan is made, each other output is one file, and DVC has locked them."""
         self.ganealogy("plan")
         for output in self.outputs():
             path = self.path / output

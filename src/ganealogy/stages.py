@@ -87,6 +87,8 @@ def _train(
     from ganealogy.training.record import Record
 
     device = settle(settings)
+    if device == "cuda" and settings.deterministic:
+        repeat_on_cuda()
     version = plan["version"]
     facts = {
         "version": version,
@@ -137,6 +139,15 @@ def settle(settings: Train) -> str:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def repeat_on_cuda() -> None:
+    """Have torch refuse CUDA algorithms that give other bits when they run again."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts, which is later
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # we read none; filling it costs time
 
 
 def announce_fresh_start(work: Path, facts: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ def prepare() -> None:
     for name in METHODS:
         function: Any = inspect.unwrap(getattr(Optimizer, name))
         if not hasattr(function, "__dynamo_disable"):
-            setattr(function, "__dynamo_disable", function)  # noqa: B010 (written out, it would be mangled in a class)
+            function.__dynamo_disable = function
 
 
 def step(optimizer: Optimizer) -> None:
