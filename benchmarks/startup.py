@@ -42,15 +42,15 @@ def main() -> None:
     bench, given = claims.begin("Overhead", __doc__, options)
     rounds = 1 if bench.quick else given.rounds
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
-        starts(bench, Path(folder) / "small", rounds)
-    with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
-        nothing_to_do(bench, Path(folder) / "tree", *((2, 1) if bench.quick else (12, 3)), min(rounds, 3))
+        small = workspace.Workspace(Path(folder) / "small", versions=1, seeds=1)
+        starts(bench, small, rounds)
+        tree = small if bench.quick else workspace.Workspace(Path(folder) / "tree", versions=12, seeds=3)
+        nothing_to_do(bench, tree, min(rounds, 3))
     logging(bench, rounds)
     bench.finish()
 
 
-def starts(bench: claims.Benchmark, path: Path, rounds: int) -> None:
-    place = workspace.Workspace(path, versions=1, seeds=1)
+def starts(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
     planning = claims.timed(lambda: place.ganealogy("plan"))
     place.ganealogy("download")
     place.ganealogy("preprocess")
@@ -73,8 +73,7 @@ def starts(bench: claims.Benchmark, path: Path, rounds: int) -> None:
         bench.claim(f"{name}, until its work starts", statistics.median(seconds[name]), limit, "s", at_least=False)
 
 
-def nothing_to_do(bench: claims.Benchmark, path: Path, versions: int, seeds: int, rounds: int) -> None:
-    place = workspace.Workspace(path, versions, seeds)
+def nothing_to_do(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
     place.pretend()
     seconds = []
     for _ in range(rounds):
@@ -83,7 +82,7 @@ def nothing_to_do(bench: claims.Benchmark, path: Path, versions: int, seeds: int
         seconds.append(time.perf_counter() - began)
         if "Running stage" in output:
             raise RuntimeError(f"there was something to do:\n{output[-2000:]}")
-    about = f"{versions} versions x {seeds} seeds, {place.stages} stages"
+    about = f"{len(place.versions)} versions x {len(place.seeds)} seeds, {place.stages} stages"
     bench.measured("dvc repro with nothing to do", statistics.median(seconds), "s", about)
     bench.claim(f"no-op dvc repro, {about}", statistics.median(seconds), 5, "s", at_least=False)
 
