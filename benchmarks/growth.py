@@ -185,7 +185,7 @@ def batches_of(count: int, folder: Path) -> dict[str, Any]:
 
 
 def memory(field: str) -> float:
-    """MiB, as Linux counts: VmRSS now, VmHWM the peak, RssAnon the process's own pages, RssFile those of mapped files."""
+    """MiB, as Linux counts: VmRSS now, VmHWM the peak, RssAnon the process's own, RssFile mapped files' pages."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1024
