@@ -16,8 +16,7 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(24 * 2**20)  # 96 MiB, more than glibc's own threshold ever grows to
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+print(min(faults() for _ in range(6)))  # the first time is new memory either way
 """
 
 

@@ -147,7 +147,8 @@ def repeat_on_cuda() -> None:
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts, which is later
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # we read none; filling it costs time
+    # We read none, and filling it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def announce_fresh_start(work: Path, facts: dict[str, Any]) -> None:
