@@ -1,5 +1,6 @@
 # make repro   set-up, demo, report        make test   set-up, all tests        make lint   style and types
 # make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
+# make bench   every claim about speed, measured on this machine; under 20 minutes on two idle cores
 # make soak    the fault tests at length: hours
 # make lock    a new requirements.lock from pyproject.toml
 
@@ -9,7 +10,7 @@ VENV := .venv
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test soak lint ui live setup lock clean
+.PHONY: repro test soak lint ui live bench setup lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -33,6 +34,12 @@ ui: setup
 
 live: setup
 	$(RUN) python -m ganealogy live
+
+# One after the other: two at once would measure each other.
+bench: setup
+	@for script in benchmarks/*.py; do \
+		$(RUN) python "$$script" --json "build/benchmarks/$$(basename "$$script" .py).json" $(BENCH_ARGS) || exit; \
+	done
 
 setup: $(VENV)/.ready
 

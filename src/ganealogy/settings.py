@@ -113,6 +113,8 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     """CPU threads of one training; another number gives other last bits. GANEALOGY_THREADS comes first."""
+    deterministic: bool = False
+    """On CUDA: only algorithms that give the same bits every time, slower. On a CPU trainings repeat without it."""
 
 
 class Sample(Section):

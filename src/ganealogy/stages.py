@@ -197,6 +197,8 @@ def _train(
     from ganealogy.training.record import Record
 
     device = settle(settings)
+    if device == "cuda" and settings.deterministic:
+        repeat_on_cuda()
     version = plan["version"]
     facts = {
         "version": version,
@@ -274,6 +276,7 @@ def settle(settings: Train) -> str:
     """
     import torch
 
+    process.keep_memory()
     torch.set_num_threads(process.threads(settings.threads))
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
@@ -287,6 +290,16 @@ def tidy(work: Path, facts: dict[str, Any]) -> None:
         stray.unlink()
     forget_without_record(work)
     set_aside_foreign(work / "checkpoints", facts["recipe"], facts["protocol"])
+
+
+def repeat_on_cuda() -> None:
+    """Have torch refuse CUDA algorithms that give other bits when they run again."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts, which is later
+    torch.use_deterministic_algorithms(True)
+    # We read none, and filling it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def announce_fresh_start(work: Path, facts: dict[str, Any]) -> None:

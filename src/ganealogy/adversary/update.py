@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from ganealogy import components, ranks
-from ganealogy.adversary import guard
+from ganealogy.adversary import eager, guard
 from ganealogy.adversary.schedule import Scheduled, at
 
 
@@ -35,6 +35,7 @@ class Update:
         self.player, self.parameters = player, list(network.parameters())
         self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
         module = components.load("adversary.optimizers", name)
+        eager.prepare()
         self.optimizer: torch.optim.Optimizer = module.optimizer(self.parameters, lr, **options)
 
     def progress(self, share: float) -> None:
@@ -53,7 +54,7 @@ class Update:
     def step(self) -> None:
         if self.clip_norm is not None:
             clip_grad_norm_(self.parameters, self.clip_norm)
-        self.optimizer.step()
+        eager.step(self.optimizer)
 
 
 def _at(value: Any, share: float) -> Any:

@@ -54,7 +54,16 @@ def _fused(model: Any) -> nn.Module:
     for block in model._blocks:
         _fuse(block, pairs)
     _fuse(model, {"_conv_stem": "_bn0", "_conv_head": "_bn1"})
+    for module in model.modules():
+        _pad_inside(module)
     return model  # type: ignore[no-any-return]
+
+
+def _pad_inside(module: Any) -> None:
+    """The package pads with a copy of the map before each convolution; equal borders the convolution can do itself."""
+    padding = getattr(getattr(module, "static_padding", None), "padding", (0, 1))
+    if len(set(padding)) == 1:
+        module.padding, module.static_padding = padding[:2], nn.Identity()
 
 
 def _fuse(module: Any, pairs: dict[str, str]) -> None:

@@ -1,0 +1,99 @@
+"""Whether bf16 trains as well as fp32: two one-sided tests on the distance that the trainings end with.
+
+v1 at 32x32 on synthetic faces, as many short runs of each precision as `--runs` says, each with a seed of its own. The
+end's Frechet distance of 8x8 pixels is compared on the logarithm: equivalent when the 90 % interval of the ratio of
+geometric means lies within [1/MARGIN, MARGIN], the margin that bioequivalence uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import claims, family, pictures
+from training import has_bf16
+
+from ganealogy import process
+from ganealogy.training import loop
+from ganealogy.training.record import Record
+
+MARGIN = 1.25
+ALPHA = 0.05
+
+
+class Silent:
+    def begin(self, step: int, steps: int) -> None: ...
+    def stepped(self, step: int, images: int, note: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=int, default=10, help="of each precision; at least 8 for a verdict")
+    parser.add_argument("--kimg", type=float, default=8.0)
+    parser.add_argument("--threads", type=int, default=2)
+
+
+def main() -> None:
+    bench, given = claims.begin("bf16 against fp32: the result", __doc__, options)
+    runs, kimg, width, count = (2, 0.128, 8, 200) if bench.quick else (given.runs, given.kimg, 32, 4000)
+    process.keep_memory()
+    torch.set_num_threads(process.threads(given.threads))
+    images = pictures.packed(count, 32)
+    scores: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for seed in range(runs):
+        for precision in scores:
+            score, taken = trained(images, precision, 1000 * (precision == "bf16") + seed, kimg, width)
+            scores[precision].append(score)
+            seconds[precision].append(taken)
+    for precision, values in scores.items():
+        mean = math.exp(float(np.log(values).mean()))
+        bench.measured(f"{precision}: fd_pixel8 at the end", mean, "", f"geometric mean; {claims.spread(values)}")
+        bench.measured(f"{precision}: a training", float(np.median(seconds[precision])), "s")
+    low, high, p = equivalence(scores["bf16"], scores["fp32"])
+    bench.measured(
+        "bf16 / fp32, ratio of geometric means", math.sqrt(low * high), "", f"90 % interval {low:.3f} to {high:.3f}"
+    )
+    bench.claim(f"equivalent within a factor of {MARGIN}: p of the two one-sided tests", p, ALPHA, "", at_least=False)
+    if not has_bf16():
+        bench.note("This processor has no bf16 instructions: the result is bf16's, the times are an emulation's")
+    if runs < 8:
+        bench.note("Fewer than 8 runs of each: no verdict")
+    bench.finish()
+
+
+def trained(images: Any, precision: str, seed: int, kimg: float, width: int) -> tuple[float, float]:
+    """The tracker's distance after the last step, and the seconds that the training took."""
+    protocol = {"image_size": 32, "batch_size": 32, "width": width, "precision": precision, "kimg": kimg}
+    plan = family.plan("v1", **protocol, tracker_images=500)
+    with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
+        record = Record(Path(folder) / "train", {"version": "v1", "seed": seed})
+        outcome = loop.train(
+            plan, seed, "synthetic", images, record, Path(folder) / "checkpoints", "cpu", Silent(), lambda: False
+        )
+        last = json.loads(record.metrics.read_text().splitlines()[-1])
+    return float(last["fd_pixel8"]), outcome.seconds
+
+
+def equivalence(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    """The 90 % interval of the ratio of geometric means, and the larger of the two one-sided p values (Welch)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind
+
+    logs = np.log(a), np.log(b)
+    margin = math.log(MARGIN)
+    p, _lower, _upper = ttost_ind(*logs, -margin, margin, usevar="unequal")
+    low, high = CompareMeans(*map(DescrStatsW, logs)).tconfint_diff(alpha=2 * ALPHA, usevar="unequal")
+    return math.exp(low), math.exp(high), float(p)
+
+
+if __name__ == "__main__":
+    main()

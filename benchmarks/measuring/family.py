@@ -1,0 +1,29 @@
+"""A version of this checkout as a training gets it, without a params.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+from measuring.claims import ROOT
+
+
+def plan(version: str, **protocol: Any) -> dict[str, Any]:
+    """What build/plan/versions/<version>.json says of recipe and protocol; `lr` is the base rate."""
+    member = read_family([version], ROOT / "versions")[version]
+    base = protocol.pop("lr", 2e-4)
+    recipe = recipes.resolve_rates(recipes.complete(member.recipe, str(member.path)), base)
+    settled = {
+        "image_size": 64,
+        "channels": 3,
+        "batch_size": 128,
+        "width": 64,
+        "precision": "fp32",
+        "kimg": 1.0,
+        "ticks": 1,
+        "tracker": "pixel8",
+        "tracker_images": 500,
+        **protocol,
+    }
+    return {"version": version, "parent": None, "recipe": recipe, "protocol": settled, "fingerprint": version}

@@ -1,0 +1,95 @@
+"""The peer: the tutorial notebook's loop, written plainly from its public description.
+
+Jovian "06b-anime-dcgan": ImageFolder and a DataLoader with 3 workers, NCHW fp32, sigmoid and binary cross-entropy,
+D's loss carried back through G too, `.item()` at every step. N images, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+LATENT = 128
+WORKERS = 3
+PREFETCHED = 2 * WORKERS
+"""Batches that a DataLoader makes ahead."""
+
+
+def discriminator(width: int = 64) -> nn.Module:
+    """64 x 64 x 3 → the probability of "real", (N, 1)."""
+    layers: list[nn.Module] = []
+    inner = 3
+    for outer in (width, 2 * width, 4 * width, 8 * width):
+        layers += [nn.Conv2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.LeakyReLU(0.2, inplace=True)]
+        inner = outer
+    return nn.Sequential(*layers, nn.Conv2d(inner, 1, 4, 1, 0, bias=False), nn.Flatten(), nn.Sigmoid())
+
+
+def generator(width: int = 64) -> nn.Module:
+    """(N, 128, 1, 1) → 64 x 64 x 3."""
+    layers: list[nn.Module] = []
+    inner = LATENT
+    for index, outer in enumerate((8 * width, 4 * width, 2 * width, width)):
+        stride, padding = (1, 0) if index == 0 else (2, 1)
+        layers += [nn.ConvTranspose2d(inner, outer, 4, stride, padding, bias=False), nn.BatchNorm2d(outer)]
+        layers.append(nn.ReLU(inplace=True))
+        inner = outer
+    return nn.Sequential(*layers, nn.ConvTranspose2d(inner, 3, 4, 2, 1, bias=False), nn.Tanh())
+
+
+class Notebook:
+    def __init__(self, batch_size: int, width: int = 64, lr: float = 2e-4) -> None:
+        self.batch_size = batch_size
+        self.discriminator, self.generator = discriminator(width), generator(width)
+        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=lr, betas=(0.5, 0.999))
+
+    def step(self, real: torch.Tensor) -> tuple[float, float, float, float]:
+        """One D step and one G step on (N, 3, 64, 64); both losses and D's mean scores."""
+        d_loss, real_score, fake_score = self._train_discriminator(real)
+        return d_loss, self._train_generator(), real_score, fake_score
+
+    def _train_discriminator(self, real: torch.Tensor) -> tuple[float, float, float]:
+        self.d_optimizer.zero_grad()
+        real_scores = self.discriminator(real)
+        real_loss = F.binary_cross_entropy(real_scores, torch.ones(real.size(0), 1))
+        fake = self.generator(torch.randn(self.batch_size, LATENT, 1, 1))
+        fake_scores = self.discriminator(fake)
+        fake_loss = F.binary_cross_entropy(fake_scores, torch.zeros(fake.size(0), 1))
+        loss = real_loss + fake_loss
+        loss.backward()
+        self.d_optimizer.step()
+        return loss.item(), torch.mean(real_scores).item(), torch.mean(fake_scores).item()
+
+    def _train_generator(self) -> float:
+        self.g_optimizer.zero_grad()
+        fake = self.generator(torch.randn(self.batch_size, LATENT, 1, 1))
+        loss = F.binary_cross_entropy(self.discriminator(fake), torch.ones(self.batch_size, 1))
+        loss.backward()
+        self.g_optimizer.step()
+        return loss.item()
+
+
+def loader(folder: Path, size: int, batch_size: int, workers: int = WORKERS) -> DataLoader[torch.Tensor]:
+    """The notebook's data: resized, centre-cropped and scaled to [-1, 1] anew every time a picture is needed."""
+    steps = [
+        transforms.Resize(size),
+        transforms.CenterCrop(size),
+        transforms.ToTensor(),
+        transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ]
+    pictures = ImageFolder(str(folder), transform=transforms.Compose(steps))
+    return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, drop_last=True)
+
+
+def endless(batches: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
+    while True:
+        for real, _label in batches:
+            yield real

@@ -1,0 +1,125 @@
+"""Workspaces of this checkout in a directory of their own, for what only the pipeline as a whole can show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from measuring.claims import ROOT, timed
+
+PROTOCOL = {
+    "dataset": {"name": "avatars", "image_size": 16, "channels": 3, "count": 120, "holdout": 0.2},
+    "train": {
+        "kimg": 0.016,
+        "batch_size": 8,
+        "lr": 0.0002,
+        "width": 4,
+        "ticks": 1,
+        "tracker_images": 32,
+        "device": "cpu",
+        "threads": 1,
+    },
+    "sample": {"count": 16, "walk_frames": 8},
+    "evaluate": {"extractors": ["pixel8"], "reals": 64},
+}
+"""The smallest protocol: all that is left of a stage is its overhead."""
+COMMIT = """
+from dvc.repo import Repo
+with Repo() as repo, repo.lock:
+    stages = list(repo.index.stages)
+    for stage in stages:
+        stage.save()
+        stage.commit()
+    stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+"""
+"""`dvc commit --force`, which would write the lock once a stage."""
+SHIPPED = [f"v{number}" for number in range(1, 17)]
+
+
+class Workspace:
+    def __init__(self, path: Path, versions: int, seeds: int) -> None:
+        """This checkout's code and versions in a git repository at `path`; versions beyond v16 are made up."""
+        self.path, self.seeds = path, list(range(seeds))
+        self.versions = (SHIPPED + [f"w{number}" for number in range(versions)])[:versions]
+        for name in ("src", "versions"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, path / name, ignore=ignored)
+        for name in ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config"):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).exists():
+                shutil.copy(ROOT / name, path / name)
+        for number, name in enumerate(self.versions):
+            if not (path / "versions" / f"{name}.yaml").exists():
+                changes = {"adversary": {"loss": {"name": "bce", "real_target": round(0.5 + number / 200, 3)}}}
+                about = {
+                    "title": f"Made up, {number}",
+                    "parent": "v1",
+                    "idea": "None.",
+                    "source": "None",
+                    "changes": changes,
+                }
+                (path / "versions" / f"{name}.yaml").write_text(yaml.safe_dump(about))
+        tree = {"tree": {"versions": self.versions, "seeds": self.seeds}}
+        (path / "params.yaml").write_text(yaml.safe_dump({**PROTOCOL, **tree}, sort_keys=False))
+        self.run("git", "init", "-q")
+
+    def run(self, *command: str) -> str:
+        """Output of a command here, with the environment's python first. Raises: RuntimeError with it when it fails."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
+        environment = {
+            **inherited,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": "src",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        done = subprocess.run(
+            command, cwd=self.path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        return done.stdout
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments)
+
+    def ganealogy(self, *arguments: str) -> str:
+        return self.run(sys.executable, "-m", "ganealogy", *arguments)
+
+    @property
+    def stages(self) -> int:
+        return 5 + 3 * len(self.versions) * len(self.seeds)
+
+    def pretend(self) -> float:
+        """As after a whole `dvc repro`: the plan is made, each other output is one file, and DVC has locked them.
+
+        Returns the seconds that the plan took.
+        """
+        planning = timed(lambda: self.ganealogy("plan"))
+        for output in self.outputs():
+            path = self.path / output
+            if not path.exists():
+                whole = Path(output).suffix == ""  # a directory
+                path = path / "content" if whole else path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{output}\n")
+        self.run(sys.executable, "-c", COMMIT)
+        return planning
+
+    def outputs(self) -> list[str]:
+        """Every output that dvc.yaml names, and every file inside of one that another stage depends on."""
+        found = []
+        for stage in yaml.safe_load((self.path / "dvc.yaml").read_text())["stages"].values():
+            named: list[Any] = [*stage.get("outs", []), *stage.get("metrics", [])]
+            outputs = [next(iter(item)) if isinstance(item, dict) else item for item in named]
+            inner = [path for path in stage["deps"] if Path(path).suffix and path.startswith(("data/", "build/runs/"))]
+            for path in outputs + inner:
+                for version in self.versions:
+                    for seed in self.seeds:
+                        found.append(path.replace("${item.version}", version).replace("${item.seed}", str(seed)))
+        return sorted(set(found))

@@ -1,0 +1,132 @@
+"""JPEGs to one packed array: the preprocess stage against torchvision's transforms in a DataLoader, as many workers.
+
+Each side runs in processes of its own, in turns; the peer gathers its pictures into an array and saves it, as it must
+to be of the same use. Ours also hashes, drops duplicates, splits and lists what it rejects. Memory: ours at a quarter
+of the pictures and at all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measuring import claims
+
+SIZE = 64
+NATIVE = (178, 218)
+"""CelebA's aligned pictures."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=["ours", "peer", "draw"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+
+
+def main() -> None:
+    bench, given = claims.begin("Preprocess: JPEGs to a packed array at 64x64", __doc__, options)
+    if given.side:
+        began_children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        work = SIDES[given.side](given.folder, given.count)  # imports are not what is compared
+        seconds = claims.timed(work)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        workers = max(began_children, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+        print(json.dumps({"seconds": seconds, "peak_mib": peak / 1024, "worker_mib": workers / 1024}))
+        return
+    count, rounds = (48, 1) if bench.quick else (given.count, given.rounds)
+    root = Path(tempfile.mkdtemp(prefix="ganealogy-bench-"))
+    try:
+        alone("draw", root / "all", count)
+        if not bench.quick:
+            alone("draw", root / "quarter", count // 4)
+        results: dict[str, list[dict[str, Any]]] = {"peer": [], "ours": []}
+        for number in range(rounds):
+            for side in ("peer", "ours") if number % 2 == 0 else ("ours", "peer"):
+                results[side].append(alone(side, root / "all", count))
+        quarter = results["ours"][0] if bench.quick else alone("ours", root / "quarter", count // 4)
+    finally:
+        shutil.rmtree(root)
+
+    seconds = {side: [result["seconds"] for result in each] for side, each in results.items()}
+    for side, label in (("peer", "torchvision + DataLoader"), ("ours", "ganealogy preprocess")):
+        median = statistics.median(seconds[side])
+        peaks = results[side][-1]
+        detail = (
+            f"{count / median:,.0f} pictures/s; peak {peaks['peak_mib']:.0f} MiB + {peaks['worker_mib']:.0f} a worker"
+        )
+        bench.measured(label, median, "s", detail)
+    grown = results["ours"][-1]["peak_mib"] - quarter["peak_mib"]
+    bench.measured(f"memory at {count // 4} pictures", quarter["peak_mib"], "MiB")
+    bench.measured(f"memory at {count} pictures", results["ours"][-1]["peak_mib"], "MiB")
+    bench.claim(f"{count} JPEGs to packed", claims.ratio(seconds["peer"], seconds["ours"]), 2)
+    bench.claim("memory gained by four times the pictures", grown, 64, "MiB", at_least=False)
+    bench.finish()
+
+
+def alone(side: str, folder: Path, count: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--count", str(count)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def draw(folder: Path, count: int) -> Callable[[], object]:
+    """`folder`/jpegs, and `folder`/raw: the zip that `download` leaves of them."""
+    from measuring import pictures
+
+    from ganealogy.data import download
+
+    def work() -> None:
+        pictures.write_jpegs(folder / "jpegs", count, *NATIVE)
+        download.download(dataset(folder), folder / "raw")
+
+    return work
+
+
+def dataset(folder: Path) -> dict[str, Any]:
+    from ganealogy.settings import Dataset
+
+    return Dataset(name="folder", path=str((folder / "jpegs").resolve()), image_size=SIZE).model_dump()
+
+
+def ours(folder: Path, _count: int) -> Callable[[], object]:
+    from ganealogy.data.preprocess import preprocess
+
+    settings = dataset(folder)
+    return lambda: preprocess(settings, folder / "raw", folder / "packed")
+
+
+def peer(folder: Path, _count: int) -> Callable[[], object]:
+    import numpy as np
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    from ganealogy.data import workers
+
+    torch.set_num_threads(1)
+    steps = transforms.Compose([transforms.Resize(SIZE), transforms.CenterCrop(SIZE), transforms.PILToTensor()])
+
+    def work() -> None:
+        loader = DataLoader(ImageFolder(str(folder / "jpegs"), transform=steps), 256, num_workers=workers.count())
+        array = torch.cat([batch for batch, _label in loader]).permute(0, 2, 3, 1).numpy()
+        np.save(folder / "peer.npy", array)
+
+    return work
+
+
+SIDES = {"ours": ours, "peer": peer, "draw": draw}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What the pipeline costs around the work: the stages' start, a `dvc repro` with nothing to do, records, MLflow.
+
+A stage's overhead is the time of its process until it calls the function that does the work; `plan` and `--help` are
+whole processes. The price of logging and checkpoints is measured inside a training, and with MLflow's process beside it
+in turns with none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import claims, family, pictures, workspace
+
+from ganealogy import process
+from ganealogy.training import checkpoint, loop
+from ganealogy.training.record import Record
+
+UNTIL = Path(__file__).parent / "measuring" / "until.py"
+STAGES = {  # verb → the function that is the work, its arguments, seconds it may take until then
+    "train": ("ganealogy.adversary.guard:check", ("v1", "0"), 3.5),
+    "sample": ("ganealogy.sampling:sample", ("v1", "0"), None),
+    "evaluate": ("ganealogy.evaluation.evaluate:evaluate", ("v1", "0"), None),
+    "report": ("ganealogy.report.build:build", (), 1.5),
+}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=5)
+
+
+def main() -> None:
+    bench, given = claims.begin("Overhead", __doc__, options)
+    rounds = 1 if bench.quick else given.rounds
+    with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
+        small = workspace.Workspace(Path(folder) / "small", versions=1, seeds=1)
+        starts(bench, small, rounds)
+        tree = small if bench.quick else workspace.Workspace(Path(folder) / "tree", versions=12, seeds=3)
+        nothing_to_do(bench, tree, min(rounds, 3))
+    logging(bench, rounds)
+    bench.finish()
+
+
+def starts(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
+    planning = claims.timed(lambda: place.ganealogy("plan"))
+    place.ganealogy("download")
+    place.ganealogy("preprocess")
+
+    def until(verb: str) -> Callable[[], float]:
+        target, arguments, _limit = STAGES[verb]
+        command = (sys.executable, str(UNTIL), target, verb, *arguments)
+        return lambda: claims.timed(lambda: place.run(*command))
+
+    contenders: dict[str, Callable[[], float]] = {
+        "--help": lambda: claims.timed(lambda: place.ganealogy("--help")),
+        "plan": lambda: planning if bench.quick else claims.timed(lambda: place.ganealogy("plan")),
+        **{verb: until(verb) for verb in (("train", "report") if bench.quick else STAGES)},
+    }
+    seconds = claims.in_turns(contenders, rounds, warm_up=0 if bench.quick else 1)
+    for name, values in seconds.items():
+        bench.measured(name, statistics.median(values), "s", claims.spread(values))
+    limits = {"--help": 0.3, "plan": 3.0, "train": 3.5, "report": 1.5}
+    for name, limit in limits.items():
+        bench.claim(f"{name}, until its work starts", statistics.median(seconds[name]), limit, "s", at_least=False)
+
+
+def nothing_to_do(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
+    place.pretend()
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        output = place.dvc("repro")
+        seconds.append(time.perf_counter() - began)
+        if "Running stage" in output:
+            raise RuntimeError(f"there was something to do:\n{output[-2000:]}")
+    about = f"{len(place.versions)} versions x {len(place.seeds)} seeds, {place.stages} stages"
+    bench.measured("dvc repro with nothing to do", statistics.median(seconds), "s", about)
+    bench.claim(f"no-op dvc repro, {about}", statistics.median(seconds), 5, "s", at_least=False)
+
+
+class Clocked:
+    """Adds up the seconds inside of wrapped functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
+
+
+class Silent:
+    def begin(self, step: int, steps: int) -> None: ...
+    def stepped(self, step: int, images: int, note: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+def logging(bench: claims.Benchmark, rounds: int) -> None:
+    """The demo's training of v1: the share of records and checkpoints, and MLflow's process against none."""
+    process.keep_memory()
+    torch.set_num_threads(process.threads(2))
+    kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (10.0, 32, 3000, 4)
+    images = pictures.packed(count, 32)
+    plan = family.plan("v1", image_size=32, batch_size=32, width=width, kimg=kimg, ticks=ticks)
+    shares = []
+
+    def training(live: bool) -> float:
+        from ganealogy.tracking.live import LiveSync
+
+        writing = Clocked()
+        with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder, contextlib.ExitStack() as stack:
+            work = Path(folder) / "wip" / "v1"
+            stack.enter_context(contextlib.chdir(folder))
+            stack.callback(os.environ.pop, "DVC_ROOT", None)
+            os.environ["DVC_ROOT"] = folder
+            facts = {"version": "v1", "seed": 0, "parent": None, "plan": "", "data": "", "key": "v1", **plan}
+            record = Record(work / "train", facts)
+            record.tick = writing.wrap(record.tick)  # type: ignore[method-assign]
+            record.status = writing.wrap(record.status)  # type: ignore[method-assign]
+            save = checkpoint.save
+            stack.callback(setattr, checkpoint, "save", save)
+            checkpoint.save = writing.wrap(save)
+            if live:
+                stack.enter_context(LiveSync(work, after_s=0.0))
+            outcome = loop.train(plan, 0, "", images, record, work / "checkpoints", "cpu", Silent(), lambda: False)
+        if not live:
+            shares.append(writing.seconds / outcome.seconds)
+        return outcome.seconds
+
+    # Real trainings start the process after a minute, and take longer; its imports are a one-off of three CPU seconds.
+    seconds = claims.in_turns({"off": lambda: training(False), "on": lambda: training(True)}, min(rounds, 3), warm_up=0)
+    share = 100 * statistics.median(shares)
+    bench.measured("a training, MLflow off", statistics.median(seconds["off"]), "s", claims.spread(seconds["off"]))
+    bench.measured("a training, MLflow's process from its start", statistics.median(seconds["on"]), "s")
+    bench.measured(
+        "the process's cost", 100 * (claims.ratio(seconds["on"], seconds["off"]) - 1), "%", "of this short run"
+    )
+    per_tick = statistics.median(seconds["off"]) * share / 100 / (ticks + 1)
+    bench.measured("a tick's records and checkpoint", per_tick * 1000, "ms", f"{ticks} ticks in {kimg:g} kimg")
+    bench.claim("records and checkpoints, share of a training with the demo's ticks", share, 2, "%", at_least=False)
+
+
+if __name__ == "__main__":
+    main()

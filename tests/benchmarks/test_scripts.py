@@ -1,0 +1,42 @@
+"""Every benchmark runs, quickly: it prints its table, and its JSON says what was claimed and measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = {  # the least number of claims that each must judge
+    "training": 2,
+    "bf16_equivalence": 1,
+    "supply": 2,
+    "preprocess": 2,
+    "startup": 6,
+    "growth": 1,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_it_runs_quickly_and_says_what_it_found(name, tmp_path):
+    target = tmp_path / "found.json"
+    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--json", str(target)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(target.read_text())
+    assert found["quick"] and len(found["claims"]) >= SCRIPTS[name]
+    for claim in found["claims"]:
+        above = claim["value"] >= claim["target"]
+        assert claim["met"] == (above if claim["at_least"] else claim["value"] <= claim["target"])
+    for row in found["measurements"]:
+        assert isinstance(row["value"], str) or row["value"] == row["value"], row
+    assert "target" in done.stdout
+
+
+def test_each_script_is_described():
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert set(SCRIPTS) <= scripts
+    assert [name for name in sorted(scripts) if f"`{name}.py`" not in text] == []

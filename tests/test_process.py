@@ -1,0 +1,29 @@
+"""That freed memory is kept: touching as much again costs no page faults."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, sys
+from ganealogy import process
+if sys.argv[1] == "kept":
+    process.keep_memory()
+import torch
+torch.set_num_threads(1)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(24 * 2**20)  # 96 MiB, more than glibc's own threshold ever grows to
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(min(faults() for _ in range(6)))  # the first time is new memory either way
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_freed_memory_stays_with_the_process():
+    faults = {
+        mode: int(subprocess.run([sys.executable, "-c", CODE, mode], capture_output=True, text=True, check=True).stdout)
+        for mode in ("returned", "kept")
+    }
+    assert faults["kept"] < faults["returned"] / 10
