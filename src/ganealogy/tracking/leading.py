@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.leading import lead
 from ganealogy.tracking import record
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.record import RunRecord
@@ -30,6 +29,8 @@ class Score:
 
 def score(run: RunRecord) -> Score | None:
     """The run's leading metric; None when it has no finite one."""
+    from ganealogy.evaluation.leading import lead  # a training imports this module, and only what it computes with
+
     ways = run.evaluation.get("protocol", {}) if run.evaluation else {}
     name = lead(str(run.run["protocol"].get("tracker")), ways)
     if run.evaluation:

@@ -11,7 +11,6 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from ganealogy.evaluation.leading import distance
 from ganealogy.tracking.context import Context
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ CREATED = 1_700_000_000_000  # any fixed moment: the same view is the same tag
 
 def views(tracker: str, extractors: list[str]) -> dict[str, dict[str, Any]]:
     """Key → the view, for a protocol's tracker and the extractors of its evaluation."""
+    from ganealogy.evaluation.leading import distance  # a training imports this module
+
     measured = f"metrics.`evaluate/{distance(tracker)}`"
     distances = [f"metrics.`evaluate/{distance(name)}`" for name in extractors]
     columns = [
