@@ -81,8 +81,8 @@ def has_bf16() -> bool:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=4, help="steps in a turn")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("GANEALOGY_THREADS", 0)) or os.cpu_count())
 
 
