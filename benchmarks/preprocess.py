@@ -28,7 +28,7 @@ NATIVE = (178, 218)
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--side", choices=["ours", "peer", "draw"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
 import sys
@@ -46,7 +47,7 @@ def main() -> None:
         starts(bench, small, rounds)
         tree = small if bench.quick else workspace.Workspace(Path(folder) / "tree", versions=12, seeds=3)
         nothing_to_do(bench, tree, min(rounds, 3))
-    logging(bench, rounds)
+        logging(bench, small, rounds)
     bench.finish()
 
 
@@ -110,13 +111,14 @@ class Silent:
     def warn(self, text: str) -> None: ...
 
 
-def logging(bench: claims.Benchmark, rounds: int) -> None:
+def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
     """The demo's training of v1: the share of records and checkpoints, and MLflow's process against none."""
     process.keep_memory()
     torch.set_num_threads(process.threads(2))
     kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (10.0, 32, 3000, 4)
     images = pictures.packed(count, 32)
     plan = family.plan("v1", image_size=32, batch_size=32, width=width, kimg=kimg, ticks=ticks)
+    data = json.loads((place.path / "data" / "packed" / "manifest.json").read_text())["dataset"]
     shares = []
 
     def training(live: bool) -> float:
@@ -125,10 +127,10 @@ def logging(bench: claims.Benchmark, rounds: int) -> None:
         writing = Clocked()
         with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder, contextlib.ExitStack() as stack:
             work = Path(folder) / "wip" / "v1"
-            stack.enter_context(contextlib.chdir(folder))
+            stack.enter_context(contextlib.chdir(place.path))  # MLflow's process reads the plan there
             stack.callback(os.environ.pop, "DVC_ROOT", None)
             os.environ["DVC_ROOT"] = folder
-            facts = {"version": "v1", "seed": 0, "parent": None, "plan": "", "data": "", "key": "v1", **plan}
+            facts = {"version": "v1", "seed": 0, "parent": None, "plan": "", "data": data, "key": "v1", **plan}
             record = Record(work / "train", facts)
             record.tick = writing.wrap(record.tick)  # type: ignore[method-assign]
             record.status = writing.wrap(record.status)  # type: ignore[method-assign]

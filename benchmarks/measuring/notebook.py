@@ -6,6 +6,7 @@ D's loss carried back through G too, `.item()` at every step. N images, C channe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def loader(folder: Path, size: int, batch_size: int, workers: int = WORKERS) -> 
         transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ]
     pictures = ImageFolder(str(folder), transform=transforms.Compose(steps))
-    return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as the notebook has
+        return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, drop_last=True)
 
 
 def endless(batches: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
