@@ -12,7 +12,9 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pipeline import ROOT, Workspace, fresh
 
 README = (ROOT / "README.md").read_text()
@@ -47,11 +49,25 @@ RUN_HERE = {
     "ganealogy use anime",
     "ganealogy use folder --path my-pictures",
     "ganealogy fetch inception",
+    "ganealogy report --exp A B",
+    "ganealogy seeds v8",
+    "ganealogy export v3 0",
+    "ganealogy doctor",
+    "ganealogy evaluate --real photos --fake samples.zip --extractor effnet_lite0",
+    "dvc exp run -S 'tree.seeds=[0,1,2,3,4]'",
 }
+RUN_ELSEWHERE = {
+    "make live": "tests/live/test_live_page.py",
+    "make bench": "tests/benchmarks/test_scripts.py",
+    "ganealogy repro": "tests/scaleout/test_repro.py",
+}
+"""What takes minutes here has tests of its own, which do the same with less."""
 
 
 def test_every_command_shown_is_run_below() -> None:
-    assert shown() <= RUN_HERE, f"run these in this file: {shown() - RUN_HERE}"
+    missing = shown() - RUN_HERE - RUN_ELSEWHERE.keys()
+    assert not missing, f"run these in this file: {missing}"
+    assert all((ROOT / place).is_file() for place in RUN_ELSEWHERE.values())
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +115,13 @@ def test_experiments(workspace: Workspace) -> None:
     typed(workspace, "dvc exp run -S train.lr=0.0004")
     typed(workspace, "dvc exp run -S 'tree.versions=[v1,v3]'")
     assert "train.lr" in typed(workspace, "dvc exp show --no-pager --csv").stdout
+    names = typed(workspace, "dvc exp list --name-only").stdout.split()
+    assert len(names) == 2
+    typed(workspace, f"ganealogy report --exp {' '.join(names)}")  # A and B
+    page = (workspace.path / "reports" / "compare.html").read_text()
+    assert all(name in page for name in names) and "train.lr" in page
+    listed = typed(workspace, "dvc exp run --dry -S 'tree.seeds=[0,1,2,3,4]'").stdout
+    assert "train@v3-4" in listed
     workspace.run("git", "checkout", "-q", "params.yaml")  # as it was; -S rewrites it
 
 
@@ -111,6 +134,36 @@ def test_a_new_version_in_five_minutes(workspace: Workspace) -> None:
     assert "v17" in shown_tree and "v8 (not trained)" in re.sub(r"\s+", " ", shown_tree)
     output = typed(workspace, "dvc repro").stdout
     assert "train@v17-0" in output and "Running stage 'train@v1-0'" not in output
+
+
+def test_what_is_done_with_results(workspace: Workspace) -> None:
+    typed(workspace, "dvc repro")
+    typed(workspace, "ganealogy export v3 0")
+    assert [path.suffix for path in (workspace.path / "reports" / "live").iterdir()] == [".onnx"]
+    said = typed(workspace, "ganealogy seeds v3").stdout  # v8 is none of the tiny tree's
+    assert "10 %" in said and "tree.seeds" in said
+    assert "torch" in typed(workspace, "ganealogy doctor --quick", check=False).stdout
+
+
+def test_the_evaluator_alone(workspace: Workspace, tmp_path: Path) -> None:
+    for name, seed in (("photos", 1), ("samples", 2)):
+        (tmp_path / name).mkdir()
+        drawn = np.random.default_rng(seed).integers(0, 256, (6, 16, 16, 3), np.uint8)
+        for index, pixels in enumerate(drawn):
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    with zipfile.ZipFile(tmp_path / "samples.zip", "w") as archive:
+        for path in (tmp_path / "samples").iterdir():
+            archive.write(path, path.name)
+    command = "ganealogy evaluate --real photos --fake samples.zip --extractor effnet_lite0"
+    done = subprocess.run(
+        ["bash", "-c", f"source {workspace.path / '.venv/bin/activate'} && {command}"],
+        cwd=tmp_path,  # anywhere: no params.yaml, no plan
+        env=workspace.environment(PYTHONPATH=str(workspace.path / "src")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "fd_effnet_lite0" in done.stdout and "kid_effnet_lite0" in done.stdout
 
 
 def test_the_family_in_the_terminal(workspace: Workspace) -> None:

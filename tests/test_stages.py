@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from ganealogy import stages
+from ganealogy import process, stages
 from ganealogy.settings import Train
 
 
@@ -42,7 +42,7 @@ def test_only_a_deterministic_training_on_cuda_is(monkeypatch, tmp_path, device,
     monkeypatch.setattr(stages, "announce_fresh_start", begin)
     plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {}}
     with pytest.raises(BegunError):
-        stages._train(plan, 0, "", "", tmp_path, settings, lambda: False)
+        stages._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), stages.Inputs([]))
     assert bool(asked) is told
 
 

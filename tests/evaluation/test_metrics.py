@@ -26,7 +26,12 @@ def compare(fakes: FeatureSet, **more: FeatureSet) -> Comparison:
     return Comparison(Network(), fakes, features(60, 1), **more)  # type: ignore[arg-type]
 
 
-NAMES = {full for metric in metrics.METRICS for name in metric.names for full in [name.format("net")]}
+NAMES = {
+    name.format("net")
+    for metric in metrics.METRICS
+    if metric.applies(Network())  # type: ignore[arg-type]
+    for name in metric.names
+}
 
 
 def test_every_metric_of_a_network():

@@ -35,7 +35,7 @@ import pytest
 ROWS = re.findall(r"^\| (\d+) \| .+? \| (.+) \|$", __doc__ or "", flags=re.M)
 
 
-def tests_of(path: Path) -> set[str]:
+def named_in(path: Path) -> set[str]:
     return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
@@ -47,5 +47,5 @@ def test_there_are_twenty() -> None:
 def test_each_has_its_tests(number: str, places: str) -> None:
     for place in places.split("; "):
         file, names = place.split(": ")
-        missing = set(names.split(", ")) - tests_of(Path("tests") / file)
+        missing = set(names.split(", ")) - named_in(Path("tests") / file)
         assert not missing, f"fault {number}: tests/{file} has no {missing}"
