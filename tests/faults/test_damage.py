@@ -146,7 +146,10 @@ def test_a_bad_checkpoint_is_named_and_the_older_one_used(damage: str, tmp_path:
         case "a pickle":
             tensors.write_bytes(CODE)
         case "another network's":
-            save_file({name: tensor[..., :1].copy() for name, tensor in load_file(tensors).items()}, tensors)
+            smaller = {
+                name: tensor[..., :1].copy() if tensor.ndim else tensor for name, tensor in load_file(tensors).items()
+            }
+            save_file(smaller, tensors)
         case "no steps":
             record = json.loads(facts.read_text())
             facts.write_text(json.dumps({**record, "facts": {}}))

@@ -109,6 +109,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, cluster: tuple[Any, list[Any
     wait(first, lambda: checkpoints(story) == dict.fromkeys(keys(story), "000000008"))
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
+    assert first.stdout is not None
+    first.stdout.close()
     wait(None, lambda: not any(trainers(folder) for folder in folders))
     (gates / str(GATES[0])).touch()
 
