@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ganealogy import progress
-from ganealogy.stages import Bar
+from ganealogy.training_bar import TrainingBar as Bar
 
 LOSSES = "D 0.71 · G 1.90 · best 87"
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from ganealogy import process, stages
+from ganealogy import process, stages, training_stage
 from ganealogy.settings import Train
 
 
@@ -19,7 +19,7 @@ def torch_as_it_was(monkeypatch):
 
 
 def test_cuda_is_told_to_repeat_itself(torch_as_it_was):
-    stages.repeat_on_cuda()
+    training_stage.repeat_on_cuda()
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.utils.deterministic.fill_uninitialized_memory
@@ -38,11 +38,11 @@ def test_only_a_deterministic_training_on_cuda_is(monkeypatch, tmp_path, device,
     asked = []
     settings = Train(kimg=1, batch_size=8, lr=2e-4, deterministic=deterministic)
     monkeypatch.setattr(stages, "settle", lambda _settings: device)
-    monkeypatch.setattr(stages, "repeat_on_cuda", lambda: asked.append(True))
-    monkeypatch.setattr(stages, "announce_fresh_start", begin)
+    monkeypatch.setattr(training_stage, "repeat_on_cuda", lambda: asked.append(True))
+    monkeypatch.setattr(training_stage, "announce_fresh_start", begin)
     plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {}}
     with pytest.raises(BegunError):
-        stages._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), stages.Inputs([]))
+        training_stage._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), stages.Inputs([]))
     assert bool(asked) is told
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["torch", "ganealogy.training.loop", "ganealogy.stages"])
+SERVER.set_forkserver_preload(["torch", "ganealogy.training.loop", "ganealogy.training_stage"])
 DEADLINE_S = 900
 SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}
 """(pixels, channels) of the versions that the smallest pictures do not suit."""
@@ -100,18 +101,20 @@ def train(
 
     `edit`: a file to which the fourth step adds a space.
     """
-    from ganealogy import settings, stages
+    from ganealogy import settings, training_stage
+    from ganealogy.training_bar import TrainingBar
 
     if kill_at_step is not None:
-        stages.Bar.stepped = _at(stages.Bar.stepped, kill_at_step, lambda: os.kill(os.getpid(), signal.SIGKILL))  # type: ignore[method-assign]
+        kill = partial(os.kill, os.getpid(), signal.SIGKILL)
+        TrainingBar.stepped = _at(TrainingBar.stepped, kill_at_step, kill)  # type: ignore[method-assign]
     if edit is not None:
-        path = Path(edit)
-        stages.Bar.stepped = _at(stages.Bar.stepped, 4, lambda: path.write_bytes(path.read_bytes() + b" "))  # type: ignore[method-assign]
+        spoil = partial(Path(edit).write_bytes, Path(edit).read_bytes() + b" ")
+        TrainingBar.stepped = _at(TrainingBar.stepped, 4, spoil)  # type: ignore[method-assign]
     _Writes.kill_at = kill_at_write
     _Writes.watch()
     code: list[int] = []
     try:
-        ended(lambda: code.append(stages.train(version, 0, settings.load())))
+        ended(lambda: code.append(training_stage.train(version, 0, settings.load())))
     finally:
         Path("writes").write_text(str(_Writes.count))
         if code:

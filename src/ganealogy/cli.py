@@ -101,11 +101,11 @@ def reference() -> None:
 @RANKS
 def train(version: str, seed: int, ranks: int) -> None:
     """Train VERSION with SEED; an interrupted training goes on where it stopped."""
-    from ganealogy import settings, stages
+    from ganealogy import settings, stages, training_stage
 
     if ranks > 1:
         sys.exit(stages.on_ranks(ranks, "train", version, seed, settings.load()))
-    sys.exit(stages.train(version, seed, settings.load()))
+    sys.exit(training_stage.train(version, seed, settings.load()))
 
 
 @cli.command()

@@ -133,6 +133,11 @@ def torchrun(ranks: int, verb: list[str], threads: int) -> int:
     return interruption.exit_code if interruption else min(ranks_process.returncode, 1)
 
 
+def is_first_rank() -> bool:
+    """Whether this process writes what all ranks compute, also before they have met; torchrun says so by RANK."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def threads(setting: int) -> int:
     """GANEALOGY_THREADS where runs share a machine, else the setting.
 

@@ -117,7 +117,7 @@ WRITERS = {
     "training/record.py": "metrics.jsonl grows by a line; readers take whole lines, a resumed training cuts the rest",
     "data/sources/anime.py": "nowhere (os.devnull), where Kaggle's client prints its help",
     "tracking/model.py": "a copy in a temporary directory, for MLflow to take",
-    "stages.py": "copies beside the final name, which then get it by a rename",
+    "training_stage.py": "copies beside the final name, which then get it by a rename",
     "evaluation/cache.py": "into memory; the file's bytes then go through `atomic`",
     "report/experiments.py": "into memory",
     "scaleout/errand.py": "in a clone of its own, which is thrown away when its run ends or fails",

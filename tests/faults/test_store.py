@@ -264,7 +264,8 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
 ) -> None:
     """Fault 18, by construction: MLflow never enters the training's process, and it waits for no failing follower."""
     code = (
-        "import sys, ganealogy.stages, ganealogy.tracking, ganealogy.training.loop; sys.exit('mlflow' in sys.modules)"
+        "import sys, ganealogy.training_stage, ganealogy.tracking, ganealogy.training.loop; "
+        "sys.exit('mlflow' in sys.modules)"
     )
     path = str(trainings.ROOT / "src")
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}).returncode == 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ganealogy.errors import GanealogyError
-from ganealogy.report.collect import Findings, collect, prune
+from ganealogy.report.collect import collect, prune
+from ganealogy.report.findings import Findings
 
 
 def gap(findings: Findings, what: str) -> str:

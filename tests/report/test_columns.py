@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ganealogy.report import columns, wording
-from ganealogy.report.collect import Findings, collect
+from ganealogy.report.collect import collect
+from ganealogy.report.findings import Findings
 
 
 @pytest.mark.parametrize(

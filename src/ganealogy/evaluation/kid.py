@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.mmd import kernel
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -60,20 +61,16 @@ def kid(a: NDArray[Any], b: NDArray[Any], subsets: int = SUBSETS, size: int | No
     return KID(float(distances.mean()), float(error), size)
 
 
-def _kernel(inner: Matrix, dimension: int) -> Matrix:
-    return (inner / dimension + 1) ** 3
-
-
 def _sums(a: Matrix, b: Matrix, chosen_a: Matrix, chosen_b: Matrix) -> Matrix:
     """For each subset, the kernel summed over its pairs: every kernel value is computed once, not once a subset."""
     totals = np.zeros(chosen_a.shape[1])
     for start in range(0, len(a), ROWS):
         rows = slice(start, start + ROWS)
-        totals += (chosen_a[rows] * (_kernel(a[rows] @ b.T, a.shape[1]) @ chosen_b)).sum(axis=0)
+        totals += (chosen_a[rows] * (kernel(a[rows] @ b.T, a.shape[1]) @ chosen_b)).sum(axis=0)
     return totals
 
 
 def _off_diagonal(x: Matrix, chosen: Matrix) -> Matrix:
     """The same within one set, without an image's pair with itself, which would bias the estimate."""
-    diagonal = _kernel((x * x).sum(axis=1), x.shape[1])
+    diagonal = kernel((x * x).sum(axis=1), x.shape[1])
     return _sums(x, x, chosen, chosen) - diagonal @ chosen

@@ -18,8 +18,13 @@ def squared_mmd(a: NDArray[Any], b: NDArray[Any]) -> float:
     averages it over random subsets; it can be slightly below 0.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    within = sum(_mean_off_diagonal((x @ x.T / x.shape[1] + 1) ** 3) for x in (a, b))
-    return float(within - 2 * ((a @ b.T / a.shape[1] + 1) ** 3).mean())
+    within = sum(_mean_off_diagonal(kernel(x @ x.T, x.shape[1])) for x in (a, b))
+    return float(within - 2 * kernel(a @ b.T, a.shape[1]).mean())
+
+
+def kernel(inner: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
+    """KID's, of inner products of features of that dimension: (x·y / d + 1)³."""
+    return (inner / dimension + 1) ** 3
 
 
 def _mean_off_diagonal(kernel: NDArray[np.float64]) -> float:

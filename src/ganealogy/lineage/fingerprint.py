@@ -19,7 +19,19 @@ PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
 # What brings a stage its plan and shows its progress, and cannot change what it computes.
-ORCHESTRATION = ("__main__", "cli", "progress", "process", "settings", "stages", "lineage", "tracking", "")
+ORCHESTRATION = (
+    "__main__",
+    "cli",
+    "progress",
+    "process",
+    "settings",
+    "stages",
+    "training_stage",
+    "training_bar",
+    "lineage",
+    "tracking",
+    "",
+)
 
 
 def closure(entries: list[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from ganealogy.live.runtime import Runtime, runtime
 from ganealogy.networks import latents
 from ganealogy.networks.build import load_generator
 from ganealogy.networks.generation import draw, turns
+from ganealogy.report.page import static
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.leading import UNMEASURED, Score
 from ganealogy.tracking.record import RunRecord
@@ -78,7 +79,7 @@ def render(run: RunRecord, score: Score | None, context: Context, model: bytes, 
         measured=score is not None and score.protocol != UNMEASURED,
         facts=facts,
         facts_json=_json(facts),
-        styles=_static("live.css"),
+        styles=Markup(static("theme.css")) + _static("live.css"),
         code=_static("live.js"),
         script=_script(web.script),
         glue=_packed(web.glue.encode()),

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ganealogy.evaluation.verdicts import Estimate
 from ganealogy.report import palette
-from ganealogy.report.collect import Findings, Run, Version
+from ganealogy.report.findings import Findings, Run, Version
 
 POINTS = 300
 """Ticks of a curve at most: more than a screen shows apart."""

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from ganealogy.evaluation.scales import has_direction, higher_is_better
-from ganealogy.report.collect import Findings
+from ganealogy.report.findings import Findings
 
 LEADING = 3
 FAMILIES = {

@@ -14,8 +14,8 @@ from ganealogy import atomic
 from ganealogy.evaluation import verdicts
 from ganealogy.evaluation.verdicts import Estimate, Verdict
 from ganealogy.report import charts, columns, experiments, palette, pictures
-from ganealogy.report.collect import Findings, Version, number
 from ganealogy.report.experiments import Experiment
+from ganealogy.report.findings import Findings, Version, number
 from ganealogy.report.judged import effect, effect_range, interval, standing, word
 from ganealogy.report.page import environment, static
 from ganealogy.report.troubles import troubles
@@ -71,7 +71,7 @@ def render(sides: list[Experiment]) -> str:
         sheets=uris,
         verdict_word=word,
         palette=[palette.colour(index) for index in range(len(versions))],
-        styles=Markup(static("page.css")),
+        styles=Markup(static("theme.css") + static("page.css")),
         scripts=[Markup(static("theme.js")), Markup(static("zoom.js"))],
     )
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.report.collect import MANIFEST, PLAN, REFERENCE, RUNS, Findings, collect
+from ganealogy.report.collect import MANIFEST, PLAN, REFERENCE, RUNS, collect
+from ganealogy.report.findings import Findings
 from ganealogy.report.pictures import GRID_SIDE
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganealogy import atomic, images
 from ganealogy.report import palette
-from ganealogy.report.collect import Findings, Version
+from ganealogy.report.findings import Findings, Version
 from ganealogy.report.pictures import Gallery
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ganealogy.evaluation.scales import scale
 from ganealogy.evaluation.verdicts import BETTER, NO_DIFFERENCE, UNHARMED, WORSE, Estimate, Verdict
 from ganealogy.report import wording
-from ganealogy.report.collect import Findings, Version
+from ganealogy.report.findings import Findings, Version
 from ganealogy.report.judgement import estimates, judge
 
 SIGNS = {BETTER: "✓", WORSE: "✗", UNHARMED: "≈"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganealogy.evaluation import verdicts
 from ganealogy.evaluation.verdicts import Estimate, Verdict
-from ganealogy.report.collect import Findings, number
+from ganealogy.report.findings import Findings, number
 
 MARGIN = 0.1
 """Where the plan states no `evaluate.equivalence_margin`."""

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy import atomic
 from ganealogy.report import columns, figures, wording
-from ganealogy.report.collect import ANCHORS, Findings, Version
 from ganealogy.report.columns import direction
+from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.judged import Judged, effect, interval, word
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.troubles import troubles

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ganealogy import atomic
 from ganealogy.evaluation.verdicts import Estimate, Verdict
 from ganealogy.report import judgement, wording
-from ganealogy.report.collect import Findings, collect
+from ganealogy.report.collect import collect
+from ganealogy.report.findings import Findings
 
 if TYPE_CHECKING:
     import pandas as pd

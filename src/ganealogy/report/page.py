@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from ganealogy import atomic
 from ganealogy.evaluation.verdicts import SEEDS_NEEDED, WORDS, Verdict
 from ganealogy.report import charts, columns, mlflow_links, palette, pictures, wording
-from ganealogy.report.collect import ANCHORS, Findings, Version
+from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.judged import Judged, effect, effect_range, interval, standing, word
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
@@ -100,7 +100,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
             mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
             protocols=columns.protocols(findings),
             palette=[palette.colour(index) for index in range(len(findings.versions))],
-            styles=Markup(static("page.css")),
+            styles=Markup(static("theme.css") + static("page.css")),
             scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
             plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
         )

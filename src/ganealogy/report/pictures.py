@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from ganealogy import images
-from ganealogy.report.collect import REFERENCE, Findings, Gap, Run
+from ganealogy.report.collect import REFERENCE
+from ganealogy.report.findings import Findings, Gap, Run
 
 T = TypeVar("T")
 GRID_SIDE = 8

@@ -10,7 +10,8 @@ from ganealogy.errors import GanealogyError, one_of
 from ganealogy.evaluation import power
 from ganealogy.evaluation.verdicts import SEEDS_NEEDED, percent
 from ganealogy.report import wording
-from ganealogy.report.collect import Findings, Version, collect
+from ganealogy.report.collect import collect
+from ganealogy.report.findings import Findings, Version
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

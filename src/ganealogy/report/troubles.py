@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganealogy.report.collect import Run, Version
+from ganealogy.report.findings import Run, Version
 
 FELL_BACK = 1.5
 """The tracker's distance at the end over the one at best from which on the table points at it."""

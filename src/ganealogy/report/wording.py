@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ganealogy.report.collect import Findings, Version, number
 from ganealogy.report.columns import split
+from ganealogy.report.findings import Findings, Version, number
 
 EXTRACTORS = {"pixel8": "8×8 pixels", "effnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
 MEASURES = {

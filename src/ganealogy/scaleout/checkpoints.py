@@ -18,7 +18,7 @@ from ganealogy.scaleout import storage
 
 EVERY_S = 2.0
 KEY_LENGTH = 20
-"""Of a run key, in the name of its folder (`stages.train`)."""
+"""Of a run key, in the name of its folder (`training_stage.train`)."""
 
 
 class Mirror:
