@@ -131,6 +131,7 @@ def begin(
     if options is not None:
         options(parser)
     arguments = parser.parse_args()
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # a benchmark's runs are nothing for the user's server
     return Benchmark(title, arguments.quick, arguments.json), arguments
 
 

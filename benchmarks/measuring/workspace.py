@@ -71,7 +71,9 @@ class Workspace:
 
     def run(self, *command: str) -> str:
         """Output of a command here, with the environment's python first. Raises: RuntimeError with it when it fails."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_TRACKING"))
+        }
         environment = {
             **inherited,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -197,7 +198,6 @@ def test_a_moved_project_takes_its_store_along(
     moved = project.with_name("moved too")
     project.rename(moved)
     monkeypatch.chdir(moved)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow's own, of the first sync: a new process has none
     with store.opened() as client:
         assert "the project was at" in capsys.readouterr().err
         assert "sample/grid.png" in [file.path for file in client.list_artifacts(run_id, "sample")]
@@ -210,3 +210,20 @@ def test_a_moved_project_takes_its_store_along(
     assert result.run_id == run_id
     assert set(result.posted.values()) == {0}
     assert capsys.readouterr().err == ""
+
+
+def test_opening_a_store_leaves_the_environment_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own call sets the variable: what this process starts in another project would post to this store."""
+    import mlflow
+
+    with store.opened():
+        assert "MLFLOW_TRACKING_URI" not in os.environ
+        assert mlflow.get_tracking_uri() == store.uri()
+    own = f"sqlite:///{project / 'own.db'}"
+    shutil.copy(project / "build/mlflow/mlflow.db", project / "own.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
+    with store.opened():
+        assert os.environ["MLFLOW_TRACKING_URI"] == own == mlflow.get_tracking_uri()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with store.opened():
+        assert mlflow.get_tracking_uri() == f"sqlite:///{project}/build/mlflow/mlflow.db"

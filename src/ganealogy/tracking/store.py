@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+ADDRESS = "MLFLOW_TRACKING_URI"
 LOCK_WAIT_S = 30.0
 BUSY_WAIT_S = 4.0
 SQLITE = "sqlite:///"
@@ -62,7 +63,7 @@ def home() -> Path:
 
 def uri() -> str:
     """MLFLOW_TRACKING_URI, else the sqlite store under `home()`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
+    return os.environ.get(ADDRESS) or f"{SQLITE}{home() / 'mlflow.db'}"
 
 
 def shown(address: str | None = None) -> str:
@@ -183,11 +184,22 @@ def _initialise(database: Path) -> None:
     fresh.replace(database)
 
 
-@functools.cache
 def _client(address: str) -> MlflowClient:
+    """A client of that store, which is MLflow's global one from here on: logging a model goes through that."""
     import mlflow
 
-    mlflow.set_tracking_uri(address)  # logging a model goes through the global one
+    given = os.environ.get(ADDRESS)
+    mlflow.set_tracking_uri(address)
+    os.environ.pop(ADDRESS, None)  # it sets the variable too: what this process starts in another project would follow
+    if given is not None:
+        os.environ[ADDRESS] = given
+    return _connected(address)
+
+
+@functools.cache
+def _connected(address: str) -> MlflowClient:
+    import mlflow
+
     return mlflow.MlflowClient(address)
 
 
