@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pipeline import Workspace, fresh
+from pipeline import Workspace, fresh, ran
 
 from ganealogy.errors import GanealogyError
 
@@ -103,13 +104,25 @@ def test_checkpoints_travel(workspace: Workspace, tmp_path: Path) -> None:
 
 
 def test_dvc_pushes_and_pulls(workspace: Workspace) -> None:
-    picture = workspace.path / "data" / "one.bin"
+    picture = workspace.path / "one.bin"
     picture.write_bytes(b"a picture")
-    workspace.dvc("add", "--force", "-q", "data/one.bin", check=False)
-    workspace.dvc("push", "data/one.bin.dvc")
+    workspace.dvc("add", "-q", "one.bin")
+    workspace.dvc("push", "one.bin.dvc")
     picture.unlink()
     for cached in (workspace.path / ".dvc" / "cache").rglob("*"):
         if cached.is_file():
             cached.unlink()
-    workspace.dvc("pull", "data/one.bin.dvc")
+    workspace.dvc("pull", "one.bin.dvc")
     assert picture.read_bytes() == b"a picture"
+
+
+@pytest.mark.slow
+def test_a_tree_runs_through_it(workspace: Workspace) -> None:
+    """Nodes push what they made to the bucket, the driver takes it from there, and DVC finds nothing left to do."""
+    pytest.importorskip("ray")
+    workspace.edit("params.yaml", "[v1, v3]", "[v1]")
+    done = workspace.ganealogy("repro", "--jobs", "1", RAY_USAGE_STATS_ENABLED="0")
+    assert done.returncode == 0, done.stdout
+    assert [stage for stage in ran(done.stdout) if "@" in stage] == [], "the driver fetched, it trained nothing"
+    assert "up to date" in workspace.dvc("status")
+    assert set(json.loads((workspace.path / "reports" / "metrics.json").read_text())) == {"v1"}
