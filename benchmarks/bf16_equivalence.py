@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import claims, family, pictures
-from training import has_bf16
+from measuring.device import has_bf16
 
 from ganealogy import process
 from ganealogy.training import loop

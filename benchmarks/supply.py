@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measuring import claims, notebook, pictures
-from training import Ours
+from measuring.ours import Ours
 
 from ganealogy import process
 from ganealogy.data import packed
@@ -40,7 +40,7 @@ def main() -> None:
             return claims.timed(lambda: [batches.batch(next(step)) for _ in range(ours_steps)]) / ours_steps
 
         seconds = claims.in_turns({"loader": epoch(folder / "jpegs", batch_size), "ours": ours}, rounds)
-        trainer = Ours(batches, "fp32", batch_size, width)
+        trainer = Ours(batches, width=width)
         steps = [claims.timed(trainer.step) for _ in range(step_rounds + 1)][1:]
     finally:
         shutil.rmtree(folder)

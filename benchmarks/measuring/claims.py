@@ -65,7 +65,8 @@ class Benchmark:
             table.add_column(column, justify="right" if column == "value" else "left")
         for row in self.measurements:
             table.add_row(row["what"], shown(row["value"]), row["unit"], row["detail"])
-        console.print(table)
+        if self.measurements:
+            console.print(table)
         if self.claims:
             verdicts = Table()
             for column in ("claim", "measured", "target", "met"):

@@ -7,7 +7,7 @@ D's loss carried back through G too, `.item()` at every step. N images, C channe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -16,6 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+
+from measuring.device import block
 
 LATENT = 128
 WORKERS = 3
@@ -46,24 +48,25 @@ def generator(width: int = 64) -> nn.Module:
 
 
 class Notebook:
-    def __init__(self, batch_size: int, width: int = 64, lr: float = 2e-4) -> None:
-        self.batch_size = batch_size
-        self.discriminator, self.generator = discriminator(width), generator(width)
+    def __init__(self, batch_size: int, width: int = 64, lr: float = 2e-4, device: str = "cpu") -> None:
+        self.batch_size, self.device = batch_size, device
+        self.discriminator, self.generator = discriminator(width).to(device), generator(width).to(device)
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=lr, betas=(0.5, 0.999))
 
     def step(self, real: torch.Tensor) -> tuple[float, float, float, float]:
         """One D step and one G step on (N, 3, 64, 64); both losses and D's mean scores."""
+        real = real.to(self.device, non_blocking=True)
         d_loss, real_score, fake_score = self._train_discriminator(real)
         return d_loss, self._train_generator(), real_score, fake_score
 
     def _train_discriminator(self, real: torch.Tensor) -> tuple[float, float, float]:
         self.d_optimizer.zero_grad()
         real_scores = self.discriminator(real)
-        real_loss = F.binary_cross_entropy(real_scores, torch.ones(real.size(0), 1))
-        fake = self.generator(torch.randn(self.batch_size, LATENT, 1, 1))
+        real_loss = F.binary_cross_entropy(real_scores, torch.ones(real.size(0), 1, device=self.device))
+        fake = self.generator(torch.randn(self.batch_size, LATENT, 1, 1, device=self.device))
         fake_scores = self.discriminator(fake)
-        fake_loss = F.binary_cross_entropy(fake_scores, torch.zeros(fake.size(0), 1))
+        fake_loss = F.binary_cross_entropy(fake_scores, torch.zeros(fake.size(0), 1, device=self.device))
         loss = real_loss + fake_loss
         loss.backward()
         self.d_optimizer.step()
@@ -71,15 +74,20 @@ class Notebook:
 
     def _train_generator(self) -> float:
         self.g_optimizer.zero_grad()
-        fake = self.generator(torch.randn(self.batch_size, LATENT, 1, 1))
-        loss = F.binary_cross_entropy(self.discriminator(fake), torch.ones(self.batch_size, 1))
+        fake = self.generator(torch.randn(self.batch_size, LATENT, 1, 1, device=self.device))
+        loss = F.binary_cross_entropy(self.discriminator(fake), torch.ones(self.batch_size, 1, device=self.device))
         loss.backward()
         self.g_optimizer.step()
         return loss.item()
 
 
-def loader(folder: Path, size: int, batch_size: int, workers: int = WORKERS) -> DataLoader[torch.Tensor]:
-    """The notebook's data: resized, centre-cropped and scaled to [-1, 1] anew every time a picture is needed."""
+def loader(
+    folder: Path, size: int, batch_size: int, workers: int = WORKERS, pinned: bool = False
+) -> DataLoader[torch.Tensor]:
+    """The notebook's data: resized, centre-cropped and scaled to [-1, 1] anew every time a picture is needed.
+
+    `pinned`: for a card, as the notebook has it.
+    """
     steps = [
         transforms.Resize(size),
         transforms.CenterCrop(size),
@@ -89,10 +97,25 @@ def loader(folder: Path, size: int, batch_size: int, workers: int = WORKERS) -> 
     pictures = ImageFolder(str(folder), transform=transforms.Compose(steps))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as the notebook has
-        return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, drop_last=True)
+        return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, pin_memory=pinned, drop_last=True)
 
 
 def endless(batches: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
     while True:
         for real, _label in batches:
             yield real
+
+
+def fed(peer: Notebook, folder: Path, size: int, steps: int) -> Callable[[], float]:
+    """A contender: seconds a step with its data. The batches that were made ahead are not timed: no epoch lives on
+    them, and the workers end before anybody else's turn."""
+
+    def run() -> float:
+        batches = endless(loader(folder, size, peer.batch_size, pinned=peer.device != "cpu"))
+        for _ in range(PREFETCHED):
+            peer.step(next(batches))
+        seconds = block(lambda: peer.step(next(batches)), steps, peer.device)()
+        batches.close()  # type: ignore[attr-defined]
+        return seconds
+
+    return run

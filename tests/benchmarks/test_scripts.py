@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {  # the least number of claims that each must judge
@@ -15,14 +16,16 @@ SCRIPTS = {  # the least number of claims that each must judge
     "preprocess": 2,
     "startup": 6,
     "growth": 1,
+    "gpu": 5,
 }
+ARGUMENTS = {"gpu": ["--device", "cpu"]}  # its way on a card, as far as a processor can go it
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_runs_quickly_and_says_what_it_found(name, tmp_path):
     target = tmp_path / "found.json"
-    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--json", str(target)]
+    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--json", str(target), *ARGUMENTS.get(name, [])]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(target.read_text())
@@ -33,6 +36,17 @@ def test_it_runs_quickly_and_says_what_it_found(name, tmp_path):
     for row in found["measurements"]:
         assert isinstance(row["value"], str) or row["value"] == row["value"], row
     assert "target" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_without_a_gpu_nothing_is_claimed_and_the_next_script_runs(tmp_path):
+    target = tmp_path / "found.json"
+    command = [sys.executable, "benchmarks/gpu.py", "--json", str(target)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("- no GPU here") and done.stdout.count("\n") == 1
+    found = json.loads(target.read_text())
+    assert found["claims"] == [] and found["measurements"] == []
 
 
 def test_each_script_is_described():

@@ -1,0 +1,39 @@
+"""Our side: the steps of `ganealogy.training.loop` between two ticks, for any version, on the processor or a card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from measuring import family
+
+from ganealogy import ranks
+from ganealogy.data.batches import Batches
+from ganealogy.training.learner import Learner
+from ganealogy.training.loop import step_seed
+
+
+class Ours:
+    """What the training loop does between two ticks; the progress bar's text, every 25th step, is left out."""
+
+    def __init__(self, batches: Batches, version: str = "v1", device: str = "cpu", **protocol: Any) -> None:
+        """`protocol`: what differs from `family.plan`'s; the batch size is that of `batches`."""
+        self.plan = family.plan(version, batch_size=batches.batch_size, **protocol)
+        torch.manual_seed(step_seed(batches.seed, "initialise"))
+        self.learner = Learner(self.plan["recipe"], self.plan["protocol"], device)
+        self.batches, self.sums = batches, {}  # type: ignore[var-annotated]
+        self.batch_size, self.done = batches.batch_size, 0
+
+    def step(self, still: torch.Tensor | None = None) -> None:
+        """`still`: a batch to use in place of the next one, to leave the data out."""
+        self.done += 1
+        game, ema = self.learner.game, self.learner.ema
+        torch.manual_seed(step_seed(self.batches.seed, self.done))
+        reals, classes = self.batches.window((self.done - 1) * game.d_steps)
+        with ranks.drawing(self.batch_size):
+            statistics = game.step(reals if still is None else lambda _index: still, classes, progress=0.5)
+            statistics = ranks.statistics(statistics)
+        if ema is not None:
+            ema.update(self.done * self.batch_size / 1000, self.batch_size / 1000, 0.5)
+        for name, value in statistics.items():
+            self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
