@@ -19,11 +19,12 @@ import torch
 from measuring import claims, kernels, notebook, pictures
 from measuring.claims import Benchmark
 from measuring.device import block, has_bf16, matrix_peak
-from measuring.ours import Ours
+from measuring.ours import NOTED, Ours
 
 from ganealogy import process
 from ganealogy.adversary.guard import Diverged
 from ganealogy.data.batches import Batches
+from ganealogy.errors import GanealogyError
 from ganealogy.lineage import flops
 from ganealogy.training_stage import repeat_on_cuda
 
@@ -108,7 +109,7 @@ def tree(bench: Benchmark, given: argparse.Namespace, peaks: dict[str, float]) -
             protocol = {"precision": precision, "width": given.width, "image_size": given.side}
             side = Ours(batches, version, given.device, **protocol)
             seen[version] = look_at(bench, given, version, side, peaks[precision])
-        except (Diverged, RuntimeError) as trouble:  # the others' numbers are worth having all the same
+        except (Diverged, GanealogyError, RuntimeError) as trouble:  # the others' numbers are worth having all the same
             bench.note(f"{version} is not measured: {first_line(trouble)}")
     if not seen:
         return
@@ -149,9 +150,9 @@ def look_at(
     if given.device == "cpu":
         waited, places = profile.reads, "numbers read"
     else:
-        found = kernels.waits(side.step, given.looked_at)
-        waited = found.total() / given.looked_at
-        places = ", ".join(f"{place} {count / given.looked_at:g}" for place, count in found.most_common(5))
+        found = kernels.waits(side.step, NOTED)
+        waited = found.total() / NOTED
+        places = ", ".join(f"{place} {count / NOTED:g}" for place, count in found.most_common(5))
     bench.measured(f"{version}: the host waits", waited, "times a step", places)
     for way in (REPEATABLE, TUNED):
         if way in times:

@@ -126,7 +126,5 @@ def waits(step: Callable[[], object], steps: int) -> Counter[str]:
         finally:
             torch.cuda.set_sync_debug_mode(before)
     return Counter(
-        f"{Path(warning.filename).name}:{warning.lineno}"
-        for warning in caught
-        if SYNCHRONISED in str(warning.message)
+        f"{Path(warning.filename).name}:{warning.lineno}" for warning in caught if SYNCHRONISED in str(warning.message)
     )

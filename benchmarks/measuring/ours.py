@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from measuring import family
 
 from ganealogy import ranks
 from ganealogy.data.batches import Batches
 from ganealogy.training.learner import Learner
-from ganealogy.training.loop import step_seed
+from ganealogy.training.loop import note, step_seed
+from measuring import family
+
+NOTED = 25
+"""Every so many steps the loop writes losses beside its bar, for which it reads two numbers."""
 
 
 class Ours:
-    """What the training loop does between two ticks; the progress bar's text, every 25th step, is left out."""
+    """What the training loop does between two ticks."""
 
     def __init__(self, batches: Batches, version: str = "v1", device: str = "cpu", **protocol: Any) -> None:
         """`protocol`: what differs from `family.plan`'s; the batch size is that of `batches`."""
@@ -37,3 +40,5 @@ class Ours:
             ema.update(self.done * self.batch_size / 1000, self.batch_size / 1000, 0.5)
         for name, value in statistics.items():
             self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
+        if self.done % NOTED == 1:
+            note(statistics, {"best": None})

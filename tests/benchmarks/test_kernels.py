@@ -79,3 +79,12 @@ def test_our_side_is_the_training_loop(measuring, version, tmp_path):
     trained = load_file(tmp_path / "train" / "weights" / "discriminator-last.safetensors")
     for name, value in side.learner.discriminator.state_dict().items():
         assert torch.equal(value, trained[name]), name
+
+
+@pytest.mark.parametrize(("version", "reads"), [("v1", 2), ("v6", 3)])
+def test_a_step_reads_one_number_for_each_update(measuring, version, reads):
+    """Each is a wait on a GPU: what the guard against divergence costs, and nothing else may be added to it."""
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    side = measuring("ours").Ours(Batches(pictures, 8, seed=3), version, image_size=16, width=4)
+    side.step()  # the first writes the bar's text
+    assert measuring("kernels").profiled(side.step, 2, "cpu").reads == reads

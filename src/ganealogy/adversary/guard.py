@@ -19,8 +19,9 @@ class Diverged(Exception):  # noqa: N818 (a result of a training, not an error o
 def check(name: str, loss: torch.Tensor, parameters: Iterable[torch.Tensor]) -> None:
     """After the backward pass and before the step. Raises: Diverged naming the loss or `name`'s gradient."""
     loss = loss.detach()
+    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if torch.isfinite(loss) & torch.isfinite(norm):  # one number to read: the host waits for a GPU once
+        return
     if not torch.isfinite(loss):
         raise Diverged(f"{name} loss", float(loss))
-    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if not torch.isfinite(norm):
-        raise Diverged(f"{name} gradient norm", float(norm))
+    raise Diverged(f"{name} gradient norm", float(norm))

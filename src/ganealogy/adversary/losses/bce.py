@@ -47,7 +47,8 @@ class BCE:
             low, high = target["uniform"]
             value = torch.rand((), device=logits.device, dtype=logits.dtype) * (high - low) + low
         else:
-            value = torch.as_tensor(target, device=logits.device, dtype=logits.dtype)
+            # Made on the device: a number copied there makes the host wait for all that was asked of a GPU before.
+            value = torch.full((), target, device=logits.device, dtype=logits.dtype)
         return binary_cross_entropy_with_logits(logits, value.expand_as(logits))
 
 
