@@ -192,3 +192,20 @@ def test_r3gan_is_stable_for_some_hundred_steps() -> None:
         losses.append(statistics["d_loss"].item())
         assert statistics["penalty"] < 10
     assert 0.05 < sum(losses[-50:]) / 50 < 1.5
+
+
+@pytest.mark.parametrize("name", ["hinge", *components.known("adversary.penalties")])
+def test_in_bf16_a_d_that_is_differentiated_at_images_runs_in_fp32(tmp_path: Path, name: str) -> None:
+    """Its own step alone: G learns from a D in bfloat16 all the same."""
+    planned = recipe(tmp_path, CHANGES[name])
+    generator, discriminator = networks.generator(planned, PROTOCOL), networks.discriminator(planned, PROTOCOL)
+    game = adversary.game(planned, generator, discriminator, "bf16")
+    seen: list[torch.dtype] = []
+    convolution = next(part for part in discriminator.modules() if isinstance(part, torch.nn.Conv2d))
+    convolution.register_forward_hook(lambda _module, _given, found: seen.append(found.dtype))
+    game.discriminator_step(batch(0), None, 0.0)
+    exact = name in ("r1", "r2", "gradient_penalty", "dragan")
+    assert set(seen) == {torch.float32 if exact else torch.bfloat16}
+    seen.clear()
+    game.generator_step(batch(0), None, 0.0)
+    assert seen == [torch.bfloat16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,19 +52,26 @@ class Players:
         self.d_update.progress(share)
 
     def imagine(self, count: int, like: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """G's images (N, C, H, W) from fresh latents of `like`'s device and type."""
+        """G's images (N, C, H, W) from fresh latents, of `like`'s device and type whatever the precision."""
         latents = draw_global(self.latent, count, like=like)
         with self.precision():
             images: torch.Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
-        return images
+        return images.to(like.dtype)
 
-    def judge(self, share: float, labels: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
-        """D as the game meets it: images (N, C, H, W) → logits (N,), through a fresh draw of the augmentation."""
+    def judge(
+        self, share: float, labels: torch.Tensor | None, *, penalised: bool = False
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """D as the game meets it: images (N, C, H, W) → logits (N,), through a fresh draw of the augmentation.
+
+        `penalised`: for a step with D's penalties. Second derivatives lose too much in bfloat16: where a penalty
+        differentiates D, such a step runs in fp32.
+        """
+        exact = penalised and any(penalty.differentiates for penalty in self.penalties)
 
         def judged(images: torch.Tensor) -> torch.Tensor:
             for part in self.augment:
                 images = part(images, share)
-            with self.precision():
+            with nullcontext() if exact else self.precision():
                 logits: torch.Tensor
                 logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.

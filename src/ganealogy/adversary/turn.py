@@ -31,6 +31,8 @@ class Penalty(nn.Module):
 
     at_images = False
     """Whether it differentiates the turn's own logits at the turn's images."""
+    differentiates = False
+    """Whether it differentiates D at images, its own or the turn's; D's step then runs in fp32 under any precision."""
 
     def forward(self, turn: Turn) -> torch.Tensor:
         """The scalar to add to D's loss."""

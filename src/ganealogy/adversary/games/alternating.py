@@ -44,7 +44,7 @@ class Alternating:
     ) -> dict[str, torch.Tensor]:
         """One D update on (N, C, H, W) reals and as many fresh fakes."""
         play = self.players
-        judge = play.judge(progress, labels)
+        judge = play.judge(progress, labels, penalised=True)
         with torch.no_grad():  # G learns nothing here: its graph would be built and thrown away
             fakes = play.imagine(len(reals), reals, labels)
         reals, fakes = play.watched(reals), play.watched(fakes)

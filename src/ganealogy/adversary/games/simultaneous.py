@@ -32,7 +32,7 @@ class Simultaneous:
         play = self.players
         play.progress(progress)
         images, classes = reals(0), None if labels is None else labels(0)
-        judge = play.judge(progress, classes)
+        judge = play.judge(progress, classes, penalised=True)
         fakes = play.imagine(len(images), images, classes)
         images = play.watched(images)
         real, fake = judge(images), judge(fakes)

@@ -11,6 +11,8 @@ from ganealogy.adversary.turn import Penalty, Turn, gradients
 
 
 class DRAGAN(Penalty):
+    differentiates = True
+
     def __init__(self, weight: Scheduled, deviation: Scheduled) -> None:
         super().__init__()
         self.weight, self.deviation = weight, deviation

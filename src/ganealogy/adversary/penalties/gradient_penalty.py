@@ -10,6 +10,8 @@ from ganealogy.adversary.turn import Penalty, Turn, gradients
 
 
 class GradientPenalty(Penalty):
+    differentiates = True
+
     def __init__(self, weight: Scheduled) -> None:
         super().__init__()
         self.weight = weight

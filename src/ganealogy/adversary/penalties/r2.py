@@ -9,7 +9,7 @@ from ganealogy.adversary.turn import Penalty, Turn, gradients
 
 
 class R2(Penalty):
-    at_images = True
+    at_images = differentiates = True
 
     def __init__(self, gamma: ScheduledBySize) -> None:
         super().__init__()
