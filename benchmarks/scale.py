@@ -42,63 +42,60 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kimg", type=float, default=25, help="their length; the demo's is 25")
     parser.add_argument("--no-speed", action="store_true", help="the scheduler alone")
     parser.add_argument("--stubs", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--lasting", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
 
 
 def main() -> None:
     bench, given = claims.begin("Many runs side by side", __doc__, options)
     if given.stubs:
-        print(json.dumps(scheduled(given.stubs, given.seconds)))
+        print(json.dumps(scheduled(given.stubs, given.lasting, given.seconds)))
         return
-    overhead(bench, given.tasks)
-    makespan(bench)
+    scheduling(bench, given.tasks)
     if not given.no_speed:
         speed(bench, given.seeds, given.kimg)
     bench.note("DVC's lock, rewritten at each stage: growth.py measures where it begins to hurt")
     bench.finish()
 
 
-def overhead(bench: claims.Benchmark, most: int) -> None:
-    """Stubs that end at once: all the time is the scheduler's and Ray's."""
+def scheduling(bench: claims.Benchmark, most: int) -> None:
+    """Stubs that end at once, so that all the time is the scheduler's and Ray's; then such that take as long as they
+    say, against the lengths' sum over the places."""
     counts = (20,) if bench.quick else sorted({min(100, most), min(1_000, most), most})
-    found = {count: alone(count) for count in counts}
+    lasting, seconds = (4, 0.05) if bench.quick else (60, 1.0)
+    found = {count: alone(count, (lasting, seconds) if count == counts[0] else (0, 0.0)) for count in counts}
     for count, result in found.items():
-        each = 1000 * result["seconds"] / count
         detail = (
             f"{result['seconds']:.1f} s, {result['jobs']} at a time; the driver: {1000 * result['cpu'] / count:.1f} ms "
             f"of processor time a task, {result['before_mib']:.0f} MiB before and {result['peak_mib']:.0f} at most"
         )
-        bench.measured(f"a task's overhead, {count:,} tasks", each, "ms", detail)
+        bench.measured(f"a task's overhead, {count:,} tasks", each(result, count), "ms", detail)
     few, many = counts[0], counts[-1]
-    last = found[many]
-    bench.claim(f"a task's overhead, {many:,} tasks", last["seconds"] / many, 0.1, "s", at_least=False)
-    gained = last["peak_mib"] - last["before_mib"]
-    bench.claim(f"driver memory gained by {many:,} tasks", gained, 64, "MiB", at_least=False)
-    if not bench.quick:
-        shown = alone(many, terminal=True)
-        detail = "the table of all runs instead of lines"
-        bench.measured(f"a task's overhead on a terminal, {many:,} tasks", 1000 * shown["seconds"] / many, "ms", detail)
-        growth = (last["seconds"] / many) / (found[few]["seconds"] / few)
-        bench.measured(f"a task's overhead at {many:,} against {few:,}", growth, "x")
-        busy = 60 * many / last["seconds"]
+    if many > few:
+        seen = min(many, 1_000)
+        drawn = each(alone(seen, terminal=True), seen)
+        bench.measured(f"a task's overhead on a terminal, {seen:,} tasks", drawn, "ms", "a table instead of lines")
+        busy = 60_000 / each(found[many], many)
         bench.note(f"Runs of a minute each: one driver keeps {busy:,.0f} of them going at a time before it is late")
+    first = found[few]
+    told = f"{lasting} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
+    bench.measured("makespan", first["makespan"], "s", f"{told}; ideal {first['ideal']:.1f} s")
+    bench.measured("Ray's start, until the first task has ended", first["start"], "s")
+    bench.claim(f"a task's overhead, {many:,} tasks", each(found[many], many), 100, "ms", at_least=False)
+    bench.claim("makespan against the ideal", first["makespan"] / first["ideal"], 1.05, at_least=False)
+    gained = found[many]["peak_mib"] - found[many]["before_mib"]
+    bench.claim(f"driver memory gained by {many:,} tasks", gained, 512, "MiB", at_least=False)
 
 
-def makespan(bench: claims.Benchmark) -> None:
-    """Stubs of half a second to one and a half, against the lengths' sum over the places."""
-    count, seconds = (8, 0.05) if bench.quick else (60, 1.0)
-    result = alone(count, seconds)
-    detail = f"{count} stubs of {result['shortest']:.2f} to {result['longest']:.2f} s, {result['jobs']} at a time"
-    bench.measured("makespan", result["seconds"], "s", f"{detail}; ideal {result['ideal']:.1f} s")
-    bench.claim("makespan against the ideal", result["seconds"] / result["ideal"], 1.05, at_least=False)
-    bench.measured("Ray's start, until the first task has ended", result["start"], "s")
+def each(result: dict[str, Any], count: int) -> float:
+    return 1000 * float(result["seconds"]) / count
 
 
-def alone(count: int, seconds: float = 0.0, terminal: bool = False) -> dict[str, Any]:
+def alone(count: int, lasting: tuple[int, float] = (0, 0.0), terminal: bool = False) -> dict[str, Any]:
     """In a process of its own, so that its memory is its own. What `ganealogy repro` would show goes nowhere."""
-    command = [sys.executable, __file__, "--stubs", str(count), "--seconds", str(seconds)]
-    environment = dict(os.environ)
-    environment.pop("FORCE_COLOR", None)
+    command = [sys.executable, __file__, "--stubs", str(count), "--lasting", str(lasting[0])]
+    command += ["--seconds", str(lasting[1])]
+    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     if terminal:
         environment |= {"FORCE_COLOR": "1", "COLUMNS": "160", "LINES": "50"}
     with tempfile.TemporaryFile("w+") as errors:
@@ -110,36 +107,34 @@ def alone(count: int, seconds: float = 0.0, terminal: bool = False) -> dict[str,
     return result
 
 
-def scheduled(count: int, seconds: float) -> dict[str, Any]:
-    """Drive `count` stubs of `seconds` on average through the scheduler of `ganealogy repro`."""
+def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
+    """Drive `count` stubs through the scheduler of `ganealogy repro`, then `lasting` of `seconds` on average."""
     from ganealogy.scaleout import cluster, tasks
 
     chance = random.Random(0)
-    lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(count)]
+    lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(lasting)]
     began = time.perf_counter()
     with cluster.connected(None, dashboard=False) as ray, tempfile.TemporaryDirectory() as folder:
         room = cluster.room(cluster.nodes(ray), None, threads=1, gpus_per_run=0)
-        logs = Path(folder)
-        tasks.carry_out(ray, [order(f"warm-{n}", 0) for n in range(room.jobs)], b"", room, logs, stub)
+
+        def drive(lengths: list[float]) -> float:
+            orders = [order(f"v{n // SEEDS}-{n % SEEDS}", length) for n, length in enumerate(lengths)]
+            began = time.perf_counter()
+            problems = tasks.carry_out(ray, orders, bytes(BUNDLE_BYTES), room, Path(folder), stub)
+            if problems:
+                raise RuntimeError(f"{len(problems)} stubs failed, such as {next(iter(problems.items()))}")
+            return time.perf_counter() - began
+
+        drive([0.0] * room.jobs)
         start = time.perf_counter() - began
-        orders = [order(f"v{n // SEEDS}-{n % SEEDS}", length) for n, length in enumerate(lengths)]
-        before, cpu, began = memory.mib("VmRSS"), time.process_time(), time.perf_counter()
-        problems = tasks.carry_out(ray, orders, bytes(BUNDLE_BYTES), room, logs, stub)
-        taken = time.perf_counter() - began
-        cpu = time.process_time() - cpu
-    if problems:
-        raise RuntimeError(f"{len(problems)} stubs failed, such as {next(iter(problems.items()))}")
-    return {
-        "seconds": taken,
-        "cpu": cpu,
-        "jobs": room.jobs,
-        "start": start,
-        "ideal": max(sum(lengths) / room.jobs, max(lengths)),
-        "shortest": min(lengths),
-        "longest": max(lengths),
-        "before_mib": before,
-        "peak_mib": memory.mib("VmHWM"),
-    }
+        before, cpu = memory.mib("VmRSS"), time.process_time()
+        taken = drive([0.0] * count)
+        found = {"seconds": taken, "cpu": time.process_time() - cpu, "jobs": room.jobs, "start": start}
+        found |= {"before_mib": before, "peak_mib": memory.mib("VmHWM")}
+        if lengths:
+            found |= {"ideal": max(sum(lengths) / room.jobs, max(lengths)), "makespan": drive(lengths)}
+            found |= {"shortest": min(lengths), "longest": max(lengths)}
+    return found
 
 
 def order(run: str, seconds: float) -> errand.Order:
@@ -195,7 +190,7 @@ def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
     protocol = workspace.PROTOCOL
     if not bench.quick:
         demo = yaml.safe_load((claims.ROOT / "presets" / "demo.yaml").read_text())
-        protocol = {**demo, "evaluate": protocol["evaluate"], "sample": protocol["sample"]}
+        protocol = {**protocol, "train": demo["train"], "dataset": {**demo["dataset"], "count": 2000}}
     train = {**protocol["train"], "kimg": kimg, "threads": 1, "device": "cpu"}
     repro = (sys.executable, "-m", "dvc", "repro")
     side_by_side = (sys.executable, "-m", "ganealogy", "repro", "--jobs", str(jobs), "--no-dashboard")
@@ -217,8 +212,8 @@ def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
             found[name] = repeated(place, command, threads)
             shutil.rmtree(place.path)
     for name, taken in found.items():
-        own = f"{claims.shown(min(taken.loops))} to {claims.shown(max(taken.loops))} s each without their processes' start"
-        detail = f"{seeds} trainings of v1, {own}; {taken.whole:.0f} s in all, with samples, distances, report"
+        loops = " to ".join(claims.shown(pick(taken.loops)) for pick in (min, max))
+        detail = f"{seeds} of v1, {loops} s without their processes' start; the whole command {taken.whole:.0f} s"
         bench.measured(f"train stages, {name}", taken.training, "s", detail)
     single, beside, *threaded = found.values()
     bench.claim(f"train stages, --jobs {jobs} against one after another", single.training / beside.training, 1.8)
