@@ -15,6 +15,7 @@ SCRIPTS = {  # the least number of claims that each must judge
     "preprocess": 2,
     "startup": 6,
     "growth": 1,
+    "scale": 4,
 }
 
 

@@ -49,11 +49,13 @@ def repro(
     if settings.train.device == "cpu" and gpus_per_run is None:
         gpus_per_run = 0
     with contextlib.ExitStack() as stack:
-        ray = None if address is None else stack.enter_context(cluster.connected(address))
-        if ray is None:
+        ray = None
+        if address is None:
             cluster.room(cluster.this_machine(), jobs, threads, gpus_per_run=0)
-        else:
+        if address is not None or gpus_per_run:  # how many GPUs there are, Ray finds out
+            ray = stack.enter_context(cluster.connected(address, dashboard))
             cluster.room(cluster.nodes(ray), jobs, threads, gpus_per_run)
+        if address is not None:
             cluster.agree(ray, errand.describe)
         _dvc("repro", FIRST[-1])
         planned, todo = _plan(root, settings)
