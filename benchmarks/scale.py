@@ -76,7 +76,7 @@ def scheduling(bench: claims.Benchmark, most: int) -> None:
         drawn = each(alone(seen, terminal=True), seen)
         bench.measured(f"a task's overhead on a terminal, {seen:,} tasks", drawn, "ms", "a table instead of lines")
         busy = 60_000 / each(found[many], many)
-        bench.note(f"Runs of a minute each: one driver keeps {busy:,.0f} of them going at a time before it is late")
+        bench.note(f"At that rate one driver feeds {busy:,.0f} places with runs of a minute each, by arithmetic")
     first = found[few]
     told = f"{lasting} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
     bench.measured("makespan", first["makespan"], "s", f"{told}; ideal {first['ideal']:.1f} s")
