@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import claims, workspace
+from measuring import claims, memory, workspace
 
 PARTS = ("size", "dataset")
 
@@ -156,11 +156,11 @@ def step_at(size: int, width: int) -> dict[str, Any]:
     torch.set_num_threads(process.threads(os.cpu_count() or 1))
     batch = 128 if width == 64 else 8
     plan = family.plan("v1", image_size=size, width=width, batch_size=batch)
-    before = memory("VmRSS")
+    before = memory.mib("VmRSS")
     learner = Learner(plan["recipe"], plan["protocol"], "cpu")
     batches = Batches(pictures.packed(batch, size), batch, seed=0)
     taken = [claims.timed(lambda: learner.game.step(*batches.window(0), progress=0.5)) for _ in range(4)]
-    peak = memory("VmHWM")
+    peak = memory.mib("VmHWM")
     return {"seconds": statistics.median(taken[1:]), "batch": batch, "peak_mib": peak, "before_mib": before}
 
 
@@ -180,15 +180,8 @@ def batches_of(count: int, folder: Path) -> dict[str, Any]:
     first = time.perf_counter() - began
     within = min(200, batches.steps_per_epoch - 1)
     taken = [claims.timed(lambda step=step: batches.batch(step)) for step in range(1, 1 + within)]  # type: ignore[misc]
-    own, mapped = memory("RssAnon"), memory("RssFile")
+    own, mapped = memory.mib("RssAnon"), memory.mib("RssFile")
     return {"seconds": statistics.median(taken), "first": first, "own_mib": own, "mapped_mib": mapped}
-
-
-def memory(field: str) -> float:
-    """MiB, as Linux counts: VmRSS now, VmHWM the peak, RssAnon the process's own, RssFile mapped files' pages."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ SHIPPED = [f"v{number}" for number in range(1, 17)]
 
 
 class Workspace:
-    def __init__(self, path: Path, versions: int, seeds: int) -> None:
+    def __init__(self, path: Path, versions: int, seeds: int, protocol: dict[str, Any] = PROTOCOL) -> None:
         """This checkout's code and versions in a git repository at `path`; versions beyond v16 are made up."""
         self.path, self.seeds = path, list(range(seeds))
         self.versions = (SHIPPED + [f"w{number}" for number in range(versions)])[:versions]
@@ -66,26 +68,45 @@ class Workspace:
                 }
                 (path / "versions" / f"{name}.yaml").write_text(yaml.safe_dump(about))
         tree = {"tree": {"versions": self.versions, "seeds": self.seeds}}
-        (path / "params.yaml").write_text(yaml.safe_dump({**PROTOCOL, **tree}, sort_keys=False))
+        (path / "params.yaml").write_text(yaml.safe_dump({**protocol, **tree}, sort_keys=False))
         self.run("git", "init", "-q")
 
     def run(self, *command: str) -> str:
         """Output of a command here, with the environment's python first. Raises: RuntimeError with it when it fails."""
+        return "".join(self.lines(*command))
+
+    def lines(self, *command: str, **environment: str) -> Iterator[str]:
+        """The same, each line when it comes."""
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_TRACKING"))
         }
-        environment = {
-            **inherited,
+        own = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": "src",
+            "PYTHONUNBUFFERED": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        done = subprocess.run(
-            command, cwd=self.path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}")
-        return done.stdout
+        said: list[str] = []
+        with subprocess.Popen(
+            command,
+            cwd=self.path,
+            env={**inherited, **own, **environment},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line)
+                yield line
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{''.join(said)[-2000:]}")
+
+    def copy(self, path: Path) -> Workspace:
+        """As it stands, at `path`."""
+        other = copy.copy(self)
+        other.path = shutil.copytree(self.path, path, symlinks=True)
+        return other
 
     def dvc(self, *arguments: str) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments)

@@ -17,6 +17,7 @@ SCRIPTS = {  # the least number of claims that each must judge
     "startup": 6,
     "growth": 1,
     "gpu": 5,
+    "scale": 4,
 }
 ARGUMENTS = {"gpu": ["--device", "cpu"]}  # its way on a card, as far as a processor can go it
 

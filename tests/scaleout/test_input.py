@@ -65,6 +65,23 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return fresh(tmp_path_factory.mktemp("a path") / "with spaces")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--jobs", "9999"], "ganealogy: --jobs 9999: there are "),
+        (["--gpus-per-run", "9999", "--no-dashboard"], "9999 GPUs a run: fewer --gpus-per-run"),
+        (["--address", "127.0.0.1:1"], "ganealogy: --address 127.0.0.1:1: nobody answers there"),
+    ],
+)
+def test_refused_before_anything_runs(workspace: Workspace, tmp_path: Path, arguments: list[str], said: str) -> None:
+    pytest.importorskip("ray")
+    if "--address" in arguments:
+        workspace.dvc("remote", "add", "--local", "-f", "-d", "store", str(tmp_path / "store"))
+    done = workspace.ganealogy("repro", *arguments)
+    assert done.returncode == 2 and said in done.stdout and done.stdout.count("\n") == 1, done.stdout
+    assert not (workspace.path / "build").exists() and not (workspace.path / "dvc.lock").exists(), "nothing has run"
+
+
 def test_a_remote_that_cannot_be_written(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     workspace.dvc("remote", "add", "--local", "-f", "-d", "store", str(tmp_path / "file" / "store"))

@@ -13,38 +13,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ganealogy import atomic, process
 from ganealogy.errors import GanealogyError
-from ganealogy.scaleout import cluster, commit, errand, storage
-from ganealogy.scaleout.view import View
+from ganealogy.scaleout import cluster, commit, errand, storage, tasks
 from ganealogy.settings import Settings, load
 
 FIRST = ["plan", "download", "preprocess", "reference"]
 LOGS = Path("build/scaleout")
-POLL_S = 0.5
-RETRIES = 5
-"""Of a run whose node died; a run that fails by itself is not repeated."""
-GRACE_S = 10.0
-"""For trainings to write a checkpoint when a person stops it all."""
-
-
-class Board:
-    """Where the tasks say how they stand: an actor beside the driver."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str, str]] = []
-
-    def tell(self, run: str, node: str, line: str) -> None:
-        self.lines.append((run, node, line))
-
-    def read(self) -> list[tuple[str, str, str]]:
-        lines, self.lines = self.lines, []
-        return lines
 
 
 def repro(
@@ -70,11 +49,13 @@ def repro(
     if settings.train.device == "cpu" and gpus_per_run is None:
         gpus_per_run = 0
     with contextlib.ExitStack() as stack:
-        ray = None if address is None else stack.enter_context(cluster.connected(address))
-        if ray is None:
+        ray = None
+        if address is None:
             cluster.room(cluster.this_machine(), jobs, threads, gpus_per_run=0)
-        else:
+        if address is not None or gpus_per_run:  # how many GPUs there are, Ray finds out
+            ray = stack.enter_context(cluster.connected(address, dashboard))
             cluster.room(cluster.nodes(ray), jobs, threads, gpus_per_run)
+        if address is not None:
             cluster.agree(ray, errand.describe)
         _dvc("repro", FIRST[-1])
         planned, todo = _plan(root, settings)
@@ -132,52 +113,7 @@ def _run(
     if store.name:
         _dvc("push", "--run-cache", "plan", "preprocess", "reference", quiet=True)
     orders = [_order(root, store, run, room) for run in todo]
-    ray.cloudpickle.register_pickle_by_value(errand)
-    board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=_here(ray)).remote()
-    task = ray.remote(errand.carry_out)
-    shipped = ray.put(commit.bundle(root))
-    waiting = list(orders)
-    running: dict[Any, str] = {}
-    problems: dict[str, str] = {}
-    with View(todo, root / LOGS) as view:
-
-        def listen() -> None:
-            for run, node, line in ray.get(board.read.remote()):
-                view.heard(run, node, line)
-            view.show()
-
-        try:
-            while waiting or running:
-                while waiting and len(running) < room.jobs:
-                    order = waiting.pop(0)
-                    # A dead node is Ray's to answer; scheduling again waits for room on the others.
-                    options = task.options(
-                        num_cpus=room.threads, num_gpus=room.gpus, max_retries=RETRIES, name=order.run
-                    )
-                    running[options.remote(order, shipped, board)] = order.run
-                ready, _ = ray.wait(list(running), timeout=POLL_S)
-                listen()
-                for reference in ready:
-                    run = running.pop(reference)
-                    problem = _problem(ray, reference)
-                    if problem is not None:
-                        problems[run] = problem
-                    view.stands(run, "failed" if problem else "done", problem or "")
-        except KeyboardInterrupt:
-            for reference in running:
-                ray.cancel(reference, force=True)
-            time.sleep(GRACE_S)
-            raise
-    return problems
-
-
-def _problem(ray: Any, reference: Any) -> str | None:
-    try:
-        result: errand.Result = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"{type(error).__name__}: {lines[-1] if lines else 'no reason given'}"
-    return result.problem
+    return tasks.carry_out(ray, orders, commit.bundle(root), room, root / LOGS)
 
 
 def _order(root: Path, store: storage.Storage, run: str, room: cluster.Room) -> errand.Order:
@@ -229,12 +165,6 @@ def _finish(
         _dvc("repro", "--single-item", "report")
     told = " · ".join(f"{run}: {problem}" for run, problem in problems.items())
     raise GanealogyError(f"{len(problems)} of {len(problems) + len(done)} runs failed: {told} (logs in {LOGS})")
-
-
-def _here(ray: Any) -> Any:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _dvc(*arguments: str, quiet: bool = False, check: bool = True) -> str:

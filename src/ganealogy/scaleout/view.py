@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from rich.table import Table
 STAGE = re.compile(r"(?:Running stage|Stage) '(\w+)@")
 SHARE = re.compile(r": +(\d+)% ")
 """In the lines of `progress.Progress`."""
+REDRAW_S = 0.25
+"""Drawn at every task's end, a table of 1,000 runs took the driver longer than all else."""
 COLOURS = {"waiting": "dim", "done": "green", "failed": "bold red"}
 
 
@@ -37,7 +40,8 @@ class View:
         self.lines = {run: Line() for run in runs}
         self.logs = logs
         self.console = Console(stderr=True)
-        self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.shown = -REDRAW_S
 
     def heard(self, run: str, node: str, text: str) -> None:
         """A line that a run printed, or `clone`, with which each attempt begins."""
@@ -62,8 +66,11 @@ class View:
             self._say(f"{run}: {state}{f' on {line.node}' if line.node else ''}{f': {words}' if words else ''}")
 
     def show(self) -> None:
-        if self.live is not None:
-            self.live.update(self._table())
+        """Redraw the table, where there is one: no oftener than a person can read, no more than the terminal holds."""
+        now = time.monotonic()
+        if self.live is not None and now - self.shown >= REDRAW_S:
+            self.live.update(self._table(self.console.height), refresh=True)
+            self.shown = now
 
     def __enter__(self) -> View:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -77,21 +84,22 @@ class View:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.live is not None:
-            self.show()
+            self.live.update(self._table(len(self.lines)))
             self.live.__exit__(kind, error, trace)
 
     def _say(self, text: str) -> None:
         if self.live is None:
             print(text, file=sys.stderr, flush=True)
 
-    def _table(self) -> Table:
+    def _table(self, rows: int) -> Table:
         done = sum(line.state == "done" for line in self.lines.values())
         table = Table(title=f"{done} of {len(self.lines)} runs", title_justify="left", box=None, pad_edge=False)
         for heading in ("run", "stage", "", "node", ""):
             table.add_column(heading, no_wrap=True, overflow="ellipsis")
-        # Those at work first: there may be more runs than the terminal has lines.
+        # Those at work first: there may be more runs than `rows`.
         order = {"failed": 0, "waiting": 2, "done": 3}
-        for run, line in sorted(self.lines.items(), key=lambda item: order.get(item[1].state, 1)):
+        lines = sorted(self.lines.items(), key=lambda item: order.get(item[1].state, 1))
+        for run, line in lines[:rows]:
             bar = ProgressBar(1.0, line.share, width=20) if line.share else ""
             table.add_row(run, line.state, bar, line.node, line.words, style=COLOURS.get(line.state))
         return table
