@@ -156,6 +156,35 @@ def test_eight_at_once_lose_nothing(shared: Path) -> None:
         assert_every_point_once(shared / "build/runs" / f"v1-{seed}", f"v1 seed {seed}")
 
 
+# --- A training that is stopped -------------------------------------------------------------------------------------
+
+
+def held(name: str) -> tuple[str, str]:
+    """The run that bears `name`: its id and MLflow's status."""
+    with store.opened() as client:
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        [run] = [run for run in client.search_runs(experiments) if run.info.run_name == name]
+        return run.info.run_id, run.info.status
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_a_stopped_training_is_killed_in_the_store_until_it_goes_on(number: int, code: int, shared: Path) -> None:
+    """Fault 4: a killed process says nothing any more, so that a later sync must see that it is gone."""
+    ended, said = trainings.run(trainings.train, shared, "v1", 3, number=number)
+    assert ended == code, said
+    [work] = (shared / "build" / "wip").iterdir()
+    status = json.loads((work / "train" / "run.json").read_text())["status"]
+    assert status == ("running" if number == signal.SIGKILL else "interrupted"), "the fault did not fire"
+    assert [found.warning for found in tracking.sync_all()] == [None]
+    run_id, status = held("v1 seed 0")
+    assert status == "KILLED"
+    assert_every_point_once(work, "v1 seed 0")
+    assert trainings.run(trainings.train, shared, "v1")[0] == 0
+    assert [found.warning for found in tracking.sync_all()] == [None]
+    assert held("v1 seed 0") == (run_id, "FINISHED"), "the same run goes on"
+    assert_every_point_once(shared / "build" / "runs" / "v1-0", "v1 seed 0")
+
+
 # --- An outage -------------------------------------------------------------------------------------------------------
 
 
