@@ -182,6 +182,16 @@ def test_a_forged_array_is_one_line(damage: str, verb: str, workspace: Path) -> 
     assert "data/packed/train.npy: " in line and "dvc repro" in line, line
 
 
+def test_pictures_of_another_size_than_the_plans_are_refused(tmp_path: Path) -> None:
+    """Also where the manifest tells of no size."""
+    workspace = trainings.workspace(tmp_path / "work")
+    packed = workspace / "data" / "packed"
+    forge(packed, "train.npy", an_npy(np.load(packed / "train.npy", allow_pickle=False)[:, ::2, ::2]))
+    code, said = trainings.run(trainings.train, workspace, "v1")
+    assert code == 2 and said.count("\n") == 1, said
+    assert "pictures (8, 8, 3), where the plan is for (16, 16, 3)" in said and "dvc repro" in said, said
+
+
 LABELS: dict[str, Callable[[NDArray[np.int64]], bytes]] = {
     "no array": lambda labels: b"no array at all " * 20,
     "an archive": an_archive,
