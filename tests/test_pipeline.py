@@ -123,6 +123,25 @@ def test_experiments(workspace: Workspace) -> None:
     assert "Frechet distance while training" in (workspace.path / "build" / "plots" / "index.html").read_text()
 
 
+def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> None:
+    """`dvc metrics diff` and `dvc plots diff` behind a changed parameter: both sides are there."""
+    workspace.run("git", "add", "dvc.lock")
+    workspace.run("git", "commit", "-q", "-m", "first results")
+    workspace.edit("params.yaml", "reals: 64", "reals: 70")
+    assert "train@v1-0" not in ran(workspace.dvc("repro"))
+    changed = json.loads(workspace.dvc("metrics", "diff", "--all", "--json"))["reports/metrics.json"]
+    for metric in ("v1.fd_pixel8", "v3.fd_pixel8"):
+        assert changed[metric]["old"] > 0 and changed[metric]["new"] > 0 and changed[metric]["diff"] != 0
+    assert changed["v1.seeds"] == {"old": 1, "new": 1, "diff": 0}, "--all shows what stayed, too"
+    assert ["reports/metrics.json", "v1.seeds", "1", "1", "0"] in [
+        line.split() for line in workspace.dvc("metrics", "diff", "--all").splitlines()
+    ]
+    workspace.dvc("plots", "diff", "-o", "build/plots")
+    page = (workspace.path / "build" / "plots" / "index.html").read_text()
+    assert "Frechet distance while training" in page
+    assert all(f'"rev": "{side}"' in page for side in ("HEAD", "workspace"))
+
+
 def test_another_size_needs_no_new_download(workspace: Workspace) -> None:
     stages = ran(workspace.dvc("exp", "run", "-S", "dataset.image_size=32", "-S", "tree.versions=[v3]"))
     assert "download" not in stages and stages[:3] == ["plan", "preprocess", "reference"]

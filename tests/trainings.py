@@ -95,17 +95,21 @@ def ended(work: Callable[[], None]) -> None:
 
 
 def train(
-    version: str, kill_at_step: int | None = None, kill_at_write: int | None = None, edit: str | None = None
+    version: str,
+    kill_at_step: int | None = None,
+    kill_at_write: int | None = None,
+    edit: str | None = None,
+    number: int = signal.SIGKILL,
 ) -> None:
     """The train stage with seed 0; SIGKILLs itself behind a step, or at the n-th thing that it does to the disk.
 
-    `edit`: a file to which the fourth step adds a space.
+    `number`: another signal to send itself behind the step; `edit`: a file to which the fourth step adds a space.
     """
     from ganealogy import settings, training_stage
     from ganealogy.training_bar import TrainingBar
 
     if kill_at_step is not None:
-        kill = partial(os.kill, os.getpid(), signal.SIGKILL)
+        kill = partial(os.kill, os.getpid(), number)
         TrainingBar.stepped = _at(TrainingBar.stepped, kill_at_step, kill)  # type: ignore[method-assign]
     if edit is not None:
         spoil = partial(Path(edit).write_bytes, Path(edit).read_bytes() + b" ")

@@ -400,6 +400,15 @@ def doctor(quick: bool) -> None:
 
 
 @cli.command()
+def mend() -> None:
+    """Remove the half-written file by which a DVC that was killed stops every later one; `make repro` begins so."""
+    from ganealogy import rwlock
+
+    if rwlock.mend(Path()):
+        click.echo(f"{rwlock.RWLOCK}: a DVC was killed while it wrote it; removed")
+
+
+@cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
     """Get the weights of pytorch-fid's Inception and add it to evaluate.extractors, so that FID is measured."""

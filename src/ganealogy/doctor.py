@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from ganealogy import process
+from ganealogy import process, rwlock
 from ganealogy.errors import GanealogyError
 from ganealogy.progress import Progress
 from ganealogy.settings import PARAMS, Settings, load
@@ -94,6 +94,7 @@ def examine(quick: bool = False) -> Iterator[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
         _programs,
+        _busy,
         lambda: _threads(settings),
         _disk,
         lambda: _torch(settings),
@@ -147,6 +148,19 @@ def _programs() -> Iterator[Finding]:
         yield Finding("✓", f"DVC {metadata.version('dvc')} and Python {sys.version.split()[0]}")
     except metadata.PackageNotFoundError:
         yield Finding("✗", "DVC is not installed in this environment: run `make setup`")
+
+
+def _busy() -> Iterator[Finding]:
+    """Whether a killed DVC left what stops the next."""
+    if not rwlock.is_damaged(Path()):
+        yield Finding("✓", "no killed DVC stands in the way of the next")
+        return
+    process = rwlock.running(Path())
+    if process is None:
+        why = "half-written by a DVC that was killed, and every later one stops there: run `ganealogy mend`"
+        yield Finding("✗", f"{rwlock.RWLOCK}: {why}")
+    else:
+        yield Finding("!", f"{rwlock.RWLOCK}: not whole while DVC runs (process {process}): look again when it ended")
 
 
 def _threads(settings: Settings | None) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy import atomic, process, stages
+from ganealogy.errors import GanealogyError
 from ganealogy.lineage import fingerprint
 from ganealogy.settings import Settings, Train
 from ganealogy.training_bar import TrainingBar
@@ -84,7 +85,13 @@ def _train(
         tidy(work, facts)  # before the other ranks are met, who then look for the same checkpoint
     watcher = TrainingBar(f"{version} seed {seed}", plan["protocol"]["batch_size"], work / "train" / "metrics.jsonl")
     images = packed.open_split(stages.PACKED, "train")
-    labels = packed.open_labels(stages.PACKED, "train") if plan["recipe"]["labels"] else None
+    planned = (plan["protocol"]["image_size"], plan["protocol"]["image_size"], plan["protocol"]["channels"])
+    if images.shape[1:] != planned:
+        path = stages.PACKED / "train.npy"
+        raise GanealogyError(f"{path}: pictures {images.shape[1:]}, where the plan is for {planned}; {packed.CURE}")
+    labels = None
+    if plan["recipe"]["labels"]:
+        labels = packed.open_labels(stages.PACKED, "train", plan["protocol"]["classes"])
     with ranks.joined(device) as device:
 
         def share(record: Record) -> loop.Outcome:

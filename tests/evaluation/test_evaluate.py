@@ -234,6 +234,15 @@ def test_another_size_than_the_references_is_refused(reference, tmp_path):
         evaluate(make_run(tmp_path, faces(50, 3, size=8)), SETTINGS, reference)
 
 
+@pytest.mark.parametrize("images", [faces(9, 1), faces(300, 1, size=8)])
+def test_training_pictures_that_the_reference_does_not_know_are_refused(packed, reference, tmp_path, images):
+    save(tmp_path / "train.npy", images)
+    run = make_run(tmp_path, faces(50, 3))
+    with pytest.raises(GanealogyError, match=r"train\.npy: .* does not fit: the reference knows 300 .*dvc repro"):
+        evaluate(run, SETTINGS, reference, tmp_path)
+    evaluate(run, SETTINGS, reference, packed)
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "text", "flipped"])
 def test_a_damaged_reference_is_named(packed, tmp_path, damage):
     measure_reference(SETTINGS, 100, packed, tmp_path / "reference")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import trainings
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from ganealogy import atomic
+from ganealogy.lineage import plan
 
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 
@@ -124,6 +127,106 @@ def test_a_pickle_is_refused_and_does_not_run(workspace: Path, disguise: Callabl
     code, said = trainings.run(trainings.verb, workspace, *verb.split())
     assert code == 2 and said.strip() and "Traceback" not in said, said
     assert not list(workspace.rglob("pwned"))
+
+
+def forge(packed: Path, name: str, content: bytes) -> None:
+    """Damage under a hash that is right: what whoever hands over a whole directory can make."""
+    manifest = json.loads((packed / "manifest.json").read_text())
+    (packed / name).write_bytes(content)
+    manifest["sha256"][name] = atomic.sha256(packed / name)
+    (packed / "manifest.json").write_text(json.dumps(manifest))
+
+
+def an_npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def an_archive(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, train=array)
+    return file.getvalue()
+
+
+FORGED: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
+    "empty": lambda images: b"",
+    "no array": lambda images: b"no array at all " * 20,
+    "an archive": an_archive,
+    "a header that is no Python": lambda images: an_npy(images).replace(b"'descr'", b"'descr\\", 1),
+    "a header without its shape": lambda images: an_npy(images).replace(b"'shape'", b"'spahe'", 1),
+    "cut off": lambda images: an_npy(images)[:-100],
+    "floats": lambda images: an_npy(images.astype(np.float32)),
+    "one picture": lambda images: an_npy(images[0]),
+    "no pictures": lambda images: an_npy(images[:0]),
+    "fewer pictures": lambda images: an_npy(images[:9]),
+    "more pictures": lambda images: an_npy(np.concatenate([images, images])),
+    "another size": lambda images: an_npy(images[:, ::2, ::2]),
+    "not square": lambda images: an_npy(images[:, ::2]),
+    "one channel": lambda images: an_npy(images[..., :1]),
+    "transposed": lambda images: an_npy(np.asfortranarray(images)),
+}
+
+
+@pytest.mark.parametrize("verb", ["train v1 0", "evaluate v1 0"])
+@pytest.mark.parametrize("damage", FORGED)
+def test_a_forged_array_is_one_line(damage: str, verb: str, workspace: Path) -> None:
+    """Fault 7, where the recorded hash was made to fit."""
+    packed = workspace / "data" / "packed"
+    images = np.load(packed / "train.npy", allow_pickle=False)
+    forge(packed, "train.npy", FORGED[damage](images))
+    assert (packed / "train.npy").read_bytes() != an_npy(images), "the fault did not fire"
+    code, said = trainings.run(trainings.verb, workspace, *verb.split())
+    [line] = [line for line in said.splitlines() if line.startswith("ganealogy: ")]  # beside it, bars of progress
+    assert code == 2 and "Traceback" not in said, said
+    assert "data/packed/train.npy: " in line and "dvc repro" in line, line
+
+
+def test_pictures_of_another_size_than_the_plans_are_refused(tmp_path: Path) -> None:
+    """Also where the manifest tells of no size."""
+    workspace = trainings.workspace(tmp_path / "work")
+    packed = workspace / "data" / "packed"
+    forge(packed, "train.npy", an_npy(np.load(packed / "train.npy", allow_pickle=False)[:, ::2, ::2]))
+    code, said = trainings.run(trainings.train, workspace, "v1")
+    assert code == 2 and said.count("\n") == 1, said
+    assert "pictures (8, 8, 3), where the plan is for (16, 16, 3)" in said and "dvc repro" in said, said
+
+
+LABELS: dict[str, Callable[[NDArray[np.int64]], bytes]] = {
+    "no array": lambda labels: b"no array at all " * 20,
+    "an archive": an_archive,
+    "floats": lambda labels: an_npy(labels.astype(np.float64)),
+    "of two axes": lambda labels: an_npy(labels[:, None]),
+    "none": lambda labels: an_npy(labels[:0]),
+    "too few": lambda labels: an_npy(labels[:-1]),
+    "a class too high": lambda labels: an_npy(np.where(labels == 3, 10, labels)),
+    "a class below 0": lambda labels: an_npy(np.where(labels == 3, -1, labels)),
+}
+
+
+def labelled(folder: Path) -> Path:
+    """A planned workspace whose one version is conditioned on the classes of its pictures."""
+    trainings.workspace(folder, "v14")  # for its pictures of 32 pixels
+    shutil.copytree(trainings.ROOT / "versions", folder / "versions")
+    version = "title: t\nparent: v1\nidea: i\nsource: s\nchanges: {labels: true}\n"
+    (folder / "versions" / "labelled.yaml").write_text(version)
+    params = (folder / "params.yaml").read_text().replace("name: avatars", "name: mnist").replace("v14", "labelled")
+    (folder / "params.yaml").write_text(params)
+    plan.write(plan.make(folder / "params.yaml", folder / "versions"), folder / "build" / "plan")
+    return folder
+
+
+@pytest.mark.parametrize("damage", [None, *LABELS])
+def test_forged_labels_are_one_line(damage: str | None, tmp_path: Path) -> None:
+    workspace, labels = labelled(tmp_path / "work"), np.arange(160) % 10
+    forged = an_npy(labels) if damage is None else LABELS[damage](labels)
+    forge(workspace / "data" / "packed", "train-labels.npy", forged)
+    code, said = trainings.run(trainings.train, workspace, "labelled")
+    if damage is None:
+        assert code == 0, said
+        return
+    assert code == 2 and said.count("\n") == 1, said
+    assert "data/packed/train-labels.npy: " in said and "dvc repro" in said, said
 
 
 def interrupted(folder: Path) -> Path:

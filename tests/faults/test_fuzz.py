@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from ganealogy import atomic, process, settings, stages
@@ -261,9 +262,9 @@ def test_manifests(place: Path, content: bytes) -> None:
     ends_well(lambda: packed.read_manifest(place))
 
 
-def an_npy() -> bytes:
+def an_npy(array: NDArray[Any] | None = None) -> bytes:
     file = io.BytesIO()
-    np.save(file, np.zeros((2, 8, 8, 3), np.uint8))
+    np.save(file, np.zeros((2, 8, 8, 3), np.uint8) if array is None else array)
     return file.getvalue()
 
 
@@ -278,6 +279,34 @@ def test_packed_arrays(place: Path, content: bytes) -> None:
         packed.open_split(place, "train")
 
     assert bool(ends_well(read)) == (content != an_npy())
+
+
+LABELS = an_npy(np.array([0, 9]))
+
+
+@given(images=damaged(an_npy()) | st.just(an_npy()), labels=damaged(LABELS) | st.just(LABELS))
+@example(images=an_npz(), labels=LABELS)
+@example(images=an_npy(), labels=an_npz())
+@example(images=an_npy(np.zeros((3, 8, 8, 3), np.uint8)), labels=LABELS)
+@example(images=an_npy(), labels=an_npy(np.array([0, 10])))
+@example(images=an_npy(), labels=an_npy(np.array([0, -1])))
+def test_packed_arrays_under_a_hash_that_is_right(place: Path, images: bytes, labels: bytes) -> None:
+    """What is opened is what the manifest tells of, and its labels are classes."""
+    (place / "train.npy").write_bytes(images)
+    (place / "train-labels.npy").write_bytes(labels)
+    sums = {name: atomic.sha256(place / name) for name in ("train.npy", "train-labels.npy")}
+    counts = {"train": 2, "holdout": 2}
+    manifest = {"dataset": "d", "sha256": sums, "counts": counts, "image_size": 8, "channels": 3}
+    (place / "manifest.json").write_text(json.dumps(manifest))
+
+    def read() -> None:
+        stages.verify_packed(packed.read_manifest(place), place)
+        assert packed.open_split(place, "train").shape == (2, 8, 8, 3)
+        found = packed.open_labels(place, "train", 10)
+        assert found is not None and found.shape == (2,) and 0 <= found.min() <= found.max() < 10
+
+    ends_well(read)
+    assert untouched(place, "train.npy", "train-labels.npy", "manifest.json")
 
 
 @given(content=damaged(an_npy()))

@@ -92,8 +92,12 @@ def test_a_collapsed_generator_is_measured_and_flagged(workspace: Path) -> None:
     assert code == 0, said
     found = json.loads((workspace / "build/runs/v1-0/evaluate/metrics.json").read_text())
     assert found["metrics"] and all(np.isfinite(value) for value in found["metrics"].values())
-    flags = {name: flag for name, flag in found.get("flags", {}).items() if name.startswith("collapsed_")}
-    assert all(flag["flag"] and flag["why"] for flag in flags.values()), flags
+    assert found["flags"]["collapsed_pixel8"]["flag"], found["flags"]
+    code, said = trainings.run(trainings.report, workspace)
+    assert code == 0, said
+    assert f"collapsed (seed 0): {found['flags']['collapsed_pixel8']['why']}" in (
+        (workspace / "reports" / "report.md").read_text()
+    )
 
 
 # --- Archives and pictures, by the stages ----------------------------------------------------------------------------

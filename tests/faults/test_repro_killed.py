@@ -21,6 +21,8 @@ import psutil
 import pytest
 from pipeline import Workspace, fresh
 
+from ganealogy import rwlock
+
 STAGES = ("plan", "download", "preprocess", "reference", "train", "sample", "evaluate", "report")
 DEADLINE_S = 900
 pytestmark = pytest.mark.timeout(3600)
@@ -42,6 +44,8 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 
 def repro(workspace: Workspace) -> None:
+    """What `make repro` does: a DVC that was killed while it wrote its list of busy files stops every later one."""
+    rwlock.mend(workspace.path)
     done = subprocess.run(
         REPRO,
         cwd=workspace.path,
@@ -55,6 +59,7 @@ def repro(workspace: Workspace) -> None:
 
 
 def start(workspace: Workspace) -> subprocess.Popen[bytes]:
+    rwlock.mend(workspace.path)
     return subprocess.Popen(
         REPRO,
         cwd=workspace.path,

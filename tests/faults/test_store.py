@@ -156,6 +156,35 @@ def test_eight_at_once_lose_nothing(shared: Path) -> None:
         assert_every_point_once(shared / "build/runs" / f"v1-{seed}", f"v1 seed {seed}")
 
 
+# --- A training that is stopped -------------------------------------------------------------------------------------
+
+
+def held(name: str) -> tuple[str, str]:
+    """The run that bears `name`: its id and MLflow's status."""
+    with store.opened() as client:
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        [run] = [run for run in client.search_runs(experiments) if run.info.run_name == name]
+        return run.info.run_id, run.info.status
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_a_stopped_training_is_killed_in_the_store_until_it_goes_on(number: int, code: int, shared: Path) -> None:
+    """Fault 4: a killed process says nothing any more, so that a later sync must see that it is gone."""
+    ended, said = trainings.run(trainings.train, shared, "v1", 3, number=number)
+    assert ended == code, said
+    [work] = (shared / "build" / "wip").iterdir()
+    status = json.loads((work / "train" / "run.json").read_text())["status"]
+    assert status == ("running" if number == signal.SIGKILL else "interrupted"), "the fault did not fire"
+    assert [found.warning for found in tracking.sync_all()] == [None]
+    run_id, status = held("v1 seed 0")
+    assert status == "KILLED"
+    assert_every_point_once(work, "v1 seed 0")
+    assert trainings.run(trainings.train, shared, "v1")[0] == 0
+    assert [found.warning for found in tracking.sync_all()] == [None]
+    assert held("v1 seed 0") == (run_id, "FINISHED"), "the same run goes on"
+    assert_every_point_once(shared / "build" / "runs" / "v1-0", "v1 seed 0")
+
+
 # --- An outage -------------------------------------------------------------------------------------------------------
 
 
@@ -291,8 +320,37 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
     assert waited < live.GRACE_S, "it did not wait for the follower's last try"
 
 
-def waiting(following: LiveSync) -> bool:
-    """Whether the follower has told of a failed sync: its word lies in the pipe."""
+@pytest.mark.slow
+def test_a_store_that_begins_to_hang_at_the_end_costs_five_seconds(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 18, where no sync has failed yet: the server is stopped after the first one, and goes on later."""
+    monkeypatch.setenv("PYTHONPATH", str(trainings.ROOT / "src"))
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    run = tiny(shared, 0)
+    record = json.loads((run / "train" / "run.json").read_text())
+    (run / "train" / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    with server(shared, port) as process:
+        with LiveSync(run, after_s=0) as following:
+            deadline = time.monotonic() + DEADLINE_S
+            while not waiting(following, live.SYNCED):
+                assert time.monotonic() < deadline, "the follower did not sync"
+                time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGSTOP)
+            tick(run, 9)
+            ended = time.monotonic()
+        waited = time.monotonic() - ended
+        assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
+        assert live.SILENCE_S <= waited < live.SILENCE_S + 2.5, "two seconds for the CPU it takes before it hangs"
+        os.killpg(process.pid, signal.SIGCONT)
+        (run / "train" / "run.json").write_text(json.dumps(record))
+        assert [found.warning for found in tracking.sync_all()] == [None]
+        assert_every_point_once(run, "v1 seed 0")
+
+
+def waiting(following: LiveSync, word: str = live.FAILED) -> bool:
+    """Whether the follower has told of a (failed) sync: its word lies in the pipe."""
     import fcntl
     import struct
     import termios
@@ -300,4 +358,4 @@ def waiting(following: LiveSync) -> bool:
     if following.process is None or following.process.stdout is None:
         return False
     size = fcntl.ioctl(following.process.stdout, termios.FIONREAD, b"\0" * 4)
-    return struct.unpack("i", size)[0] >= len(live.FAILED)
+    return struct.unpack("i", size)[0] >= len(word)

@@ -142,14 +142,3 @@ def test_uncommitted_and_new_files_go_along_and_nothing_is_touched(tmp_path: Pat
 def test_a_folder_that_git_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match="not the top of a git repository"):
         commit.take(tmp_path)
-
-
-def test_what_a_killed_dvc_left_is_mended(workspace: Workspace) -> None:
-    from ganealogy.scaleout import repro
-
-    rwlock = workspace.path / ".dvc" / "tmp" / "rwlock"
-    rwlock.parent.mkdir(parents=True, exist_ok=True)
-    rwlock.write_text("")
-    assert "corrupted" in workspace.dvc("repro", "plan", check=False)
-    repro._mend(rwlock)
-    assert "corrupted" not in workspace.dvc("repro", "--dry", "plan")

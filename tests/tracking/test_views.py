@@ -41,3 +41,23 @@ def test_both_views_are_there_and_follow_the_protocol(finished: Path) -> None:
 
 def test_the_same_view_is_the_same_tag() -> None:
     assert views.views("pixel8", ["pixel8"]) == views.views("pixel8", ["pixel8"])
+
+
+def test_the_pictures_come_first_and_without_parameters(finished: Path) -> None:
+    """Those of the protocol's last step; every section that MLflow makes of the metrics has its place behind them."""
+    tree = json.loads(Path("build/plan/tree.json").read_text())
+    atomic.write_json(
+        "build/plan/tree.json", tree | {"protocol": {"kimg": 0.195, "batch_size": 10, "tracker": "pixel8"}}
+    )
+    run_id = tracking.sync(finished).run_id
+    runs = saved()[views.RUNS]
+    [chart] = runs["compareRunCharts"]
+    assert (chart["type"], chart["showRunParams"]) == ("IMAGE", False)
+    assert chart["metricSectionId"] == runs["compareRunSections"][0]["uuid"] and runs["isAccordionReordered"]
+    with store.opened() as client:
+        [key] = chart["imageKeys"]
+        pictures = [file.path for file in client.list_artifacts(run_id, "images")]
+        assert any(path.startswith(f"images/{key}+step+{chart['step']}+") for path in pictures), pictures
+        metrics = {name.rpartition("/")[0] for name in client.get_run(run_id).data.metrics}
+    assert metrics <= {section["name"] for section in runs["compareRunSections"]} | {"system"}
+    assert "compareRunCharts" not in saved()[views.VERSIONS], "a group of runs has no pictures"

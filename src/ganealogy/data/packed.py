@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
+from ganealogy.integrity import NUMPY_DAMAGE
 
 PACKED = Path("data/packed")
 Split = Literal["train", "holdout"]
@@ -22,23 +23,49 @@ CURE = "run `dvc repro preprocess`"
 def open_split(directory: Path | str, split: Split) -> NDArray[np.uint8]:
     """uint8 (N, H, W, C), mapped into memory and read-only: only the pages that are used are read.
 
-    Raises: GanealogyError when the file is absent, damaged or not such an array.
+    Raises: GanealogyError when the file is absent, damaged, not such an array, or not what the manifest beside it
+    tells of.
     """
     path = Path(directory) / f"{split}.npy"
-    images = _load(path, mapped=True)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.flags.c_contiguous:
-        raise GanealogyError(f"{path}: expected uint8 (N, H, W, 1 or 3), found {images.dtype} {images.shape}; {CURE}")
+    images = open_pictures(path, CURE)
+    if (path.parent / "manifest.json").exists():
+        told = read_manifest(directory)
+        counts = told.get("counts")
+        count = counts.get(split) if isinstance(counts, dict) else None
+        expected = (count, told.get("image_size"), told.get("image_size"), told.get("channels"))
+        if any(wanted not in (None, found) for wanted, found in zip(expected, images.shape, strict=True)):
+            shape = ", ".join("?" if size is None else str(size) for size in expected)
+            raise GanealogyError(f"{path}: {images.shape}, where manifest.json tells of ({shape}); {CURE}")
     return images
 
 
-def open_labels(directory: Path | str, split: Split) -> NDArray[np.int64] | None:
-    """int64 (N,), or None when the source has no classes. Raises: GanealogyError when the file is damaged."""
+def open_pictures(path: Path, cure: str) -> NDArray[np.uint8]:
+    """uint8 (N, H, W, C) of one .npy file, mapped and read-only. Raises: GanealogyError, which ends with `cure`."""
+    images = _load(path, True, cure)
+    whole = images.ndim == 4 and images.shape[3] in (1, 3) and 0 not in images.shape and images.flags.c_contiguous
+    if images.dtype != np.uint8 or not whole:
+        raise GanealogyError(f"{path}: expected uint8 (N, H, W, 1 or 3), found {images.dtype} {images.shape}; {cure}")
+    return images
+
+
+def open_labels(directory: Path | str, split: Split, classes: int | None = None) -> NDArray[np.int64] | None:
+    """int64 (N,), or None when the source has no classes; `classes`: how many the caller knows, None for any number.
+
+    Raises: GanealogyError when the file is damaged, or holds what is no class or not one for each picture.
+    """
     path = Path(directory) / f"{split}-labels.npy"
     if not path.exists():
         return None
-    labels = _load(path, mapped=False)
+    labels = _load(path, False, CURE)
     if labels.dtype != np.int64 or labels.ndim != 1:
         raise GanealogyError(f"{path}: expected int64 (N,), found {labels.dtype} {labels.shape}; {CURE}")
+    pictures = len(open_split(directory, split))
+    if len(labels) != pictures:
+        raise GanealogyError(f"{path}: {len(labels)} labels of {pictures} pictures; {CURE}")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or (classes is not None and highest >= classes):
+        known = "0 and more" if classes is None else f"0 to {classes - 1}"
+        raise GanealogyError(f"{path}: labels from {lowest} to {highest}, where classes are {known}; {CURE}")
     return labels
 
 
@@ -64,11 +91,14 @@ def reference_slice(n_train: int, reals: int) -> slice:
     return slice(0, min(reals, tracker_slice(n_train).start))
 
 
-def _load(path: Path, mapped: bool) -> NDArray[Any]:
+def _load(path: Path, mapped: bool, cure: str) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
-        raise GanealogyError(f"{path}: no such file; {CURE}") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise GanealogyError(f"{path}: not a whole .npy array ({error}); {CURE}") from None
+        raise GanealogyError(f"{path}: no such file; {cure}") from None
+    except NUMPY_DAMAGE as error:
+        raise GanealogyError(f"{path}: not a whole .npy array ({error}); {cure}") from None
+    if not isinstance(array, np.ndarray):  # an archive, under the name of an array
+        array.close()
+        raise GanealogyError(f"{path}: not a whole .npy array (an archive of them); {cure}")
     return array

@@ -17,7 +17,6 @@ from ganealogy.evaluation.metrics import Comparison, measure
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import read_reference
 from ganealogy.images import save_png
-from ganealogy.integrity import NUMPY_DAMAGE
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, and not what a run had: a version whose idea is EMA must stay comparable."""
@@ -84,7 +83,7 @@ def evaluate(
                 if best is None or (extractor.network and not best.extractor.network):
                     best = comparison
         if packed_directory is not None and best is not None:
-            train = packed.open_split(packed_directory, "train")
+            train = _searched(packed_directory, fakes, len(best.searched))
             save_png(neighbour_sheet(fakes, train, best.neighbours[0]), sheet)
     if ranks.is_first():
         atomic.write_json(run / "evaluate" / "metrics.json", record)
@@ -102,13 +101,19 @@ def _neighbours(comparison: Comparison) -> list[list[Any]]:
 
 def _open_samples(path: Path, sha256: str) -> NDArray[np.uint8]:
     cure = f"run `dvc repro sample@{path.parent.parent.name}`"
-    try:
-        if atomic.sha256(path) != sha256:
-            raise GanealogyError(f"{path}: not the bytes that sample.json tells of (sha256 differs); {cure}")
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except NUMPY_DAMAGE as error:
-        raise GanealogyError(f"{path}: cannot be read ({error}); {cure}") from None
-    return images
+    if path.is_file() and atomic.sha256(path) != sha256:
+        raise GanealogyError(f"{path}: not the bytes that sample.json tells of (sha256 differs); {cure}")
+    return packed.open_pictures(path, cure)
+
+
+def _searched(packed_directory: Path, fakes: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
+    """The training pictures whose first `rows` the reference holds features of."""
+    train = packed.open_split(packed_directory, "train")
+    if len(train) < rows or train.shape[1:] != fakes.shape[1:]:
+        path, found = packed_directory / "train.npy", tuple(train.shape)
+        fit = f"the reference knows {rows} of them, and the samples are {tuple(fakes.shape[1:])}"
+        raise GanealogyError(f"{path}: {found} does not fit: {fit}; {packed.CURE}")
+    return train
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ganealogy import atomic, process
+from ganealogy import atomic, process, rwlock
 from ganealogy.errors import GanealogyError
 from ganealogy.scaleout import cluster, commit, errand, storage, tasks
 from ganealogy.settings import Settings, load
@@ -43,7 +43,7 @@ def repro(
     root = Path().resolve()
     settings = load()
     cluster.ray_module()
-    _mend(root / ".dvc" / "tmp" / "rwlock")
+    rwlock.mend(root)
     store = storage.find(root, alone=address is None)
     threads = process.threads(settings.train.threads)
     if settings.train.device == "cpu" and gpus_per_run is None:
@@ -63,16 +63,6 @@ def repro(
             ray = stack.enter_context(cluster.connected(None, dashboard))
         problems = _run(ray, root, settings, store, planned, todo, jobs, gpus_per_run, say) if todo else {}
     _finish(root, settings, store, planned, problems)
-
-
-def _mend(rwlock: Path) -> None:
-    """A DVC that was killed while it wrote its list of busy files has left half of it, which stops every later one."""
-    try:
-        json.loads(rwlock.read_text())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        rwlock.unlink(missing_ok=True)
 
 
 def names(settings: Settings) -> list[str]:

@@ -22,6 +22,8 @@ AFTER_S, EVERY_S = 60.0, 15.0
 POLL_S = 0.5
 GRACE_S = 10.0
 """For the last sync, once the training has ended."""
+SILENCE_S, WORK_S = 5.0, 0.05
+"""A process that takes less CPU than WORK_S in SILENCE_S waits for a store that hangs: it is waited for no longer."""
 NICENESS = 19
 SYNCED, FAILED = "synced", "failed"
 """What the process says on its standard output after each sync."""
@@ -61,7 +63,10 @@ class LiveSync:
         self.close()
 
     def close(self) -> None:
-        """Let it sync a last time; a store that hangs is not waited for longer than GRACE_S."""
+        """Let it sync a last time, in GRACE_S at most; a store that hangs is not waited for longer than SILENCE_S.
+
+        What it had no time for is in the run directory, and a later sync posts it.
+        """
         self.timer.cancel()
         if self.timer.ident is not None:  # it may be starting the process right now
             self.timer.join()
@@ -73,13 +78,25 @@ class LiveSync:
         if failing:  # it would wait for nothing: a training may lose a hundredth of its time to MLflow, and no more
             patience = min(patience, 0.01 * (time.monotonic() - self.began))
         try:
-            self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self._wait(patience)
         finally:
+            self.process.kill()  # nothing, once it has ended
+            self.process.wait()
             if self.process.stdout is not None:
                 self.process.stdout.close()
+
+    def _wait(self, patience: float) -> None:
+        """Until the process has ended, `patience` is over, or the process has done nothing for SILENCE_S."""
+        assert self.process is not None
+        began = heard = time.monotonic()
+        worked = _cpu_seconds(self.process.pid)
+        while (now := time.monotonic()) < min(began + patience, heard + SILENCE_S):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(min(POLL_S, began + patience - now))
+                return
+            spent = _cpu_seconds(self.process.pid)
+            if spent - worked >= WORK_S:
+                worked, heard = spent, time.monotonic()
 
     def _store_fails(self) -> bool:
         """What the process said of its last sync."""
@@ -87,6 +104,17 @@ class LiveSync:
         os.set_blocking(self.process.stdout.fileno(), False)
         said = self.process.stdout.read() or b""
         return said.rstrip().endswith(FAILED.encode())
+
+
+def _cpu_seconds(pid: int) -> float:
+    """What a process has taken of the CPU; 0 when it has ended."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_S) -> None:

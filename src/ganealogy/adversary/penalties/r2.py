@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
-from ganealogy.adversary.schedule import ScheduledBySize, at, for_size
-from ganealogy.adversary.turn import Penalty, Turn, gradients
+from ganealogy.adversary.gradient_norm import GradientNorm
+from ganealogy.adversary.schedule import ScheduledBySize
 
 
-class R2(Penalty):
-    at_images = differentiates = True
-
-    def __init__(self, gamma: ScheduledBySize) -> None:
-        super().__init__()
-        self.gamma = gamma
-
-    def forward(self, turn: Turn) -> torch.Tensor:
-        """At the un-augmented fakes, through the augmentation that the loss saw them through."""
-        gamma = at(for_size(self.gamma, turn.fakes.shape[-1]), turn.progress)
-        return gamma / 2 * gradients(turn.fake_logits, turn.fakes).square().sum(1).mean()
-
-
-def penalty(*, gamma: ScheduledBySize = 10.0) -> R2:
+def penalty(*, gamma: ScheduledBySize = 10.0) -> GradientNorm:
     """`gamma` grows with the number of pixels; R3GAN, with R1 beside it: .05 → .005 at 32, 2 → .2 at 64."""
-    return R2(gamma)
+    return GradientNorm(gamma, "fakes")
