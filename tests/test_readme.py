@@ -61,6 +61,7 @@ RUN_ELSEWHERE = {
     "make live": "tests/live/test_live_page.py",
     "make bench": "tests/benchmarks/test_scripts.py",
     "ganealogy repro": "tests/scaleout/test_repro.py",
+    "ganealogy mend": "tests/test_rwlock.py",
 }
 """What takes minutes here has tests of its own, which do the same with less."""
 
