@@ -1,20 +1,22 @@
-"""One training step of v1 against the notebook's, in turns in one process, without and with data loading.
+"""One training step of v1 against the notebook's, in turns, without and with data loading.
 
-v1's exact game at 64x64: in fp32, and in bf16 where the processor has it. Also: how near to the machine's matrix peak.
+v1's exact game at 64x64: in fp32, and in bf16 where the processor has it. Each side has a process of its own, which
+waits while another has its turn: ours sets the allocator as every stage does, the notebook has what Python gives it.
+Also: how near to the machine's matrix peak.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import claims, device, notebook, pictures
+from measuring import claims, contender, device, family, notebook, pictures
+from measuring.contender import Contender
 from measuring.ours import Ours
 
 from ganealogy import process
@@ -22,59 +24,52 @@ from ganealogy.data.batches import Batches
 from ganealogy.lineage import flops
 
 SIZE = 64
+DRY, FED = "without data", "with data"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("GANEALOGY_THREADS", 0)) or os.cpu_count())
+    parser.add_argument("--side", choices=["notebook", "fp32", "bf16"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
 
 
 def main() -> None:
     bench, given = claims.begin("Training: v1 at 64x64 on the CPU", __doc__, options)
     rounds, steps, batch_size, width, count = given.rounds, given.steps, 128, 64, 1500
     if bench.quick:
-        rounds, steps, batch_size, width, count = 1, 1, 8, 8, 64
-    process.keep_memory()  # as every stage does
+        rounds, steps, batch_size, width, count = 1, 1, 8, 8, 128
     torch.set_num_threads(given.threads)
+    if given.side:
+        serve(given.side, given.folder, steps, batch_size, width, count)
+        return
 
-    peer = notebook.Notebook(batch_size, width)
-    batches = Batches(pictures.packed(count, SIZE), batch_size, seed=0)
-    ours = {"ours fp32": Ours(batches, precision="fp32", width=width)}
-    if device.has_bf16():
-        ours["ours bf16"] = Ours(batches, precision="bf16", width=width)
-    learner = ours["ours fp32"].learner
-    for mine, theirs in ((learner.discriminator, peer.discriminator), (learner.generator, peer.generator)):
-        if parameters(mine) != parameters(theirs):
-            raise AssertionError("the two sides do not train the same networks")
+    sides = {"notebook": "notebook", "ours fp32": "fp32", **({"ours bf16": "bf16"} if device.has_bf16() else {})}
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ganealogy-bench-"))
+        pictures.write_jpegs(Path(folder), count, 96, 96)
+        told = ["--steps", str(steps), "--threads", str(given.threads), *(["--quick"] if bench.quick else [])]
+        started = {
+            name: stack.enter_context(Contender(__file__, "--side", side, "--folder", folder, *told))
+            for name, side in sides.items()
+        }
+        seconds = claims.in_turns({name: side.turn(DRY) for name, side in started.items()}, rounds)
+        fed_seconds = claims.in_turns({name: side.turn(FED) for name, side in started.items()}, rounds)
 
-    still = batches.batch(0).contiguous()
-    dry: dict[str, Callable[[], float]] = {"notebook": device.block(lambda: peer.step(still), steps)}
-    still_nhwc = batches.batch(0)
-    for name, side in ours.items():
-        dry[name] = device.block(lambda side=side: side.step(still_nhwc), steps)  # type: ignore[misc]
-    seconds = claims.in_turns(dry, rounds)
-
-    folder = Path(tempfile.mkdtemp(prefix="ganealogy-bench-"))
-    try:
-        pictures.write_jpegs(folder, count if not bench.quick else 128, 96, 96)
-        fed: dict[str, Callable[[], float]] = {"notebook": notebook.fed(peer, folder, SIZE, steps)}
-        for name, side in ours.items():
-            fed[name] = device.block(side.step, steps)
-        fed_seconds = claims.in_turns(fed, rounds, warm_up=0)
-    finally:
-        shutil.rmtree(folder)
-
-    for label, times in (("without data", seconds), ("with data", fed_seconds)):
+    for label, times in ((DRY, seconds), (FED, fed_seconds)):
         for name, values in times.items():
             bench.measured(
                 f"{name}, {label}", statistics.median(values) * 1000, "ms a step", claims.spread(values, 1e3)
             )
     size = 256 if bench.quick else 2048
-    operations = flops.per_image(ours["ours fp32"].plan["recipe"], ours["ours fp32"].plan["protocol"]) * batch_size
+    plan = family.plan("v1", batch_size=batch_size, width=width)
+    operations = flops.per_image(plan["recipe"], plan["protocol"]) * batch_size
     bench.measured("operations", operations / 1e9, "GFLOP a step", "counted by ganealogy.lineage.flops")
-    for name in ours:
-        peak = device.matrix_peak(torch.bfloat16 if name.endswith("bf16") else torch.float32, size)
+    for name, side in sides.items():
+        if side == "notebook":
+            continue
+        peak = device.matrix_peak(torch.bfloat16 if side == "bf16" else torch.float32, size)
         achieved = operations / statistics.median(fed_seconds[name])
         bench.measured(f"{name}: achieved", achieved / 1e9, "GFLOP/s", f"{achieved / peak:.0%} of the matrix peak")
         bench.measured(f"{name}: matrix peak", peak / 1e9, "GFLOP/s", "the better of torch.mm and a convolution")
@@ -82,7 +77,7 @@ def main() -> None:
 
     bench.claim("fp32, without data loading", claims.ratio(seconds["notebook"], seconds["ours fp32"]), 1.5)
     bench.claim("fp32, with data loading", claims.ratio(fed_seconds["notebook"], fed_seconds["ours fp32"]), 1.7)
-    if "ours bf16" in ours:
+    if "ours bf16" in sides:
         bench.claim("bf16, with data loading", claims.ratio(fed_seconds["notebook"], fed_seconds["ours bf16"]), 2.5)
         bench.measured(
             "bf16, without data loading", claims.ratio(seconds["notebook"], seconds["ours bf16"]), "x", "for comparison"
@@ -91,6 +86,29 @@ def main() -> None:
         bench.note("bf16 is not measured: this processor has none")
     bench.note("A GPU's part of this claim is gpu.py")
     bench.finish()
+
+
+def serve(side: str, folder: Path, steps: int, batch_size: int, width: int, count: int) -> None:
+    """Be one side, until the other process has what it wants."""
+    if side == "notebook":
+        peer = notebook.Notebook(batch_size, width)
+        still = torch.randn(batch_size, 3, SIZE, SIZE).clamp(-1, 1)
+        fed = notebook.fed(peer, folder, SIZE, steps)
+        contender.serve({DRY: device.block(lambda: peer.step(still), steps), FED: fed})
+        return
+    process.keep_memory()
+    batches = Batches(pictures.packed(count, SIZE), batch_size, seed=0)
+    ours = Ours(batches, precision=side, width=width)
+    same_networks(ours, notebook.Notebook(batch_size, width))
+    still = batches.batch(0)
+    contender.serve({DRY: device.block(lambda: ours.step(still), steps), FED: device.block(ours.step, steps)})
+
+
+def same_networks(ours: Ours, peer: notebook.Notebook) -> None:
+    learner = ours.learner
+    for mine, theirs in ((learner.discriminator, peer.discriminator), (learner.generator, peer.generator)):
+        if parameters(mine) != parameters(theirs):
+            raise AssertionError("the two sides do not train the same networks")
 
 
 def parameters(network: torch.nn.Module) -> int:

@@ -81,23 +81,25 @@ class Notebook:
         return loss.item()
 
 
-def loader(
-    folder: Path, size: int, batch_size: int, workers: int = WORKERS, pinned: bool = False
-) -> DataLoader[torch.Tensor]:
-    """The notebook's data: resized, centre-cropped and scaled to [-1, 1] anew every time a picture is needed.
-
-    `pinned`: for a card, as the notebook has it.
-    """
+def dataset(folder: Path, size: int) -> ImageFolder:
+    """The notebook's data: resized, centre-cropped and scaled to [-1, 1] anew every time a picture is needed."""
     steps = [
         transforms.Resize(size),
         transforms.CenterCrop(size),
         transforms.ToTensor(),
         transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ]
-    pictures = ImageFolder(str(folder), transform=transforms.Compose(steps))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as the notebook has
-        return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, pin_memory=pinned, drop_last=True)
+    return ImageFolder(str(folder), transform=transforms.Compose(steps))
+
+
+def loader(
+    folder: Path, size: int, batch_size: int, workers: int = WORKERS, pinned: bool = False
+) -> DataLoader[torch.Tensor]:
+    """`pinned`: for a card, as the notebook has it."""
+    # More workers than cores, which torch warns of: as the notebook has.
+    warnings.filterwarnings("ignore", "This DataLoader will create")
+    pictures = dataset(folder, size)
+    return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, pin_memory=pinned, drop_last=True)
 
 
 def endless(batches: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:

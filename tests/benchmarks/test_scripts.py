@@ -55,3 +55,11 @@ def test_each_script_is_described():
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert set(SCRIPTS) <= scripts
     assert [name for name in sorted(scripts) if f"`{name}.py`" not in text] == []
+
+
+def test_every_version_fits_the_benchmarks_smallest_protocol(tmp_path, monkeypatch):
+    """The largest trees are only measured at full length."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from measuring.workspace import SHIPPED, Workspace
+
+    assert "w0" in Workspace(tmp_path / "tree", len(SHIPPED) + 1, 1).ganealogy("plan")

@@ -8,6 +8,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy.linalg import sqrtm
 
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import frechet
 from ganealogy.evaluation.frechet import Moments, frechet_distance
 
 RNG = np.random.default_rng(0)
@@ -49,7 +50,9 @@ def test_closed_form_in_two_dimensions():
 
 
 @pytest.mark.parametrize(("count_a", "count_b"), [(200, 300), (10, 300), (300, 10), (20, 15)])
-def test_equals_scipy_on_every_branch(count_a, count_b):
+@pytest.mark.parametrize("wide", [1, 1024], ids=["half products", "whole products"])
+def test_equals_scipy_on_every_branch(count_a, count_b, wide, monkeypatch):
+    monkeypatch.setattr(frechet, "WIDE", wide)
     a, b = correlated(count_a, 24, seed=1), correlated(count_b, 24, seed=2)
     assert fd(a, b) == pytest.approx(by_scipy(a, b), rel=1e-6)  # scipy's root of a singular product is the weaker one
     assert fd(a, b) == pytest.approx(fd(b, a), rel=1e-9)

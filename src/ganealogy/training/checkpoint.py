@@ -7,6 +7,7 @@ checkpoint. No pickle: nothing in these files can run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +29,11 @@ State = dict[str, Any]
 def save(directory: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
     """Write step's checkpoint, then drop all but the newest `KEEP`: the old one goes only when the new one stands."""
     # safetensors wants each tensor dense and its own; channels_last weights are neither in their stored order.
-    dense = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    dense = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     content = dump_tensors(dense)
+    digest = hashlib.sha256(content).hexdigest()
     stem = directory / f"{step:09d}"
     atomic.write_bytes(stem.with_suffix(".safetensors"), content)
-    digest = atomic.sha256(stem.with_suffix(".safetensors"))
     atomic.write_json(stem.with_suffix(".json"), {"step": step, "sha256": digest, "facts": facts})
     for old in sorted(directory.glob("*.json"))[:-KEEP]:
         old.unlink()
