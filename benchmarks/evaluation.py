@@ -1,6 +1,6 @@
 """Speed of the evaluation against its peers, in one run: medians of interleaved repetitions, and their ratios.
 
-    python benchmarks/evaluation.py [--quick] [--images 256] [--threads 2] [--repeat 3] [--json FILE]
+    python benchmarks/evaluation.py [--quick] [--images 192] [--threads 2] [--repeat 2] [--json FILE]
 
 FID beside `python -m pytorch_fid` on the same folders of PNGs, whole processes on both sides: with nothing cached, and
 with the reals' statistics in a file, ours in fp32 and bf16. The weights are seeded ones in the official file's format:
@@ -61,9 +61,10 @@ print("VALUE", {call} and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few images once: shows that it runs, not how fast")
-    parser.add_argument("--images", type=int, default=256, help="PNGs a side, 64x64")
+    parser.add_argument("--images", type=int, default=192, help="PNGs a side, 64x64")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--plain", action="store_true", help="FID of both folders alone, for thousands of images")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     given = parser.parse_args()
     if given.quick:
@@ -73,16 +74,20 @@ def main() -> None:
         os.environ[name] = str(given.threads)
     os.environ["PYTHONPATH"] = str(ROOT / "src")
     sys.path.insert(0, str(ROOT / "src"))
-    rows = [*frechet_rows(given.repeat, given.quick), *prdc_rows(500 if given.quick else 10_000)]
+    rows = []
+    if not given.plain:
+        rows = [*frechet_rows(given.repeat, given.quick), *prdc_rows(500 if given.quick else 10_000)]
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*fid_rows(Path(folder), given.images, given.threads, given.repeat, given.quick), *rows]
+        rows = [*fid_rows(Path(folder), given.images, given.threads, given.repeat, given.quick, given.plain), *rows]
     show(rows)
     if given.json:
         about = {"images": given.images, "threads": given.threads, "repeat": given.repeat, "quick": given.quick}
         given.json.write_text(json.dumps({"settings": about, "rows": rows}, indent=2) + "\n")
 
 
-def fid_rows(folder: Path, count: int, threads: int, repeat: int, quick: bool) -> list[dict[str, Any]]:
+def fid_rows(
+    folder: Path, count: int, threads: int, repeat: int, quick: bool, plain: bool = False
+) -> list[dict[str, Any]]:
     """Whole commands, started one after the other in turn, so that a slow minute of the machine meets both sides."""
     weights = write_weights(folder)
     os.environ |= {"TORCH_HOME": str(folder / "torch"), "DVC_ROOT": str(folder)}
@@ -94,16 +99,19 @@ def fid_rows(folder: Path, count: int, threads: int, repeat: int, quick: bool) -
     theirs = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", "--device", "cpu"]
     theirs += ["--batch-size", str(min(50, count)), "--num-workers", "0" if threads == 1 else str(threads)]
     ours = [sys.executable, "-W", "ignore", "-c", OURS, str(threads)]
-    for extractor, file in (("inception", our_file), ("inception_bf16", our_bf16_file)):
-        run([sys.executable, "-c", SAVE, str(reals), extractor, str(file)])
     commands = {
         "theirs": [*theirs, str(reals), str(fakes)],
         "fp32": [*ours, str(reals), str(fakes), "inception"],
-        "fp32 cached": [*ours, str(our_file), str(fakes), "inception"],
-        "bf16": [*ours, str(reals), str(fakes), "inception_bf16"],
-        "bf16 cached": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
     }
-    if not quick:
+    if not plain:
+        for extractor, file in (("inception", our_file), ("inception_bf16", our_bf16_file)):
+            run([sys.executable, "-c", SAVE, str(reals), extractor, str(file)])
+        commands |= {
+            "fp32 cached": [*ours, str(our_file), str(fakes), "inception"],
+            "bf16": [*ours, str(reals), str(fakes), "inception_bf16"],
+            "bf16 cached": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
+        }
+    if not quick and not plain:
         run([*theirs, "--save-stats", str(reals), str(their_file)])
         commands["theirs cached"] = [*theirs, str(their_file), str(fakes)]
     seconds: dict[str, list[float]] = {name: [] for name in commands}
@@ -122,7 +130,7 @@ def fid_rows(folder: Path, count: int, threads: int, repeat: int, quick: bool) -
         ("FD in bf16, statistics of the reals kept", "bf16 cached", "theirs"),
         ("FD in bf16, statistics kept on both sides", "bf16 cached", "theirs cached"),
     ):
-        if peer in seconds:
+        if name in seconds and peer in seconds:
             note = f"{values[name]:.5g} beside {values[peer]:.5g}: {abs(values[name] / values[peer] - 1):.1e} apart"
             line = row(what, "python -m pytorch_fid", seconds[name], seconds[peer], note)
             rows.append(line | {"value": values[name], "peer_value": values[peer]})

@@ -28,7 +28,7 @@ DRY, FED = "without data", "with data"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("GANEALOGY_THREADS", 0)) or os.cpu_count())
     parser.add_argument("--side", choices=["notebook", "fp32", "bf16"], help=argparse.SUPPRESS)
