@@ -102,7 +102,7 @@ def _train(
             with tempfile.TemporaryDirectory() as unread:
                 outcome = share(Record(Path(unread), facts))
             return interruption.exit_code if outcome.status == "interrupted" else 0
-        with tracking.LiveSync(work):
+        with tracking.LiveSync(work, stopped=lambda: bool(interruption)):
             outcome = share(Record(work / "train", facts))
     watcher.close()
     if outcome.status == "interrupted":

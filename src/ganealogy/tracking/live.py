@@ -6,13 +6,13 @@ reads the run directory, starts late (a short training never pays for it) and go
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,21 +22,22 @@ AFTER_S, EVERY_S = 60.0, 15.0
 POLL_S = 0.5
 GRACE_S = 10.0
 """For the last sync, once the training has ended."""
-SILENCE_S, WORK_S = 5.0, 0.05
-"""A process that takes less CPU than WORK_S in SILENCE_S waits for a store that hangs: it is waited for no longer."""
+SHARE = 0.01
+"""Of a training's time: what it waits for that sync, whatever the store does. What is cut off is posted later."""
+STOPPED_S = 5.0
+"""What a training that was told to stop waits: nothing follows it that could post that it was stopped."""
 NICENESS = 19
-SYNCED, FAILED = "synced", "failed"
-"""What the process says on its standard output after each sync."""
 
 
 class LiveSync:
     """Around a training: `with LiveSync(work_dir): train(...)`. `work_dir` is the run directory being written.
 
     After `after_s` it starts `python -m ganealogy sync --follow WORK_DIR`; at the end that process syncs once more.
+    `stopped`: whether the training was told to stop before its end.
     """
 
-    def __init__(self, work_dir: Path, after_s: float = AFTER_S) -> None:
-        self.work_dir = work_dir
+    def __init__(self, work_dir: Path, stopped: Callable[[], bool] = lambda: False, after_s: float = AFTER_S) -> None:
+        self.work_dir, self.stopped = work_dir, stopped
         self.process: subprocess.Popen[bytes] | None = None
         self.timer = threading.Timer(after_s, self._start)
         self.timer.daemon = True
@@ -48,7 +49,7 @@ class LiveSync:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ganealogy", *verb],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             env={**os.environ, **one_thread},
             process_group=0,  # Ctrl-C is for the training, which then ends this
         )
@@ -63,58 +64,25 @@ class LiveSync:
         self.close()
 
     def close(self) -> None:
-        """Let it sync a last time, in GRACE_S at most; a store that hangs is not waited for longer than SILENCE_S.
+        """Let it sync a last time, for SHARE of the training's time at most, or STOPPED_S when that was stopped.
 
-        What it had no time for is in the run directory, and a later sync posts it.
+        A store that hangs or is slow costs no more. What there was no time for is in the run directory, and the sync
+        after the report, or any other, posts it.
         """
         self.timer.cancel()
         if self.timer.ident is not None:  # it may be starting the process right now
             self.timer.join()
         if self.process is None:
             return
-        failing = self._store_fails()
+        patience = STOPPED_S if self.stopped() else min(GRACE_S, SHARE * (time.monotonic() - self.began))
         self.process.terminate()
-        patience = GRACE_S + 2 * POLL_S
-        if failing:  # it would wait for nothing: a training may lose a hundredth of its time to MLflow, and no more
-            patience = min(patience, 0.01 * (time.monotonic() - self.began))
         try:
-            self._wait(patience)
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
         finally:
             self.process.kill()  # nothing, once it has ended
             self.process.wait()
-            if self.process.stdout is not None:
-                self.process.stdout.close()
-
-    def _wait(self, patience: float) -> None:
-        """Until the process has ended, `patience` is over, or the process has done nothing for SILENCE_S."""
-        assert self.process is not None
-        began = heard = time.monotonic()
-        worked = _cpu_seconds(self.process.pid)
-        while (now := time.monotonic()) < min(began + patience, heard + SILENCE_S):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(min(POLL_S, began + patience - now))
-                return
-            spent = _cpu_seconds(self.process.pid)
-            if spent - worked >= WORK_S:
-                worked, heard = spent, time.monotonic()
-
-    def _store_fails(self) -> bool:
-        """What the process said of its last sync."""
-        assert self.process is not None and self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
-        said = self.process.stdout.read() or b""
-        return said.rstrip().endswith(FAILED.encode())
-
-
-def _cpu_seconds(pid: int) -> float:
-    """What a process has taken of the CPU; 0 when it has ended."""
-    import psutil  # type: ignore[import-untyped]
-
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)
 
 
 def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_S) -> None:
@@ -144,8 +112,6 @@ def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_
             result = syncing.sync(run_dir, warn=tell_once)
             if result.run_id is not None:
                 monitor.post(result.run_id)
-            with contextlib.suppress(OSError):  # whoever listened is gone: `_watch` ends this
-                print(FAILED if result.store_failed else SYNCED, flush=True)
             if result.warning is None and result.status != "running":
                 return
         ended.wait(every_s)
