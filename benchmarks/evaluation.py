@@ -1,6 +1,4 @@
-"""Speed of the evaluation against its peers, in one run: medians of interleaved repetitions, and their ratios.
-
-    python benchmarks/evaluation.py [--quick] [--images 192] [--threads 2] [--repeat 2] [--json FILE]
+"""The evaluation against its peers.
 
 FID beside `python -m pytorch_fid` on the same folders of PNGs, whole processes on both sides: with nothing cached, and
 with the reals' statistics in a file, ours in fp32 and bf16. The weights are seeded ones in the official file's format:
@@ -11,20 +9,17 @@ memory.
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
-ROOT = Path(__file__).parent.parent
+from measuring import claims
+
 OURS = """
 import sys
 from pathlib import Path
@@ -49,53 +44,47 @@ standalone.run(Path(sys.argv[1]), None, [sys.argv[2]], save_statistics=Path(sys.
 PEAK = """
 import resource, sys
 import numpy as np
-from ganealogy.evaluation import {module} as prdc
+from ganealogy.evaluation import neighbours, prdc
 count, dimension = int(sys.argv[1]), 2048
 rng = np.random.default_rng(0)
 a, b = (rng.standard_normal((count, dimension), np.float32) for _ in range(2))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print("VALUE", {call} and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, before * 1024)
+prdc.prdc(a, b, *(neighbours.squared_radii(x, prdc.K) for x in (a, b)))
+print(before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few images once: shows that it runs, not how fast")
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=192, help="PNGs a side, 64x64")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--plain", action="store_true", help="FID of both folders alone, for thousands of images")
-    parser.add_argument("--json", type=Path, help="where to write the numbers")
-    given = parser.parse_args()
-    if given.quick:
+
+
+def main() -> None:
+    bench, given = claims.begin("The evaluation", __doc__, options)
+    if bench.quick:
         given.images, given.repeat = 4, 1
     # Before numpy and torch are imported, here and in the processes that are started.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GANEALOGY_THREADS"):
         os.environ[name] = str(given.threads)
-    os.environ["PYTHONPATH"] = str(ROOT / "src")
-    sys.path.insert(0, str(ROOT / "src"))
-    rows = []
+    os.environ["PYTHONPATH"] = str(claims.ROOT / "src")
+    with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
+        fid(bench, Path(folder), given.images, given.threads, given.repeat, given.plain)
     if not given.plain:
-        rows = [*frechet_rows(given.repeat, given.quick), *prdc_rows(500 if given.quick else 10_000)]
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [*fid_rows(Path(folder), given.images, given.threads, given.repeat, given.quick, given.plain), *rows]
-    show(rows)
-    if given.json:
-        about = {"images": given.images, "threads": given.threads, "repeat": given.repeat, "quick": given.quick}
-        given.json.write_text(json.dumps({"settings": about, "rows": rows}, indent=2) + "\n")
+        frechet(bench, given.repeat)
+        prdc(bench)
+    bench.finish()
 
 
-def fid_rows(
-    folder: Path, count: int, threads: int, repeat: int, quick: bool, plain: bool = False
-) -> list[dict[str, Any]]:
-    """Whole commands, started one after the other in turn, so that a slow minute of the machine meets both sides."""
+def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds: int, plain: bool) -> None:
     weights = write_weights(folder)
     os.environ |= {"TORCH_HOME": str(folder / "torch"), "DVC_ROOT": str(folder)}
     kept = folder / "build" / "weights" / weights.name
     kept.parent.mkdir(parents=True)
     kept.hardlink_to(weights)
-    reals, fakes = write_pictures(folder / "reals", count, 4), write_pictures(folder / "fakes", count, 6)
-    their_file, our_file, our_bf16_file = (folder / f"{name}.npz" for name in ("theirs", "ours", "ours-bf16"))
+    reals, fakes = write_pictures(folder / "reals", count, 4, 256), write_pictures(folder / "fakes", count, 6, 160)
+    our_file, our_bf16_file = (folder / f"{name}.npz" for name in ("ours", "ours-bf16"))
     theirs = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", "--device", "cpu"]
     theirs += ["--batch-size", str(min(50, count)), "--num-workers", "0" if threads == 1 else str(threads)]
     ours = [sys.executable, "-W", "ignore", "-c", OURS, str(threads)]
@@ -107,38 +96,31 @@ def fid_rows(
         for extractor, file in (("inception", our_file), ("inception_bf16", our_bf16_file)):
             run([sys.executable, "-c", SAVE, str(reals), extractor, str(file)])
         commands |= {
-            "fp32 cached": [*ours, str(our_file), str(fakes), "inception"],
+            "fp32 kept": [*ours, str(our_file), str(fakes), "inception"],
             "bf16": [*ours, str(reals), str(fakes), "inception_bf16"],
-            "bf16 cached": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
+            "bf16 kept": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
         }
-    if not quick and not plain:
-        run([*theirs, "--save-stats", str(reals), str(their_file)])
-        commands["theirs cached"] = [*theirs, str(their_file), str(fakes)]
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
     values: dict[str, float] = {}
-    for _ in range(repeat):
-        for name, command in commands.items():
-            began = time.perf_counter()
-            values[name] = run(command)
-            seconds[name].append(time.perf_counter() - began)
-    rows = []
-    for what, name, peer in (
-        ("FID, both folders", "fp32", "theirs"),
-        ("FID, statistics of the reals kept", "fp32 cached", "theirs"),
-        ("FID, statistics kept on both sides", "fp32 cached", "theirs cached"),
-        ("FD in bf16, both folders", "bf16", "theirs"),
-        ("FD in bf16, statistics of the reals kept", "bf16 cached", "theirs"),
-        ("FD in bf16, statistics kept on both sides", "bf16 cached", "theirs cached"),
-    ):
-        if name in seconds and peer in seconds:
-            note = f"{values[name]:.5g} beside {values[peer]:.5g}: {abs(values[name] / values[peer] - 1):.1e} apart"
-            line = row(what, "python -m pytorch_fid", seconds[name], seconds[peer], note)
-            rows.append(line | {"value": values[name], "peer_value": values[peer]})
-    return rows
+
+    def contender(name: str) -> Callable[[], float]:
+        return lambda: claims.timed(lambda: values.update({name: run(commands[name])}))
+
+    seconds = claims.in_turns({name: contender(name) for name in commands}, rounds, warm_up=0)
+    for name, taken in seconds.items():
+        what = "python -m pytorch_fid" if name == "theirs" else f"ours, {name}"
+        bench.measured(f"FID of {count} images a side, {what}", statistics.median(taken), "s", f"{values[name]:.7g}")
+    apart = abs(values["fp32"] / values["theirs"] - 1)
+    bench.claim(f"FID of {count:,} images a side, apart from pytorch-fid's", apart, 1e-4, "of it", at_least=False)
+    if plain:
+        return
+    for name, target in (("fp32", 3), ("bf16", 5)):
+        bench.measured(f"{name} against pytorch_fid, both folders", claims.ratio(seconds["theirs"], seconds[name]), "x")
+        kept_ratio = claims.ratio(seconds["theirs"], seconds[f"{name} kept"])
+        bench.claim(f"{name} against pytorch_fid, the reals' statistics kept", kept_ratio, target)
 
 
-def frechet_rows(repeat: int, quick: bool) -> list[dict[str, Any]]:
-    """From both sides' means and covariances to the distance, at d = 2048; `cold`: the reals' root is not there yet.
+def frechet(bench: claims.Benchmark, rounds: int) -> None:
+    """From both sides' means and covariances to the distance, at d = 2048; `anew`: the reals' root is not there yet.
 
     Below d images we have no covariance, and the step begins at the centred features.
     """
@@ -147,50 +129,46 @@ def frechet_rows(repeat: int, quick: bool) -> list[dict[str, Any]]:
 
     from ganealogy.evaluation.frechet import Moments, frechet_distance
 
-    d = 128 if quick else 2048
+    d = 128 if bench.quick else 2048
     rng = np.random.default_rng(0)
     spectrum = np.exp(-np.arange(d) / 200)
-    rows = []
-    for what, count in ((f"Fréchet step, n = {d // 2} < {d}", d // 2), (f"Fréchet step, n = {2 * d} > {d}", 2 * d)):
+    for count, bounds in (
+        (d // 2, {"anew": 0.3}),
+        (d - 1, {"anew": 0.3}),
+        (2 * d, {"reals' root kept": 1, "anew": 2}),
+    ):
         a, b = (rng.standard_normal((count, d)) * spectrum + shift for shift in (0.0, 0.02))
         given = [(features.mean(0), np.cov(features, rowvar=False)) for features in (a, b)]
-        times: dict[str, list[float]] = {"cold": [], "kept": [], "theirs": []}
-        for _ in range(repeat):
-            fakes, again, reals = Moments.of(a), Moments.of(a), Moments.of(b)
-            ours = clock(times["cold"], lambda fakes=fakes, reals=reals: frechet_distance(fakes, reals))
-            clock(times["kept"], lambda again=again, reals=reals: frechet_distance(again, reals))
-            theirs = clock(times["theirs"], lambda given=given: calculate_frechet_distance(*given[0], *given[1]))
-        note = f"{abs(ours / theirs - 1):.1e} apart"
-        rows += [
-            row(f"{what}, {state}", "scipy.linalg.sqrtm", times[state], times["theirs"], note)
-            for state in ("cold", "kept")
-        ]
-    return rows
+        reals, values = Moments.of(b), {}
+
+        def ours(fresh: bool, a=a, b=b, reals=reals, values=values) -> float:  # type: ignore[no-untyped-def]
+            fakes, others = Moments.of(a), Moments.of(b) if fresh else reals
+            return claims.timed(lambda: values.update(ours=frechet_distance(fakes, others)))
+
+        def theirs(given=given, values=values) -> float:  # type: ignore[no-untyped-def]
+            return claims.timed(lambda: values.update(theirs=calculate_frechet_distance(*given[0], *given[1])))
+
+        contenders = {"anew": lambda: ours(True), "reals' root kept": lambda: ours(False), "scipy": theirs}
+        seconds = claims.in_turns(contenders, rounds, warm_up=0 if bench.quick else 1)
+        apart = abs(values["ours"] / values["theirs"] - 1)
+        what = f"Fréchet step of {count:,} images in {d:,} dimensions"
+        for name, taken in seconds.items():
+            detail = "its matrix root, as pytorch-fid calls it" if name == "scipy" else f"{apart:.0e} apart from scipy"
+            bench.measured(f"{what}, {name}", statistics.median(taken), "s", detail)
+        for name, bound in bounds.items():
+            bench.claim(f"{what}, {name}", statistics.median(seconds[name]), bound, "s", at_least=False)
 
 
-def prdc_rows(count: int) -> list[dict[str, Any]]:
+def prdc(bench: claims.Benchmark) -> None:
     """Peak memory of precision, recall, density and coverage, with the features themselves."""
-    what = f"PRDC, {count:,} x {count:,} features of 2048"
-    try:
-        module = importlib.import_module("ganealogy.evaluation.prdc")
-        importlib.import_module("ganealogy.evaluation.neighbours")
-    except ImportError:
-        return [{"what": what, "note": "skipped: evaluation/prdc.py is not there"}]
-    call = (
-        "prdc.prdc(a, b, *(__import__('ganealogy.evaluation.neighbours', fromlist=['x']).squared_radii(x, prdc.K)"
-        " for x in (a, b)))"
-    )
-    began = time.perf_counter()
+    count = 500 if bench.quick else 10_000
     output = subprocess.run(
-        [sys.executable, "-c", PEAK.format(module=module.__name__.rsplit(".", 1)[1], call=call), str(count)],
-        check=True,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", PEAK, str(count)], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    peak, before = map(float, output.rsplit("VALUE", 1)[1].split())
-    seconds = time.perf_counter() - began
-    note = f"peak {peak / 2**30:.2f} GiB of the process, {before / 2**30:.2f} GiB of them before it began"
-    return [{"what": what, "ours_s": seconds, "peak_bytes": peak, "note": note}]
+    before, peak = map(float, output.split())
+    what = f"PRDC of {count:,} x {count:,} features of 2048"
+    bench.measured(f"{what}, its process before it", before, "MiB", "with the features")
+    bench.claim(f"{what}, its process at most", peak, 2048, "MiB", at_least=False)
 
 
 def run(command: list[str]) -> float:
@@ -202,37 +180,13 @@ def run(command: list[str]) -> float:
     return float(words[-1]) if {"VALUE", "FID:"} & set(words) else float("nan")
 
 
-def clock(times: list[float], work: Callable[[], float]) -> float:
-    began = time.perf_counter()
-    value = work()
-    times.append(time.perf_counter() - began)
-    return value
-
-
-def row(what: str, peer: str, ours: list[float], theirs: list[float], note: str) -> dict[str, Any]:
-    mine, other = statistics.median(ours), statistics.median(theirs)
-    return {"what": what, "peer": peer, "ours_s": mine, "peer_s": other, "ratio": other / mine, "note": note}
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("what", "peer", "ours", "peer's", "times as fast", "note")
-    for one in rows:
-        cells = [f"{one[key]:.3g} s" if key in one else "" for key in ("ours_s", "peer_s")]
-        ratio = f"{one['ratio']:.1f}" if "ratio" in one else ""
-        table.add_row(one["what"], one.get("peer", ""), *cells, ratio, one["note"])
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def write_pictures(folder: Path, count: int, coarse: int) -> Path:
-    """Random colours on a coarse grid, enlarged smoothly to 64 x 64."""
+def write_pictures(folder: Path, count: int, coarse: int, brightness: int) -> Path:
+    """Random colours below `brightness` on a coarse grid, enlarged smoothly to 64 x 64."""
     import numpy as np
     from PIL import Image
 
     folder.mkdir()
-    grids = np.random.default_rng(coarse).integers(0, 256, (count, coarse, coarse, 3), np.uint8)
+    grids = np.random.default_rng(coarse).integers(0, brightness, (count, coarse, coarse, 3), np.uint8)
     for index, grid in enumerate(grids):
         Image.fromarray(grid).resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{index:05}.png")
     return folder

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = {  # the least number of claims that each must judge
     "training": 2,
     "bf16_equivalence": 1,
+    "evaluation": 8,
     "supply": 2,
     "preprocess": 2,
     "startup": 6,
@@ -19,7 +20,12 @@ SCRIPTS = {  # the least number of claims that each must judge
     "gpu": 5,
     "scale": 4,
 }
-ARGUMENTS = {"gpu": ["--device", "cpu"]}  # its way on a card, as far as a processor can go it
+ARGUMENTS = {
+    "gpu": ["--device", "cpu"],  # its way on a card, as far as a processor can go it
+    "evaluation": ["--threads", "1"],
+}
+EQUAL = "apart from pytorch-fid's"
+"""In a claim whose number no haste makes untrue."""
 
 
 @pytest.mark.slow
@@ -34,9 +40,11 @@ def test_it_runs_quickly_and_says_what_it_found(name, tmp_path):
     for claim in found["claims"]:
         above = claim["value"] >= claim["target"]
         assert claim["met"] == (above if claim["at_least"] else claim["value"] <= claim["target"])
+        assert claim["met"] or EQUAL not in claim["text"]
     for row in found["measurements"]:
         assert isinstance(row["value"], str) or row["value"] == row["value"], row
     assert "target" in done.stdout
+    assert any(EQUAL in claim["text"] for claim in found["claims"]) == (name == "evaluation")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import nn
 
@@ -64,7 +64,10 @@ def render(run: RunRecord, score: Score | None, context: Context, model: bytes, 
         "directions": [[round(x, 5) for x in row] for row in directions(network, recipe["latent"], SLIDERS).tolist()],
     }
     environment = Environment(
-        loader=PackageLoader("ganealogy.live"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=ChoiceLoader([PackageLoader("ganealogy.live"), PackageLoader("ganealogy.report")]),  # its head
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     entry = context.version(run.run["version"])
     manifest = context.manifest or {}
@@ -79,6 +82,7 @@ def render(run: RunRecord, score: Score | None, context: Context, model: bytes, 
         measured=score is not None and score.protocol != UNMEASURED,
         facts=facts,
         facts_json=_json(facts),
+        palette=[],
         styles=Markup(static("theme.css")) + _static("live.css"),
         code=_static("live.js"),
         script=_script(web.script),
