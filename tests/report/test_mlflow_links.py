@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """MLflow's tables as far as they are read, with a run and one that was deleted."""
     path = tmp_path / "my store" / "mlflow.db"
     path.parent.mkdir()
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.execute("create table runs (run_uuid text, experiment_id int, lifecycle_stage text, start_time int)")
         base.execute("create table tags (key text, value text, run_uuid text)")
         base.executemany("insert into runs values (?, 3, ?, 0)", [("abc", "active"), ("old", "deleted")])
