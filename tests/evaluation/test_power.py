@@ -33,11 +33,11 @@ def test_the_seeds_it_names_find_the_difference_as_often_as_it_says(alpha: float
 
 def test_more_seeds_for_less_difference_more_power_and_more_edges() -> None:
     found = power.spread("fid", [100.0, 120.0, 110.0], [130.0, 150.0, 140.0])
-    needs = power.needs(found, [0.5, 0.05, 0.2, 0.2], 0.8, edges=8)
+    needs = power.needs(found, [0.5, 0.05, 0.2, 0.2], 0.8, 8, 0.05)
     assert [need.difference for need in needs] == [0.05, 0.2, 0.5]
     counts = [(need.alone or 0, need.strictest or 0) for need in needs]
     assert counts == sorted(counts, reverse=True) and counts[0][1] > counts[0][0] > 5 and counts[-1][0] == 5
-    stronger = power.needs(found, [0.05], 0.95, edges=8)[0]
+    stronger = power.needs(found, [0.05], 0.95, 8, 0.05)[0]
     assert stronger.alone is not None and stronger.alone > counts[0][0]
     assert all(0.999 < power.power(effect, 5, 5, 0.05 / 40) <= 1 for effect in np.linspace(7, 50, 60))
     assert power.seeds_for(1e-4, 0.8, 0.05) is None and power.seeds_for(1e6, 0.8, 0.001) == 5

@@ -16,6 +16,7 @@ from statsmodels.stats.weightstats import ttost_ind
 
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.verdicts import (
+    ALPHA,
     BETTER,
     NO_DIFFERENCE,
     NOT_MEASURED,
@@ -243,8 +244,8 @@ def p_values(parent: np.ndarray, children: np.ndarray) -> np.ndarray:
 
 
 def false_positives(p: np.ndarray) -> float:
-    """Share of repetitions with any edge called different; those without a raw p of 0.05 cannot be."""
-    return sum(min(holm(row)) <= 0.05 for row in p[p.min(axis=1) <= 0.05]) / len(p)
+    """Share of repetitions with any edge called different; those without a raw p of ALPHA cannot be."""
+    return sum(min(holm(row)) <= ALPHA for row in p[p.min(axis=1) <= ALPHA]) / len(p)
 
 
 def test_the_simulation_tests_what_verdicts_says() -> None:
@@ -255,7 +256,7 @@ def test_the_simulation_tests_what_verdicts_says() -> None:
         values = {"p": np.exp(parent[repeat]), **{f"c{e}": np.exp(children[repeat, e]) for e in range(EDGES)}}
         found = verdicts("fid", values, {f"c{e}": "p" for e in range(EDGES)}, None)
         assert [found[f"c{e}"].p for e in range(EDGES)] == pytest.approx(holm(p[repeat]), rel=1e-6)
-        assert [v.word != NO_DIFFERENCE for v in found.values()] == [q <= 0.05 for q in holm(p[repeat])]
+        assert [v.word != NO_DIFFERENCE for v in found.values()] == [q <= ALPHA for q in holm(p[repeat])]
         words |= {verdict.word for verdict in found.values()}
     assert len(words) > 1
 
@@ -273,6 +274,9 @@ NOMINAL = 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPEATS)  # what 5 % may show in so
         ((5, 10), (1.0, 3.0)),
         ((10, 5), (3.0, 1.0)),
         ((5, 9), (1.0, 1.0)),
+        ((5, 5), (2.0, 1.0)),
+        ((5, 5), (3.0, 1.0)),
+        ((5, 5), (5.0, 1.0)),
         ((12, 12), (3.0, 1.0)),
     ],
 )
@@ -282,19 +286,18 @@ def test_the_family_wise_false_positive_rate_holds(
     rate = false_positives(p_values(*draw(np.random.default_rng(0), seeds, spreads)))
     assert rate <= NOMINAL
     if spreads == (1.0, 1.0):
-        assert rate >= 0.02  # and not by never finding anything
+        assert rate >= 0.01  # and not by never finding anything
 
 
-@pytest.mark.parametrize(("seeds", "at_most"), [((5, 5), 0.08), ((5, 10), 0.09)])
-def test_the_worst_case_of_five_seeds_is_bounded(seeds: tuple[int, int], at_most: float) -> None:
-    """Every child three times as variable as the parent they share: Welch's approximation is short of its level."""
-    assert false_positives(p_values(*draw(np.random.default_rng(0), seeds, (3.0, 1.0)))) <= at_most
+def test_half_of_the_childrens_seeds_lost_is_bounded() -> None:
+    """Five seeds of each child, thrice as variable as a parent with ten: Welch's approximation at its worst."""
+    assert false_positives(p_values(*draw(np.random.default_rng(0), (5, 10), (3.0, 1.0)))) <= 0.07
 
 
 def test_power_rises_with_seeds_and_with_the_difference() -> None:
     def found(seeds: int, shift: float) -> float:
         p = p_values(*draw(np.random.default_rng(2), (seeds, seeds), (1.0, 1.0), shift))[:400]
-        return float(np.mean([np.array(holm(row)) <= 0.05 for row in p]))
+        return float(np.mean([np.array(holm(row)) <= ALPHA for row in p]))
 
     rates = [found(5, 1.5), found(8, 1.5), found(14, 1.5)]
     assert rates[0] + 0.1 < rates[1] < rates[2] - 0.1
@@ -308,17 +311,17 @@ def test_edges_that_differ_by_the_margin_are_rarely_called_equivalent() -> None:
     parents, children = rng.normal(0, spread, (2, REPEATS, EDGES, seeds))
     children = children + bound
     different, equal = welch(children, parents).p, two_one_sided(children, parents, bound)
-    candidates = np.flatnonzero(equal.min(axis=1) <= 0.05)
+    candidates = np.flatnonzero(equal.min(axis=1) <= ALPHA)
     ours = among_the_undecided = 0
     for repeat in candidates:
-        undecided = np.array(holm(different[repeat])) > 0.05
-        ours += bool((undecided & (np.array(holm(equal[repeat])) <= 0.05)).any())
-        among_the_undecided += bool(undecided.any() and min(holm(equal[repeat][undecided])) <= 0.05)
-    assert ours / REPEATS <= NOMINAL < 0.1 < among_the_undecided / REPEATS
+        undecided = np.array(holm(different[repeat])) > ALPHA
+        ours += bool((undecided & (np.array(holm(equal[repeat])) <= ALPHA)).any())
+        among_the_undecided += bool(undecided.any() and min(holm(equal[repeat][undecided])) <= ALPHA)
+    assert ours / REPEATS <= NOMINAL < 0.08 < among_the_undecided / REPEATS
     for repeat in candidates[:10]:
         values = {f"p{e}": np.exp(parents[repeat, e]) for e in range(EDGES)}
         values |= {f"c{e}": np.exp(children[repeat, e]) for e in range(EDGES)}
         found = verdicts("fid", values, {f"c{e}": f"p{e}" for e in range(EDGES)}, None, margin=0.1)
-        undecided = np.array(holm(different[repeat])) > 0.05
-        expected = undecided & (np.array(holm(equal[repeat])) <= 0.05)
+        undecided = np.array(holm(different[repeat])) > ALPHA
+        expected = undecided & (np.array(holm(equal[repeat])) <= ALPHA)
         assert [found[f"c{e}"].word == UNHARMED for e in range(EDGES)] == expected.tolist()

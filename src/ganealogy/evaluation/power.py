@@ -125,7 +125,7 @@ def smallest_effect(child: int, parent: int, wanted: float, alpha: float) -> flo
     return float(brentq(lambda effect: power(effect, child, parent, alpha) - wanted, 1e-6, CERTAIN))
 
 
-def needs(found: Spread, differences: Sequence[float], wanted: float, edges: int, alpha: float = 0.05) -> list[Need]:
+def needs(found: Spread, differences: Sequence[float], wanted: float, edges: int, alpha: float) -> list[Need]:
     """For each difference, the seeds a side at alpha and at alpha / edges."""
     rows = []
     for difference in sorted(set(differences)):

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.evaluation import power
-from ganealogy.evaluation.verdicts import SEEDS_NEEDED, percent
+from ganealogy.evaluation.verdicts import ALPHA, SEEDS_NEEDED, percent
 from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
