@@ -159,6 +159,17 @@ def test_a_sync_cut_off_anywhere_is_completed_by_the_next(
         assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
+def test_a_picture_cut_off_while_it_was_copied_is_posted_anew(finished: Path) -> None:
+    """Its name was there already, and nothing in it."""
+    sync(finished)
+    posted = sorted((store.home() / "artifacts").rglob("images/*"))
+    posted[0].write_bytes(b"")
+    assert sync(finished).posted["images"] == 1
+    now = sorted((store.home() / "artifacts").rglob("images/*"))
+    assert len(now) == len(posted) == 6 and all(path.stat().st_size for path in now)
+    assert set(sync(finished).posted.values()) == {0}
+
+
 def test_sync_all_takes_the_listed_runs_dead_work_and_the_report(
     project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ from ganealogy.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import FileInfo, Run
 
 KEY = "ganealogy.key"
 FILES = "ganealogy.files"
@@ -171,19 +171,19 @@ def final_metrics(client: MlflowClient, there: Run, run: RunRecord) -> int:
 def grids(client: MlflowClient, there: Run, run: RunRecord) -> int:
     """The sample grids by step, each with MLflow's small copy of it."""
     run_id = there.info.run_id
-    files = [file.path for file in client.list_artifacts(run_id, "images")] if run.grids else []
-    by_step: dict[int, list[str]] = {}
-    for path in files:
-        name = Path(path).name.split("+")  # samples+step+640+timestamp+…; the small one ends in "compressed.webp"
+    files = client.list_artifacts(run_id, "images") if run.grids else []
+    by_step: dict[int, list[FileInfo]] = {}
+    for file in files:
+        name = Path(file.path).name.split("+")  # samples+step+640+timestamp+…; the small one ends in "compressed.webp"
         if name[:2] == [IMAGES, "step"]:
-            by_step.setdefault(int(name[2]), []).append(path)
+            by_step.setdefault(int(name[2]), []).append(file)
     count = 0
     for step, picture in run.grids.items():
         there_already = by_step.get(step, [])
-        if len(there_already) == 2:
+        if len(there_already) == 2 and all(file.file_size != 0 for file in there_already):
             continue
-        for half in there_already:  # cut off between a picture and its small copy
-            _delete(there, half)
+        for part in there_already:  # cut off between a picture and its small copy, or while one was copied
+            _delete(there, part.path)
         client.log_image(run_id, _picture(picture), key=IMAGES, step=step, timestamp=run.moment(step), synchronous=True)
         count += 1
     return count
