@@ -8,10 +8,19 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy.linalg import sqrtm
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import frechet
+from ganealogy.evaluation import linear_algebra
 from ganealogy.evaluation.frechet import Moments, frechet_distance
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=[linear_algebra.Narrow, linear_algebra.Wide])
+def library(request, monkeypatch):
+    """Narrow test features with the one library and with the other."""
+    monkeypatch.setattr(linear_algebra, "of", lambda dimensions: request.param())
+
+
+both = pytest.mark.usefixtures("library")
 
 
 def correlated(count: int, dimension: int, seed: int = 0, decay: float = 0.0) -> np.ndarray:
@@ -50,9 +59,8 @@ def test_closed_form_in_two_dimensions():
 
 
 @pytest.mark.parametrize(("count_a", "count_b"), [(200, 300), (10, 300), (300, 10), (20, 15)])
-@pytest.mark.parametrize("wide", [1, 1024], ids=["half products", "whole products"])
-def test_equals_scipy_on_every_branch(count_a, count_b, wide, monkeypatch):
-    monkeypatch.setattr(frechet, "WIDE", wide)
+@both
+def test_equals_scipy_on_every_branch(count_a, count_b):
     a, b = correlated(count_a, 24, seed=1), correlated(count_b, 24, seed=2)
     assert fd(a, b) == pytest.approx(by_scipy(a, b), rel=1e-6)  # scipy's root of a singular product is the weaker one
     assert fd(a, b) == pytest.approx(fd(b, a), rel=1e-9)
@@ -73,6 +81,7 @@ def by_singular_values(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + sum((r**2).sum() for r in roots) - 2 * overlap)
 
 
+@both
 @pytest.mark.parametrize("counts", [(80, 90), (90, 80), (300, 90), (300, 400)])
 @pytest.mark.parametrize("decay", [0.0, 8.0, 30.0])
 def test_the_fast_way_is_the_svd_to_1e_7(counts, decay):
@@ -101,6 +110,7 @@ def test_equals_pytorch_fid_on_either_side_of_the_dimension(count):
     assert fd(*sets) == pytest.approx(theirs, rel=1e-4)
 
 
+@both
 @pytest.mark.parametrize("count", [5, 63, 64, 65, 500])
 @pytest.mark.parametrize("decay", [0.0, 12.0, 40.0])
 def test_identical_sets_are_at_zero(count, decay):
@@ -109,6 +119,7 @@ def test_identical_sets_are_at_zero(count, decay):
     assert 0 <= fd(a, a[::-1].copy()) <= 1e-6
 
 
+@both
 def test_constant_images():
     constant, other = np.tile(RNG.standard_normal(16), (40, 1)), correlated(100, 16)
     assert fd(constant, constant) == 0
@@ -119,6 +130,7 @@ def test_constant_images():
     assert np.isfinite(fd(other[:8], constant[:8]))
 
 
+@both
 def test_singular_covariances():
     """Dead features and repeated ones, as a network's ReLU gives."""
     a, b = correlated(300, 12, seed=1), correlated(300, 12, seed=2)
@@ -140,14 +152,20 @@ def test_float32_features_are_summed_in_float64():
     assert fd(a, b) == pytest.approx(fd(a.astype(np.float64), b.astype(np.float64)), rel=1e-12)
 
 
+@both
 def test_the_reals_root_is_computed_once(monkeypatch):
-    calls = []
-    cholesky = np.linalg.cholesky
-    monkeypatch.setattr(np.linalg, "cholesky", lambda matrix: calls.append(1) or cholesky(matrix))
+    calls, library = [], linear_algebra.of(8)
+    monkeypatch.setattr(library, "triangle", lambda found, own=library.triangle: calls.append(1) or own(found))
+    monkeypatch.setattr(linear_algebra, "of", lambda dimensions: library)
     reals = Moments.of(correlated(100, 8, seed=1))
     for seed in (2, 3):
         frechet_distance(Moments.of(correlated(100, 8, seed=seed)), reals)
     assert len(calls) == 1
+
+
+def test_wide_features_are_left_to_scipy():
+    assert isinstance(linear_algebra.of(192), linear_algebra.Narrow)
+    assert isinstance(linear_algebra.of(2048), linear_algebra.Wide)
 
 
 @pytest.mark.parametrize(
