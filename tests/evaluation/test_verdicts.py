@@ -289,6 +289,17 @@ def test_the_family_wise_false_positive_rate_holds(
         assert rate >= 0.01  # and not by never finding anything
 
 
+@pytest.mark.parametrize("edges", [15, 40])
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_larger_trees_hold_it_too(edges: int, spread: float) -> None:
+    """Whether anything is called different is Holm's first step alone: the smallest p times the number of edges."""
+    rng = np.random.default_rng(0)
+    parent, children = rng.normal(size=(20_000, 5)), spread * rng.normal(size=(edges, 20_000, 5))
+    smallest = np.min([welch(child, parent).p for child in children], axis=0)
+    assert min(holm([float(smallest[0]), *[0.9] * (edges - 1)])) == pytest.approx(min(1, smallest[0] * edges))
+    assert np.mean(smallest * edges <= ALPHA) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 20_000)
+
+
 def test_half_of_the_childrens_seeds_lost_is_bounded() -> None:
     """Five seeds of each child, thrice as variable as a parent with ten: Welch's approximation at its worst."""
     assert false_positives(p_values(*draw(np.random.default_rng(0), (5, 10), (3.0, 1.0)))) <= 0.07

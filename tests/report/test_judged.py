@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganealogy.evaluation.verdicts import BETTER, TOO_FEW, UNHARMED, Verdict
+from ganealogy.evaluation.verdicts import BETTER, NO_DIFFERENCE, TOO_FEW, UNHARMED, Verdict
 from ganealogy.report.collect import collect
-from ganealogy.report.judged import Judged, effect, effect_range, interval, standing, word
+from ganealogy.report.judged import Judged, effect, effect_range, interval, rule, standing, word
 from ganealogy.report.troubles import troubles, why_none, worsened
 
 
@@ -21,6 +21,12 @@ def test_a_verdict_is_a_sign_and_a_word_not_only_a_colour() -> None:
     assert word(Verdict(BETTER)) == "✓ better" and standing(Verdict(BETTER)) == "better"
     assert word(Verdict(UNHARMED, margin=0.1)) == "≈ equivalent within 10 %"
     assert standing(Verdict(TOO_FEW)) == standing(None) == "unknown"
+
+
+def test_the_rule_is_told_once_something_was_tested() -> None:
+    assert rule({}) == rule({"v2": Verdict(TOO_FEW)}) == ""
+    told = rule({"v2": Verdict(TOO_FEW), "v3": Verdict(NO_DIFFERENCE, p=0.2)})
+    assert "at most 3 %" in told and "Holm" in told
 
 
 def test_every_metric_is_judged_once(shared_project: Path) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from ganealogy.cli import cli
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.verdicts import verdicts
+from ganealogy.report import markdown, page, pictures
 from ganealogy.report.collect import collect
 from ganealogy.report.judgement import estimates, judge
 from ganealogy.report.numbers import summary_table
@@ -118,6 +119,14 @@ def test_estimates_are_of_versions_with_values(seeded: Path, shared_project: Pat
     assert found["v1"].low is not None and found["v1"].low < found["v1"].mean < 200
     assert estimates(collect(shared_project), METRIC)["v7"].low is None
     assert estimates(collect(seeded), "fid") == {}
+
+
+def test_both_reports_say_by_what_rule(seeded: Path, shared_project: Path) -> None:
+    told = "at most 3 %; of trees"
+    for directory, tested in ((seeded, True), (shared_project, False)):
+        findings = collect(directory)
+        assert (told in page.render(findings, pictures.gather(findings))) is tested
+        assert (told in markdown.render(findings, {})) is tested
 
 
 def test_the_summary_has_intervals_and_verdicts(seeded: Path, shared_project: Path) -> None:

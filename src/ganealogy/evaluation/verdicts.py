@@ -9,7 +9,7 @@ The rate promised is 5 %, for edges that share a parent, no true difference and 
 approximation is short in the far tail that Holm looks at: held against 5 %, a tree whose children all scatter three
 times as much as their parent would err in 6 to 8 %. Held against ALPHA = 3 % it errs in 4 % (8 edges) to 5 % (40), and
 in 2 % with equal spreads. Unlike numbers of seeds, which only diverged ones leave, take away from that: five against
-ten come to 3 to 7 % (15 edges). The tests simulate it.
+ten come to up to 7 %. The tests simulate all of it.
 
 A training is the unit, so only seeds can say how far a number would move if the version were trained again. KID's block
 standard error (`kid.py`) tells of one training's samples and enters nothing here; a bootstrap of an FD would be biased

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import nn
 
@@ -26,7 +25,7 @@ from ganealogy.live.runtime import Runtime, runtime
 from ganealogy.networks import latents
 from ganealogy.networks.build import load_generator
 from ganealogy.networks.generation import draw, turns
-from ganealogy.report.page import static
+from ganealogy.report.page import environment, static
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.leading import UNMEASURED, Score
 from ganealogy.tracking.record import RunRecord
@@ -63,32 +62,30 @@ def render(run: RunRecord, score: Score | None, context: Context, model: bytes, 
         "faces": FACES,
         "directions": [[round(x, 5) for x in row] for row in directions(network, recipe["latent"], SLIDERS).tolist()],
     }
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("ganealogy.live"), PackageLoader("ganealogy.report")]),  # its head
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     entry = context.version(run.run["version"])
     manifest = context.manifest or {}
-    return environment.get_template("live.html").render(
-        version=run.run["version"],
-        seed=run.run["seed"],
-        title=entry.get("title") or "",
-        kimg=(run.run.get("best") or run.run).get("kimg"),
-        dataset=context.experiment(run),
-        manifest=manifest,
-        score=score,
-        measured=score is not None and score.protocol != UNMEASURED,
-        facts=facts,
-        facts_json=_json(facts),
-        palette=[],
-        styles=Markup(static("theme.css")) + _static("live.css"),
-        code=_static("live.js"),
-        script=_script(web.script),
-        glue=_packed(web.glue.encode()),
-        binary=_packed(web.binary),
-        model=_packed(model),
+    return (
+        environment(beside="ganealogy.live")
+        .get_template("live.html")
+        .render(
+            version=run.run["version"],
+            seed=run.run["seed"],
+            title=entry.get("title") or "",
+            kimg=(run.run.get("best") or run.run).get("kimg"),
+            dataset=context.experiment(run),
+            manifest=manifest,
+            score=score,
+            measured=score is not None and score.protocol != UNMEASURED,
+            facts=facts,
+            facts_json=_json(facts),
+            palette=[],
+            styles=Markup(static("theme.css")) + _static("live.css"),
+            code=_static("live.js"),
+            script=_script(web.script),
+            glue=_packed(web.glue.encode()),
+            binary=_packed(web.binary),
+            model=_packed(model),
+        )
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganealogy.evaluation.scales import scale
-from ganealogy.evaluation.verdicts import BETTER, NO_DIFFERENCE, UNHARMED, WORSE, Estimate, Verdict
+from ganealogy.evaluation.verdicts import ALPHA, BETTER, NO_DIFFERENCE, UNHARMED, WORSE, Estimate, Verdict
 from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.judgement import estimates, judge
@@ -57,6 +58,16 @@ def word(verdict: Verdict | None) -> str:
 
 def standing(verdict: Verdict | None) -> str:
     return "unknown" if verdict is None else STANDINGS.get(verdict.word, "unknown")
+
+
+def rule(verdicts: Mapping[str, Verdict]) -> str:
+    """By what a difference was said to be shown; empty where nothing was tested."""
+    if all(verdict.p is None for verdict in verdicts.values()):
+        return ""
+    return (
+        "A difference is shown where p (Welch's test over seeds, Holm's correction over the tree) is at most "
+        f"{100 * ALPHA:g} %; of trees without any difference at most 5 % then show one."
+    )
 
 
 def interval(estimate: Estimate | None) -> str:

@@ -12,7 +12,7 @@ from ganealogy import atomic
 from ganealogy.report import columns, figures, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.findings import ANCHORS, Findings, Version
-from ganealogy.report.judged import Judged, effect, interval, word
+from ganealogy.report.judged import Judged, effect, interval, rule, word
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.troubles import troubles
 
@@ -49,6 +49,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         costs=table(costs(findings)),
         protocols=columns.protocols(findings),
         judged=judged,
+        rule=rule(judged.verdicts.get(findings.lead, {})),
         effect=effect,
         verdict_word=word,
         troubles=troubles,

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy import atomic
 from ganealogy.evaluation.verdicts import SEEDS_NEEDED, WORDS, Verdict
 from ganealogy.report import charts, columns, mlflow_links, palette, pictures, wording
 from ganealogy.report.findings import ANCHORS, Findings, Version
-from ganealogy.report.judged import Judged, effect, effect_range, interval, standing, word
+from ganealogy.report.judged import Judged, effect, effect_range, interval, rule, standing, word
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.troubles import troubles, why_none, worsened
@@ -43,10 +43,14 @@ def write_page(findings: Findings, gallery: Gallery) -> Path:
     return path
 
 
-def environment(*told: Callable[..., Any]) -> Environment:
-    """Jinja for a page: everything escaped, our words for numbers, and the functions given by their own names."""
+def environment(*told: Callable[..., Any], beside: str | None = None) -> Environment:
+    """Jinja for a page: everything escaped, our words for numbers, and the functions given by their own names.
+
+    `beside`: another package whose templates may use these.
+    """
+    packages = [PackageLoader(name) for name in ("ganealogy.report", beside) if name is not None]
     made = Environment(
-        loader=PackageLoader("ganealogy.report"),
+        loader=ChoiceLoader(packages),
         autoescape=True,  # titles, ideas and notes are other people's words
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -84,6 +88,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
             judged=judged,
             tally=tally(judged.verdicts.get(findings.lead, {})),
             seeds_needed=SEEDS_NEEDED,
+            rule=rule(judged.verdicts.get(findings.lead, {})),
             metrics=columns.ordered(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *ALWAYS_THERE],

@@ -25,7 +25,7 @@ GRACE_S = 10.0
 SHARE = 0.01
 """Of a training's time: what it waits for that sync, whatever the store does. What is cut off is posted later."""
 STOPPED_S = 5.0
-"""What a training that was told to stop waits: nothing follows it that could post that it was stopped."""
+"""What a training that was told to stop waits: a person may look now, and the next sync is whenever they type it."""
 NICENESS = 19
 
 
