@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ganealogy.training.loop import note, step_seed
 from measuring import family
 
 NOTED = 25
-"""Every so many steps the loop writes losses beside its bar, for which it reads two numbers."""
+"""Every so many steps the loop writes losses beside its bar, for which it reads two numbers; not on a GPU."""
 
 
 class Ours:
@@ -27,18 +28,25 @@ class Ours:
         self.batches, self.sums = batches, {}  # type: ignore[var-annotated]
         self.batch_size, self.done = batches.batch_size, 0
 
-    def step(self, still: torch.Tensor | None = None) -> None:
-        """`still`: a batch to use in place of the next one, to leave the data out."""
+    def played(self) -> None:
+        """A step that no graph replays: a profiler sees which operation launched a kernel."""
+        self.step(play=self.learner.game.step)
+
+    def step(self, still: torch.Tensor | None = None, play: Callable[..., Any] | None = None) -> None:
+        """`still`: a batch to use in place of the next one, to leave the data out; `play`: the loop's step unless
+        given."""
         self.done += 1
         game, ema = self.learner.game, self.learner.ema
         torch.manual_seed(step_seed(self.batches.seed, self.done))
         reals, classes = self.batches.window((self.done - 1) * game.d_steps)
         with ranks.drawing(self.batch_size):
-            statistics = game.step(reals if still is None else lambda _index: still, classes, progress=0.5)
+            statistics = (play or self.learner.step)(
+                reals if still is None else lambda _index: still, classes, progress=0.5
+            )
             statistics = ranks.statistics(statistics)
         if ema is not None:
             ema.update(self.done * self.batch_size / 1000, self.batch_size / 1000, 0.5)
         for name, value in statistics.items():
             self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
-        if self.done % NOTED == 1:
+        if self.done % NOTED == 1 and not self.learner.ahead:
             note(statistics, {"best": None})

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ganealogy.data.batches import Batches
-from ganealogy.training import loop
+from ganealogy.training import captured, learner, loop
 from ganealogy.training.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -81,10 +81,26 @@ def test_our_side_is_the_training_loop(measuring, version, tmp_path):
         assert torch.equal(value, trained[name]), name
 
 
+def side(measuring, version):
+    size, channels = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}.get(version, (16, 3))
+    pictures = np.random.default_rng(0).integers(0, 256, (40, size, size, channels), dtype=np.uint8)
+    batches = Batches(pictures, 8, seed=3)
+    return measuring("ours").Ours(batches, version, image_size=size, width=4, channels=channels)
+
+
 @pytest.mark.parametrize(("version", "reads"), [("v1", 2), ("v6", 3)])
 def test_a_step_reads_one_number_for_each_update(measuring, version, reads):
-    """Each is a wait on a GPU: what the guard against divergence costs, and nothing else may be added to it."""
-    pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-    side = measuring("ours").Ours(Batches(pictures, 8, seed=3), version, image_size=16, width=4)
-    side.step()  # the first writes the bar's text
-    assert measuring("kernels").profiled(side.step, 2, "cpu").reads == reads
+    """What the guard against divergence costs, and nothing else may be added to it."""
+    ours = side(measuring, version)
+    ours.step()  # the first writes the bar's text
+    assert measuring("kernels").profiled(ours.step, 2, "cpu").reads == reads
+
+
+@pytest.mark.parametrize("version", sorted(path.stem for path in (ROOT / "versions").glob("*.yaml")))
+def test_working_ahead_no_step_of_any_version_reads_a_number(measuring, version, monkeypatch):
+    """Each would be a wait on a GPU, and forbid that the step be captured in a graph."""
+    monkeypatch.setattr(learner, "AHEAD", {"cpu"})
+    monkeypatch.setattr(captured, "Captured", lambda game, *_: game)
+    ours = side(measuring, version)
+    ours.step()
+    assert measuring("kernels").profiled(ours.step, 2, "cpu").reads == 0

@@ -3,87 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tiny_loop import STEPS, Silent, plan, record, train
 
-from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.versions import read_family
 from ganealogy.training import checkpoint, loop
 from ganealogy.training.record import Record
-
-PROTOCOL = {
-    "kimg": 0.192,
-    "batch_size": 8,
-    "width": 4,
-    "precision": "fp32",
-    "ticks": 4,
-    "tracker": "pixel8",
-    "tracker_images": 32,
-    "image_size": 16,
-    "channels": 3,
-}
-STEPS = 24
-
-
-class Silent:
-    def __init__(self, steps: int = STEPS) -> None:
-        self.warnings: list[str] = []
-        self.steps = steps
-
-    def begin(self, step: int, steps: int) -> None:
-        assert steps == self.steps
-
-    def stepped(self, step: int, images: int, note: str) -> None: ...
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-
-@pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
-    """160 blurry gradients: uint8 (N, 16, 16, 3)."""
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 200, 16)[None, :, None, None] * rng.random((160, 1, 1, 3))
-    return (ramp + rng.random((160, 16, 16, 3)) * 50).astype(np.uint8)
-
-
-def plan(version: str, **protocol: Any) -> dict[str, Any]:
-    recipe = recipes.complete(read_family([version])[version].recipe, version)
-    return {"recipe": recipes.resolve_rates(recipe, 2e-4), "protocol": {**PROTOCOL, **protocol}}
-
-
-def train(
-    where: Path,
-    pictures: np.ndarray,
-    version: str = "v1",
-    stop_after: int | None = None,
-    watcher: Silent | None = None,
-    planned: dict[str, Any] | None = None,
-    labels: np.ndarray | None = None,
-) -> loop.Outcome:
-    asked = iter(range(1, 10_000))
-    interrupted: Callable[[], bool] = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
-    return loop.train(
-        planned or plan(version),
-        7,
-        "data",
-        pictures,
-        Record(where / "train", {"version": version, "seed": 7}),
-        where / "checkpoints",
-        "cpu",
-        watcher or Silent(loop.step_count((planned or plan(version))["protocol"])),
-        interrupted,
-        labels,
-    )
-
-
-def record(where: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(where)): p.read_bytes() for p in sorted((where / "train").rglob("*")) if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +95,8 @@ def resume_exactly(
 
 
 def test_what_penalties_and_augmentations_remember_is_resumed_too(tmp_path: Path, pictures: np.ndarray) -> None:
-    planned = plan("v12")
     changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}, "instance_noise"]}
-    merged = recipes.check(recipes.merge(read_family(["v12"])["v12"].recipe, {"adversary": changed}), "test")
-    planned["recipe"] = recipes.resolve_rates(recipes.complete(merged, "test"), 2e-4)
+    planned = plan("v12", {"adversary": changed})
     resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
     last = json.loads((tmp_path / "whole/train/metrics.jsonl").read_text().splitlines()[-1])
     assert last["augment_probability"] > 0 and last["penalty"] > 0

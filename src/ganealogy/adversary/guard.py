@@ -1,8 +1,8 @@
-"""Trouble is stopped before it reaches the weights."""
+"""Trouble is stopped before it reaches the weights, or noted where looking for it would cost more than the step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch.nn.utils import get_total_norm
@@ -16,12 +16,37 @@ class Diverged(Exception):  # noqa: N818 (a result of a training, not an error o
         self.culprit, self.value = culprit, value
 
 
-def check(name: str, loss: torch.Tensor, parameters: Iterable[torch.Tensor]) -> None:
-    """After the backward pass and before the step. Raises: Diverged naming the loss or `name`'s gradient."""
-    loss = loss.detach()
-    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if torch.isfinite(loss) & torch.isfinite(norm):  # one number to read: the host waits for a GPU once
-        return
-    if not torch.isfinite(loss):
-        raise Diverged(f"{name} loss", float(loss))
-    raise Diverged(f"{name} gradient norm", float(norm))
+class Missed(Exception):  # noqa: N818
+    """Something was not finite since the last look, and the weights are spoilt."""
+
+
+class Guard:
+    """Of one player. Working ahead of a GPU, it notes on the card what it would have stopped at: to read a number, the
+    host has to wait for all that it has asked of the card so far."""
+
+    def __init__(self, player: str, parameters: Sequence[torch.Tensor]) -> None:
+        self.player, self.parameters = player, parameters
+        self.fine: torch.Tensor | None = None
+        """Where it works ahead: whether all was finite so far."""
+
+    def work_ahead(self) -> None:
+        self.fine = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
+
+    def check(self, loss: torch.Tensor) -> None:
+        """After the backward pass and before the step. Raises: Diverged naming the player's loss or its gradient."""
+        loss = loss.detach()
+        norm = get_total_norm([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        fine = torch.isfinite(loss) & torch.isfinite(norm)
+        if self.fine is not None:
+            self.fine.logical_and_(fine)
+            return
+        if fine:  # one number to read
+            return
+        if not torch.isfinite(loss):
+            raise Diverged(f"{self.player} loss", float(loss))
+        raise Diverged(f"{self.player} gradient norm", float(norm))
+
+    def look(self) -> None:
+        """Raises: Missed."""
+        if self.fine is not None and not self.fine:
+            raise Missed

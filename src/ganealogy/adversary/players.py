@@ -51,6 +51,16 @@ class Players:
         self.g_update.progress(share)
         self.d_update.progress(share)
 
+    def work_ahead(self) -> None:
+        """From here on trouble is noted on the card, and `look` is to be asked whether there was any."""
+        self.g_update.guard.work_ahead()
+        self.d_update.guard.work_ahead()
+
+    def look(self) -> None:
+        """Raises: Missed where a player that works ahead noted something since."""
+        self.g_update.guard.look()
+        self.d_update.guard.look()
+
     def imagine(self, count: int, like: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """G's images (N, C, H, W) from fresh latents, of `like`'s device and type whatever the precision."""
         latents = draw_global(self.latent, count, like=like)

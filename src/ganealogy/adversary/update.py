@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from ganealogy import components, ranks
-from ganealogy.adversary import eager, guard
+from ganealogy.adversary import eager
+from ganealogy.adversary.guard import Guard
 from ganealogy.adversary.schedule import Scheduled, at
 
 
@@ -32,11 +33,15 @@ class Update:
 
         `schedule`: a factor on the rate; `clip_norm`: a longer gradient is shortened to this L2 norm.
         """
-        self.player, self.parameters = player, list(network.parameters())
+        self.parameters = list(network.parameters())
+        self.guard = Guard(player, self.parameters)
         self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
         module = components.load("adversary.optimizers", name)
         eager.prepare()
         self.optimizer: torch.optim.Optimizer = module.optimizer(self.parameters, lr, **options)
+        for group in self.optimizer.param_groups:
+            if "capturable" in group:  # by a CUDA graph: its count of steps then lies on the card
+                group["capturable"] = self.parameters[0].is_cuda
 
     def progress(self, share: float) -> None:
         """Move the rate and all scheduled parameters to where they stand when this share of the budget is done."""
@@ -49,7 +54,7 @@ class Update:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
         ranks.average_gradients(self.parameters)
-        guard.check(self.player, ranks.average(loss), self.parameters)
+        self.guard.check(ranks.average(loss))
 
     def step(self) -> None:
         if self.clip_norm is not None:

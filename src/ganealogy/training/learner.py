@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,20 +11,39 @@ from torch import nn
 from ganealogy import ranks
 from ganealogy.adversary import build as adversary
 from ganealogy.networks import build as networks
-from ganealogy.training import checkpoint
+from ganealogy.training import captured, checkpoint
 from ganealogy.training.ema import EMA
+
+AHEAD = {"cuda"}
+"""Types of device whose host works ahead of them: it should read no number before it must."""
 
 
 class Learner:
     """Networks, their game with its optimizers, and the running mean of G where the recipe has one."""
 
-    def __init__(self, recipe: dict[str, Any], protocol: dict[str, Any], device: str) -> None:
-        """The networks' first weights are the next draws of torch's default generator."""
+    def __init__(
+        self,
+        recipe: dict[str, Any],
+        protocol: dict[str, Any],
+        device: str,
+        warn: Callable[[str], None] = print,
+        watchful: bool = False,
+    ) -> None:
+        """The networks' first weights are the next draws of torch's default generator.
+
+        `warn`: told what costs speed; `watchful`: stops at trouble at once on every device, whatever it costs.
+        """
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         self.generator = ranks.synchronise(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.discriminator = ranks.synchronise(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
         self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
+        self.step, self.ahead = self.game.step, torch.device(device).type in AHEAD and not watchful
+        """`step(reals, labels, progress)` is one G update: see `adversary/games/`."""
+        if self.ahead:
+            self.game.players.work_ahead()
+        if self.ahead and ranks.count() == 1:  # what ranks tell each other is in no graph
+            self.step = captured.Captured(self.game, recipe, self.tensors, warn).step
 
     @property
     def shown(self) -> nn.Module:

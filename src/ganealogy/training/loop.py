@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganealogy import ranks
-from ganealogy.adversary.guard import Diverged
+from ganealogy.adversary.guard import Diverged, Missed
 from ganealogy.data.batches import Batches
 from ganealogy.images import Pictures
 from ganealogy.networks import latents
@@ -65,12 +65,13 @@ def train(
     watcher: Watcher,
     interrupted: Callable[[], bool],
     labels: NDArray[np.int64] | None = None,
+    watchful: bool = False,
 ) -> Outcome:
     """Train, or go on with, one run.
 
     `plan`: build/plan/versions/<version>.json; `data`: the packed set's digest; `train_images`: uint8 (N, H, W, C);
     `interrupted()` is asked after every step: when true, the training checkpoints and returns; `labels`: (N,), where
-    the recipe conditions on them.
+    the recipe conditions on them; `watchful`: stops a GPU at each update to see whether it was a good one.
     """
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
@@ -78,7 +79,7 @@ def train(
 
     # Construct: the networks' first weights are the first draws of the seed.
     torch.manual_seed(step_seed(seed, "initialise"))
-    learner = Learner(recipe, protocol, device)
+    learner = Learner(recipe, protocol, device, watcher.warn, watchful)
     game, ema = learner.game, learner.ema
     batches = Batches(train_images, batch_size, seed, device, labels)
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
@@ -141,7 +142,14 @@ def train(
         reals, classes = batches.window((step - 1) * game.d_steps)
         try:
             with ranks.drawing(batch_size):
-                statistics = ranks.statistics(game.step(reals, classes, progress=(step - 1) / steps))
+                statistics = ranks.statistics(learner.step(reals, classes, progress=(step - 1) / steps))
+            asked = ranks.any_rank(interrupted()) and step < steps
+            if asked or step in tick_steps:
+                game.players.look()
+        except Missed:  # once more from the last checkpoint: it ends at the very step, with the weights before it
+            return train(
+                plan, seed, data, train_images, record, checkpoints, device, watcher, interrupted, labels, watchful=True
+            )
         except Diverged as trouble:
             status, reason = "diverged", f"at step {step}: {trouble}"
             break
@@ -153,8 +161,9 @@ def train(
         if step in tick_steps:
             tick(step)
             save(step)
-        watcher.stepped(step, batch_size, note(statistics, facts) if step in tick_steps or step % 25 == 1 else "")
-        if ranks.any_rank(interrupted()) and step < steps:
+        told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
+        watcher.stepped(step, batch_size, note(statistics, facts) if told else "")
+        if asked:
             save(step)
             status, reason = "interrupted", f"stopped at step {step} of {steps}"
             break
