@@ -1,7 +1,7 @@
 """`python until.py MODULE:FUNCTION VERB …`: runs a verb of the command line until it calls FUNCTION, and ends there.
 
 So the time that the process takes is all that a stage does before its work. FUNCTION must be called as
-`module.function(…)`.
+`module.function(…)`, or be a method, `Class.method`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+from functools import reduce
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +30,8 @@ class Stop(importlib.abc.MetaPathFinder):
 
         def and_stop(module: ModuleType) -> None:
             execute(module)
-            setattr(module, function, lambda *_, **__: os._exit(0))
+            *owners, name = function.split(".")
+            setattr(reduce(getattr, owners, module), name, lambda *_, **__: os._exit(0))
 
         spec.loader.exec_module = and_stop  # type: ignore[method-assign]
         return spec

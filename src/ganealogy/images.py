@@ -39,7 +39,10 @@ def grid(images: Pictures, columns: int, pad: int = 2, background: int = 255) ->
 
 
 def save_png(image: Image.Image, path: Path | str) -> None:
-    """The same pixels give the same bytes: no time, no software tag."""
+    """The same pixels give the same bytes: no time, no software tag.
+
+    Level 4 is as small as 6 here, and takes a third of its time where there is only noise.
+    """
     buffer = BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    image.save(buffer, format="PNG", optimize=False, compress_level=4)
     atomic.write_bytes(path, buffer.getvalue())

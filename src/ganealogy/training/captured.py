@@ -51,7 +51,8 @@ class CUDAGraph:
         return statistics
 
     def record(self, step: Callable[[], Statistics]) -> Statistics:
-        with torch.cuda.graph(self.graph, stream=self.stream):
+        # thread_local: a checkpoint may be on its way from the card to the disk meanwhile.
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             return step()
 
     def replay(self) -> None:

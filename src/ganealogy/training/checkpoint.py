@@ -26,11 +26,15 @@ State = dict[str, Any]
 """Nested mappings of tensors and of plain JSON values."""
 
 
+def snapshot(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as they now are, to be saved while they go on changing."""
+    # safetensors wants each tensor dense and its own; channels_last weights are neither in their stored order.
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+
+
 def save(directory: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
     """Write step's checkpoint, then drop all but the newest `KEEP`: the old one goes only when the new one stands."""
-    # safetensors wants each tensor dense and its own; channels_last weights are neither in their stored order.
-    dense = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    content = dump_tensors(dense)
+    content = dump_tensors(tensors)
     digest = hashlib.sha256(content).hexdigest()
     stem = directory / f"{step:09d}"
     atomic.write_bytes(stem.with_suffix(".safetensors"), content)

@@ -28,6 +28,7 @@ from ganealogy.training import checkpoint
 from ganealogy.training.learner import Learner
 from ganealogy.training.record import Record
 from ganealogy.training.tracker import Tracker
+from ganealogy.training.writer import Writer
 
 
 class Watcher(Protocol):
@@ -84,7 +85,7 @@ def train(
     batches = Batches(train_images, batch_size, seed, device, labels)
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
     grid_latents = latents.draw(recipe["latent"], 64, latents.GRID_SEED)
-    sums: dict[str, torch.Tensor] = {}
+    writer, sums = Writer(), dict[str, torch.Tensor]()
     best_weights: dict[str, torch.Tensor] = {}
     facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None}
     facts |= {"seconds": 0.0, "tick_seconds": [], "resumed": 0}
@@ -93,11 +94,13 @@ def train(
         if not ranks.is_first():
             return
         extra = {**checkpoint.named("best", best_weights), **checkpoint.named("sums", sums)}
-        checkpoint.save(checkpoints, step, {**learner.tensors(), **extra}, facts)
+        now = checkpoint.snapshot({**learner.tensors(), **extra})
+        writer.later(checkpoint.save, checkpoints, step, now, dict(facts))
 
     def tick(step: int) -> None:
         """Record the last steps' means, look at the pictures, reconsider `best`."""
         nonlocal best_weights
+        writer.wait()  # for the last tick's files, which are long there; a full disk is told now at the latest
         kimg = step * batch_size / 1000
         measured = tracker.measure(learner.shown)
         score = measured[tracker.column]
@@ -105,7 +108,7 @@ def train(
         d_images = step * batch_size * game.d_steps
         epoch = d_images / (batches.steps_per_epoch * batch_size)
         line = {"tick": facts["ticks"], "step": step, "kimg": kimg, "epoch": epoch, "d_images": d_images}
-        record.tick({**line, **means, **measured}, generate(learner.shown, grid_latents))
+        writer.later(record.tick, {**line, **means, **measured}, generate(learner.shown, grid_latents))
         if facts["best"] is None or score < facts["best"]["score"]:
             facts["best"] = {"step": step, "kimg": kimg, "score": score}
             best_weights = {name: value.detach().clone() for name, value in learner.shown.state_dict().items()}
@@ -147,6 +150,7 @@ def train(
             if asked or step in tick_steps:
                 game.players.look()
         except Missed:  # once more from the last checkpoint: it ends at the very step, with the weights before it
+            writer.wait()
             return train(
                 plan, seed, data, train_images, record, checkpoints, device, watcher, interrupted, labels, watchful=True
             )
@@ -169,6 +173,7 @@ def train(
             break
 
     # Hand over: the weights that later stages read.
+    writer.wait()
     if status != "interrupted":
         record.weights("generator-best", best_weights)
         record.weights("generator-last", learner.shown.state_dict())
