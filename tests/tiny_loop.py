@@ -72,7 +72,7 @@ def train(
         watcher or Silent(loop.step_count((planned or plan(version))["protocol"])),
         interrupted,
         labels,
-        watchful,
+        watchful=watchful,
     )
 
 

@@ -101,14 +101,17 @@ def train(
     edit: str | None = None,
     number: int = signal.SIGKILL,
 ) -> None:
-    """The train stage with seed 0; SIGKILLs itself behind a step, or at the n-th thing that it does to the disk.
+    """The train stage with seed 0; SIGKILLs itself behind a step, when all that came before is written, or at the n-th
+    thing that it does to the disk.
 
     `number`: another signal to send itself behind the step; `edit`: a file to which the fourth step adds a space.
     """
     from ganealogy import settings, training_stage
+    from ganealogy.training.writer import Writer
     from ganealogy.training_bar import TrainingBar
 
     if kill_at_step is not None:
+        Writer.later = lambda self, write, *content: self._write(write, content)  # type: ignore[method-assign]
         kill = partial(os.kill, os.getpid(), number)
         TrainingBar.stepped = _at(TrainingBar.stepped, kill_at_step, kill)  # type: ignore[method-assign]
     if edit is not None:

@@ -11,8 +11,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from ganealogy.training.learner import Learner
 from ganealogy.training.record import Record
 from ganealogy.training.tracker import Tracker
 from ganealogy.training.writer import Writer
+
+P = ParamSpec("P")
 
 
 class Watcher(Protocol):
@@ -55,6 +58,22 @@ class Outcome:
     """How often the training was taken up again."""
 
 
+def going_back(train: Callable[P, Outcome]) -> Callable[P, Outcome]:
+    """Where trouble was missed, go back to the last checkpoint and look at every step: the training then ends at the
+    very step, with the weights before it."""
+
+    @wraps(train)
+    def trained(*given: P.args, **named: P.kwargs) -> Outcome:
+        try:
+            return train(*given, **named)
+        except Missed:
+            named["watchful"] = True
+        return train(*given, **named)  # out here, what the first attempt held is free
+
+    return trained
+
+
+@going_back
 def train(
     plan: dict[str, Any],
     seed: int,
@@ -66,13 +85,14 @@ def train(
     watcher: Watcher,
     interrupted: Callable[[], bool],
     labels: NDArray[np.int64] | None = None,
+    *,
     watchful: bool = False,
 ) -> Outcome:
     """Train, or go on with, one run.
 
     `plan`: build/plan/versions/<version>.json; `data`: the packed set's digest; `train_images`: uint8 (N, H, W, C);
     `interrupted()` is asked after every step: when true, the training checkpoints and returns; `labels`: (N,), where
-    the recipe conditions on them; `watchful`: stops a GPU at each update to see whether it was a good one.
+    the recipe conditions on them; `watchful`: have a GPU stop at every update, to look whether it was a good one.
     """
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
@@ -90,6 +110,11 @@ def train(
     facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None}
     facts |= {"seconds": 0.0, "tick_seconds": [], "resumed": 0}
 
+    def look() -> None:
+        """Whether all went well so far, with the last tick's files and on a device that we work ahead of."""
+        writer.wait()
+        game.players.look()
+
     def save(step: int) -> None:
         if not ranks.is_first():
             return
@@ -100,7 +125,6 @@ def train(
     def tick(step: int) -> None:
         """Record the last steps' means, look at the pictures, reconsider `best`."""
         nonlocal best_weights
-        writer.wait()  # for the last tick's files, which are long there; a full disk is told now at the latest
         kimg = step * batch_size / 1000
         measured = tracker.measure(learner.shown)
         score = measured[tracker.column]
@@ -146,14 +170,6 @@ def train(
         try:
             with ranks.drawing(batch_size):
                 statistics = ranks.statistics(learner.step(reals, classes, progress=(step - 1) / steps))
-            asked = ranks.any_rank(interrupted()) and step < steps
-            if asked or step in tick_steps:
-                game.players.look()
-        except Missed:  # once more from the last checkpoint: it ends at the very step, with the weights before it
-            writer.wait()
-            return train(
-                plan, seed, data, train_images, record, checkpoints, device, watcher, interrupted, labels, watchful=True
-            )
         except Diverged as trouble:
             status, reason = "diverged", f"at step {step}: {trouble}"
             break
@@ -161,13 +177,16 @@ def train(
             ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
         for name, value in statistics.items():
             sums[name] = sums[name] + value.double() if name in sums else value.double()
+        if step in tick_steps:
+            look()
         facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
         if step in tick_steps:
             tick(step)
             save(step)
         told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
         watcher.stepped(step, batch_size, note(statistics, facts) if told else "")
-        if asked:
+        if ranks.any_rank(interrupted()) and step < steps:
+            look()
             save(step)
             status, reason = "interrupted", f"stopped at step {step} of {steps}"
             break
