@@ -20,7 +20,7 @@ import torch
 from measuring import claims, family, pictures
 from measuring.device import has_bf16
 
-from ganealogy import process
+from ganealogy import memory, process
 from ganealogy.training import loop
 from ganealogy.training.record import Record
 
@@ -43,7 +43,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     bench, given = claims.begin("bf16 against fp32: the result", __doc__, options)
     runs, kimg, width, count = (2, 0.128, 8, 200) if bench.quick else (given.runs, given.kimg, 32, 4000)
-    process.keep_memory()
+    memory.keep_freed()
     torch.set_num_threads(process.threads(given.threads))
     images = pictures.packed(count, 32)
     scores: dict[str, list[float]] = {"fp32": [], "bf16": []}

@@ -136,10 +136,10 @@ def step(bench: claims.Benchmark, rounds: int, count: int, d: int, bounds: dict[
     import numpy as np
     from pytorch_fid.fid_score import calculate_frechet_distance
 
-    from ganealogy import process
+    from ganealogy import memory
     from ganealogy.evaluation.frechet import Moments, frechet_distance
 
-    process.keep_memory()  # as every stage does
+    memory.keep_freed()  # as every stage does
     rng = np.random.default_rng(0)
     spectrum = np.exp(-np.arange(d) / 200)
     a, b = (rng.standard_normal((count, d)) * spectrum + shift for shift in (0.0, 0.02))

@@ -21,7 +21,7 @@ from measuring.claims import Benchmark
 from measuring.device import block, has_bf16, matrix_peak
 from measuring.ours import NOTED, Ours
 
-from ganealogy import process
+from ganealogy import memory
 from ganealogy.adversary.guard import Diverged
 from ganealogy.data.batches import Batches
 from ganealogy.errors import GanealogyError
@@ -40,7 +40,7 @@ PLAIN, REPEATABLE, TUNED = "as it trains", "deterministic", "cudnn.benchmark"
 
 def set_up(given: argparse.Namespace, quick: bool) -> None:
     """What a train stage sets, and the sizes: `given` gets them all."""
-    process.keep_memory()
+    memory.keep_freed()
     torch.set_num_threads(given.threads)
     repeat_on_cuda()  # the environment that deterministic cuBLAS wants is read once, so both ways run in it
     torch.use_deterministic_algorithms(False)  # as params.yaml has it unless somebody asks

@@ -148,11 +148,11 @@ def step_at(size: int, width: int) -> dict[str, Any]:
     import torch
     from measuring import family, pictures
 
-    from ganealogy import process
+    from ganealogy import memory, process
     from ganealogy.data.batches import Batches
     from ganealogy.training.learner import Learner
 
-    process.keep_memory()
+    memory.keep_freed()
     torch.set_num_threads(process.threads(os.cpu_count() or 1))
     batch = 128 if width == 64 else 8
     plan = family.plan("v1", image_size=size, width=width, batch_size=batch)

@@ -111,8 +111,10 @@ def dataset(folder: Path) -> dict[str, Any]:
 
 
 def ours(folder: Path, _count: int) -> Callable[[], object]:
+    from ganealogy import memory
     from ganealogy.data.preprocess import preprocess
 
+    memory.keep_freed()  # as the stage does
     settings = dataset(folder)
     return lambda: preprocess(settings, folder / "raw", folder / "packed")
 

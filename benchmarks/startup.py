@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from measuring import claims, family, pictures, workspace
 
-from ganealogy import process
+from ganealogy import memory, process
 from ganealogy.training import checkpoint, loop
 from ganealogy.training.record import Record
 from ganealogy.training.writer import Writer
@@ -116,7 +116,7 @@ class Silent:
 
 def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
     """The demo's training of v1: the share of records and checkpoints, and MLflow's process against none."""
-    process.keep_memory()
+    memory.keep_freed()
     torch.set_num_threads(process.threads(2))
     kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (10.0, 32, 3000, 4)
     images = pictures.packed(count, 32)

@@ -14,7 +14,7 @@ import torch
 from measuring import claims, notebook, pictures
 from measuring.ours import Ours
 
-from ganealogy import process
+from ganealogy import memory, process
 from ganealogy.data import packed
 from ganealogy.data.batches import Batches
 
@@ -26,7 +26,7 @@ def main() -> None:
     rounds, count, batch_size, width, ours_steps, step_rounds = 5, 4096, 128, 64, 200, 5
     if bench.quick:
         rounds, count, batch_size, width, ours_steps, step_rounds = 1, 128, 16, 8, 20, 1
-    process.keep_memory()
+    memory.keep_freed()
     torch.set_num_threads(process.threads(os.cpu_count() or 1))
     folder = Path(tempfile.mkdtemp(prefix="ganealogy-bench-"))
     try:

@@ -19,7 +19,7 @@ from measuring import claims, contender, device, family, notebook, pictures
 from measuring.contender import Contender
 from measuring.ours import Ours
 
-from ganealogy import process
+from ganealogy import memory
 from ganealogy.data.batches import Batches
 from ganealogy.lineage import flops
 
@@ -96,7 +96,7 @@ def serve(side: str, folder: Path, steps: int, batch_size: int, width: int, coun
         fed = notebook.fed(peer, folder, SIZE, steps)
         contender.serve({DRY: device.block(lambda: peer.step(still), steps), FED: fed})
         return
-    process.keep_memory()
+    memory.keep_freed()
     batches = Batches(pictures.packed(count, SIZE), batch_size, seed=0)
     ours = Ours(batches, precision=side, width=width)
     same_networks(ours, notebook.Notebook(batch_size, width))

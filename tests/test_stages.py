@@ -48,6 +48,6 @@ def test_only_a_deterministic_training_on_cuda_is(monkeypatch, tmp_path, device,
 
 def test_stages_keep_their_memory(monkeypatch):
     kept = []
-    monkeypatch.setattr(stages.process, "keep_memory", lambda: kept.append(True))
+    monkeypatch.setattr(stages.memory, "keep_freed", lambda: kept.append(True))
     assert stages.settle(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1)) == "cpu"
     assert kept

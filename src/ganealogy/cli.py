@@ -72,9 +72,10 @@ def download() -> None:
 @cli.command()
 def preprocess() -> None:
     """Decode, crop, resize, drop duplicates and split into data/packed."""
-    from ganealogy import stages
+    from ganealogy import memory, stages
     from ganealogy.data import preprocess
 
+    memory.keep_freed()
     with stages.stage("preprocess", deps=[stages.RAW], outs=[stages.PACKED]) as planned:
         preprocess.preprocess(planned["settings"], stages.RAW, stages.PACKED)
 

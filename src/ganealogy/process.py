@@ -19,7 +19,6 @@ from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 
 PR_SET_PDEATHSIG = 1
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 OK, UNFORESEEN, CURABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes; the last two are 128 + the signal's number, as shells have it."""
@@ -55,18 +54,6 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died in between
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def keep_memory() -> None:
-    """On glibc, keep freed memory for the next tensor. Returned to the system, it comes back as zeroed pages, one page
-    fault each: half the time of EfficientNet's pass on a CPU. Changes no result. Where it cannot be set, nothing is.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 class Interruption:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ganealogy import atomic, process
+from ganealogy import atomic, memory, process
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import fingerprint
 from ganealogy.settings import VERSION_NAME, Settings, Train
@@ -169,7 +169,7 @@ def settle(settings: Train) -> str:
     """
     import torch
 
-    process.keep_memory()
+    memory.keep_freed()
     torch.set_num_threads(process.threads(settings.threads))
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")

@@ -6,11 +6,14 @@ Memory hardly grows with the number of pictures (names and hashes, about 1 KB ea
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy import components
-from ganealogy.atomic import digest, sha256, write_json, writing
+from ganealogy.atomic import digest, write_json, writing
 from ganealogy.data import workers
 from ganealogy.data.download import KIND, RAW, writable
 from ganealogy.data.packed import PACKED
@@ -31,6 +34,8 @@ from ganealogy.progress import Progress
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20
 """A worker gets at most so many pictures, and about so many bytes, at once."""
+BLOCK_BYTES = 2**20
+"""Written and hashed at once; a processor's cache holds it meanwhile."""
 Shape = tuple[int, int, int]
 MANIFEST_KEYS = ("source", "title", "artist", "licence", "licence_url", "url")
 
@@ -66,14 +71,14 @@ def preprocess(settings: dict[str, Any], raw: Path = RAW, packed: Path = PACKED)
         splits = {"holdout": order[:border], "train": order[border:]}
         _check_enough(splits, len(chosen), len(rejected))
         scratch.flush()
+        content: dict[str, str] = {}
         with Progress("writing", len(order), "pictures") as progress:
             for name, rows in splits.items():
-                _write_pixels(packed / f"{name}.npy", scratch, rows, shape, progress)
+                content[f"{name}.npy"] = _write_pixels(packed / f"{name}.npy", scratch, rows, shape, progress)
                 if pictures.labels is not None:
                     with writing(packed / f"{name}-labels.npy") as file:
                         np.save(file, pictures.labels[kept[rows]].astype(np.int64), allow_pickle=False)
 
-    content = {f"{name}.npy": sha256(packed / f"{name}.npy") for name in ("train", "holdout")}
     manifest = {
         **{key: source.get(key, "") for key in MANIFEST_KEYS},
         "image_size": size,
@@ -230,17 +235,25 @@ def _check_enough(splits: dict[str, NDArray[np.int64]], found: int, rejected: in
             )
 
 
-def _write_pixels(path: Path, scratch: IO[bytes], rows: NDArray[np.int64], shape: Shape, progress: Progress) -> None:
-    """The chosen rows of `scratch`, in that order, as an .npy of uint8 (N, H, W, C)."""
-    with writing(path) as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in _blocks(rows):
-            for row in block.tolist():
-                length = shape[0] * shape[1] * shape[2]
-                file.write(os.pread(scratch.fileno(), length, row * length))
+def _write_pixels(path: Path, scratch: IO[bytes], rows: NDArray[np.int64], shape: Shape, progress: Progress) -> str:
+    """The chosen rows of `scratch`, in that order, as an .npy of uint8 (N, H, W, C); returns the file's sha256."""
+    header, length = io.BytesIO(), math.prod(shape)
+    about = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
+    np.lib.format.write_array_header_1_0(header, about)
+    written = hashlib.sha256(header.getvalue())
+    # One block is hashed while the next is gathered and written.
+    with writing(path) as file, ThreadPoolExecutor(1) as beside:
+        file.write(header.getvalue())
+        hashed: Future[None] | None = None
+        for block in _blocks(rows, max(1, BLOCK_BYTES // length)):
+            content = b"".join([os.pread(scratch.fileno(), length, row * length) for row in block.tolist()])
+            if hashed is not None:
+                hashed.result()
+            hashed = beside.submit(written.update, content)
+            file.write(content)
             progress.update(len(block))
+    return written.hexdigest()
 
 
-def _blocks(rows: NDArray[np.int64], size: int = 1024) -> Iterator[NDArray[np.int64]]:
+def _blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))

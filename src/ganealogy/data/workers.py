@@ -14,6 +14,7 @@ from functools import lru_cache
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
+from ganealogy import memory
 from ganealogy.errors import GanealogyError
 
 Item = TypeVar("Item")
@@ -82,6 +83,7 @@ def _work(function: Callable[[Any, Item], Result], item: Item, prepare: Callable
 
 def _settle() -> None:
     """Ctrl-C is the parent's to handle; and a worker must not outlive a parent that was killed."""
+    memory.keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -22,6 +22,7 @@ SOURCE = Path(__file__).parent.parent
 ORCHESTRATION = (
     "__main__",
     "cli",
+    "memory",
     "progress",
     "process",
     "settings",

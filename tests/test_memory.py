@@ -7,9 +7,9 @@ import pytest
 
 CODE = """
 import resource, sys
-from ganealogy import process
+from ganealogy import memory
 if sys.argv[1] == "kept":
-    process.keep_memory()
+    memory.keep_freed()
 import torch
 torch.set_num_threads(1)
 def faults():
