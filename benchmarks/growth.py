@@ -148,11 +148,12 @@ def step_at(size: int, width: int) -> dict[str, Any]:
     import torch
     from measuring import family, pictures
 
-    from ganealogy import memory, process
+    from ganealogy import process
     from ganealogy.data.batches import Batches
+    from ganealogy.memory import keep_freed
     from ganealogy.training.learner import Learner
 
-    memory.keep_freed()
+    keep_freed()
     torch.set_num_threads(process.threads(os.cpu_count() or 1))
     batch = 128 if width == 64 else 8
     plan = family.plan("v1", image_size=size, width=width, batch_size=batch)

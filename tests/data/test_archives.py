@@ -146,10 +146,12 @@ def test_pictures_in_order_and_what_else_is_in_a_zip_is_passed_over(tmp_path: Pa
         ("set/readme.txt", b"text"),
         ("__MACOSX/set/._b.png", b"fork"),
         ("set/.hidden.png", b"no"),
-        ("set/a.jpeg", png("blue")),
+        ("set/.png", b"a name, and no suffix"),
+        (".", b"no name at all"),
+        ("./set/a.jpeg", png("blue")),
     )
     pictures = ZipPictures(path)
-    assert [pictures.name(index) for index in range(len(pictures))] == ["set/b.PNG", "set/a.jpeg"]
+    assert [pictures.name(index) for index in range(len(pictures))] == ["set/b.PNG", "./set/a.jpeg"]
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:

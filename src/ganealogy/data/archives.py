@@ -91,9 +91,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 def is_picture(name: str) -> bool:
     """Whether a path inside a folder or archive names a picture; what macOS adds (`__MACOSX/`, `._x.png`) does not."""
-    parts = [part for part in name.split("/") if part != "."]
-    suffix = posixpath.splitext(parts[-1])[1].lower()
-    return suffix in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in parts)
+    hidden = any(part.startswith((".", "__MACOSX")) and part != "." for part in name.split("/"))
+    return posixpath.splitext(name)[1].lower() in SUFFIXES and not hidden
 
 
 class ZipPictures:

@@ -34,6 +34,7 @@ class Moments:
     def __init__(self, mean: Matrix, *, centred: Matrix | None = None, covariance: Matrix | None = None) -> None:
         """From `centred` (n, d), the rows minus their mean over √(n − 1), or from a `covariance` (d, d). See `of`."""
         self.mean = mean
+        """(d,)"""
         if covariance is not None:
             self.covariance = covariance  # stands in for the cached property
         elif centred is None:
@@ -42,6 +43,8 @@ class Moments:
             self.root = centred  # fewer images than dimensions: the features themselves are the smallest root
         else:
             self.covariance = centred.T @ centred
+        self.trace = float(np.einsum("ij,ij", self.root, self.root) if self.thin else np.trace(self.covariance))
+        """Total variance."""
 
     @classmethod
     def of(cls, features: NDArray[Any]) -> Moments:
@@ -81,11 +84,6 @@ class Moments:
         kept = values > values[-1] * len(values) * EPSILON
         root: Matrix = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
         return root
-
-    @cached_property
-    def trace(self) -> float:
-        """Total variance."""
-        return float(np.einsum("ij,ij", self.root, self.root)) if self.thin else float(np.trace(self.covariance))
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
