@@ -237,13 +237,14 @@ def _check_enough(splits: dict[str, NDArray[np.int64]], found: int, rejected: in
 
 def _write_pixels(path: Path, scratch: IO[bytes], rows: NDArray[np.int64], shape: Shape, progress: Progress) -> str:
     """The chosen rows of `scratch`, in that order, as an .npy of uint8 (N, H, W, C); returns the file's sha256."""
-    header, length = io.BytesIO(), math.prod(shape)
-    about = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
-    np.lib.format.write_array_header_1_0(header, about)
-    written = hashlib.sha256(header.getvalue())
+    length = math.prod(shape)
     # One block is hashed while the next is gathered and written.
     with writing(path) as file, ThreadPoolExecutor(1) as beside:
+        header = io.BytesIO()
+        about = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
+        np.lib.format.write_array_header_1_0(header, about)
         file.write(header.getvalue())
+        written = hashlib.sha256(header.getvalue())
         hashed: Future[None] | None = None
         for block in _blocks(rows, max(1, BLOCK_BYTES // length)):
             content = b"".join([os.pread(scratch.fileno(), length, row * length) for row in block.tolist()])
