@@ -42,6 +42,12 @@ def environment_as_it_was() -> Iterator[None]:
     os.environ.update(before)
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: an archive made on collection holds the time, and pytest-xdist's workers,
+    who collect a second apart, must come to the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def tool(name: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped, or fails where REQUIRE=all is set."""
     found = shutil.which(name)

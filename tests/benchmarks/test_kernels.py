@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trainings import SIZES
 
 from ganealogy.data.batches import Batches
 from ganealogy.training import captured, learner, loop
@@ -82,7 +83,7 @@ def test_our_side_is_the_training_loop(measuring, version, tmp_path):
 
 
 def side(measuring, version):
-    size, channels = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}.get(version, (16, 3))
+    size, channels = SIZES.get(version, (16, 3))
     pictures = np.random.default_rng(0).integers(0, 256, (40, size, size, channels), dtype=np.uint8)
     batches = Batches(pictures, 8, seed=3)
     return measuring("ours").Ours(batches, version, image_size=size, width=4, channels=channels)

@@ -100,13 +100,11 @@ def test_while_a_schedule_moves_nothing_is_replayed(
 
 def test_numbers_that_change_after_all_are_recorded_anew(ahead: type[StandIn]) -> None:
     ramp = {"from": 1.0, "to": 0.0, "shape": "linear"}
-    seen: list[float] = []
 
     class Game:
         d_steps = 1
 
         def step(self, reals: Any, _labels: Any, progress: float) -> dict[str, torch.Tensor]:
-            seen.append(progress)
             with torch.no_grad():
                 weights.add_(reals(0).mean() * (1 - progress))
             return {"d_loss": weights.clone()}
