@@ -17,6 +17,9 @@ from ganealogy import atomic
 if TYPE_CHECKING:
     import torch
 
+Z_RLE = 3
+"""zlib's strategy of that name."""
+
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -41,8 +44,8 @@ def grid(images: Pictures, columns: int, pad: int = 2, background: int = 255) ->
 def save_png(image: Image.Image, path: Path | str) -> None:
     """The same pixels give the same bytes: no time, no software tag.
 
-    Level 4 is as small as 6 here, and takes a third of its time where there is only noise.
+    Run lengths alone are as small here as zlib's search for longer repeats, in 60 % of its time.
     """
     buffer = BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=4)
+    image.save(buffer, format="PNG", optimize=False, compress_level=4, compress_type=Z_RLE)
     atomic.write_bytes(path, buffer.getvalue())
