@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from ganealogy.errors import GanealogyError
 
@@ -19,6 +18,8 @@ def inception_score(logits: NDArray[Any], splits: int = SPLITS, seed: int = SEED
 
     Raises: GanealogyError for fewer images than splits.
     """
+    from scipy.special import log_softmax  # here, as extractors without classes need not wait for scipy
+
     count = len(logits)
     if count < splits:
         raise GanealogyError(f"needs an image in each of its {splits} splits, there are {count}")

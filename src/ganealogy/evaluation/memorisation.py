@@ -13,10 +13,10 @@ training picture than to a held-out one; a binomial test says p = 1e-33 to that,
 
 from __future__ import annotations
 
+from math import erfc, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
 
 from ganealogy.evaluation.neighbours import Indices, Matrix
 
@@ -53,6 +53,6 @@ def memorisation(
     counted = float(nearer.sum())
     # Variance of the sum of `train` weights drawn without replacement.
     spread = float(((weights - weights.mean()) ** 2).sum() * train * holdout / (pictures * (pictures - 1)))
-    p = float(norm.sf((counted - expected) / np.sqrt(spread))) if spread > 0 else 1.0
+    p = erfc((counted - expected) / sqrt(2 * spread)) / 2 if spread > 0 else 1.0
     per_train, per_holdout = counted / train, (samples - counted) / holdout
     return Memorisation(per_train / (per_train + per_holdout), p)
