@@ -1,4 +1,4 @@
-"""That freed memory is kept: touching as much again costs no page faults."""
+"""That freed memory is kept: touching as much again costs no page faults; and that it is rarely looked for."""
 
 import subprocess
 import sys
@@ -27,3 +27,11 @@ def test_freed_memory_stays_with_the_process():
         for mode in ("returned", "kept")
     }
     assert faults["kept"] < faults["returned"] / 10
+
+
+@pytest.mark.parametrize(("rarely", "least", "most"), [("pass", 200, 2000), ("memory.collect_rarely()", 0, 20)])
+def test_importing_torch_looks_for_cycles_a_few_times(rarely: str, least: int, most: int) -> None:
+    count = "import gc, torch; print(sum(generation['collections'] for generation in gc.get_stats()))"
+    code = f"from ganealogy import memory; {rarely}; {count}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert least < int(done.stdout) < most
