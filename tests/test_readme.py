@@ -36,6 +36,7 @@ RUN_HERE = {
     "make ui",
     "source .venv/bin/activate",
     "dvc repro",
+    "ganealogy warm dvc repro",
     "dvc repro train@v3-1",
     "dvc exp run -S train.lr=0.0004",
     "dvc exp run -S 'tree.versions=[v1,v3]'",
@@ -103,6 +104,7 @@ def test_make_test_runs_the_suite(workspace: Workspace) -> None:
 
 def test_stages_and_tables(workspace: Workspace) -> None:
     typed(workspace, "dvc repro")
+    assert "up to date" in typed(workspace, "ganealogy warm dvc repro").stdout
     assert "up to date" in typed(workspace, "dvc repro train@v3-1").stdout
     assert "└ v3" in typed(workspace, "ganealogy plan").stdout
     assert "v3" in typed(workspace, "ganealogy summary").stdout

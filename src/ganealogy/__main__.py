@@ -1,6 +1,16 @@
 """`python -m ganealogy`: what the stages of dvc.yaml run."""
 
-from ganealogy.cli import main
+from ganealogy import memory, warm
+
+
+def main() -> None:
+    """Do what the command line says, here or in a process that has torch loaded."""
+    warm.hand_over()
+    memory.collect_rarely()
+    from ganealogy import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -20,8 +20,8 @@ from ganealogy.errors import GanealogyError
 
 PR_SET_PDEATHSIG = 1
 
-OK, UNFORESEEN, CURABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-"""Exit codes; the last two are 128 + the signal's number, as shells have it."""
+OK, UNFORESEEN, CURABLE, INTERRUPTED, KILLED, TERMINATED = 0, 1, 2, 130, 137, 143
+"""Exit codes; the last three are 128 + the signal's number, as shells have it."""
 
 
 LONGEST = 1000

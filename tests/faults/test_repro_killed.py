@@ -27,6 +27,8 @@ STAGES = ("plan", "download", "preprocess", "reference", "train", "sample", "eva
 DEADLINE_S = 900
 pytestmark = pytest.mark.timeout(3600)
 REPRO = (sys.executable, "-m", "dvc", "repro")
+WARM = (sys.executable, "-m", "ganealogy", "warm", *REPRO)
+"""What `make repro` types: its stages are forks of a process that has torch loaded."""
 
 
 def planted(path: Path) -> Workspace:
@@ -58,10 +60,10 @@ def repro(workspace: Workspace) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def start(workspace: Workspace) -> subprocess.Popen[bytes]:
+def start(workspace: Workspace, command: tuple[str, ...] = REPRO) -> subprocess.Popen[bytes]:
     rwlock.mend(workspace.path)
     return subprocess.Popen(
-        REPRO,
+        command,
         cwd=workspace.path,
         env=environment(workspace),
         stdout=subprocess.DEVNULL,
@@ -71,23 +73,23 @@ def start(workspace: Workspace) -> subprocess.Popen[bytes]:
 
 
 def stage_of(dvc: psutil.Process) -> str | None:
-    """Which stage runs below this DVC now."""
+    """Which stage runs below this DVC now; forks are called like what they were forked from."""
     try:
         for child in dvc.children(recursive=True):
             line = child.cmdline()
-            if "ganealogy" in line:
+            if "ganealogy" in line and "warm" not in line:
                 return line[line.index("ganealogy") + 1]
     except (psutil.Error, IndexError):
         pass
     return None
 
 
-def kill(workspace: Workspace, stage: str, number: int, delay_s: float) -> bool:
+def kill(workspace: Workspace, stage: str, number: int, delay_s: float, command: tuple[str, ...] = REPRO) -> bool:
     """Start `dvc repro`, and once `stage` runs, hit it; False when it had ended by then.
 
-    SIGTERM goes to DVC alone, as from a person; SIGKILL to it and all that it started, as when the power fails.
+    SIGTERM goes to what was started alone, as from a person; SIGKILL to it and all below, as when the power fails.
     """
-    with start(workspace) as process:
+    with start(workspace, command) as process:
         dvc, deadline = psutil.Process(process.pid), time.monotonic() + DEADLINE_S
         while stage_of(dvc) != stage:
             assert time.monotonic() < deadline, f"{stage} did not begin"
@@ -153,20 +155,34 @@ def assert_as_if_nothing_had_been(workspace: Workspace, expected: dict[str, byte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
-def test_killed_in_every_stage_on_its_way(number: int, expected: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "command"),
+    [
+        (signal.SIGKILL, REPRO),
+        (signal.SIGKILL, WARM),
+        pytest.param(signal.SIGTERM, REPRO, marks=pytest.mark.soak),
+        pytest.param(signal.SIGTERM, WARM, marks=pytest.mark.soak),
+    ],
+    ids=["killed", "killed-warm", "terminated", "terminated-warm"],
+)
+def test_killed_in_every_stage_on_its_way(
+    number: int, command: tuple[str, ...], expected: dict[str, bytes], tmp_path: Path
+) -> None:
     workspace = planted(tmp_path / "my work")
     chance = random.Random(number)
-    hit = [stage for stage in STAGES if kill(workspace, stage, number, chance.uniform(0, 1))]
+    hit = [stage for stage in STAGES if kill(workspace, stage, number, chance.uniform(0, 1), command)]
     assert len(hit) >= 6, f"the kills came too late: only {hit}"
     assert_as_if_nothing_had_been(workspace, expected)
 
 
 @pytest.mark.slow
-def test_stopped_by_sigterm_in_its_training(expected: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [REPRO, WARM], ids=["dvc", "warm"])
+def test_stopped_by_sigterm_in_its_training(
+    command: tuple[str, ...], expected: dict[str, bytes], tmp_path: Path
+) -> None:
     """In CI the one stage that goes on where it stopped; the others under `make soak`."""
     workspace = planted(tmp_path / "my work")
-    assert kill(workspace, "train", signal.SIGTERM, 1.0)
+    assert kill(workspace, "train", signal.SIGTERM, 1.0, command)
     assert_as_if_nothing_had_been(workspace, expected)
 
 
@@ -188,7 +204,7 @@ def test_killed_in_a_stage(stage: str, number: int, expected: dict[str, bytes], 
 def test_killed_at_a_random_moment(seed: int, expected: dict[str, bytes], tmp_path: Path) -> None:
     workspace = planted(tmp_path / "my work")
     chance = random.Random(seed)
-    with start(workspace) as process:
+    with start(workspace, chance.choice([REPRO, WARM])) as process:
         time.sleep(chance.uniform(1, 25))
         below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))

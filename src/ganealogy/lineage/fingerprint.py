@@ -31,6 +31,7 @@ ORCHESTRATION = (
     "training_bar",
     "lineage",
     "tracking",
+    "warm",
     "",
 )
 
