@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,22 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
 
 
+HOLD = """
+import os, time
+print(os.environ["GANEALOGY_WARM"], flush=True)
+while not os.path.exists("measured"):
+    time.sleep(0.05)
+"""
+"""What `ganealogy warm` runs: tells who works for stages, and waits."""
+
+
 def main() -> None:
     bench, given = claims.begin("Overhead", __doc__, options)
     rounds = 1 if bench.quick else given.rounds
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
         small = workspace.Workspace(Path(folder) / "small", versions=1, seeds=1)
         starts(bench, small, rounds)
+        forked(bench, small, rounds)
         tree = small if bench.quick else workspace.Workspace(Path(folder) / "tree", versions=12, seeds=3)
         nothing_to_do(bench, tree, min(rounds, 3))
         logging(bench, small, rounds)
@@ -73,6 +84,25 @@ def starts(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> 
     limits = {"--help": 0.3, "plan": 3.0, "train": 3.5, "report": 1.5}
     for name, limit in limits.items():
         bench.claim(f"{name}, until its work starts", statistics.median(seconds[name]), limit, "s", at_least=False)
+
+
+def forked(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
+    """A whole stage with next to no work: by itself, and as a fork of a process that has torch loaded."""
+    verb = [sys.executable, "-m", "ganealogy"]
+    place.run(*verb, "train", "v1", "0")
+    holding = place.lines(*verb, "warm", sys.executable, "-c", HOLD)
+    whom = next(holding).strip()
+
+    def sample(**environment: str) -> float:
+        return claims.timed(lambda: list(place.lines(*verb, "sample", "v1", "0", **environment)))
+
+    seconds = claims.in_turns({"by itself": sample, "forked": lambda: sample(GANEALOGY_WARM=whom)}, rounds)
+    (place.path / "measured").touch()
+    list(holding)
+    for name, values in seconds.items():
+        bench.measured(f"sample, the whole process, {name}", statistics.median(values), "s", claims.spread(values))
+    gain = statistics.median(seconds["by itself"]) - statistics.median(seconds["forked"])
+    bench.claim("what `ganealogy warm` saves a stage", gain, 0.5, "s")
 
 
 def nothing_to_do(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
@@ -107,6 +137,18 @@ class Clocked:
 
         return timed
 
+    def waited(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What the other thread finishes while this one waits for it has been counted there."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began, counted = time.perf_counter(), self.seconds
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds = max(self.seconds, counted + time.perf_counter() - began)
+
+        return timed
+
 
 class Silent:
     def begin(self, step: int, steps: int) -> None: ...
@@ -117,6 +159,7 @@ class Silent:
 def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
     """The demo's training of v1: the share of records and checkpoints, and MLflow's process against none."""
     memory.keep_freed()
+    memory.collect_rarely()
     torch.set_num_threads(process.threads(2))
     kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (10.0, 32, 3000, 4)
     images = pictures.packed(count, 32)
@@ -137,13 +180,13 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
             record = Record(work / "train", facts)
             record.tick = writing.wrap(record.tick, time.thread_time)  # type: ignore[method-assign]
             record.status = writing.wrap(record.status)  # type: ignore[method-assign]
-            for owner, name, clock in (
-                (checkpoint, "save", time.thread_time),
-                (checkpoint, "snapshot", time.perf_counter),
-                (Writer, "wait", time.perf_counter),
+            for owner, name, wrap in (
+                (checkpoint, "save", partial(writing.wrap, clock=time.thread_time)),
+                (checkpoint, "snapshot", writing.wrap),
+                (Writer, "wait", writing.waited),
             ):
                 stack.callback(setattr, owner, name, getattr(owner, name))
-                setattr(owner, name, writing.wrap(getattr(owner, name), clock))
+                setattr(owner, name, wrap(getattr(owner, name)))
             if live:
                 stack.enter_context(LiveSync(work, after_s=0.0))
             outcome = loop.train(plan, 0, "", images, record, work / "checkpoints", "cpu", Silent(), lambda: False)
