@@ -4,7 +4,7 @@
 |---|---|---|
 | 1 | kill -9 while a checkpoint is written | faults/test_kills.py: test_a_kill_at_any_write_leaves_nothing_half_written; faults/test_security.py: test_everything_is_written_through_one_door |
 | 2 | kill -9 of training, then `dvc repro` | faults/test_kills.py: test_a_training_killed_three_times_ends_in_the_same_bytes; faults/test_repro_killed.py: test_killed_in_every_stage_on_its_way |
-| 3 | `dvc` itself killed | faults/test_repro_killed.py: test_stopped_by_sigterm_in_its_training; faults/test_kills.py: test_a_trainer_ends_with_the_process_that_started_it; test_pipeline.py: test_killing_dvc_ends_the_training_too; test_rwlock.py: test_a_half_written_list_stops_dvc_until_it_is_mended |
+| 3 | `dvc` itself killed | faults/test_repro_killed.py: test_stopped_by_sigterm_in_its_training; faults/test_kills.py: test_a_trainer_ends_with_the_process_that_started_it; test_pipeline.py: test_killing_dvc_ends_the_training_too; test_warm.py: test_a_fork_ends_with_the_stage_that_it_works_for; test_rwlock.py: test_a_half_written_list_stops_dvc_until_it_is_mended |
 | 4 | SIGTERM, Ctrl-C | faults/test_kills.py: test_told_to_stop_it_checkpoints_and_a_second_trainer_is_refused; faults/test_ends.py: test_stopped_while_it_writes_it_leaves_nothing; faults/test_store.py: test_a_stopped_training_is_killed_in_the_store_until_it_goes_on; tracking/test_syncing.py: test_statuses |
 | 5 | a second trainer | faults/test_kills.py: test_told_to_stop_it_checkpoints_and_a_second_trainer_is_refused |
 | 6 | truncated, empty or foreign checkpoint | faults/test_damage.py: test_a_bad_checkpoint_is_named_and_the_older_one_used; training/test_loop.py: test_a_damaged_checkpoint_is_named_and_the_older_one_used, test_with_no_whole_checkpoint_it_starts_afresh_and_says_so |
