@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from measuring import claims, family, pictures, workspace
 
-from ganealogy import memory, process
+from ganealogy import memory, process, warm
 from ganealogy.training import checkpoint, loop
 from ganealogy.training.record import Record
 from ganealogy.training.writer import Writer
@@ -41,9 +41,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
 
 
-HOLD = """
+HOLD = f"""
 import os, time
-print(os.environ["GANEALOGY_WARM"], flush=True)
+print(os.environ["{warm.NAME}"], flush=True)
 while not os.path.exists("measured"):
     time.sleep(0.05)
 """
@@ -96,7 +96,7 @@ def forked(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> 
     def sample(**environment: str) -> float:
         return claims.timed(lambda: list(place.lines(*verb, "sample", "v1", "0", **environment)))
 
-    seconds = claims.in_turns({"by itself": sample, "forked": lambda: sample(GANEALOGY_WARM=whom)}, rounds)
+    seconds = claims.in_turns({"by itself": sample, "forked": lambda: sample(**{warm.NAME: whom})}, rounds)
     (place.path / "measured").touch()
     list(holding)
     for name, values in seconds.items():

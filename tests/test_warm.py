@@ -202,6 +202,22 @@ def test_other_users_are_not_worked_for(monkeypatch: pytest.MonkeyPatch) -> None
             os.close(stream)
 
 
+def test_a_stage_tells_another_user_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who listens on a name that a server left when it was killed."""
+    socket.setdefaulttimeout(5)
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("")
+            listener.listen()
+            monkeypatch.setenv(warm.NAME, f"{warm._marks()}:{listener.getsockname()[1:].decode('latin-1')}")
+            warm.hand_over()
+            with listener.accept()[0] as connection:
+                assert connection.recv(1) == b"", "it hung up at once"
+    finally:
+        socket.setdefaulttimeout(None)
+
+
 @pytest.mark.parametrize("sent", [b"", b"no JSON\n"])
 def test_a_stage_that_is_gone_before_it_has_said_all(sent: bytes) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)

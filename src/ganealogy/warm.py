@@ -77,6 +77,8 @@ def hand_over() -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect("\0" + address)
+            if not _ours(connection):  # the server was killed, and another user has its name now
+                return
             socket.send_fds(connection, [b"\n"], [0, 1, 2])
             request = [sys.argv, sys.path, str(Path.cwd()), dict(os.environ)]
             connection.sendall(json.dumps(request).encode() + b"\n")
@@ -84,6 +86,12 @@ def hand_over() -> None:
         except (OSError, ValueError):  # nobody there, or he does not want it
             return
         sys.exit(_await(connection, fork))
+
+
+def _ours(connection: socket.socket) -> bool:
+    """Whether the process at the other end is the same user's: abstract names are everybody's to listen on."""
+    user: int = PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))[1]
+    return user == os.getuid()
 
 
 def _await(connection: socket.socket, fork: int) -> int:
@@ -143,8 +151,7 @@ def _serve(listener: socket.socket) -> NoReturn:
 
 def _request(connection: socket.socket) -> tuple[list[int], Any]:
     """Streams and the rest of what a stage hands over, which is None from another user, or who is gone already."""
-    _, user, _ = PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
-    if user != os.getuid():
+    if not _ours(connection):
         return [], None
     streams: list[int] = []
     try:
