@@ -10,7 +10,7 @@ import torch
 from ganealogy import ranks
 from ganealogy.data.batches import Batches
 from ganealogy.training.learner import Learner
-from ganealogy.training.loop import note, step_seed
+from ganealogy.training.loop import note, seed_draws, step_seed
 from measuring import family
 
 NOTED = 25
@@ -23,7 +23,7 @@ class Ours:
     def __init__(self, batches: Batches, version: str = "v1", device: str = "cpu", **protocol: Any) -> None:
         """`protocol`: what differs from `family.plan`'s; the batch size is that of `batches`."""
         self.plan = family.plan(version, batch_size=batches.batch_size, **protocol)
-        torch.manual_seed(step_seed(batches.seed, "initialise"))
+        seed_draws(step_seed(batches.seed, "initialise"))
         self.learner = Learner(self.plan["recipe"], self.plan["protocol"], device)
         self.batches, self.sums = batches, {}  # type: ignore[var-annotated]
         self.batch_size, self.done = batches.batch_size, 0
@@ -37,7 +37,7 @@ class Ours:
         given."""
         self.done += 1
         game, ema = self.learner.game, self.learner.ema
-        torch.manual_seed(step_seed(self.batches.seed, self.done))
+        seed_draws(step_seed(self.batches.seed, self.done))
         reals, classes = self.batches.window((self.done - 1) * game.d_steps)
         with ranks.drawing(self.batch_size):
             statistics = (play or self.learner.step)(

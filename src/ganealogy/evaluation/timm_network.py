@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.network import NetworkExtractor, weights_path
+from ganealogy.evaluation.network import NetworkExtractor, resized, weights_path
 
 SIZE = 224
 
@@ -33,7 +32,7 @@ class TimmNetwork(NetworkExtractor):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.interpolate(x, (SIZE, SIZE), mode="bicubic", align_corners=False, antialias=True)
+        x = resized(x, SIZE, "bicubic", antialias=True)
         features: torch.Tensor = self.model((x.round().clamp(0, 255) - self.mean) / self.std)
         return features
 

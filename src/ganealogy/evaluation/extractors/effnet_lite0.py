@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.network import NetworkExtractor
+from ganealogy.evaluation.network import NetworkExtractor, resized
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
@@ -32,7 +32,7 @@ class EffnetLite0(NetworkExtractor):
     batches = BATCHES
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=max(x.shape[2:]) > SIZE)
+        x = resized(x, SIZE, antialias=max(x.shape[2:]) > SIZE)
         maps: torch.Tensor = self.model.extract_features((x - 127) / 128)
         return maps.mean((2, 3))
 
@@ -60,10 +60,16 @@ def _fused(model: Any) -> nn.Module:
 
 
 def _pad_inside(module: Any) -> None:
-    """The package pads with a copy of the map before each convolution; equal borders the convolution can do itself."""
-    padding = getattr(getattr(module, "static_padding", None), "padding", (0, 1))
-    if len(set(padding)) == 1:
-        module.padding, module.static_padding = padding[:2], nn.Identity()
+    """The package pads with a copy of the map before each convolution, which the convolution can do itself: where the
+    border is a pixel wider below and to the right, with a kernel that has a row and a column of zeros more."""
+    padding = getattr(getattr(module, "static_padding", None), "padding", None)  # left, right, top, bottom
+    if padding is None:
+        return
+    narrow, wide = padding[:2]
+    if narrow != wide:
+        module.weight = nn.Parameter(F.pad(module.weight.detach(), (1, 0, 1, 0)))
+        module.kernel_size = tuple(module.weight.shape[2:])
+    module.padding, module.static_padding = (wide, wide), nn.Identity()
 
 
 def _fuse(module: Any, pairs: dict[str, str]) -> None:

@@ -13,7 +13,6 @@ from unittest.mock import patch
 import torch
 from pytorch_fid import inception as pytorch_fid
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganealogy import atomic
@@ -46,7 +45,7 @@ class Inception(NetworkExtractor):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The final average pooling; pytorch-fid's resize and normalisation, in fp32 whatever the network's."""
-        x = F.interpolate(x / 255, (299, 299), mode="bilinear", align_corners=False)
+        x = network.resized(x / 255, 299)
         pooled: torch.Tensor = self.model((2 * x - 1).to(PRECISIONS[self.protocol["precision"]]))[0]
         return pooled[:, :, 0, 0]
 
