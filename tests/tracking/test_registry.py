@@ -149,7 +149,7 @@ def test_cut_off_between_model_and_version_the_next_completes_it(
     def die(*args: Any, **kwargs: Any) -> None:
         raise Killed
 
-    for place in ("create_model_version", "set_model_version_tag", "set_registered_model_alias"):
+    for place in ("create_model_version", "set_registered_model_alias"):
         from mlflow import MlflowClient
 
         with monkeypatch.context() as patch, pytest.raises(Killed):

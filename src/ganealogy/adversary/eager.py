@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+METHODS = ("add_param_group", "load_state_dict", "state_dict")
 """Those that torch wraps to keep its compiler out of them, which imports it."""
 
 

@@ -51,7 +51,8 @@ class Update:
 
     def backward(self, loss: torch.Tensor, retain_graph: bool = False) -> None:
         """This player's gradient, and nobody else's."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
         ranks.average_gradients(self.parameters)
         self.guard.check(ranks.average(loss))

@@ -52,15 +52,16 @@ def register(client: MlflowClient, there: Run, model: LoggedModel | None, run: R
     created = 0
     if model is not None and source is not None and current is None:
         _ensure(client, name, experiment)
+        tags = {tag: value for tag, value in _description(run, context).items() if value is not None}
         current = client.create_model_version(
-            name, source, there.info.run_id, model_id=model.model_id, await_creation_for=0
+            name, source, there.info.run_id, tags=tags, model_id=model.model_id, await_creation_for=0
         )
         created = 1
     for version in versions:
         if current is None or version.version != current.version:
             client.delete_model_version(name, version.version)
     if current is not None:
-        _describe(client, current, run, context)
+        _describe(client, current, _description(run, context))
     measured = _measured(run)
     if measured is not None and (versions or created):
         crown(client, name, measured.metric, measured.protocol)
@@ -128,11 +129,11 @@ def _versions(client: MlflowClient, name: str, condition: str = "") -> list[Mode
             return found
 
 
-def _describe(client: MlflowClient, version: ModelVersion, run: RunRecord, context: Context) -> None:
-    """Tags that lack or differ; a score that is no longer true goes."""
+def _description(run: RunRecord, context: Context) -> dict[str, str | None]:
+    """A model version's tags; None where it should have none."""
     measured = _measured(run)
     entry = context.version(run.run["version"])
-    wanted = {
+    tags = {
         "version": run.run["version"],
         "seed": run.run["seed"],
         "parent": run.run.get("parent"),
@@ -141,12 +142,17 @@ def _describe(client: MlflowClient, version: ModelVersion, run: RunRecord, conte
         SCORE: measured and f"{measured.value:.17g}",
         PROTOCOL: measured and measured.protocol,
     }
+    return {tag: None if value is None else str(value) for tag, value in tags.items()}
+
+
+def _describe(client: MlflowClient, version: ModelVersion, wanted: dict[str, str | None]) -> None:
+    """Tags that lack or differ; a score that is no longer true goes."""
     for tag, value in wanted.items():
         there = version.tags.get(tag)
         if value is None and there is not None:
             client.delete_model_version_tag(version.name, str(version.version), tag)
-        elif value is not None and there != str(value):
-            client.set_model_version_tag(version.name, str(version.version), tag, str(value))
+        elif value is not None and there != value:
+            client.set_model_version_tag(version.name, str(version.version), tag, value)
 
 
 def _measured(run: RunRecord) -> Score | None:
