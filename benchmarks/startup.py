@@ -161,7 +161,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
     memory.keep_freed()
     memory.collect_rarely()
     torch.set_num_threads(process.threads(2))
-    kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (10.0, 32, 3000, 4)
+    kimg, width, count, ticks = (0.128, 8, 200, 2) if bench.quick else (25.0, 32, 5400, 10)
     images = pictures.packed(count, 32)
     plan = family.plan("v1", image_size=32, batch_size=32, width=width, kimg=kimg, ticks=ticks)
     data = json.loads((place.path / "data" / "packed" / "manifest.json").read_text())["dataset"]
@@ -195,7 +195,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
         return outcome.seconds
 
     # Real trainings start the process after a minute, and take longer; its imports are a one-off of three CPU seconds.
-    seconds = claims.in_turns({"off": lambda: training(False), "on": lambda: training(True)}, min(rounds, 3), warm_up=0)
+    seconds = claims.in_turns({"off": lambda: training(False), "on": lambda: training(True)}, min(rounds, 2), warm_up=0)
     share = 100 * statistics.median(shares)
     bench.measured("a training, MLflow off", statistics.median(seconds["off"]), "s", claims.spread(seconds["off"]))
     bench.measured("a training, MLflow's process from its start", statistics.median(seconds["on"]), "s")
