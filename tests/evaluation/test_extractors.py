@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
 
 from ganealogy import components, evaluation
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors import effnet_lite0, pixel8
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.frechet import Moments, frechet_distance
+from ganealogy.evaluation.network import resized
 
 NAMES = ("effnet_lite0", "inception", "pixel8")
 
@@ -70,7 +72,19 @@ def test_what_training_uses_stands_alone(file):
         "from ganealogy.evaluation import network",
         "from ganealogy.evaluation.linear_algebra import Matrix",
         "from ganealogy.evaluation.network import NetworkExtractor",
+        "from ganealogy.evaluation.network import NetworkExtractor, resized",
     }
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "antialias"), [(28, False), (32, True), (300, True)])
+def test_resized_is_torchs_own(mode: str, size: int, antialias: bool):
+    x = torch.from_numpy(discs(3, size)).permute(0, 3, 1, 2).float()  # in channels_last
+    found = resized(x, 224, mode, antialias=antialias)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        found, F.interpolate(x, (224, 224), mode=mode, align_corners=False, antialias=antialias), rtol=0, atol=1e-4
+    )
 
 
 def test_pixel8_averages_areas():

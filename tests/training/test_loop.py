@@ -46,6 +46,13 @@ def test_the_same_again_is_the_same_bytes(whole: Path, tmp_path: Path, pictures:
     assert record(tmp_path) == record(whole)
 
 
+def test_draws_are_seeded_as_torch_seeds_them() -> None:
+    torch.manual_seed(2**62 + 1)
+    expected = torch.randn(5), torch.rand(3)
+    loop.seed_draws(2**62 + 1)
+    assert torch.equal(torch.randn(5), expected[0]) and torch.equal(torch.rand(3), expected[1])
+
+
 @pytest.mark.parametrize("stop_after", [1, 6, 15])
 def test_an_interrupted_training_ends_in_the_same_bytes(
     whole: Path, tmp_path: Path, pictures: np.ndarray, stop_after: int
