@@ -266,6 +266,16 @@ def test_the_commands_code_is_handed_on(command: tuple[str, ...], code: int) -> 
     assert do(ROOT, {**os.environ, **SOURCE}, "warm", *command).returncode == code
 
 
+def test_a_command_that_ends_before_the_server_is_there() -> None:
+    """It is told to stop while it still comes to life."""
+    slow = "os.register_at_fork(after_in_child=lambda: time.sleep(2))"
+    program = f"import os, time; from ganealogy import cli; {slow}; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "warm", "true"], env={**os.environ, **SOURCE}, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0
+
+
 def test_options_are_the_commands() -> None:
     done = do(ROOT, {**os.environ, **SOURCE}, "warm", "echo", "-S", "train.lr=1", "--help")
     assert done.stdout == "-S train.lr=1 --help\n"

@@ -52,6 +52,8 @@ def run(command: Sequence[str]) -> int:
         listener.bind("")  # a name that the kernel finds: no file, which could be left behind
         listener.listen()
         address = listener.getsockname()[1:].decode("latin-1")
+        # A handler that raises, which Python ignores while it forks, would let the server live on.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         server = os.fork()
         if server == 0:
             _serve(listener)
@@ -133,7 +135,6 @@ def _serve(listener: socket.socket) -> NoReturn:
     from ganealogy import process
 
     signal.signal(signal.SIGINT, _nothing)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries forks
     process.die_with_parent()
     _load()
