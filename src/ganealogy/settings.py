@@ -18,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from ganealogy.errors import GanealogyError
+from ganealogy.precision import Precision
 
 PARAMS = Path("params.yaml")
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -104,7 +105,8 @@ class Train(Section):
     """The base rate that recipes refer to as `1x`."""
     width: Annotated[int, Field(ge=4, le=1024)] = 64
     """Channels of D's first layer; the others are multiples of it. 64 is the notebook's."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
+    """fp32 is IEEE everywhere; tf32 and bf16 are faster on a GPU. Another precision is another protocol."""
     ticks: Annotated[int, Field(ge=1, le=1000)] = 10
     """How often in a training metrics are written, a grid is drawn, a checkpoint saved, `best` reconsidered."""
     tracker: str = "pixel8"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from ganealogy import components
+from ganealogy import precision as precisions
 from ganealogy.adversary.players import Players
 from ganealogy.adversary.update import Update
 from ganealogy.networks.build import options
@@ -31,19 +31,17 @@ def game(
     recipe: dict[str, Any],
     generator: nn.Module,
     discriminator: nn.Module,
-    precision: str = "fp32",
+    precision: precisions.Precision = "fp32",
     update: Callable[[str, dict[str, Any], nn.Module], Any] = update,
 ) -> Any:
     """The object whose `step(reals, labels, progress)` is one G update (`adversary/games/`).
 
-    `precision`: "fp32" runs the networks as they are; "bf16" under autocast, losses and weights still float32.
+    `precision`: the protocol's; weights and losses are float32 whatever it is. `adversary.penalty_precision` of the
+    recipe decides for D's step where a penalty differentiates D.
     `update`: makes a player's update from its name, its optimizer's recipe and its network.
     """
     rules = recipe["adversary"]
     device = next(generator.parameters()).device
-
-    def context() -> AbstractContextManager[Any]:
-        return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
     constrain = None
     if rules["constraint"] is not None:
@@ -59,6 +57,7 @@ def game(
         constrain=constrain,
         penalties=modules("adversary.penalties", "penalty", rules["penalties"], device),
         augment=modules("adversary.augment", "augment", rules["augment"], device),
-        precision=context,
+        precision=precision,
+        penalty_precision=precisions.of_penalties(precision, rules.get("penalty_precision")),
     )
     return components.load("adversary.games", rules["game"]["name"]).game(players, **options(rules["game"]))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from ganealogy import precision as precisions
 from ganealogy import ranks
 from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.schedule import Progress
 from ganealogy.adversary.turn import Penalty, Turn
 from ganealogy.adversary.update import Update
 from ganealogy.networks.latents import draw_global
@@ -43,10 +45,30 @@ class Players:
     """Terms of D's loss: see `adversary/penalties/`."""
     augment: list[Augmentation]
     """What D sees all images through: see `adversary/augment/`."""
-    precision: Callable[[], AbstractContextManager[Any]]
-    """The context that networks run in: nothing, or autocast."""
+    precision: precisions.Precision = "fp32"
+    """What networks are computed in: see `ganealogy/precision.py`."""
+    penalty_precision: precisions.Precision = "fp32"
+    """The same in D's step, where a penalty differentiates D."""
 
-    def progress(self, share: float) -> None:
+    @property
+    def device(self) -> torch.device:
+        return self.d_update.parameters[0].device
+
+    def step_precision(self, penalised: bool) -> precisions.Precision:
+        """Return the precision of a step; `penalised`: of one with D's penalties."""
+        differentiated = penalised and any(penalty.differentiates for penalty in self.penalties)
+        return self.penalty_precision if differentiated else self.precision
+
+    def arithmetic(self, *, penalised: bool) -> AbstractContextManager[None]:
+        """Return the context of a whole step, its backward pass included."""
+        return precisions.float32_as(self.step_precision(penalised))
+
+    def described_arithmetic(self) -> str:
+        """Describe what the steps are computed in here, e.g. "bf16, tf32 where a penalty differentiates D"."""
+        usual, penalised = (precisions.on(self.device, self.step_precision(step)) for step in (False, True))
+        return usual if usual == penalised else f"{usual}, {penalised} where a penalty differentiates D"
+
+    def progress(self, share: Progress) -> None:
         """Move the optimizers' schedules; penalties and augmentations are told theirs at each use."""
         self.g_update.progress(share)
         self.d_update.progress(share)
@@ -57,31 +79,30 @@ class Players:
         self.d_update.guard.work_ahead()
 
     def look(self) -> None:
-        """Raises: Missed where a player that works ahead noted something since."""
+        """Raises: DivergedEarlier where a player that works ahead noted something since."""
+        self.d_update.guard.look()  # it goes first in a step, and spoils G's loss
         self.g_update.guard.look()
-        self.d_update.guard.look()
 
     def imagine(self, count: int, like: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """G's images (N, C, H, W) from fresh latents, of `like`'s device and type whatever the precision."""
         latents = draw_global(self.latent, count, like=like)
-        with self.precision():
+        with precisions.autocast(self.precision, self.device.type):
             images: torch.Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
         return images.to(like.dtype)
 
     def judge(
-        self, share: float, labels: torch.Tensor | None, *, penalised: bool = False
+        self, share: Progress, labels: torch.Tensor | None, *, penalised: bool = False
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """D as the game meets it: images (N, C, H, W) → logits (N,), through a fresh draw of the augmentation.
 
-        `penalised`: for a step with D's penalties. Second derivatives lose too much in bfloat16: where a penalty
-        differentiates D, such a step runs in fp32.
+        `penalised`: for a step with D's penalties, whose precision may be another.
         """
-        exact = penalised and any(penalty.differentiates for penalty in self.penalties)
+        chosen = self.step_precision(penalised)
 
         def judged(images: torch.Tensor) -> torch.Tensor:
             for part in self.augment:
                 images = part(images, share)
-            with nullcontext() if exact else self.precision():
+            with precisions.autocast(chosen, self.device.type):
                 logits: torch.Tensor
                 logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.

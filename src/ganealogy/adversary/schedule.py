@@ -7,10 +7,17 @@ other over the first half of the budget and is held from there on.
 from __future__ import annotations
 
 from math import cos, pi
-from typing import Annotated, Any, Literal, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypeAlias, overload
 
 from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
+
+if TYPE_CHECKING:  # recipes are read without torch
+    from torch import Tensor
+
+Progress: TypeAlias = "float | Tensor"
+"""The share of the budget that is done, in [0, 1]: a number, or a float64 scalar on the device. A CUDA graph keeps what
+Python worked out while it was recorded, and reads tensors anew at each replay."""
 
 Amount = Annotated[float, Ge(0), Lt(float("inf"))]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -56,12 +63,34 @@ def for_size(value: Any, image_size: int) -> Any:
     return [entry for entry in entries if entry["image_size"] <= max(image_size, entries[0]["image_size"])][-1]["value"]
 
 
-def at(value: Any, progress: float) -> float:
-    """The value of a scheduled parameter when `progress`, in [0, 1], of the budget is done."""
+def moves(value: Any) -> bool:
+    """Return whether a scheduled value, or one in a list of them, changes over a training."""
+    return any(map(moves, value)) if isinstance(value, list) else isinstance(value, dict)
+
+
+@overload
+def at(value: Any, progress: float, *, exact: bool = False) -> float: ...
+@overload
+def at(value: Any, progress: Tensor, *, exact: bool = False) -> float | Tensor: ...
+@overload
+def at(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor: ...
+def at(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor:
+    """Return the value of a scheduled parameter when `progress` of the budget is done.
+
+    A number, but where the value moves and `progress` is a tensor: then a scalar beside it, float32 as what it is
+    multiplied with, or float64 where `exact` asks for that.
+    """
     if not isinstance(value, dict):
         return float(value)
-    done = min(1.0, progress / value.get("until", 1.0))
-    if value.get("shape", "cosine") == "cosine":
-        done = (1 - cos(pi * done)) / 2
     start, end = float(value["from"]), float(value["to"])
-    return end if done == 1 else start + (end - start) * done
+    until, cosine = value.get("until", 1.0), value.get("shape", "cosine") == "cosine"
+    if isinstance(progress, (int, float)):
+        done = min(1.0, progress / until)
+        if cosine:
+            done = (1 - cos(pi * done)) / 2
+        return end if done == 1 else start + (end - start) * done
+    share = (progress / until).clamp(max=1.0)
+    if cosine:
+        share = (1 - (pi * share).cos()) / 2
+    moved: Tensor = start + (end - start) * share
+    return moved if exact else moved.float()

@@ -64,9 +64,7 @@ def shifted(images: torch.Tensor, share: float, mode: str) -> torch.Tensor:
 def sometimes(
     transform: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, probability: float | torch.Tensor
 ) -> torch.Tensor:
-    """The transform for each image with this probability; at 0 and 1 nothing is drawn for the choice."""
-    if isinstance(probability, float) and probability in (0.0, 1.0):
-        return transform(images) if probability else images
+    """The transform for each image with this probability, a number or a scalar on the images' device."""
     return torch.where(_uniform(images, 0.0, 1.0) < probability, transform(images), images)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ganealogy import ranks
+from ganealogy.adversary.schedule import Progress
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Turn:
     real_logits: torch.Tensor
     """(N,), with the graph that leads back to `reals`."""
     fake_logits: torch.Tensor
-    progress: float
+    progress: Progress
     """The share of the budget that is done, for schedules."""
 
 
@@ -32,7 +33,7 @@ class Penalty(nn.Module):
     at_images = False
     """Whether it differentiates the turn's own logits at the turn's images."""
     differentiates = False
-    """Whether it differentiates D at images, its own or the turn's; D's step then runs in fp32 under any precision."""
+    """Whether it differentiates D at images, its own or the turn's: the precision of D's step may then be another."""
 
     def forward(self, turn: Turn) -> torch.Tensor:
         """The scalar to add to D's loss."""

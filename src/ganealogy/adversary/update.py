@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from ganealogy import components, ranks
 from ganealogy.adversary import eager
 from ganealogy.adversary.guard import Guard
-from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.schedule import Progress, Scheduled, at
 
 
 class Update:
@@ -43,11 +43,13 @@ class Update:
             if "capturable" in group:  # by a CUDA graph: its count of steps then lies on the card
                 group["capturable"] = self.parameters[0].is_cuda
 
-    def progress(self, share: float) -> None:
+    def progress(self, share: Progress) -> None:
         """Move the rate and all scheduled parameters to where they stand when this share of the budget is done."""
-        factor = 1.0 if self.schedule is None else at(self.schedule, share)
+        rate = self.lr * (1.0 if self.schedule is None else at(self.schedule, share, exact=True))
+        if isinstance(rate, torch.Tensor) and rate.is_cuda:
+            rate = rate.float()  # fused kernels read no other type
         for group in self.optimizer.param_groups:  # its keys are the names of our parameters
-            group.update(lr=self.lr * factor, **{key: _at(value, share) for key, value in self.options.items()})
+            group.update(lr=rate, **{key: _at(value, share) for key, value in self.options.items()})
 
     def backward(self, loss: torch.Tensor, retain_graph: bool = False) -> None:
         """This player's gradient, and nobody else's."""
@@ -63,8 +65,8 @@ class Update:
         eager.step(self.optimizer)
 
 
-def _at(value: Any, share: float) -> Any:
-    """A scheduled value as a number, also in a list (Adam's betas: torch wants a tuple); all else as it is."""
+def _at(value: Any, share: Progress) -> Any:
+    """A scheduled value as it now stands, also in a list (Adam's betas: torch wants a tuple); all else as it is."""
     if isinstance(value, list):
-        return tuple(at(part, share) for part in value)
-    return at(value, share) if isinstance(value, dict) else value
+        return tuple(at(part, share, exact=True) for part in value)
+    return at(value, share, exact=True) if isinstance(value, dict) else value

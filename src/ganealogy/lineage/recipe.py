@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from ganealogy import components
 from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
+from ganealogy.precision import Precision
 from ganealogy.settings import Section, parse
 
 
@@ -47,6 +48,8 @@ class Adversary(Section):
     """Added to D's loss: `adversary/penalties/`."""
     augment: list[Named] = Field(default=[])
     """What D sees reals and fakes through, in this order, in its own step and in G's: `adversary/augment/`."""
+    penalty_precision: Precision | None = None
+    """Precision of D's step where a penalty differentiates D; null is the protocol's, with tf32 under bf16."""
 
     @field_validator("penalties", "augment")
     @classmethod

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ganealogy.images import Pictures, to_uint8
+from ganealogy.precision import float32_as
 
 BATCH = 100
 
@@ -28,6 +29,7 @@ def draw(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torch.T
 
 
 @torch.inference_mode()
+@float32_as("fp32")  # whatever it was trained in: what is measured should not depend on the device
 def generate(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor | None = None) -> Pictures:
     """Latents (N, d) → uint8 (N, H, W, C), in evaluation mode and in fixed batches: memory does not grow with N.
 

@@ -143,7 +143,8 @@ def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
             count = run.cost.get("threads")
             threads = wording.plural(count, "thread") if isinstance(count, int) else "threads unknown"
             software = f"torch {run.cost.get('torch', '?')}, Python {run.cost.get('python', '?')}"
-            found.setdefault(f"{device}, {threads}, {software}", []).append(run.name)
+            arithmetic = f", {run.cost['arithmetic']}" if run.cost.get("arithmetic") else ""
+            found.setdefault(f"{device}, {threads}, {software}{arithmetic}", []).append(run.name)
     return sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
 
 

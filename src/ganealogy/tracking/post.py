@@ -96,6 +96,7 @@ def tags(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> 
         "reason": facts.get("reason"),
         "title": entry.get("title"),
         "device": run.costs.get("train", {}).get("device_name"),
+        "arithmetic": run.costs.get("train", {}).get("arithmetic"),
         "ganealogy.plan": facts.get("plan"),
         "ganealogy.data": facts.get("data"),
         "mlflow.source.name": f"train@{facts['version']}-{facts['seed']}",

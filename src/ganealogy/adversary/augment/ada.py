@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
 from ganealogy.adversary.augmentation import Augmentation
-from ganealogy.adversary.schedule import Share
+from ganealogy.adversary.schedule import Progress, Share
 from ganealogy.adversary.transforms import TRANSFORMS, sometimes
 
 
@@ -26,7 +26,7 @@ class ADA(Augmentation):
         self.register_buffer("probability", torch.zeros((), dtype=torch.float64))
         self.register_buffer("signs", torch.zeros(3, dtype=torch.float64))
 
-    def forward(self, images: torch.Tensor, progress: float) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         for name in self.policy:
             images = sometimes(TRANSFORMS[name], images, self.probability)
         return images

@@ -8,7 +8,7 @@ import torch
 from annotated_types import MinLen
 
 from ganealogy.adversary.augmentation import Augmentation
-from ganealogy.adversary.schedule import ScheduledShare, at
+from ganealogy.adversary.schedule import Progress, ScheduledShare, at
 from ganealogy.adversary.transforms import TRANSFORMS, sometimes
 
 
@@ -17,9 +17,12 @@ class DiffAugment(Augmentation):
         super().__init__()
         self.policy, self.probability = policy, probability
 
-    def forward(self, images: torch.Tensor, progress: float) -> torch.Tensor:
-        for name in self.policy:
-            images = sometimes(TRANSFORMS[name], images, at(self.probability, progress))
+    def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
+        for name in self.policy if self.probability else []:
+            if self.probability == 1:  # nothing is drawn for the choice
+                images = TRANSFORMS[name](images)
+            else:
+                images = sometimes(TRANSFORMS[name], images, at(self.probability, progress))
         return images
 
 

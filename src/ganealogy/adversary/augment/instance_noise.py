@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ganealogy.adversary.augmentation import Augmentation
-from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.schedule import Progress, Scheduled, at
 
 
 class InstanceNoise(Augmentation):
@@ -13,9 +13,10 @@ class InstanceNoise(Augmentation):
         super().__init__()
         self.deviation = deviation
 
-    def forward(self, images: torch.Tensor, progress: float) -> torch.Tensor:
-        deviation = at(self.deviation, progress)
-        return images + deviation * torch.randn_like(images) if deviation else images
+    def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
+        if self.deviation == 0:
+            return images
+        return images + at(self.deviation, progress) * torch.randn_like(images)
 
 
 def augment(

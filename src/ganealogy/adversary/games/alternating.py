@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge, Le
 
 from ganealogy.adversary.players import Players
+from ganealogy.adversary.schedule import Progress
 from ganealogy.adversary.turn import Turn
 
 
@@ -23,7 +24,7 @@ class Alternating:
         self,
         reals: Callable[[int], torch.Tensor],
         labels: Callable[[int], torch.Tensor] | None = None,
-        progress: float = 0.0,
+        progress: Progress = 0.0,
     ) -> dict[str, torch.Tensor]:
         """One G update.
 
@@ -36,11 +37,13 @@ class Alternating:
         self.players.progress(progress)
         for index in range(self.d_steps):
             images, classes = reals(index), None if labels is None else labels(index)
-            statistics = self.discriminator_step(images, classes, progress)
-        return statistics | self.generator_step(images, classes, progress)
+            with self.players.arithmetic(penalised=True):
+                statistics = self.discriminator_step(images, classes, progress)
+        with self.players.arithmetic(penalised=False):
+            return statistics | self.generator_step(images, classes, progress)
 
     def discriminator_step(
-        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: float
+        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress
     ) -> dict[str, torch.Tensor]:
         """One D update on (N, C, H, W) reals and as many fresh fakes."""
         play = self.players
@@ -59,7 +62,7 @@ class Alternating:
         return {name: value.detach() for name, value in statistics.items()}
 
     def generator_step(
-        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: float
+        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress
     ) -> dict[str, torch.Tensor]:
         """One G update on fresh latents, as many as there are reals; D looks at those only where the loss does."""
         play = self.players

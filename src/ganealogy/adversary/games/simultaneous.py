@@ -13,6 +13,7 @@ import torch
 from annotated_types import Ge, Le
 
 from ganealogy.adversary.players import Players
+from ganealogy.adversary.schedule import Progress
 from ganealogy.adversary.turn import Turn
 
 
@@ -26,11 +27,21 @@ class Simultaneous:
         self,
         reals: Callable[[int], torch.Tensor],
         labels: Callable[[int], torch.Tensor] | None = None,
-        progress: float = 0.0,
+        progress: Progress = 0.0,
     ) -> dict[str, torch.Tensor]:
         """One update of both; parameters, result and errors are those of `alternating`."""
+        self.players.progress(progress)
+        with self.players.arithmetic(penalised=True):
+            return self.update(reals, labels, progress)
+
+    def update(
+        self,
+        reals: Callable[[int], torch.Tensor],
+        labels: Callable[[int], torch.Tensor] | None,
+        progress: Progress,
+    ) -> dict[str, torch.Tensor]:
+        """Do the step at the rates that `step` has set."""
         play = self.players
-        play.progress(progress)
         images, classes = reals(0), None if labels is None else labels(0)
         judge = play.judge(progress, classes, penalised=True)
         fakes = play.imagine(len(images), images, classes)

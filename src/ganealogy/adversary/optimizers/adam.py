@@ -8,7 +8,8 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Len
 
-from ganealogy.adversary.schedule import ScheduledDecay, at
+from ganealogy.adversary.schedule import ScheduledDecay, at, moves
+from ganealogy.adversary.scheduled_adam import ScheduledAdam
 
 
 def optimizer(
@@ -18,5 +19,8 @@ def optimizer(
     betas: Annotated[list[ScheduledDecay], Len(2, 2)] = [0.9, 0.999],  # noqa: B006 (read only; a recipe gives a list)
     eps: Annotated[float, Gt(0)] = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Fused: one pass over the parameters in place of a dozen."""
-    return torch.optim.Adam(parameters, lr, (at(betas[0], 0.0), at(betas[1], 0.0)), eps, fused=True)
+    """Fused where the betas stay the same: one pass over the parameters in place of a dozen."""
+    begin = at(betas[0], 0.0), at(betas[1], 0.0)
+    if moves(betas):
+        return ScheduledAdam(parameters, lr, begin, eps)
+    return torch.optim.Adam(parameters, lr, begin, eps, fused=True)

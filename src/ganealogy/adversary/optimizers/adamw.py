@@ -8,7 +8,8 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Len
 
-from ganealogy.adversary.schedule import Scheduled, ScheduledDecay, at
+from ganealogy.adversary.schedule import Scheduled, ScheduledDecay, at, moves
+from ganealogy.adversary.scheduled_adam import ScheduledAdam
 
 
 def optimizer(
@@ -19,7 +20,8 @@ def optimizer(
     eps: Annotated[float, Gt(0)] = 1e-8,
     weight_decay: Scheduled = 0.01,
 ) -> torch.optim.Optimizer:
-    """Fused: one pass over the parameters in place of a dozen."""
-    return torch.optim.AdamW(
-        parameters, lr, (at(betas[0], 0.0), at(betas[1], 0.0)), eps, at(weight_decay, 0.0), fused=True
-    )
+    """Fused where betas and decay stay the same: one pass over the parameters in place of a dozen."""
+    begin, decay = (at(betas[0], 0.0), at(betas[1], 0.0)), at(weight_decay, 0.0)
+    if moves([betas, weight_decay]):
+        return ScheduledAdam(parameters, lr, begin, eps, decay)
+    return torch.optim.AdamW(parameters, lr, begin, eps, decay, fused=True)
