@@ -27,6 +27,25 @@ PROTOCOL = {
 STEPS = 24
 
 
+EVERYTHING: dict[str, Any] = {
+    "penalties": ["lecam", "bcr", "dragan"],
+    "augment": [{"name": "ada", "kimg": 0.05, "interval": 1}, "instance_noise"],
+}
+KINDS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("v1", "v2", "v6", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16")},
+    "mnist-dcgan": {"image_size": 28, "channels": 1},
+    "mnist-mlp": {"image_size": 28, "channels": 1},
+    "celeba-dcgan": {"image_size": 32},
+    "v14": {"image_size": 32},
+    "v1 tf32": {"precision": "tf32"},
+    "v1 bf16": {"precision": "bf16"},
+    "v10 bf16": {"precision": "bf16"},
+    "v16 bf16": {"precision": "bf16"},
+    "v7 everything": {"changes": {"adversary": EVERYTHING, "discriminator": {"norm": "none"}}},
+}
+"""Versions and protocols that differ in what their steps do, for tests of a single step."""
+
+
 class Silent:
     def __init__(self, steps: int = STEPS) -> None:
         self.warnings: list[str] = []
@@ -48,6 +67,12 @@ def plan(version: str, changes: dict[str, Any] | None = None, **protocol: Any) -
     return {"recipe": recipes.resolve_rates(recipe, 2e-4), "protocol": {**PROTOCOL, **protocol}}
 
 
+def plan_of_kind(kind: str) -> dict[str, Any]:
+    """The plan of one of KINDS."""
+    options = dict(KINDS[kind])
+    return plan(kind.split()[0], options.pop("changes", None), **options)
+
+
 def train(
     where: Path,
     pictures: np.ndarray,
@@ -57,7 +82,6 @@ def train(
     planned: dict[str, Any] | None = None,
     labels: np.ndarray | None = None,
     device: str = "cpu",
-    watchful: bool = False,
 ) -> loop.Outcome:
     asked = iter(range(1, 10_000))
     interrupted: Callable[[], bool] = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
@@ -72,7 +96,6 @@ def train(
         watcher or Silent(loop.step_count((planned or plan(version))["protocol"])),
         interrupted,
         labels,
-        watchful=watchful,
     )
 
 

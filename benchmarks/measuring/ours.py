@@ -11,6 +11,7 @@ from ganealogy import ranks
 from ganealogy.data.batches import Batches
 from ganealogy.training.learner import Learner
 from ganealogy.training.loop import note, seed_draws, step_seed
+from ganealogy.training.tracker import Best
 from measuring import family
 
 NOTED = 25
@@ -43,10 +44,9 @@ class Ours:
             statistics = (play or self.learner.step)(
                 reals if still is None else lambda _index: still, classes, progress=0.5
             )
-            statistics = ranks.statistics(statistics)
         if ema is not None:
             ema.update(self.done * self.batch_size / 1000, self.batch_size / 1000, 0.5)
         for name, value in statistics.items():
             self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
         if self.done % NOTED == 1 and not self.learner.ahead:
-            note(statistics, {"best": None})
+            note(statistics, Best())

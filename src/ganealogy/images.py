@@ -25,8 +25,10 @@ Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 
 def to_uint8(images: torch.Tensor) -> Pictures:
     """(N, C, H, W) floats in [-1, 1] → (N, H, W, C) uint8; values outside are clipped, as a screen would."""
-    scaled = (images.detach().float() + 1).mul(127.5).round().clamp(0, 255)
-    array: Pictures = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(np.uint8)
+    import torch  # here, as pictures are looked at where nothing is trained
+
+    levels = (images.detach().float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    array: Pictures = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
 
 

@@ -58,7 +58,8 @@ def joined(device: str) -> Iterator[str]:
         if local >= torch.cuda.device_count():
             raise GanealogyError(f"{world} ranks, but only {torch.cuda.device_count()} GPUs here: ask for fewer")
         torch.cuda.set_device(local)
-        dist.init_process_group("nccl", device_id=torch.device("cuda", local))
+        # gloo beside nccl: what the hosts tell each other need not wait for their cards.
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=torch.device("cuda", local))
         device = f"cuda:{local}"
     else:
         dist.init_process_group("gloo")
@@ -166,26 +167,26 @@ def in_pieces(
         return compute(slice(0, total))
     rows = compute(slice(starts[0], min(starts[-1] + piece, total))) if starts else np.empty((0, width), np.float32)
     counts = [len(share(range(0, total, piece), other)) * piece for other in range(count())]
-    padded = torch.zeros(max(counts), width, device=_device())
+    padded = torch.zeros(max(counts), width)
     padded[: len(rows)] = torch.from_numpy(rows)
     parts = [torch.empty_like(padded) for _ in range(count())]
     dist.all_gather(parts, padded)
     whole = torch.cat([part[:length] for part, length in zip(parts, counts, strict=True)])[:total]
-    return whole.cpu().numpy()
+    return whole.numpy()
 
 
 def any_rank(asked: bool) -> bool:
-    """Whether one of the ranks says yes: all then do the same."""
+    """Whether one of the ranks says yes: all then do the same. The hosts alone speak, and no GPU is waited for."""
     if count() == 1:
         return asked
-    answer = torch.tensor([float(asked)], device=_device())
+    answer = torch.tensor([float(asked)])
     dist.all_reduce(answer)
     return bool(answer > 0)
 
 
-def _device() -> str:
-    """Where the ranks' messages must lie."""
-    return "cuda" if dist.get_backend() == "nccl" else "cpu"
+def meet() -> None:
+    """Wait until every rank is here."""
+    any_rank(False)
 
 
 @contextmanager

@@ -171,6 +171,7 @@ def settle(settings: Train) -> str:
 
     memory.keep_freed()
     torch.set_num_threads(process.threads(settings.threads))
+    torch.backends.cudnn.benchmark = not settings.deterministic  # the fastest algorithm for each shape, found once
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"

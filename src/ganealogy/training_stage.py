@@ -62,7 +62,7 @@ def _train(
     interruption: process.Interruption,
     inputs: stages.Inputs,
 ) -> int:
-    from ganealogy import ranks, tracking
+    from ganealogy import precision, ranks, tracking
     from ganealogy.data import packed
     from ganealogy.training import loop
     from ganealogy.training.record import Record
@@ -70,7 +70,9 @@ def _train(
     device = stages.settle(settings)
     if device == "cuda" and settings.deterministic:
         repeat_on_cuda()
-    version = plan["version"]
+    version, asked = plan["version"], plan["protocol"]["precision"]
+    if process.is_first_rank() and (found := precision.on(device, asked)) != asked:
+        print(f"ganealogy: {version} seed {seed} trains in {found}: this device has no {asked}", file=sys.stderr)
     facts = {
         "version": version,
         "parent": plan["parent"],
@@ -248,6 +250,7 @@ def cost(outcome: Any, device: str) -> dict[str, Any]:
         "images_per_second": round(outcome.images / max(outcome.seconds, 1e-9), 1),
         "peak_memory_bytes": peak,
         "device": device,
+        "arithmetic": outcome.arithmetic,
         "device_name": torch.cuda.get_device_name()
         if device.startswith("cuda")
         else platform.processor() or platform.machine(),

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from ganealogy.evaluation.extractors.pixel8 import Pixel8
 from ganealogy.evaluation.kid import kid
 from ganealogy.networks.generation import generate
-from ganealogy.training.tracker import Tracker
+from ganealogy.training.tracker import Best, Tracker
 
 LATENT = {"size": 8, "distribution": "normal"}
 
@@ -25,7 +26,8 @@ def pictures() -> np.ndarray:
 
 def test_pixels_are_tracked_by_their_frechet_distance_alone(generator: nn.Module, pictures: np.ndarray) -> None:
     tracker = Tracker("pixel8", 40, pictures, LATENT, "cpu")
-    assert tracker.measure(generator).keys() == {tracker.column} == {"fd_pixel8"}
+    scores = tracker.scores(tracker.features_of(generator))
+    assert scores.keys() == {tracker.column} == {"fd_pixel8"}
 
 
 def test_a_networks_features_are_tracked_by_kid_too(
@@ -33,7 +35,15 @@ def test_a_networks_features_are_tracked_by_kid_too(
 ) -> None:
     monkeypatch.setattr(Pixel8, "network", True)
     tracker = Tracker("pixel8", 40, pictures, LATENT, "cpu")
-    measured = tracker.measure(generator)
-    fakes = tracker.extractor.features(generate(generator, tracker.latents))
+    fakes = tracker.features_of(generator)
+    assert np.array_equal(fakes, tracker.extractor.features(generate(generator, tracker.latents)))
+    measured = tracker.scores(fakes)
     whole = kid(fakes, tracker.features, subsets=1, size=len(tracker.features))
     assert measured["kid_pixel8"] == pytest.approx(whole.value, rel=1e-9)
+
+
+def test_the_best_is_the_first_of_the_lowest() -> None:
+    best = Best()
+    for step, score in enumerate((3.0, 2.0, 2.0, 5.0)):
+        best.consider({"step": step, "score": score}, {"w": torch.tensor(score)})
+    assert best.found == {"step": 1, "score": 2.0} and best.weights["w"] == 2.0

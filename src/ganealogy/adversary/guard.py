@@ -16,8 +16,8 @@ class Diverged(Exception):  # noqa: N818 (a result of a training, not an error o
         self.culprit, self.value = culprit, value
 
 
-class Missed(Exception):  # noqa: N818
-    """Something was not finite since the last look, and the weights are spoilt."""
+class DivergedEarlier(Exception):  # noqa: N818
+    """A loss or gradient was not finite in a step since the last look, and the weights are spoilt."""
 
 
 class Guard:
@@ -47,6 +47,6 @@ class Guard:
         raise Diverged(f"{self.player} gradient norm", float(norm))
 
     def look(self) -> None:
-        """Raises: Missed."""
+        """Raises: DivergedEarlier naming the player."""
         if self.fine is not None and not self.fine:
-            raise Missed
+            raise DivergedEarlier(f"{self.player} loss or gradient not finite")

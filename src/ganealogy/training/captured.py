@@ -1,23 +1,25 @@
 """A training step as one CUDA graph: the host launches it once, in place of hundreds of operations.
 
-A graph repeats what was done while it was recorded: the same kernels on the same memory. So reals come in buffers that
-are filled before each replay; draws are the default generator's, whose seed a replay takes up anew; and numbers that
-Python worked out are the recorded step's, so that while a schedule moves, steps are played one operation at a time.
+A graph repeats what was done while it was recorded: the same kernels on the same memory. What differs between steps
+must therefore lie in memory that is filled before each replay: the reals, their labels, and the progress, from which
+every schedule is worked out on the card (`adversary/schedule.py`). Draws are the default generator's, whose seed a
+replay takes up anew. So one graph serves a whole training.
 
-Before it is trusted, a graph is held against the same step played that way.
+Before it is trusted, a graph is held against the same step run one operation at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from ganealogy.adversary.schedule import at
-
+PACKAGE = Path(__file__).parents[1]
 WARM_UP = 3
-"""Steps with the same numbers before one is recorded: libraries choose their kernels in the first."""
+"""Steps before one is recorded: libraries choose their kernels in the first."""
 APART = 0.1
 """Of a step's length: by how much the replayed step may miss the played one. Kernels that add in no fixed order miss it
 by far less; another draw, batch or rate by far more."""
@@ -51,47 +53,51 @@ class CUDAGraph:
         return statistics
 
     def record(self, step: Callable[[], Statistics]) -> Statistics:
-        # thread_local: a checkpoint may be on its way from the card to the disk meanwhile.
-        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-            return step()
+        outside = torch.cuda.current_stream()
+        try:
+            # thread_local: a checkpoint may be on its way from the card to the disk meanwhile.
+            with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
+                return step()
+        except BaseException:
+            # A capture that CUDA breaks off leaves its stream current before torch 2.15, and in 2.11 its generator
+            # waiting for the capture's end: every later draw would fail. Both are put back; 2.15 needs neither.
+            torch.cuda.set_stream(outside)
+            generator = torch.cuda.default_generators[outside.device_index]
+            generator.graphsafe_set_state(torch.Generator(outside.device).graphsafe_get_state())
+            raise
 
     def replay(self) -> None:
         self.graph.replay()
 
 
 class Captured:
-    """A game whose steps are replayed once nothing but images and draws differs from one to the next."""
+    """A game whose steps are replayed from the fifth on."""
 
     def __init__(
         self,
         game: Any,
-        recipe: Mapping[str, Any],
+        device: torch.device | str,
         state: Callable[[], Mapping[str, torch.Tensor]],
         warn: Callable[[str], None],
     ) -> None:
         """`state`: all that a step changes, as the tensors themselves; `warn`: is told where no graph can be used."""
         self.game, self.state, self.warn = game, state, warn
-        self.ramps = [*ramps(recipe["adversary"]), *ramps(recipe["optimizers"])]
-        self.numbers, self.still = [at(ramp, 0.0) for ramp in self.ramps], 0
         self.graph: Graph = CUDAGraph()
         self.recorded: Statistics | None = None
-        self.refused = False
+        self.refused, self.warmed = False, 0
+        self.progress = torch.zeros((), dtype=torch.float64, device=device)
         self.images: list[torch.Tensor] = []
         self.classes: list[torch.Tensor] = []
 
     def step(self, reals: Batch, labels: Batch | None = None, progress: float = 0.0) -> Statistics:
         """What the game's own step does and returns."""
-        numbers = [at(ramp, progress) for ramp in self.ramps]
-        if numbers != self.numbers:
-            self.numbers, self.still = numbers, 0
-            if self.recorded is not None:
-                self.graph, self.recorded = CUDAGraph(), None
-        self.still += 1
-        if self.refused or self.still <= WARM_UP:
-            return self.graph.play(lambda: self.game.step(reals, labels, progress))
+        self.progress.fill_(progress)
+        if self.refused or self.warmed < WARM_UP:
+            self.warmed += 1
+            return self.graph.play(lambda: self.game.step(reals, labels, self.progress))
         self._fill(reals, labels)
         if self.recorded is None:
-            return self._record(progress)
+            return self._record()
         self.graph.replay()
         return {name: value.clone() for name, value in self.recorded.items()}
 
@@ -105,22 +111,22 @@ class Captured:
                 else:
                     buffers[index].copy_(batch(index))
 
-    def _record(self, progress: float) -> Statistics:
+    def _record(self) -> Statistics:
         """Record the step, try it, and play it after all: with what it then does the replayed one is compared."""
 
         def step() -> Statistics:
             labels = self.classes.__getitem__ if self.classes else None
-            statistics: Statistics = self.game.step(self.images.__getitem__, labels, progress)
+            statistics: Statistics = self.game.step(self.images.__getitem__, labels, self.progress)
             return statistics
 
         before = _copies(self.state())
-        device = self.images[0].device
+        device = self.progress.device
         try:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 self.recorded = self.graph.record(step)
                 self.graph.replay()
         except RuntimeError as error:
-            self._refuse((str(error).splitlines() or ["CUDA says no more"])[0])
+            self._refuse(cause(error))
             _restore(self.state(), before)
             return self.graph.play(step)
         replayed = _copies(self.state())
@@ -136,13 +142,16 @@ class Captured:
         self.warn(f"no CUDA graph is used, so that steps are launched one operation at a time: {why}")
 
 
-def ramps(recipe: Any) -> Iterator[dict[str, Any]]:
-    """All values in a part of a recipe that a schedule moves."""
-    if isinstance(recipe, dict) and {"from", "to"} <= recipe.keys():
-        yield recipe
-    elif isinstance(recipe, (dict, list)):
-        for part in recipe.values() if isinstance(recipe, dict) else recipe:
-            yield from ramps(part)
+def cause(error: BaseException) -> str:
+    """Return an error's first cause in a line, with the place in our code that raised it.
+
+    The end of a broken capture raises too and says only that something failed: the cause is the context of that error.
+    """
+    error = error.__context__ or error
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
+    return f"{line} ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else line
 
 
 def _copies(state: Mapping[str, torch.Tensor]) -> Statistics:

@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
 from ganealogy import atomic
+from ganealogy.errors import GanealogyError
 
 KEEP = 2
 """Checkpoints kept: when the newest is damaged, the one before it is used."""
@@ -59,6 +60,14 @@ def newest(directory: Path, warnings: list[str]) -> tuple[int, dict[str, torch.T
         except Exception as error:  # any damage at all: say so, and try the one before
             warnings.append(f"{path}: checkpoint cannot be used ({type(error).__name__}: {error}); trying an older one")
     return None
+
+
+def last(directory: Path) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]]:
+    """`newest` for a running training, whose own checkpoint must be there. Raises: GanealogyError when it is not."""
+    warnings: list[str] = []
+    if (found := newest(directory, warnings)) is None:
+        raise GanealogyError("; ".join(warnings) or f"{directory}: the training's checkpoint has disappeared")
+    return found
 
 
 def flatten(prefix: str, state: State) -> Iterator[tuple[str, torch.Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,16 @@ from torch import nn
 
 from ganealogy import ranks
 from ganealogy.adversary import build as adversary
+from ganealogy.errors import GanealogyError
 from ganealogy.networks import build as networks
 from ganealogy.training import captured, checkpoint
 from ganealogy.training.ema import EMA
 
 AHEAD = {"cuda"}
 """Types of device whose host works ahead of them: it should read no number before it must."""
+GRAPHS = "GANEALOGY_CUDA_GRAPHS"
+"""Environment variable: 0 has every operation launched by itself. The results are the same within rounding, so that it
+belongs to no protocol."""
 
 
 class Learner:
@@ -27,23 +32,22 @@ class Learner:
         protocol: dict[str, Any],
         device: str,
         warn: Callable[[str], None] = print,
-        watchful: bool = False,
     ) -> None:
         """The networks' first weights are the next draws of torch's default generator.
 
-        `warn`: told what costs speed; `watchful`: stops at trouble at once on every device, whatever it costs.
+        `warn` is called with what costs speed.
         """
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         self.generator = ranks.synchronise(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.discriminator = ranks.synchronise(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
         self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
-        self.step, self.ahead = self.game.step, torch.device(device).type in AHEAD and not watchful
+        self.step, self.ahead = self.game.step, torch.device(device).type in AHEAD
         """`step(reals, labels, progress)` is one G update: see `adversary/games/`."""
         if self.ahead:
             self.game.players.work_ahead()
-        if self.ahead and ranks.count() == 1:  # what ranks tell each other is in no graph
-            self.step = captured.Captured(self.game, recipe, self.tensors, warn).step
+        if self.ahead and ranks.count() == 1 and use_graphs():  # what ranks tell each other is in no graph
+            self.step = captured.Captured(self.game, device, self.tensors, warn).step
 
     @property
     def shown(self) -> nn.Module:
@@ -71,3 +75,11 @@ class Learner:
         self.game.players.load_state_dict(checkpoint.below("game", tensors))
         if self.ema is not None:
             self.ema.load_state_dict(checkpoint.below("ema", tensors))
+
+
+def use_graphs() -> bool:
+    """Read GANEALOGY_CUDA_GRAPHS. Raises: GanealogyError for anything but 0 and 1."""
+    value = os.environ.get(GRAPHS, "1")
+    if value not in ("0", "1"):
+        raise GanealogyError(f"{GRAPHS}={value}: set it to 0 (no CUDA graphs) or 1, or unset it")
+    return value == "1"

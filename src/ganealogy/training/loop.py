@@ -11,16 +11,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ganealogy import ranks
-from ganealogy.adversary.guard import Diverged, Missed
+from ganealogy.adversary.guard import Diverged, DivergedEarlier
 from ganealogy.data.batches import Batches
 from ganealogy.images import Pictures
 from ganealogy.networks import latents
@@ -28,10 +27,8 @@ from ganealogy.networks.generation import generate
 from ganealogy.training import checkpoint
 from ganealogy.training.learner import Learner
 from ganealogy.training.record import Record
-from ganealogy.training.tracker import Tracker
+from ganealogy.training.tracker import Best, Tracker
 from ganealogy.training.writer import Writer
-
-P = ParamSpec("P")
 
 
 class Watcher(Protocol):
@@ -56,24 +53,10 @@ class Outcome:
     """Images by which G was updated over all sittings."""
     resumed: int
     """How often the training was taken up again."""
+    arithmetic: str
+    """What the networks ran in on this device: see `ganealogy/precision.py`."""
 
 
-def going_back(train: Callable[P, Outcome]) -> Callable[P, Outcome]:
-    """Where trouble was missed, go back to the last checkpoint and look at every step: the training then ends at the
-    very step, with the weights before it."""
-
-    @wraps(train)
-    def trained(*given: P.args, **named: P.kwargs) -> Outcome:
-        try:
-            return train(*given, **named)
-        except Missed:
-            named["watchful"] = True
-        return train(*given, **named)  # out here, what the first attempt held is free
-
-    return trained
-
-
-@going_back
 def train(
     plan: dict[str, Any],
     seed: int,
@@ -85,14 +68,15 @@ def train(
     watcher: Watcher,
     interrupted: Callable[[], bool],
     labels: NDArray[np.int64] | None = None,
-    *,
-    watchful: bool = False,
 ) -> Outcome:
     """Train, or go on with, one run.
 
     `plan`: build/plan/versions/<version>.json; `data`: the packed set's digest; `train_images`: uint8 (N, H, W, C);
     `interrupted()` is asked after every step: when true, the training checkpoints and returns; `labels`: (N,), where
-    the recipe conditions on them; `watchful`: have a GPU stop at every update, to look whether it was a good one.
+    the recipe conditions on them.
+
+    On a GPU the host works ahead, and a divergence is found at the next tick: the training then ends with the weights
+    of the tick before it.
     """
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
@@ -100,15 +84,13 @@ def train(
 
     # Construct: the networks' first weights are the first draws of the seed.
     seed_draws(step_seed(seed, "initialise"))
-    learner = Learner(recipe, protocol, device, watcher.warn, watchful)
+    learner = Learner(recipe, protocol, device, watcher.warn)
     game, ema = learner.game, learner.ema
     batches = Batches(train_images, batch_size, seed, device, labels)
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
     grid_latents = latents.draw(recipe["latent"], 64, latents.GRID_SEED)
-    writer, sums = Writer(), dict[str, torch.Tensor]()
-    best_weights: dict[str, torch.Tensor] = {}
-    facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "best": None}
-    facts |= {"seconds": 0.0, "tick_seconds": [], "resumed": 0}
+    writer, sums, best = Writer(), dict[str, torch.Tensor](), Best()
+    facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "seconds": 0.0, "tick_seconds": [], "resumed": 0}
 
     def look() -> None:
         """Whether all went well so far, with the last tick's files and on a device that we work ahead of."""
@@ -116,29 +98,42 @@ def train(
         game.players.look()
 
     def save(step: int) -> None:
-        if not ranks.is_first():
-            return
-        extra = {**checkpoint.named("best", best_weights), **checkpoint.named("sums", sums)}
-        now = checkpoint.snapshot({**learner.tensors(), **extra})
-        writer.later(checkpoint.save, checkpoints, step, now, dict(facts))
+        """Have the checkpoint written, beside the next steps."""
+        now = checkpoint.snapshot({**learner.tensors(), **checkpoint.named("sums", ranks.statistics(sums))})
+        if ranks.is_first():
+            writer.later(save_with_best, step, now, dict(facts))
+
+    def save_with_best(step: int, now: dict[str, torch.Tensor], position: dict[str, Any]) -> None:
+        tensors = {**now, **checkpoint.named("best", best.weights)}
+        checkpoint.save(checkpoints, step, tensors, {**position, "best": best.found})
+
+    def restore(loaded: dict[str, torch.Tensor], saved: dict[str, Any]) -> None:
+        learner.restore(loaded)
+        on_device = {name: tensor.to(device) for name, tensor in loaded.items()}
+        best.found, best.weights = saved.pop("best"), checkpoint.below("best", on_device)
+        sums.clear()
+        sums.update(checkpoint.below("sums", on_device))
+        facts.update(saved)
 
     def tick(step: int) -> None:
-        """Record the last steps' means, look at the pictures, reconsider `best`."""
-        nonlocal best_weights
-        kimg = step * batch_size / 1000
-        measured = tracker.measure(learner.shown)
-        score = measured[tracker.column]
-        means = {name: total.item() / facts["summed"] for name, total in sorted(sums.items())}
+        """Record the last steps' means, look at the pictures, reconsider `best`: what needs the host alone is done
+        beside the next steps."""
         d_images = step * batch_size * game.d_steps
         epoch = d_images / (batches.steps_per_epoch * batch_size)
-        line = {"tick": facts["ticks"], "step": step, "kimg": kimg, "epoch": epoch, "d_images": d_images}
-        writer.later(record.tick, {**line, **means, **measured}, generate(learner.shown, grid_latents))
-        if facts["best"] is None or score < facts["best"]["score"]:
-            facts["best"] = {"step": step, "kimg": kimg, "score": score}
-            best_weights = {name: value.detach().clone() for name, value in learner.shown.state_dict().items()}
+        line = {"tick": facts["ticks"], "step": step, "kimg": step * batch_size / 1000, "epoch": epoch}
+        line |= {"d_images": d_images, **means(sums, facts["summed"])}
+        features, pictures = tracker.features_of(learner.shown), generate(learner.shown, grid_latents)
+        writer.later(judge, line, features, pictures, checkpoint.snapshot(learner.shown.state_dict()))
         seconds = [*facts["tick_seconds"], round(facts["seconds"], 2)]
         facts.update(ticks=facts["ticks"] + 1, summed=0, tick_seconds=seconds)
         sums.clear()
+
+    def judge(
+        line: dict[str, Any], features: NDArray[np.float32], pictures: Pictures, weights: dict[str, torch.Tensor]
+    ) -> None:
+        measured = tracker.scores(features)
+        record.tick({**line, **measured}, pictures)
+        best.consider({"step": line["step"], "kimg": line["kimg"], "score": measured[tracker.column]}, weights)
 
     # Resume where a checkpoint stands, else begin with a look at the untrained generator.
     warnings: list[str] = []
@@ -146,20 +141,20 @@ def train(
     for warning in warnings:
         watcher.warn(warning)
     if found is not None:
-        step, loaded, saved = found
-        facts.update(saved, resumed=saved["resumed"] + 1)
-        learner.restore(loaded)
-        best_weights = {name: tensor.to(device) for name, tensor in checkpoint.below("best", loaded).items()}
-        sums.update({name: tensor.to(device) for name, tensor in checkpoint.below("sums", loaded).items()})
+        _, loaded, saved = found
+        restore(loaded, saved)
+        facts["resumed"] += 1
         record.rewind(facts["ticks"])
     elif warnings:
         watcher.warn("no whole checkpoint is left: starting afresh")
     about = {"tracker": tracker.name, "shown": "generator" if ema is None else "running mean of the generator (EMA)"}
-    record.status("running", steps=steps, kimg=protocol["kimg"], best=facts["best"], reason=None, **about)
+    record.status("running", steps=steps, kimg=protocol["kimg"], best=best.found, reason=None, **about)
     began, before = time.monotonic(), facts["seconds"]
     if found is None:
         record.rewind(0)
         tick(0)
+        if learner.ahead:
+            save(0)  # to go back to
     watcher.begin(facts["step"], steps)
 
     # Play: each step's draws come from (seed, step) alone, so that a resumed training needs no generator states.
@@ -169,24 +164,30 @@ def train(
         reals, classes = batches.window((step - 1) * game.d_steps)
         try:
             with ranks.drawing(batch_size):
-                statistics = ranks.statistics(learner.step(reals, classes, progress=(step - 1) / steps))
+                statistics = learner.step(reals, classes, progress=(step - 1) / steps)
+            asked = ranks.any_rank(interrupted()) and step < steps
+            if step in tick_steps or asked:
+                look()
         except Diverged as trouble:
             status, reason = "diverged", f"at step {step}: {trouble}"
+            break
+        except DivergedEarlier as trouble:
+            ranks.meet()  # the first has waited for its checkpoint to be written
+            _, loaded, saved = checkpoint.last(checkpoints)
+            restore(loaded, saved)
+            status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
             break
         if ema is not None:
             ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
         for name, value in statistics.items():
             sums[name] = sums[name] + value.double() if name in sums else value.double()
-        if step in tick_steps:
-            look()
         facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
         if step in tick_steps:
             tick(step)
             save(step)
         told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
-        watcher.stepped(step, batch_size, note(statistics, facts) if told else "")
-        if ranks.any_rank(interrupted()) and step < steps:
-            look()
+        watcher.stepped(step, batch_size, note(statistics, best) if told else "")
+        if asked:
             save(step)
             status, reason = "interrupted", f"stopped at step {step} of {steps}"
             break
@@ -194,13 +195,23 @@ def train(
     # Hand over: the weights that later stages read.
     writer.wait()
     if status != "interrupted":
-        record.weights("generator-best", best_weights)
+        record.weights("generator-best", best.weights)
         record.weights("generator-last", learner.shown.state_dict())
         record.weights("discriminator-last", learner.discriminator.state_dict())
-    end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": facts["best"]}
+    end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": best.found}
     run = record.status(status, reason=reason, **about, **end)
-    seconds = before + time.monotonic() - began
-    return Outcome(status, run, seconds, facts["tick_seconds"], facts["step"] * batch_size, facts["resumed"])
+    seconds, images = before + time.monotonic() - began, facts["step"] * batch_size
+    arithmetic = game.players.described_arithmetic()
+    return Outcome(status, run, seconds, facts["tick_seconds"], images, facts["resumed"], arithmetic)
+
+
+def means(sums: dict[str, torch.Tensor], count: int) -> dict[str, float]:
+    """Return the means of `count` steps' statistics over all ranks, by name; one read for all of them."""
+    if not sums:
+        return {}
+    names = sorted(sums)
+    totals: list[float] = ranks.average(torch.stack([sums[name] for name in names])).tolist()
+    return {name: total / count for name, total in zip(names, totals, strict=True)}
 
 
 def step_count(protocol: dict[str, Any]) -> int:
@@ -223,7 +234,7 @@ def seed_draws(number: int) -> None:
         torch.cuda.manual_seed_all(number)
 
 
-def note(statistics: dict[str, torch.Tensor], facts: dict[str, Any]) -> str:
+def note(statistics: dict[str, torch.Tensor], best: Best) -> str:
     """What stands behind the progress bar."""
-    best = f" · best {facts['best']['score']:.0f}" if facts["best"] else ""
-    return f"D {statistics['d_loss'].item():.2f} · G {statistics['g_loss'].item():.2f}{best}"
+    distance = f" · best {best.found['score']:.0f}" if best.found else ""
+    return f"D {statistics['d_loss'].item():.2f} · G {statistics['g_loss'].item():.2f}{distance}"

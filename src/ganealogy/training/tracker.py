@@ -5,9 +5,11 @@ The final numbers are measured on other reals and other latents, so that they ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -35,16 +37,33 @@ class Tracker:
         """Of metrics.jsonl: what picks `best`, lower is better."""
         return f"fd_{self.name}"
 
-    def measure(self, generator: nn.Module) -> dict[str, float]:
-        """Column → value for the generator's images against the tracker's reals; KID where the features allow it."""
+    def features_of(self, generator: nn.Module) -> NDArray[np.float32]:
+        """Return the features (n, d) of the generator's images: the device's part of a measurement."""
         labels = turns(generator, len(self.latents))
 
         def features(rows: slice) -> NDArray[np.float32]:
             found: NDArray[np.float32] = self.extractor.features(generate(generator, self.latents[rows], labels[rows]))
             return found
 
-        fakes = ranks.in_pieces(len(self.latents), BATCH, self.features.shape[1], features)
+        return ranks.in_pieces(len(self.latents), BATCH, self.features.shape[1], features)
+
+    def scores(self, fakes: NDArray[np.float32]) -> dict[str, float]:
+        """Return column → value of features against the reals', KID where they allow it: the host's part alone."""
         measured = {self.column: frechet_distance(Moments.of(fakes), self.reals)}
         if self.extractor.network:
             measured[f"kid_{self.name}"] = squared_mmd(fakes, self.features)
         return measured
+
+
+@dataclass
+class Best:
+    """The best generator so far, decided one tick after the other."""
+
+    found: dict[str, Any] | None = None
+    """step, kimg and score, lower is better."""
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def consider(self, candidate: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        """Take the candidate where its score is lower; nothing else may change its `weights`."""
+        if self.found is None or candidate["score"] < self.found["score"]:
+            self.found, self.weights = candidate, weights

@@ -1,0 +1,83 @@
+"""Every version's step on tensors that claim to lie on a GPU, as far as that can be asked without one.
+
+Such tensors have shapes, types and devices, and no numbers: a step that reads a number, or that mixes what lies on the
+card with what lies on the host, fails here. torch cannot run a backward pass on them, so gradients are made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tiny_loop import KINDS, plan_of_kind
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from ganealogy.adversary import build as adversary
+from ganealogy.adversary.scheduled_adam import ScheduledAdam
+from ganealogy.images import to_uint8
+from ganealogy.networks import build as networks
+
+pytestmark = [
+    pytest.mark.skipif(torch.version.cuda is None, reason="torch without CUDA has no such tensors"),
+    pytest.mark.filterwarnings("default"),
+]
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    def backward(loss: torch.Tensor, inputs: list[torch.Tensor], retain_graph: bool = False) -> None:
+        assert loss.is_cuda and loss.requires_grad
+        for parameter in inputs:
+            parameter.grad = torch.empty_like(parameter)
+
+    def grad(outputs: torch.Tensor, images: torch.Tensor, create_graph: bool) -> tuple[torch.Tensor]:
+        assert outputs.is_cuda and outputs.requires_grad
+        return (images * outputs.sum(),)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    with FakeTensorMode() as mode, torch.device("cuda"):
+        yield mode
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16")])  # autocast wants a card
+def test_no_step_reads_a_number_or_leaves_the_card(card: FakeTensorMode, kind: str) -> None:
+    planned = plan_of_kind(kind)
+    recipe, protocol = planned["recipe"], planned["protocol"]
+    generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
+    game = adversary.game(recipe, generator, discriminator, protocol["precision"])
+    game.players.work_ahead()
+    side = protocol["image_size"]
+    reals = torch.rand(8, protocol["channels"], side, side)
+    progress = torch.zeros((), dtype=torch.float64)
+    for _ in range(2):
+        statistics = game.step(lambda _index: reals, None, progress)
+    updates = (game.players.g_update, game.players.d_update)
+    kept = [tensor for update in updates for state in update.optimizer.state.values() for tensor in state.values()]
+    assert len(kept) >= len(updates[0].parameters)
+    assert {tensor.device.type for tensor in [*statistics.values(), *kept]} == {"cuda"}
+    if kind.startswith("v16"):
+        assert isinstance(updates[0].optimizer, ScheduledAdam)
+        assert updates[0].optimizer.param_groups[0]["lr"].dtype is torch.float32
+    with pytest.raises(DataDependentOutputException):
+        statistics["d_loss"].item()
+
+
+def test_pictures_become_bytes_on_the_card(card: FakeTensorMode, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[torch.dtype] = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: fetched.append(tensor.dtype) or torch.Tensor())
+    monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: None)
+    to_uint8(torch.rand(2, 3, 8, 8))
+    assert fetched == [torch.uint8]
+
+
+def test_what_such_tensors_notice(card: FakeTensorMode) -> None:
+    def read() -> Any:
+        return torch.zeros(()).item()
+
+    with pytest.raises(DataDependentOutputException):
+        read()
+    with pytest.raises(RuntimeError, match="device"):
+        torch.zeros(3) + torch.zeros(3, device="cpu")
