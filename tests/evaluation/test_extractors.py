@@ -73,6 +73,7 @@ def test_what_training_uses_stands_alone(file):
         "from ganealogy.evaluation.linear_algebra import Matrix",
         "from ganealogy.evaluation.network import NetworkExtractor",
         "from ganealogy.evaluation.network import NetworkExtractor, resized",
+        "from ganealogy.precision import float32_as",
     }
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from ganealogy.precision import float32_as
+
 
 class NetworkExtractor:
     """A network's features of pictures. A subclass gives `name`, `dimension`, `batches` and `forward`."""
@@ -24,11 +26,14 @@ class NetworkExtractor:
     dimension: int
     batches: ClassVar[dict[str, int]]
     """Images a step, by kind of device."""
+    layouts: ClassVar[dict[str, torch.memory_format]] = {}
+    """How maps lie in memory, by kind of device; channels_last where none is given."""
 
     def __init__(self, model: nn.Module, device: str, **protocol: Any) -> None:
         """`protocol`: weights_sha256, resize, and whatever else makes the numbers what they are."""
         self.device = torch.device(device)
-        self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = self.layouts.get(self.device.type, torch.channels_last)
+        self.model = model.eval().to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
         self.protocol: dict[str, Any] = {"precision": "fp32", **protocol}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -45,8 +50,8 @@ class NetworkExtractor:
     def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2)  # (n, C, H, W)
         x = pixels.expand(-1, 3, -1, -1).float()
-        # cuDNN would take TF32 for fp32, and another precision is another protocol.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        # Another precision would be another protocol, and other algorithms other last bits.
+        with float32_as("fp32"), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             features: NDArray[np.float32] = self.forward(x).float().cpu().numpy()
         return features
 

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.functional import leaky_relu
 
 from ganealogy.networks.layers.conditioning import refuse
+from ganealogy.networks.layers.depthwise import is_replaced
 from ganealogy.networks.layers.resampling import double, halve
 from ganealogy.networks.layers.sizes import halvings
 
@@ -121,6 +122,16 @@ class Generator(nn.Module):
         return images
 
 
+class Weighing(nn.Conv2d):
+    """A depthwise convolution whose kernel is as large as the map: a weighted sum of each channel."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, C, 4, 4) → (N, C, 1, 1)."""
+        if is_replaced(features):
+            return (features * self.weight[:, 0]).sum((2, 3), keepdim=True)
+        return super().forward(features)
+
+
 class Discriminator(nn.Module):
     """D: images (N, C, H, W) → logits (N,)."""
 
@@ -134,7 +145,7 @@ class Discriminator(nn.Module):
             layers.extend(Block(inner, blocks) for _ in range(BLOCKS_A_STAGE))
             if index + 1 < len(widths):
                 layers.append(Down(inner, widths[index + 1]))
-        layers.append(scaled(nn.Conv2d(last, last, 4, groups=last, bias=False), 1.0))  # 4x4 → 1x1
+        layers.append(scaled(Weighing(last, last, 4, groups=last, bias=False), 1.0))  # 4x4 → 1x1
         self.layers = nn.Sequential(*layers)
         self.linear = scaled(nn.Linear(last, 1, bias=False), 1.0)
 

@@ -26,14 +26,19 @@ BATCHES = {"cpu": 16, "cuda": 256}
 """Images a step. On a CPU the layers' maps should stay in its cache: 64 at a time are two to three times slower."""
 
 
+LAYOUTS: dict[str, torch.memory_format] = {}
+"""torch's own depthwise kernels want maps channel by channel; `benchmarks/gpu_day/probe.py` times both on a card."""
+
+
 class EffnetLite0(NetworkExtractor):
     name = "effnet_lite0"
     dimension = 1280
     batches = BATCHES
+    layouts = LAYOUTS
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = resized(x, SIZE, antialias=max(x.shape[2:]) > SIZE)
-        maps: torch.Tensor = self.model.extract_features((x - 127) / 128)
+        maps: torch.Tensor = self.model.extract_features(((x - 127) / 128).contiguous(memory_format=self.layout))
         return maps.mean((2, 3))
 
 

@@ -1,28 +1,50 @@
 """Doubling and halving with the filter [1, 2, 1]: smooth where nearest neighbours and plain strides alias.
 
 Doubling repeats every pixel and filters; halving filters and averages 2x2. Either is one 4x4 kernel, the outer product
-of [1, 2, 1] * [1, 1] = [1, 3, 3, 1] with itself (arXiv 2501.05441, section 4; zeros beyond the border).
+of [1, 2, 1] * [1, 1] = [1, 3, 3, 1] with itself (arXiv 2501.05441, section 4; zeros beyond the border). As [1, 3, 3, 1]
+is [1, 1] three times, either is a few averages over 2x2 boxes too.
 """
 
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d, interpolate, pad
+
+from ganealogy.networks.layers.depthwise import is_replaced
+
+BORDER = (1, 1, 1, 1)
+
+
+def double(features: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) → (N, C, 2H, 2W)."""
+    return double_by_boxes(features) if is_replaced(features) else double_by_convolution(features)
+
+
+def halve(features: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W), H and W even → (N, C, H/2, W/2)."""
+    return halve_by_boxes(features) if is_replaced(features) else halve_by_convolution(features)
+
+
+def double_by_convolution(features: torch.Tensor) -> torch.Tensor:
+    channels = features.shape[1]
+    return conv_transpose2d(features, _kernel(channels, 4.0, features), stride=2, padding=1, groups=channels)
+
+
+def halve_by_convolution(features: torch.Tensor) -> torch.Tensor:
+    channels = features.shape[1]
+    return conv2d(features, _kernel(channels, 1.0, features), stride=2, padding=1, groups=channels)
+
+
+def double_by_boxes(features: torch.Tensor) -> torch.Tensor:
+    repeated = pad(interpolate(features, scale_factor=2), BORDER)
+    return avg_pool2d(avg_pool2d(repeated, 2, 1), 2, 1)
+
+
+def halve_by_boxes(features: torch.Tensor) -> torch.Tensor:
+    return avg_pool2d(avg_pool2d(avg_pool2d(pad(features, BORDER), 2, 1), 2, 1), 2, 2)
 
 
 def _kernel(channels: int, gain: float, like: torch.Tensor) -> torch.Tensor:
     # Made on the device: numbers copied there make the host wait for all that was asked of a GPU before.
     taps = 4 - 2 * (torch.arange(4, dtype=like.dtype, device=like.device) - 1.5).abs()  # 1, 3, 3, 1: exact in any type
     return (torch.outer(taps, taps) * (gain / taps.sum() ** 2)).expand(channels, 1, 4, 4)
-
-
-def double(features: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W) → (N, C, 2H, 2W)."""
-    channels = features.shape[1]
-    return conv_transpose2d(features, _kernel(channels, 4.0, features), stride=2, padding=1, groups=channels)
-
-
-def halve(features: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W), H and W even → (N, C, H/2, W/2)."""
-    channels = features.shape[1]
-    return conv2d(features, _kernel(channels, 1.0, features), stride=2, padding=1, groups=channels)

@@ -1,0 +1,92 @@
+"""Depthwise convolutions and what replaces them on a GPU: the same values and derivatives of first and second order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ganealogy.evaluation.extractors import effnet_lite0
+from ganealogy.networks.layers import depthwise, resampling
+from ganealogy.networks.r3gan import Discriminator, Weighing
+
+Map = Callable[[torch.Tensor], torch.Tensor]
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on, as on a GPU for which the replacements were chosen."""
+    return lambda: monkeypatch.setattr(depthwise, "REPLACED", frozenset({"cpu"}))
+
+
+def features(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).requires_grad_()
+
+
+def weighing() -> Weighing:
+    torch.manual_seed(0)
+    return Weighing(3, 3, 4, groups=3, bias=False).double()
+
+
+CASES: dict[str, tuple[Map, tuple[int, ...]]] = {
+    "double": (resampling.double, (2, 3, 4, 6)),
+    "halve": (resampling.halve, (2, 3, 4, 6)),
+    "weigh": (weighing(), (2, 3, 4, 4)),
+}
+
+
+def with_derivatives(function: Map, x: torch.Tensor) -> list[torch.Tensor]:
+    """Its values, the gradient of a function of them, and the gradient of that gradient's length."""
+    y = function(x)
+    (first,) = torch.autograd.grad(y.tanh().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    return [y.detach(), first.detach(), second]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_replacement_is_the_same_function(name: str, replaced: Callable[[], None]) -> None:
+    function, shape = CASES[name]
+    convolved = with_derivatives(function, features(*shape))
+    replaced()
+    for one, other in zip(with_derivatives(function, features(*shape)), convolved, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-14)
+    assert torch.autograd.gradcheck(function, features(*shape))
+    assert torch.autograd.gradgradcheck(function, features(*shape))
+
+
+def test_the_replacement_has_no_depthwise_convolution(replaced: Callable[[], None]) -> None:
+    """Neither forward nor in a gradient penalty's backward pass, in R3GAN's whole D."""
+    discriminator = Discriminator(3, 16, 8)
+    grouped: list[int] = []
+
+    def count() -> int:
+        images = torch.randn(2, 3, 16, 16, requires_grad=True)
+        with torch.profiler.profile(record_shapes=True, with_flops=True) as seen:
+            (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+            gradient.square().sum().backward()
+        grouped.append(sum(is_depthwise(event) for event in seen.events()))
+        return grouped[-1]
+
+    assert count() > 0
+    replaced()
+    assert count() == 0
+
+
+def is_depthwise(event: torch.autograd.profiler_util.FunctionEvent) -> bool:
+    """Whether an event is a convolution whose kernel sees one channel of several."""
+    shapes = event.input_shapes
+    return event.name == "aten::convolution" and len(shapes) > 1 and shapes[1][1] == 1 and shapes[0][1] > 1
+
+
+def test_a_weighing_is_saved_as_the_convolution_that_it_is() -> None:
+    assert weighing().state_dict().keys() == torch.nn.Conv2d(3, 3, 4, groups=3, bias=False).state_dict().keys()
+
+
+def test_an_extractor_measures_the_same_in_either_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8).numpy()
+    usual = effnet_lite0.load("cpu").features(pictures)
+    monkeypatch.setitem(effnet_lite0.LAYOUTS, "cpu", torch.contiguous_format)
+    extractor = effnet_lite0.load("cpu")
+    assert extractor.model._conv_head.weight.is_contiguous()  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(torch.from_numpy(extractor.features(pictures)), torch.from_numpy(usual))
