@@ -156,6 +156,7 @@ def fabricate_run(
     cost = {
         "seconds": seconds, "images_per_second": 60000 / seconds, "peak_memory_bytes": 612_000_000, "device": "cpu",
         "device_name": "x86_64", "threads": 2, "torch": "2.15.0", "python": "3.11.9", "host_cpus": 2, "resumed": 0,
+        "arithmetic": "fp32",
         "tick_seconds": [seconds * tick / ticks for tick in range(last + 1)],
     }  # fmt: skip
     write(run / "cost/train.json", cost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from tiny_loop import plan
 from torch import nn
 
 from ganealogy import precision
+from ganealogy import settings as module
 from ganealogy.adversary import build as adversary
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.network import NetworkExtractor
@@ -144,6 +145,7 @@ def test_pictures_are_made_and_measured_in_ieee_whatever_is_trained_in() -> None
 
 
 def test_another_name_is_refused_with_the_known_ones() -> None:
+    assert get_args(module.Precision) == get_args(precision.Precision)
     settings = {"kimg": 1, "batch_size": 8, "lr": 2e-4}
     assert parse(Train, settings | {"precision": "tf32"}, "params.yaml").precision == "tf32"
     with pytest.raises(GanealogyError, match=r"precision = 'fp16'.*'fp32', 'tf32' or 'bf16'"):

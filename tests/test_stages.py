@@ -40,14 +40,37 @@ def test_only_a_deterministic_training_on_cuda_is(monkeypatch, tmp_path, device,
     monkeypatch.setattr(stages, "settle", lambda _settings: device)
     monkeypatch.setattr(training_stage, "repeat_on_cuda", lambda: asked.append(True))
     monkeypatch.setattr(training_stage, "announce_fresh_start", begin)
-    plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {}}
+    plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {"precision": "fp32"}}
     with pytest.raises(BegunError):
         training_stage._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), stages.Inputs([]))
     assert bool(asked) is told
 
 
-def test_stages_keep_their_memory(monkeypatch):
-    kept = []
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("fp32", ""), ("bf16", ""), ("tf32", "ganealogy: v1 seed 3 trains in fp32: this device has no tf32\n")],
+)
+def test_a_processor_has_no_tf32_and_says_so(capsys, precision, said):
+    facts = {"version": "v1", "seed": 3, "protocol": {"precision": precision}}
+    training_stage.announce_precision(facts, "cpu")
+    assert capsys.readouterr().err == said
+
+
+@pytest.fixture
+def freed(monkeypatch):
+    """How often `keep_freed` was called; it changes the whole process."""
+    kept: list[bool] = []
     monkeypatch.setattr(stages.memory, "keep_freed", lambda: kept.append(True))
+    return kept
+
+
+def test_stages_keep_their_memory(freed):
     assert stages.settle(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1)) == "cpu"
-    assert kept
+    assert freed
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_looks_for_the_fastest_algorithm_unless_it_must_repeat_itself(freed, monkeypatch, deterministic):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
+    stages.settle(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1, deterministic=deterministic))
+    assert torch.backends.cudnn.benchmark is not deterministic

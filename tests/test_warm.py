@@ -243,11 +243,13 @@ def test_loading_starts_nothing_that_a_fork_would_lack() -> None:
     """No thread (OpenBLAS, whose own come with the import, is told to have none and knows of forks), no CUDA."""
     code = (
         "import psutil, torch; from ganealogy import warm; warm._load()\n"
-        "print(psutil.Process().num_threads(), torch.cuda.is_initialized())"
+        "import os; threads, child = psutil.Process().num_threads(), os.fork()\n"
+        "if not child: os._exit(torch._C._cuda_isInBadFork())  # what a mere look at the GPUs before it would make it\n"
+        "print(threads, os.waitpid(child, 0)[1])"
     )
     environment = {**os.environ, **SOURCE, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "1 False\n"
+    assert done.stdout == "1 0\n"
 
 
 def test_our_own_modules_are_read_anew(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:  # params.yaml is read without torch, which the functions import themselves
-    import torch
+import torch
 
 Precision = Literal["fp32", "tf32", "bf16"]
+"""What `settings.Precision` lets people write: no training should start anew because another setting changes."""
 
 AMPERE = (8, 0)
 """Compute capability from which on a card has TF32."""
@@ -35,8 +35,6 @@ def float32_as(precision: str) -> Iterator[None]:
 
     The switches are the process's: a backward pass obeys those that are set while it runs, in whichever thread.
     """
-    import torch
-
     cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, cublas.allow_tf32
     cudnn.allow_tf32 = cublas.allow_tf32 = precision != "fp32"
@@ -48,8 +46,6 @@ def float32_as(precision: str) -> Iterator[None]:
 
 def autocast(precision: str, device_type: str) -> AbstractContextManager[Any]:
     """Run networks in bfloat16 where the precision says so; their weights stay float32."""
-    import torch
-
     return torch.autocast(device_type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
@@ -63,8 +59,6 @@ def of_penalties(precision: Precision, asked: Precision | None = None) -> Precis
 
 def on(device: str | torch.device, precision: Precision) -> Precision:
     """Return what a precision comes to on a device: `tf32` is `fp32` where there is no TF32."""
-    import torch
-
     device = torch.device(device)
     if precision != "tf32":
         return precision

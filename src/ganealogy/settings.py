@@ -18,7 +18,6 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from ganealogy.errors import GanealogyError
-from ganealogy.precision import Precision
 
 PARAMS = Path("params.yaml")
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -41,6 +40,8 @@ SHORT = Short()
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Precision = Literal["fp32", "tf32", "bf16"]
+"""What each means on which device: `ganealogy/precision.py`."""
 
 
 class Section(BaseModel):

@@ -62,7 +62,7 @@ def _train(
     interruption: process.Interruption,
     inputs: stages.Inputs,
 ) -> int:
-    from ganealogy import precision, ranks, tracking
+    from ganealogy import ranks, tracking
     from ganealogy.data import packed
     from ganealogy.training import loop
     from ganealogy.training.record import Record
@@ -70,9 +70,7 @@ def _train(
     device = stages.settle(settings)
     if device == "cuda" and settings.deterministic:
         repeat_on_cuda()
-    version, asked = plan["version"], plan["protocol"]["precision"]
-    if process.is_first_rank() and (found := precision.on(device, asked)) != asked:
-        print(f"ganealogy: {version} seed {seed} trains in {found}: this device has no {asked}", file=sys.stderr)
+    version = plan["version"]
     facts = {
         "version": version,
         "parent": plan["parent"],
@@ -84,6 +82,7 @@ def _train(
         "protocol": plan["protocol"],
     }
     if process.is_first_rank():
+        announce_precision(facts, device)
         tidy(work, facts)  # before the other ranks are met, who then look for the same checkpoint
     watcher = TrainingBar(f"{version} seed {seed}", plan["protocol"]["batch_size"], work / "train" / "metrics.jsonl")
     images = packed.open_split(stages.PACKED, "train")
@@ -139,6 +138,16 @@ def repeat_on_cuda() -> None:
     torch.use_deterministic_algorithms(True)
     # We read none, and filling it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def announce_precision(facts: dict[str, Any], device: str) -> None:
+    """Say where a device lacks the protocol's precision; `facts`: of the run's record."""
+    from ganealogy import precision  # torch, which a person who mistyped need not wait for
+
+    asked = facts["protocol"]["precision"]
+    if (found := precision.on(device, asked)) != asked:
+        name = f"{facts['version']} seed {facts['seed']}"
+        print(f"ganealogy: {name} trains in {found}: this device has no {asked}", file=sys.stderr)
 
 
 def tidy(work: Path, facts: dict[str, Any]) -> None:

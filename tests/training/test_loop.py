@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tiny_loop import STEPS, Silent, plan, record, train
 
 from ganealogy.training import checkpoint, loop
 from ganealogy.training.record import Record
+from ganealogy.training.tracker import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,25 @@ def test_the_clock_at_each_tick_runs_on_through_an_interruption(tmp_path: Path, 
     assert ticks[0] == 0 and ticks == sorted(ticks) and ticks[-1] > ticks[1] > 0
     assert ticks[-1] <= outcome.seconds
     assert b"seconds" not in (tmp_path / "train" / "metrics.jsonl").read_bytes(), "clocks stay out of the record"
+
+
+def test_a_ticks_distances_are_worked_out_beside_the_next_step(
+    whole: Path, tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first tick, here, only once a step is done that comes after it; and the record is what it always is."""
+    scores, done = Tracker.scores, threading.Event()
+
+    def late(self: Tracker, fakes: np.ndarray) -> dict[str, float]:
+        assert done.wait(20), "no step was taken meanwhile"
+        return scores(self, fakes)
+
+    class Stepped(Silent):
+        def stepped(self, step: int, images: int, note: str) -> None:
+            done.set()
+
+    monkeypatch.setattr(Tracker, "scores", late)
+    assert train(tmp_path, pictures, watcher=Stepped()).status == "finished"
+    assert record(tmp_path) == record(whole)
 
 
 EVERY = [path.stem for path in sorted(Path("versions").glob("*.yaml"))]

@@ -16,8 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from ganealogy import components
 from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
-from ganealogy.precision import Precision
-from ganealogy.settings import Section, parse
+from ganealogy.settings import Precision, Section, parse
 
 
 class Component(BaseModel):
