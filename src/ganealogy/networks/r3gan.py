@@ -21,7 +21,6 @@ from torch import nn
 from torch.nn.functional import leaky_relu
 
 from ganealogy.networks.layers.conditioning import refuse
-from ganealogy.networks.layers.depthwise import is_replaced
 from ganealogy.networks.layers.resampling import double, halve
 from ganealogy.networks.layers.sizes import halvings
 
@@ -123,13 +122,14 @@ class Generator(nn.Module):
 
 
 class Weighing(nn.Conv2d):
-    """A depthwise convolution whose kernel is as large as the map: a weighted sum of each channel."""
+    """A depthwise convolution whose kernel is as large as the map: a weighted sum of each channel.
+
+    As a sum it takes a third of the time on a CPU, differentiated twice, and no depthwise kernel of a GPU.
+    """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, 4, 4) → (N, C, 1, 1)."""
-        if is_replaced(features):
-            return (features * self.weight[:, 0]).sum((2, 3), keepdim=True)
-        return super().forward(features)
+        return (features * self.weight[:, 0]).sum((2, 3), keepdim=True)
 
 
 class Discriminator(nn.Module):
