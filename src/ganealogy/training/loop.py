@@ -158,39 +158,37 @@ def train(
     watcher.begin(facts["step"], steps)
 
     # Play: each step's draws come from (seed, step) alone, so that a resumed training needs no generator states.
-    status, reason = "finished", None
-    for step in range(facts["step"] + 1, steps + 1):
-        seed_draws(step_seed(seed, step))
-        reals, classes = batches.window((step - 1) * game.d_steps)
-        try:
+    status, reason, step = "finished", None, facts["step"]
+    try:
+        for step in range(facts["step"] + 1, steps + 1):
+            seed_draws(step_seed(seed, step))
+            reals, classes = batches.window((step - 1) * game.d_steps)
             with ranks.drawing(batch_size):
                 statistics = learner.step(reals, classes, progress=(step - 1) / steps)
-            asked = ranks.any_rank(interrupted()) and step < steps
-            if step in tick_steps or asked:
+            if ema is not None:
+                ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
+            for name, value in statistics.items():
+                sums[name] = sums[name] + value.double() if name in sums else value.double()
+            if step in tick_steps:
                 look()
-        except Diverged as trouble:
-            status, reason = "diverged", f"at step {step}: {trouble}"
-            break
-        except DivergedEarlier as trouble:
-            ranks.meet()  # the first has waited for its checkpoint to be written
-            _, loaded, saved = checkpoint.last(checkpoints)
-            restore(loaded, saved)
-            status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
-            break
-        if ema is not None:
-            ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
-        for name, value in statistics.items():
-            sums[name] = sums[name] + value.double() if name in sums else value.double()
-        facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
-        if step in tick_steps:
-            tick(step)
-            save(step)
-        told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
-        watcher.stepped(step, batch_size, note(statistics, best) if told else "")
-        if asked:
-            save(step)
-            status, reason = "interrupted", f"stopped at step {step} of {steps}"
-            break
+            facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
+            if step in tick_steps:
+                tick(step)
+                save(step)
+            told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
+            watcher.stepped(step, batch_size, note(statistics, best) if told else "")
+            if ranks.any_rank(interrupted()) and step < steps:
+                look()
+                save(step)
+                status, reason = "interrupted", f"stopped at step {step} of {steps}"
+                break
+    except Diverged as trouble:
+        status, reason = "diverged", f"at step {step}: {trouble}"
+    except DivergedEarlier as trouble:
+        ranks.meet()  # the first has waited for its checkpoint to be written
+        _, loaded, saved = checkpoint.last(checkpoints)
+        restore(loaded, saved)
+        status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
 
     # Hand over: the weights that later stages read.
     writer.wait()
