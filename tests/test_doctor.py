@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ganealogy import doctor
+from ganealogy import doctor, nvidia
 from ganealogy.doctor import Finding
 from ganealogy.tracking import store
 
@@ -86,6 +86,7 @@ def test_a_torch_that_does_not_import(place: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_gpu_that_is_asked_for_and_not_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(nvidia, "look", lambda _environment: nvidia.Machine())  # also where there is a card
     params = place / "params.yaml"
     params.write_text(params.read_text().replace("device: cpu", "device: cuda"))
     [line] = bad(list(doctor._torch(settings())))

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ganealogy import process, rwlock
+from ganealogy import nvidia, process, rwlock
 from ganealogy.errors import GanealogyError
 from ganealogy.progress import Progress
 from ganealogy.settings import PARAMS, Settings, load
@@ -44,13 +44,19 @@ try:
     told["torchvision"] = torchvision.__version__
 except Exception as error:
     told["fault"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-told["cuda"] = torch.cuda.is_available()
+told["build"], told["cuda"] = torch.version.cuda, torch.cuda.is_available()
 if told["cuda"]:
     told["gpu"] = torch.cuda.get_device_name()
+    told["capability"], told["kernels"] = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
     try:
         told["works"] = bool(torch.ones(8, 8, device="cuda").mm(torch.ones(8, 8, device="cuda")).sum().item() == 512)
     except RuntimeError as error:
         told["works"], told["gpu_fault"] = False, str(error).splitlines()[0]
+else:
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        told["gpu_fault"] = str(error).splitlines()[0]
 print(json.dumps(told))
 """
 WEIGHTS = """
@@ -199,16 +205,38 @@ def _torch(settings: Settings | None) -> Iterator[Finding]:
     else:
         yield Finding("✓", f"torch {told['torch']} and torchvision {told['torchvision']} match")
     wanted = settings.train.device if settings else "auto"
-    if not told["cuda"]:
-        if wanted == "cuda":
-            yield Finding("✗", "train.device is cuda and torch sees no GPU: set it to auto or cpu, or mend the driver")
-        else:
-            yield Finding("✓", "no GPU is seen; trainings run on the CPU")
-    elif not told["works"]:
-        why = told.get("gpu_fault", "a product of ones came out wrong")
-        yield Finding("✗", f"{told['gpu']} does not compute ({why}): mend the driver, or set train.device to cpu")
+    if told["cuda"]:
+        yield _seen(told, wanted)
     else:
-        yield Finding("✓", f"{told['gpu']} computes" + (", but train.device is cpu" if wanted == "cpu" else ""))
+        yield from _unseen(told, wanted, nvidia.look(os.environ))
+
+
+def _seen(told: dict[str, Any], wanted: str) -> Finding:
+    """Whether the GPU that torch sees computes."""
+    if told["works"]:
+        return Finding("✓", f"{told['gpu']} computes" + (", but train.device is cpu" if wanted == "cpu" else ""))
+    why = told.get("gpu_fault", "a product of ones came out wrong")
+    remedy = "mend the driver"
+    if not nvidia.has_kernels(told["capability"], told["kernels"]):
+        card = ".".join(map(str, told["capability"]))
+        why += f"; torch {told['torch']} is built for {', '.join(told['kernels'])}, the card is of capability {card}"
+        remedy = "install a build of torch for this card"
+    text = f"{told['gpu']} does not compute ({why}): {remedy}"
+    return Finding("!", text) if wanted == "cpu" else Finding("✗", f"{text}, or set train.device to cpu")
+
+
+def _unseen(told: dict[str, Any], wanted: str, machine: nvidia.Machine) -> Iterator[Finding]:
+    """Why torch sees no GPU: there is none, or something stands between them."""
+    if machine.is_empty and wanted != "cuda":
+        yield Finding("✓", "no GPU is seen; trainings run on the CPU")
+    elif machine.is_empty:
+        yield Finding("✗", "train.device is cuda and torch sees no GPU: set it to auto or cpu, or mend the driver")
+    else:
+        card = ", ".join(machine.cards) or "an NVIDIA card"
+        fault = told.get("gpu_fault", "without an error")
+        for obstacle in nvidia.obstacles(machine, told["torch"], told["build"], fault):
+            text = f"torch does not see {card}: {obstacle}"
+            yield Finding("✗", f"{text}, or set train.device to cpu") if wanted == "cuda" else Finding("!", text)
 
 
 def _weights(settings: Settings | None) -> Iterator[Finding]:
