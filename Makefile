@@ -2,15 +2,17 @@
 # make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
 # make bench   every claim about speed, measured on this machine; under 20 minutes on two idle cores
 # make soak    the fault tests at length: hours
+# make test-oldest    what trains, with the oldest torch and the oldest of all else that pyproject.toml allows
 # make lock    a new requirements.lock from pyproject.toml
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test soak lint ui live bench setup lock clean
+.PHONY: repro test test-oldest soak lint ui live bench setup lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -20,6 +22,12 @@ repro: setup
 
 test: setup
 	$(RUN) python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Old packages beside newer ones are deprecated in many words, which no one can act on. PYTEST_ARGS=tests/evaluation adds
+# what takes longer than all of these.
+test-oldest: $(OLDEST)/.ready
+	env PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" PYTHONPATH=src python -m pytest -n 2 --dist loadfile \
+		-W ignore::DeprecationWarning tests/adversary tests/networks tests/training $(PYTEST_ARGS)
 
 # Every version killed and resumed, `dvc repro` killed everywhere, 500 trainings, thousands of damaged files.
 soak: setup
@@ -52,6 +60,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check uv
 	"$(VENV)/bin/python" -m uv pip sync --python "$(VENV)/bin/python" --compile-bytecode --require-hashes requirements.lock
 	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch "$@"
+
+# No lock holds these: pyproject.toml's lower bounds do. A source of that age may not build, hence wheels alone.
+$(OLDEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear "$(OLDEST)"
+	"$(OLDEST)/bin/python" -m pip install --quiet --disable-pip-version-check uv
+	"$(OLDEST)/bin/python" -m uv pip install --python "$(OLDEST)/bin/python" --quiet --resolution lowest-direct --only-binary :all: --editable '.[dev]'
 	@touch "$@"
 
 lock:
