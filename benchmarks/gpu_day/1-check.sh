@@ -14,6 +14,6 @@ within 150 python3 -m pytest -q -rs -p no:cacheprovider -k "$chosen" tests/train
     tail -40 | tee "$OUT/pytest.txt"
 echo "== $SECONDS s so far"
 within 600 python3 benchmarks/gpu.py --device $DEVICE --minutes $(($(left) / 60)) --rounds 2 --steps 10 --looked-at 2 --threads 4 \
-    --versions ${VERSIONS:-v1 v9 v12 v10 v14 v16 v2} --json "$OUT/gpu.json" ${QUICK:-} 2>&1 | tail -100 | tee "$OUT/gpu.txt"
+    --versions ${VERSIONS:-v1 v9 v12 v10 v14 v16 v2} --json "$OUT/gpu.json" ${QUICK:-} 2>&1 | tail -200 | tee "$OUT/gpu.txt"
 cp "$OUT/gpu.json" "$WORK/" 2>/dev/null
 [ "$DEVICE" = cpu ] || nvidia-smi --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader

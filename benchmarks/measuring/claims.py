@@ -6,16 +6,21 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from ganealogy import atomic
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +43,7 @@ class Claim:
 
 @dataclass
 class Benchmark:
-    """Collects what a script measures; `finish` prints it and writes it."""
+    """Collects what a script measures; `finish` prints it and writes it, `save` writes what there is so far."""
 
     title: str
     quick: bool
@@ -82,9 +87,36 @@ class Benchmark:
             console.print(verdicts)
         for note in self.notes:
             console.print(f"- {note}")
+        self.save()
+
+    def save(self) -> None:
         if self.json_path is not None:
-            self.json_path.parent.mkdir(parents=True, exist_ok=True)
-            self.json_path.write_text(json.dumps(self.content(), indent=2) + "\n")
+            atomic.write_text(self.json_path, json.dumps(self.content(), indent=2) + "\n")
+
+    @contextmanager
+    def finished_in_any_case(self) -> Iterator[None]:
+        """Finish at the end of the block, also where an error, Ctrl-C or SIGTERM is that end.
+
+        Such a signal exits with 128 and its number. Further ones are ignored, as they would cut off the table.
+        """
+
+        def ignore() -> None:
+            for number in before:
+                signal.signal(number, signal.SIG_IGN)
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            ignore()
+            self.note(f"stopped by {signal.Signals(number).name}: the rest was not measured")
+            sys.exit(128 + number)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            ignore()
+            self.finish()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def content(self) -> dict[str, Any]:
         claims = [{**vars(claim), "met": claim.met} for claim in self.claims]

@@ -36,8 +36,7 @@ def matrix_peak(dtype: torch.dtype, size: int, device: str = "cpu") -> float:
     """Operations a second of this machine's best matrix product.
 
     As `torch.mm`, size x size, and as a 3x3 convolution: two libraries, and on AMD's processors the first one's fp32
-    runs at less than half of what the second reaches. On a card fp32 means for both what cuDNN's convolutions take it
-    for, which is TF32 unless somebody has changed torch's defaults.
+    runs at less than half of what the second reaches. Whether a card takes float32 for TF32 is the caller's choice.
     """
     matrix = torch.randn(size, size).to(device, dtype)
     image = torch.randn(8, size // 8, 32, 32).to(device, dtype).to(memory_format=torch.channels_last)
@@ -47,15 +46,9 @@ def matrix_peak(dtype: torch.dtype, size: int, device: str = "cpu") -> float:
         2 * 8 * 30 * 30 * (size // 8) ** 2 * 9: lambda: F.conv2d(image, kernel),
     }
     at_once = 1 if device == "cpu" else 10  # a card is not timed by the moment
-    before = torch.backends.cuda.matmul.fp32_precision
-    if device != "cpu":
-        torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision
-    try:
-        with torch.inference_mode():
-            best = []
-            for operations, product in products.items():
-                timed = block(product, at_once, device)
-                best.append(operations / min(timed() for _ in range(8)))
-            return max(best)
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = before
+    with torch.inference_mode():
+        best = []
+        for operations, product in products.items():
+            timed = block(product, at_once, device)
+            best.append(operations / min(timed() for _ in range(8)))
+        return max(best)

@@ -21,11 +21,19 @@ NOTED = 25
 class Ours:
     """What the training loop does between two ticks."""
 
-    def __init__(self, batches: Batches, version: str = "v1", device: str = "cpu", **protocol: Any) -> None:
-        """`protocol`: what differs from `family.plan`'s; the batch size is that of `batches`."""
+    def __init__(
+        self,
+        batches: Batches,
+        version: str = "v1",
+        device: str = "cpu",
+        warn: Callable[[str], None] = print,
+        **protocol: Any,
+    ) -> None:
+        """`warn` is called where no CUDA graph can be used; `protocol`: what differs from `family.plan`'s, whose batch
+        size is that of `batches`."""
         self.plan = family.plan(version, batch_size=batches.batch_size, **protocol)
         seed_draws(step_seed(batches.seed, "initialise"))
-        self.learner = Learner(self.plan["recipe"], self.plan["protocol"], device)
+        self.learner = Learner(self.plan["recipe"], self.plan["protocol"], device, warn)
         self.batches, self.sums = batches, {}  # type: ignore[var-annotated]
         self.batch_size, self.done = batches.batch_size, 0
 

@@ -1,8 +1,10 @@
 """Every benchmark runs, quickly: it prints its table, and its JSON says what was claimed and measured."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,14 @@ SCRIPTS = {  # the least number of claims that each must judge
     "preprocess": 2,
     "startup": 6,
     "growth": 1,
-    "gpu": 5,
+    "gpu": 6,
+    "metrics": 3,
     "scale": 4,
 }
 ARGUMENTS = {
     "gpu": ["--device", "cpu"],  # its way on a card, as far as a processor can go it
     "evaluation": ["--threads", "1"],
+    "metrics": ["--threads", "1"],
 }
 EQUAL = "apart from pytorch-fid's"
 """In a claim whose number no haste makes untrue."""
@@ -56,6 +60,32 @@ def test_without_a_gpu_nothing_is_claimed_and_the_next_script_runs(tmp_path):
     assert done.stdout.startswith("- no GPU here") and done.stdout.count("\n") == 1
     found = json.loads(target.read_text())
     assert found["claims"] == [] and found["measurements"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_still_shows_what_it_measured(number, tmp_path):
+    target = tmp_path / "found.json"
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--quick", "--threads", "1"]
+    command += ["--json", str(target), "--versions", *["v1"] * 500]
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        while '"v1: rate"' not in (target.read_text() if target.exists() else ""):  # there before it ends
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        shown, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 128 + number
+    note = f"stopped by {number.name}: the rest was not measured"
+    found = json.loads(target.read_text())
+    names = {row["what"] for row in found["measurements"]}
+    assert {"device", "v1, notebook, with data", "features by effnet_lite0", "v1: rate", "v1: sampling"} <= names
+    assert found["notes"][-1] == note and len(found["claims"]) >= SCRIPTS["gpu"]
+    for text in ("One GPU", "v1: rate", "v1 in tf32, data loading included", note):
+        assert text in shown
 
 
 def test_each_script_is_described():

@@ -12,10 +12,13 @@ from PIL import Image
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import kid, neighbours, standalone
+from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
 from ganealogy.evaluation.extractors import effnet_lite0
+from ganealogy.evaluation.features import FeatureSet
 from ganealogy.evaluation.metrics import full_name
-from ganealogy.evaluation.reference import measure_reference
+from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference
 
 SETTINGS = {"extractors": ["pixel8"], "reals": 200}
 
@@ -269,3 +272,109 @@ def test_only_inceptions_distance_is_called_fid():
     assert full_name("fd_{}", "inception") == "fid"
     assert full_name("kid_{}_se", "inception") == "kid_inception_se"
     assert full_name("fd_{}", "effnet_lite0") == "fd_effnet_lite0"
+
+
+@pytest.fixture
+def computed(monkeypatch) -> list[tuple[str, int]]:
+    """What was computed of how many features: their radii, or their sums within KID's subsets."""
+    found: list[tuple[str, int]] = []
+
+    def spied(name: str, function):
+        def call(features, *arguments):
+            found.append((name, len(features)))
+            return function(features, *arguments)
+
+        return call
+
+    monkeypatch.setattr(neighbours, "squared_radii", spied("radii", neighbours.squared_radii))
+    monkeypatch.setattr(kid, "within", spied("sums", kid.within))
+    return found
+
+
+@pytest.mark.parametrize("count", [20, 16], ids=["as many as planned", "fewer"])
+def test_what_is_of_the_reals_alone_is_read_where_it_fits(packed, tmp_path, monkeypatch, computed, count):
+    settings = {"extractors": ["effnet_lite0"], "reals": 40}
+    measure_reference(settings, 20, packed, tmp_path / "reference", kept=tmp_path / "kept")
+    run = make_run(tmp_path, faces(count, 3))
+    computed.clear()
+    found = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
+    sums = [("sums", count)] if count == 20 else [("sums", count), ("sums", 40)]  # other subsets: drawn in turns
+    assert sorted(computed) == [("radii", count), *sums]
+    monkeypatch.setattr(reference_stage, "_with_derived", lambda values, device, derived: FeatureSet(values, device))
+    anew = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
+    assert {("radii", 40), ("sums", 40)} < set(computed)
+    assert found == anew
+
+
+def rewritten(directory: Path, **changes: np.ndarray | None) -> None:
+    """pixel8.npz with other arrays, or without some, under a hash that is right."""
+    path = directory / "pixel8.npz"
+    with np.load(path) as archive:
+        arrays = {name: array for name, array in {**archive, **changes}.items() if array is not None}
+    np.savez(path, **arrays)
+    facts = json.loads((directory / "anchors.json").read_text())
+    atomic.write_json(directory / "anchors.json", facts | {"sha256": {"pixel8": atomic.sha256(path)}})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {RADII: None, SUMS: None, SETUP: None},
+        {RADII: None},
+        {SUMS: None},
+        {SETUP: None},
+        {RADII: np.zeros(199)},
+        {RADII: np.zeros(0)},
+        {RADII: np.zeros(200, np.float32)},
+        {RADII: np.full(200, "a")},
+        {SUMS: np.zeros(3)},
+        {SUMS: np.zeros((0, 2))},
+        {SETUP: np.arange(4)},
+        {SETUP: np.array([100, 200, 100, 50, 0])},
+        {SETUP: np.array([[100, 200, 100, 50, 0]] * 5)},
+        {SETUP: np.array(7)},
+    ],
+    ids=str,
+)
+def test_a_reference_whose_derived_numbers_do_not_fit_is_named(packed, tmp_path, changes):
+    measure_reference(SETTINGS, 100, packed, tmp_path / "reference")
+    run = make_run(tmp_path, faces(50, 3))
+    rewritten(tmp_path / "reference")
+    evaluate(run, SETTINGS, tmp_path / "reference")
+    rewritten(tmp_path / "reference", **changes)
+    with pytest.raises(GanealogyError, match=r"pixel8\.npz: cannot be read .*dvc repro reference"):
+        evaluate(run, SETTINGS, tmp_path / "reference")
+
+
+def test_few_reals_have_no_radii_and_the_rest_is_measured(tmp_path):
+    save(tmp_path / "train.npy", faces(6, 1))
+    save(tmp_path / "holdout.npy", faces(4, 2))
+    measure_reference(SETTINGS, 50, tmp_path, tmp_path / "reference")
+    record = evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
+    assert record["protocol"]["fd_pixel8"]["reals"] == 5
+    assert "more than 5 images a side" in record["not_measured"]["diversity_pixel8"]
+
+
+def test_the_metrics_are_computed_where_the_stage_runs(packed, tmp_path, monkeypatch):
+    """A processor by its number is another device by name, and is there on every machine."""
+    devices, distances, resident = [], neighbours.squared_distances, neighbours.resident
+
+    def noted(a, b, device="not told", *arguments, **options):
+        devices.append(device)
+        return distances(a, b, device, *arguments, **options)
+
+    def to(values, device):
+        devices.append(device)
+        return resident(values, device)
+
+    monkeypatch.setattr(neighbours, "squared_distances", noted)
+    monkeypatch.setattr(kid, "resident", to)
+    settings = {"extractors": ["pixel8", "effnet_lite0"], "reals": 30}
+    measure_reference(settings, 12, packed, tmp_path / "reference", device="cpu:0")
+    passes = len(devices)
+    evaluate(make_run(tmp_path, faces(12, 3)), settings, tmp_path / "reference", device="cpu:0")
+    assert len(devices) > passes > 10
+    after = len(devices)
+    save(tmp_path / "fakes.npy", faces(12, 3))
+    standalone.run(packed / "holdout.npy", tmp_path / "fakes.npy", settings["extractors"], device="cpu:0")
+    assert len(devices) > after and set(devices) == {"cpu:0"}

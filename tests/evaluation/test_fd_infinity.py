@@ -35,3 +35,16 @@ def test_the_line_ends_at_all_images():
 def test_below_four_images_a_dimension_it_is_not_measured():
     with pytest.raises(GanealogyError, match="needs 32 images, 4 for each of 8 dimensions; there are 31"):
         fd_infinity(np.ones((31, 8)), Moments.of(np.eye(8)))
+
+
+def test_the_moments_may_come_from_elsewhere():
+    fakes = np.random.default_rng(0).standard_normal((64, 8))
+    reals = Moments.of(np.random.default_rng(1).standard_normal((64, 8)))
+    asked = []
+
+    def elsewhere(chosen: np.ndarray) -> Moments:
+        asked.append(len(chosen))
+        return Moments.of(chosen)
+
+    assert fd_infinity(fakes, reals, elsewhere) == fd_infinity(fakes, reals)
+    assert sorted(asked) == counts(64, 8)

@@ -8,7 +8,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy.linalg import sqrtm
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import linear_algebra
+from ganealogy.evaluation import features, linear_algebra
 from ganealogy.evaluation.frechet import Moments, frechet_distance
 
 RNG = np.random.default_rng(0)
@@ -185,3 +185,31 @@ def test_what_has_no_covariance_is_refused(features, said):
 def test_other_dimensions_are_refused():
     with pytest.raises(GanealogyError, match="4 and 5 dimensions"):
         fd(np.eye(4), np.eye(5))
+
+
+def test_the_features_stay_as_they_are():
+    a = correlated(40, 6)
+    before = a.copy()
+    Moments.of(a)
+    features.moments_by_torch(a, "cpu")
+    np.testing.assert_array_equal(a, before)
+
+
+@pytest.mark.parametrize("decay", [0.0, 8.0])
+@pytest.mark.parametrize("count", [32, 33, 400])
+def test_moments_by_torch_are_the_same(count, decay):
+    """What a card computes; here on the processor."""
+    a, b = (correlated(count, 32, seed, decay).astype(np.float32) for seed in range(2))
+    ours, theirs = features.moments_by_torch(a, "cpu"), Moments.of(a)
+    assert not ours.thin and not theirs.thin
+    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ours.covariance, theirs.covariance, rtol=1e-12, atol=1e-14)
+    assert ours.trace == pytest.approx(theirs.trace, rel=1e-12)
+    reals = Moments.of(b)
+    assert frechet_distance(ours, reals) == pytest.approx(frechet_distance(theirs, reals), rel=1e-12)
+
+
+def test_bad_features_are_refused_before_they_reach_a_card():
+    with pytest.raises(GanealogyError, match="NaN"):
+        features.moments(np.full((4, 2), np.nan), "cuda")
+    assert features.moments(np.ones((2, 3)), "cuda").thin  # and two images of three dimensions need none

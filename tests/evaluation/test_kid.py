@@ -8,8 +8,8 @@ import torch
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import kid as module
-from ganealogy.evaluation.kid import kid, subset_size
+from ganealogy.evaluation import neighbours
+from ganealogy.evaluation.kid import drawn, kid, setup, subset_size, within
 
 
 def by_loops(a: np.ndarray, b: np.ndarray) -> float:
@@ -28,9 +28,9 @@ def sets(seed: int, count_a: int = 60, count_b: int = 80, dimension: int = 6, sh
     return rng.standard_normal((count_a, dimension)), rng.standard_normal((count_b, dimension)) + shift
 
 
-@pytest.mark.parametrize("rows", [7, 1000])
-def test_equals_a_double_loop_over_each_subset(rows, monkeypatch):
-    monkeypatch.setattr(module, "ROWS", rows)
+@pytest.mark.parametrize("side", [16, 1000])
+def test_equals_a_double_loop_over_each_subset(side, monkeypatch):
+    monkeypatch.setitem(neighbours.SIDES, "cpu", side)
     a, b = sets(0)
     rng = np.random.RandomState(5)
     expected = []
@@ -43,14 +43,38 @@ def test_equals_a_double_loop_over_each_subset(rows, monkeypatch):
     assert got.standard_error == pytest.approx(np.std(expected, ddof=1) * np.sqrt(20 / (60 - 20)), rel=1e-10)
 
 
-def test_equals_torch_fidelitys_on_the_same_subsets():
+@pytest.mark.parametrize("size", [20, 100], ids=["a product for each subset", "every pair once"])
+def test_equals_torch_fidelitys_on_the_same_subsets(size):
+    """20 subsets of 20 have fewer pairs than 300 x 400; 20 of 100 have more."""
     a, b = sets(0, 300, 400, dimension=64)
-    options = {"kid_subsets": 20, "kid_subset_size": 100, "rng_seed": 2020, "verbose": False}
+    options = {"kid_subsets": 20, "kid_subset_size": size, "rng_seed": 2020, "verbose": False}
     theirs = kid_features_to_metric(torch.from_numpy(a), torch.from_numpy(b), **options)
-    ours = kid(a, b, subsets=20, size=100)
+    ours = kid(a, b, subsets=20, size=size)
     assert ours.value == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-10)
     spread = theirs[KEY_METRIC_KID_STD] * np.sqrt(20 / 19)  # theirs divides by the number of subsets
-    assert ours.standard_error == pytest.approx(spread * np.sqrt(100 / 200), rel=1e-10)
+    assert ours.standard_error == pytest.approx(spread * np.sqrt(size / (300 - size)), rel=1e-10)
+
+
+def test_the_subsets_are_drawn_in_turns_from_one_generator():
+    rng = np.random.RandomState(4)
+    expected = [rng.choice(count, 6, replace=False) for count in (20, 30, 20, 30)]
+    chosen_a, chosen_b = drawn(setup(20, 30, 2, 6, 4))
+    np.testing.assert_array_equal(chosen_a, expected[::2])
+    np.testing.assert_array_equal(chosen_b, expected[1::2])
+
+
+def test_sums_that_are_known_are_not_computed_again(monkeypatch):
+    a, b = sets(0)
+    whole, known = kid(a, b), within(b, setup(60, 80), 1)
+    asked = []
+
+    def spied(features, of, side, device):
+        asked.append(side)
+        return within(features, of, side, device)
+
+    monkeypatch.setattr("ganealogy.evaluation.kid.within", spied)
+    assert kid(a, b, within_b=known) == whole
+    assert asked == [0]
 
 
 def test_the_seed_decides():

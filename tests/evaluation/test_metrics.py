@@ -7,7 +7,7 @@ import pytest
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import metrics
+from ganealogy.evaluation import metrics, neighbours
 from ganealogy.evaluation.features import FeatureSet
 from ganealogy.evaluation.metrics import Comparison, Metric, measure
 
@@ -93,3 +93,39 @@ def test_a_metric_is_added_in_one_place(monkeypatch):
     found = measure(compare(features(40, 2)))
     assert found.metrics == {"size_net": 40} and found.not_measured == {"hard_net": "not today"}
     assert found.protocol["size_net"]["weights_sha256"] == "abc"
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Numbers of features of either side, for every pass over distances that is begun."""
+    begun, original = [], neighbours.squared_distances
+
+    def counted(a, b, *arguments, **options):
+        begun.append((len(a), len(b)))
+        return original(a, b, *arguments, **options)
+
+    monkeypatch.setattr(neighbours, "squared_distances", counted)
+    return begun
+
+
+def test_one_pass_gives_neighbours_and_manifolds(passes):
+    comparison = compare(features(40, 2), holdout=features(30, 3))
+    found = measure(comparison)
+    indices, distances = comparison.neighbours
+    assert sorted(passes) == [(40, 30), (40, 40), (40, 60), (60, 60)]
+    alone = neighbours.nearest(comparison.fakes.values, comparison.reals.values, 5)
+    np.testing.assert_array_equal(indices, alone[0])
+    np.testing.assert_array_equal(distances, alone[1])
+    radii = [neighbours.squared_radii(side.values, 5) for side in (comparison.fakes, comparison.reals)]
+    expected = metrics.prdc.prdc(comparison.fakes.values, comparison.reals.values, *radii)
+    assert {name: found.metrics[f"{name}_net"] for name in expected} == expected
+
+
+def test_where_other_pictures_are_searched_the_manifolds_are_still_the_reals():
+    plain = compare(features(40, 2), holdout=features(30, 3))
+    train = FeatureSet(np.concatenate([plain.reals.values, features(50, 4).values]))
+    comparison = compare(features(40, 2), holdout=features(30, 3), train=train)
+    assert measure(comparison).metrics["density_net"] == measure(plain).metrics["density_net"]
+    np.testing.assert_array_equal(
+        comparison.neighbours[0], neighbours.nearest(comparison.fakes.values, train.values, 5)[0]
+    )

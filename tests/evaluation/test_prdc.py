@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import tracemalloc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from prdc import compute_prdc
+from scipy.spatial.distance import cdist
 
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import neighbours
@@ -26,7 +28,7 @@ def features(count: int, seed: int, shift: float = 0.0, dimension: int = 12) -> 
 @pytest.mark.filterwarnings("ignore")  # the package asks for eight threads
 @pytest.mark.parametrize(("shift", "k"), [(0.0, 5), (0.3, 5), (1.0, 3), (9.0, 5)])
 def test_equals_the_authors_package(shift, k, monkeypatch):
-    monkeypatch.setattr(neighbours, "ROWS", 64)  # several blocks, the last of them not whole
+    monkeypatch.setitem(neighbours.SIDES, "cpu", 64)  # several tiles, the last of them not whole
     fakes, reals = features(150, 1, shift), features(230, 2)
     assert ours(fakes, reals, k) == pytest.approx(compute_prdc(reals, fakes, k), rel=1e-12)
 
@@ -53,11 +55,62 @@ def test_too_few_images_are_said():
         _ = FeatureSet(features(5, 1)).squared_radii
 
 
-def test_memory_grows_with_one_side_only():
-    """4,000 x 4,000 distances would be 128 MB."""
-    fakes, reals = features(4000, 1), features(4000, 2)
-    tracemalloc.start()
-    ours(fakes, reals)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 80e6
+def by_definition(fakes: np.ndarray, reals: np.ndarray, k: int = 5) -> dict[str, float]:
+    """From differences of features, which are the same for copies to the last bit."""
+    fake_radii, real_radii = (np.sort(cdist(side, side, "sqeuclidean"), axis=1)[:, k] for side in (fakes, reals))
+    squares = cdist(reals, fakes, "sqeuclidean")
+    inside = squares < real_radii[:, None]
+    return {
+        "precision": inside.any(axis=0).mean(),
+        "recall": (squares < fake_radii).any(axis=1).mean(),
+        "density": inside.sum() / k / len(fakes),
+        "coverage": inside.any(axis=1).mean(),
+    }
+
+
+def copies() -> tuple[np.ndarray, np.ndarray]:
+    """Fakes that are reals, some of them often: many lie just on the rim of a ball."""
+    pictures = features(120, 3, dimension=40)
+    return np.concatenate([pictures[:70], pictures[:70], features(20, 4, dimension=40)]), np.concatenate(
+        [pictures, pictures[:30], *[pictures[:10]] * 5]
+    )
+
+
+def grid() -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers: few different distances."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 3, (300, 4)).astype(np.float32), rng.integers(0, 3, (500, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("sets", [copies, grid])
+@pytest.mark.parametrize("side", [64, 1024])
+def test_what_lies_on_the_rim_is_outside(sets, side, monkeypatch):
+    monkeypatch.setitem(neighbours.SIDES, "cpu", side)
+    fakes, reals = sets()
+    assert ours(fakes, reals) == pytest.approx(by_definition(fakes.astype(float), reals.astype(float)), rel=1e-12)
+
+
+def test_constant_sets_have_no_balls():
+    same = np.ones((40, 6), np.float32)
+    assert set(ours(same, same).values()) == {0}
+
+
+PEAK = """
+import resource
+import numpy as np
+import torch
+from ganealogy.evaluation import neighbours, prdc
+torch.set_num_threads(1)
+count = 12_000
+fakes, reals = (np.random.default_rng(seed).standard_normal((count, 12), np.float32) for seed in range(2))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prdc.prdc(fakes, reals, *(neighbours.squared_radii(side, prdc.K) for side in (fakes, reals)))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_no_matrix_of_all_pairs_is_held():
+    """12,000 x 12,000 distances would be 1,100 MiB, and a mask of them 140."""
+    done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 100

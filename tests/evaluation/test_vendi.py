@@ -30,3 +30,10 @@ def test_counts_different_pictures():
 def test_features_of_zero_have_no_direction():
     with pytest.raises(GanealogyError, match="all 0"):
         vendi(np.vstack([np.eye(3), np.zeros(3)]))
+
+
+def test_the_features_stay_as_they_are():
+    features = np.random.default_rng(0).standard_normal((20, 3))
+    before = features.copy()
+    vendi(features)
+    np.testing.assert_array_equal(features, before)

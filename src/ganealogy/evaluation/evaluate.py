@@ -70,8 +70,8 @@ def evaluate(
         best: Comparison | None = None
         for name in settings["extractors"]:
             extractor = load_extractor(name, device, reference)
-            real = read_reference(reference, extractor, fakes.shape[1:])
-            features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept)
+            real = read_reference(reference, extractor, fakes.shape[1:], device)
+            features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept, device)
             if not ranks.is_first():
                 continue
             comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ganealogy import components, ranks
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import cache, neighbours, prdc
+from ganealogy.evaluation import cache, kid, neighbours, prdc
 from ganealogy.evaluation.frechet import Moments
+from ganealogy.evaluation.neighbours import Matrix
 from ganealogy.progress import Progress
 
 KIND = "evaluation.extractors"
@@ -44,27 +46,54 @@ class Extractor(Protocol):
 
 
 class FeatureSet:
-    """Features (N, d) of a set of images, and what the metrics derive from them, computed once."""
+    """Features (N, d) of a set of images, and what the metrics derive from them, computed once, on `device`."""
 
-    def __init__(self, values: NDArray[np.float32]) -> None:
-        self.values = values
+    def __init__(self, values: NDArray[np.float32], device: str = "cpu") -> None:
+        self.values, self.device = values, device
+        self.kernel_sums: dict[kid.Setup, Matrix] = {}
+        """What `kernel_sums_as_reals` has found, or was kept from before."""
 
     def __len__(self) -> int:
         return len(self.values)
 
     @cached_property
     def moments(self) -> Moments:
-        return Moments.of(self.values)
+        return moments(self.values, self.device)
 
     @cached_property
-    def squared_radii(self) -> NDArray[np.float64]:
+    def squared_radii(self) -> Matrix:
         """(N,): squared distance of each to its k-th nearest other, with prdc's k.
 
         Raises: GanealogyError where there are not so many others.
         """
         if len(self) <= prdc.K:
             raise GanealogyError(f"needs more than {prdc.K} images a side, there are {len(self)}")
-        return neighbours.squared_radii(self.values, prdc.K)
+        return neighbours.squared_radii(self.values, prdc.K, self.device)
+
+    def kernel_sums_as_reals(self, setup: kid.Setup) -> Matrix:
+        """(subsets,): KID's kernel within each subset of these, the second set of the setup."""
+        if setup not in self.kernel_sums:
+            self.kernel_sums[setup] = kid.within(self.values, setup, 1, self.device)
+        return self.kernel_sums[setup]
+
+
+def moments(values: NDArray[Any], device: str) -> Moments:
+    """`Moments.of` features (N, d), with its product on the card where there is one.
+
+    A processor's own way makes use of the product's symmetry and takes half the time of torch's. Few images need no
+    product, and what must be refused is refused there.
+    """
+    fits = len(values) >= values.shape[1] and np.isfinite(values).all()
+    return moments_by_torch(values, device) if fits and torch.device(device).type != "cpu" else Moments.of(values)
+
+
+def moments_by_torch(values: NDArray[Any], device: str) -> Moments:
+    """Of finite features (N >= d, d)."""
+    rows = neighbours.resident(values, device).to(torch.float64, copy=True)
+    mean = rows.mean(dim=0)
+    rows -= mean
+    rows /= (len(rows) - 1) ** 0.5
+    return Moments(mean.cpu().numpy(), covariance=(rows.T @ rows).cpu().numpy())
 
 
 def load_extractor(name: str, device: str, reference: Path = REFERENCE) -> Extractor:
@@ -87,8 +116,12 @@ def prepare_extractor(name: str, device: str, packed_directory: Path, reference:
         module.prepare(packed_directory, reference, device)
 
 
-def extract(extractor: Extractor, images: NDArray[np.uint8], label: str, kept: Path | None = None) -> FeatureSet:
+def extract(
+    extractor: Extractor, images: NDArray[np.uint8], label: str, kept: Path | None = None, device: str = "cpu"
+) -> FeatureSet:
     """Of a network they are taken from the directory `kept`, or left there (see cache.py).
+
+    `device`: where the metrics will be computed from them.
 
     Raises: GanealogyError unless `images` is uint8 (N >= 1, H, W, 1 or 3).
     """
@@ -98,7 +131,7 @@ def extract(extractor: Extractor, images: NDArray[np.uint8], label: str, kept: P
     path = kept / f"{cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
     # Where ranks share the work all must do their part, also when one of them has just left the whole.
     if path is not None and not together and (found := cache.read(path)) is not None and len(found) == len(images):
-        return FeatureSet(found)
+        return FeatureSet(found, device)
 
     def compute(rows: slice) -> NDArray[np.float32]:
         parts = []
@@ -112,4 +145,4 @@ def extract(extractor: Extractor, images: NDArray[np.uint8], label: str, kept: P
     features = ranks.in_pieces(len(images), CHUNK, width, compute)
     if path is not None and ranks.is_first():
         cache.write(path, features)
-    return FeatureSet(features)
+    return FeatureSet(features, device)

@@ -23,11 +23,11 @@ def inception_score(logits: NDArray[Any], splits: int = SPLITS, seed: int = SEED
     count = len(logits)
     if count < splits:
         raise GanealogyError(f"needs an image in each of its {splits} splits, there are {count}")
-    shuffled = logits[np.random.RandomState(seed).permutation(count)].astype(np.float64)
-    logs = log_softmax(shuffled, axis=1)
+    shuffled = np.random.RandomState(seed).permutation(count)
     scores = []
     for index in range(splits):
-        part = logs[index * count // splits : (index + 1) * count // splits]
+        chosen = shuffled[index * count // splits : (index + 1) * count // splits]
+        part = log_softmax(logits[chosen].astype(np.float64), axis=1)
         probabilities = np.exp(part)
         marginal = np.log(probabilities.mean(axis=0).clip(min=np.finfo(np.float64).tiny))
         scores.append(np.exp((probabilities * (part - marginal)).sum(axis=1).mean()))

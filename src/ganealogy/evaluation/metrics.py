@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import fd_infinity, inception_score, kid, prdc
 from ganealogy.evaluation.classifier_score import class_metrics
-from ganealogy.evaluation.features import Extractor, FeatureSet
+from ganealogy.evaluation.features import Extractor, FeatureSet, moments
 from ganealogy.evaluation.frechet import frechet_distance
 from ganealogy.evaluation.memorisation import memorisation
-from ganealogy.evaluation.neighbours import Indices, Matrix, nearest
+from ganealogy.evaluation.neighbours import Indices, Matrix, Watch, nearest
 from ganealogy.evaluation.vendi import vendi
 
 NEIGHBOURS = 5
@@ -35,7 +35,7 @@ CROWDED = 0.1
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of features, and what else a metric may need."""
+    """Two sets of features, and what else a metric may need; computed where the features' device is."""
 
     extractor: Extractor
     fakes: FeatureSet
@@ -51,7 +51,27 @@ class Comparison:
     @cached_property
     def neighbours(self) -> tuple[Indices, Matrix]:
         """Of each fake its nearest training pictures, nearest first: indices and distances (n, up to 5)."""
-        return nearest(self.fakes.values, self.searched.values, min(NEIGHBOURS, len(self.searched)))
+        if self.searched is self.reals and min(len(self.fakes), len(self.reals)) > prdc.K:
+            return self._among_reals[0]
+        return self.nearest(self.searched, NEIGHBOURS)
+
+    @property
+    def prdc(self) -> dict[str, float]:
+        """Precision, recall, density and coverage.
+
+        Raises: GanealogyError where one side has too few images.
+        """
+        return self._among_reals[1]
+
+    @cached_property
+    def _among_reals(self) -> tuple[tuple[Indices, Matrix], dict[str, float]]:
+        """One pass over the distances between fakes and reals gives both: it takes longer than all else."""
+        manifolds = prdc.Manifolds(self.fakes.squared_radii, self.reals.squared_radii, self.fakes.device)
+        return self.nearest(self.reals, NEIGHBOURS, manifolds.watch), manifolds.values()
+
+    def nearest(self, among: FeatureSet, k: int, watch: Watch | None = None) -> tuple[Indices, Matrix]:
+        """Of each fake its k nearest of `among`, or as many as there are; see neighbours.py."""
+        return nearest(self.fakes.values, among.values, min(k, len(among)), self.fakes.device, watch)
 
 
 @dataclass(frozen=True)
@@ -93,7 +113,8 @@ def _fd(c: Comparison) -> Values:
 
 
 def _fd_infinity(c: Comparison) -> Values:
-    return {"fd_inf_{}": fd_infinity.fd_infinity(c.fakes.values, c.reals.moments)}
+    on_device = partial(moments, device=c.fakes.device)
+    return {"fd_inf_{}": fd_infinity.fd_infinity(c.fakes.values, c.reals.moments, on_device)}
 
 
 def _fd_infinity_way(c: Comparison) -> dict[str, Any]:
@@ -102,7 +123,8 @@ def _fd_infinity_way(c: Comparison) -> dict[str, Any]:
 
 
 def _kid(c: Comparison) -> Values:
-    estimate = kid.kid(c.fakes.values, c.reals.values)
+    within_reals = c.reals.kernel_sums_as_reals(kid.setup(len(c.fakes), len(c.reals)))
+    estimate = kid.kid(c.fakes.values, c.reals.values, device=c.fakes.device, within_b=within_reals)
     return {"kid_{}": estimate.value, "kid_{}_se": estimate.standard_error}
 
 
@@ -112,8 +134,7 @@ def _kid_way(c: Comparison) -> dict[str, Any]:
 
 
 def _prdc(c: Comparison) -> Values:
-    values = prdc.prdc(c.fakes.values, c.reals.values, c.fakes.squared_radii, c.reals.squared_radii)
-    return {f"{name}_{{}}": value for name, value in values.items()}
+    return {f"{name}_{{}}": value for name, value in c.prdc.items()}
 
 
 def _vendi(c: Comparison) -> Values:
@@ -146,7 +167,7 @@ def _diversity(c: Comparison) -> Values:
 def _memorised(c: Comparison) -> Values:
     if c.holdout is None or not len(c.holdout):
         raise GanealogyError("needs held-out pictures to compare with")
-    to_train, to_holdout = c.neighbours, nearest(c.fakes.values, c.holdout.values, 1)
+    to_train, to_holdout = c.neighbours, c.nearest(c.holdout, 1)
     first = [(indices[:, 0], distances[:, 0]) for indices, distances in (to_train, to_holdout)]
     found = memorisation(first[0], first[1], len(c.searched), len(c.holdout))
     why = (

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ganealogy import atomic
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import kid, prdc
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
 from ganealogy.evaluation.metrics import Comparison, measure
 from ganealogy.images import grid, save_png
@@ -33,6 +34,8 @@ FEWEST = 4
 SHEET = 64
 SEARCHED = 20_000
 """Pictures at most among which samples look for their nearest where features are free; with a network, the reals."""
+RADII, SUMS, SETUP = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_setup"
+"""Names of what every run's metrics need of the reals alone, and would else compute anew; see `_of_reals_alone`."""
 CURE = "run `dvc repro reference`"
 
 Images = NDArray[np.uint8]
@@ -44,7 +47,8 @@ class Reals:
 
     reals: FeatureSet
     train: FeatureSet
-    """The training pictures searched for neighbours, row i of train.npy; its beginning are the `reals`."""
+    """The training pictures searched for neighbours, row i of train.npy; its beginning, or all of it, are the `reals`.
+    """
     holdout: FeatureSet
 
 
@@ -57,7 +61,7 @@ def measure_reference(
     device: str = "cpu",
     kept: Path | None = None,
 ) -> None:
-    """Write `<extractor>.npz` (train, holdout: features), anchors.json and real.png into `out`.
+    """Write `<extractor>.npz` (train, holdout: features; RADII, SUMS, SETUP), anchors.json and real.png into `out`.
 
     `settings` is the evaluate section of the parameters, `sample_count` the number of fakes that will be measured;
     where fewer are held out, the anchors take those, and `count` in anchors.json says so. `kept`: see `extract`.
@@ -87,17 +91,19 @@ def measure_reference(
         searched, spared = reals, held_out
         if not extractor.network:
             searched, spared = train[: max(SEARCHED, len(reals))], whole_holdout[: max(SEARCHED, count)]
-        train_features = extract(extractor, searched, "reals", kept)
-        holdout_features = extract(extractor, spared, "held-out reals", kept)
-        _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values)
+        train_features = extract(extractor, searched, "reals", kept, device)
+        holdout_features = extract(extractor, spared, "held-out reals", kept, device)
+        real_features = FeatureSet(train_features.values[: len(reals)], device)
+        derived = _of_reals_alone(extractor, real_features, sample_count)
+        _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values, **derived)
         sums[name] = atomic.sha256(out / f"{name}.npz")
-        real_features = FeatureSet(train_features.values[: len(reals)])
         dimensions[name] = real_features.values.shape[1]
         sets = {
-            "floor": FeatureSet(holdout_features.values[:count]),
-            "mean_image": _repeated(extractor, mean_image(reals), count),
+            "floor": FeatureSet(holdout_features.values[:count], device),
+            "mean_image": FeatureSet(np.repeat(extractor.features(mean_image(reals)), count, axis=0), device),
         }
-        sets |= {anchor: extract(extractor, images, f"{anchor} anchor", kept) for anchor, images in degraded.items()}
+        for anchor, images in degraded.items():
+            sets[anchor] = extract(extractor, images, f"{anchor} anchor", kept, device)
         for anchor, features in sets.items():
             measured = measure(Comparison(extractor, features, real_features), anchor=True)
             for metric, value in measured.metrics.items():
@@ -126,8 +132,10 @@ def measure_reference(
     )
 
 
-def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]) -> Reals:
+def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...], device: str = "cpu") -> Reals:
     """The real pictures' features by this extractor; `shape` is the fakes' (H, W, C).
+
+    `device`: where the metrics will be computed from them.
 
     Raises: GanealogyError when they are absent, damaged, or were measured in another way or at another size.
     """
@@ -138,19 +146,22 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         with open(path, "rb") as file:  # np.load would leave it open when the archive is cut off
             arrays = np.load(file, allow_pickle=False)
             train, holdout = arrays["train"], arrays["holdout"]
+            derived = {name: arrays[name] for name in (RADII, SUMS, SETUP)}
         made_of, count = facts["shape"], facts["reals"]
         ways = [way for way in facts["protocol"].values() if way["extractor"] == extractor.name]
         fits = ways and all(way.get(key) == value for way in ways for key, value in extractor.protocol.items())
         for features in (train, holdout):
             if not np.issubdtype(features.dtype, np.floating) or features.ndim != 2:
                 raise ValueError(f"features {features.dtype} {features.shape}")
+        reals = _with_derived(train[:count], device, derived)
     except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {CURE}") from None
     if made_of != list(shape):
         raise GanealogyError(f"{directory}: made of images {made_of}, the fakes are {list(shape)}; {CURE}")
     if not fits:
         raise GanealogyError(f"{path}: measured with other weights or another resize than now; {CURE}")
-    return Reals(FeatureSet(train[:count]), FeatureSet(train), FeatureSet(holdout))
+    searched = reals if len(reals) == len(train) else FeatureSet(train, device)
+    return Reals(reals, searched, FeatureSet(holdout, device))
 
 
 def mean_image(images: Images) -> Images:
@@ -174,10 +185,34 @@ def noisy(images: Images) -> Images:
     return noisy
 
 
-def _repeated(extractor: Extractor, image: Images, count: int) -> FeatureSet:
-    return FeatureSet(np.repeat(extractor.features(image), count, axis=0))
+def _of_reals_alone(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, NDArray[Any]]:
+    """Squared radii (N,), KID's kernel sums (subsets,) against so many fakes, and the setup (5,) that these are for.
+
+    Empty where there are too few images, or the extractor has no KID.
+    """
+    of = [kid.setup(fakes, len(reals))] if extractor.network and fakes >= FEWEST else []
+    return {
+        RADII: reals.squared_radii if len(reals) > prdc.K else np.empty(0),
+        SUMS: np.concatenate([np.empty(0), *map(reals.kernel_sums_as_reals, of)]),
+        SETUP: np.array(of, np.int64).ravel(),
+    }
 
 
-def _save(path: Path, **arrays: NDArray[np.float32]) -> None:
+def _with_derived(values: NDArray[np.float32], device: str, derived: dict[str, NDArray[Any]]) -> FeatureSet:
+    """Raises: ValueError, TypeError or IndexError when `_of_reals_alone` cannot have written that of these features."""
+    reals = FeatureSet(values, device)
+    radii, sums, setup = derived[RADII], derived[SUMS], derived[SETUP]
+    of = [kid.Setup(*setup.tolist())] if setup.size else []
+    expected = (len(reals) if len(reals) > prdc.K else 0,), (of[0].subsets if of else 0,)
+    if (radii.shape, sums.shape) != expected or {radii.dtype, sums.dtype} != {np.dtype(np.float64)}:
+        found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in derived.items())
+        raise ValueError(f"{found} do not fit {len(reals)} reals")
+    if radii.size:
+        reals.squared_radii = radii  # stands in for the cached property
+    reals.kernel_sums = dict.fromkeys(of, sums)
+    return reals
+
+
+def _save(path: Path, **arrays: NDArray[Any]) -> None:
     with atomic.writing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)

@@ -78,11 +78,11 @@ def run(
         result = None if fake is None else Measurement(str(real), str(fake))
         reals, fakes = _of_one_kind(reals, fakes, result)
         for extractor in chosen:
-            real_side = _features(extractor, reals, "reals")
+            real_side = _features(extractor, reals, "reals", device)
             if save_statistics is not None and isinstance(real_side, FeatureSet):
                 statistics_file.write(save_statistics, real_side, extractor)
             if result is not None and fakes is not None:
-                _compare(result, extractor, _features(extractor, fakes, "fakes"), real_side)
+                _compare(result, extractor, _features(extractor, fakes, "fakes", device), real_side)
     if json is not None and result is not None:
         atomic.write_json(json, {**vars(result)})
     return result
@@ -184,8 +184,8 @@ def _compare(
         result.notes.append(f"statistics hold no features: only {name} is measured")
 
 
-def _features(extractor: Extractor, side: Images | Statistics, label: str) -> FeatureSet | Statistics:
-    return side if isinstance(side, Statistics) else extract(extractor, side, label)
+def _features(extractor: Extractor, side: Images | Statistics, label: str, device: str) -> FeatureSet | Statistics:
+    return side if isinstance(side, Statistics) else extract(extractor, side, label, device=device)
 
 
 def _of_one_kind(

@@ -17,11 +17,12 @@ def vendi(features: NDArray[Any]) -> float:
 
     Raises: GanealogyError when a picture's features are all 0, which have no direction.
     """
-    rows = np.asarray(features, np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = np.array(features, np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]  # norm would square a copy
     if not lengths.all():
         raise GanealogyError("the cosine kernel is not defined: the features of some picture are all 0")
-    rows = rows / lengths / np.sqrt(len(rows))
+    rows /= lengths
+    rows /= np.sqrt(len(rows))
     kernel = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
     values = np.linalg.eigvalsh(kernel)
     values = values[values > 0]  # rounding leaves some below

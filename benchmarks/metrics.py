@@ -1,0 +1,209 @@
+"""The metrics of one run, from features to numbers: the seconds of each, and the most memory that the process held.
+
+What is of the reals alone (their radii, KID's sums within their subsets) is measured apart: the reference stage keeps
+it, and no run pays for it. Beside this the authors' packages, on the same features; and what a card would take, by
+arithmetic. `--count 50000` measures the size that papers report, in some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from measuring import claims, memory
+
+if TYPE_CHECKING:
+    from ganealogy.evaluation.features import FeatureSet
+    from ganealogy.evaluation.metrics import Comparison, Metric
+
+PEERS_AT = 4000
+"""Images a side at most beside the packages, which hold whole matrices."""
+CARDS = {"H100": (60e12, 3.35e12), "H200": (60e12, 4.8e12)}
+"""Assumed: float64 operations a second of a large matrix product, and bytes a second of the card's memory."""
+TILE = 4096
+"""Images a side of a tile on a card, of which each product reads its features anew."""
+# Bytes that each pair of images moves, from the steps of neighbours.py, prdc.py and kid.py.
+DISTANCE = 8 + 8 + 24 + 16 + 17 + 9  # the scale, the product, their sum, the noise, what is below it, zeros there
+MANIFOLDS = 9 + 1 + 1 + 9 + 1
+NEAREST = 8  # for each neighbour
+RADII = 16 + 2 * 5 * 8  # the tile turned, and torch's topk of both, which looks through it several times
+KERNEL = 8 + 16 + 16 + 16 + 8
+
+
+class Network:
+    """In place of an extractor: the metrics ask it for no features."""
+
+    name, network = "network", True
+    protocol: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=10_000, help="images a side, and as many held-out ones")
+    parser.add_argument("--dimension", type=int, default=1280)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="or cuda")
+
+
+def main() -> None:
+    bench, given = claims.begin("The metrics", __doc__, options)
+    if bench.quick:
+        given.count, given.dimension = 600, 64
+    # Before numpy and torch are imported.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(given.threads)
+    one_run(bench, given)
+    peers(bench, given, 1 if bench.quick else 3)
+    estimate(bench, given.count, given.dimension)
+    bench.finish()
+
+
+def features(count: int, dimension: int, seed: int, device: str) -> FeatureSet:
+    """Positive, correlated and of falling variance, as a network's are."""
+    import numpy as np
+
+    from ganealogy.evaluation.features import FeatureSet
+
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((count, dimension), np.float32)
+    values *= np.exp(-np.arange(dimension, dtype=np.float32) / 300)
+    values += rng.standard_normal((count, 1), np.float32) + np.float32(0.2 * seed)
+    return FeatureSet(np.abs(values, out=values), device)
+
+
+def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
+    import torch
+
+    from ganealogy import memory as allocator
+    from ganealogy.evaluation import kid
+    from ganealogy.evaluation.metrics import METRICS, Comparison
+
+    allocator.keep_freed()  # as every stage does
+    torch.set_num_threads(given.threads)
+    extractor: Any = Network(given.dimension)
+    fakes, reals, holdout = (features(given.count, given.dimension, seed, given.device) for seed in range(3))
+    comparison = Comparison(extractor, fakes, reals, holdout=holdout)
+    size = f"{given.count:,} a side, {given.dimension:,} dimensions, {given.threads} threads, {given.device}"
+    bench.measured("the process with three sets' features", memory.mib("VmRSS"), "MiB", size)
+    kept = {
+        "the reals' radii, kept with the reference": lambda: reals.squared_radii,
+        "the reals' sums for KID, kept too": lambda: reals.kernel_sums_as_reals(kid.setup(given.count, given.count)),
+    }
+    shared = {
+        "the reals' covariance": lambda: reals.moments,
+        "the fakes' radii": lambda: fakes.squared_radii,
+        "nearest reals, with all that PRDC counts": lambda: comparison.neighbours,
+        "the fakes' covariance": lambda: fakes.moments,
+    }
+    for name, work in kept.items():
+        measured(bench, name, work)
+    total = 0.0
+    for name, work in shared.items():
+        total += measured(bench, name, work)
+    for metric in METRICS:
+        if metric.applies(extractor):
+            names = ", ".join(name.replace("_{}", "") for name in metric.names)
+            total += measured(bench, names, lambda metric=metric: attempt(bench, metric, comparison))
+    bench.measured("one run, all of it", total, "s", size)
+    what = f"one run's metrics of {given.count:,} a side in {given.dimension:,} dimensions, its process at most"
+    bench.claim(what, memory.mib("VmHWM"), 4096, "MiB", at_least=False)
+
+
+def attempt(bench: claims.Benchmark, metric: Metric, comparison: Comparison) -> None:
+    from ganealogy.errors import GanealogyError
+
+    try:
+        metric.measure(comparison)
+    except GanealogyError as error:  # FD∞ of few images
+        bench.note(f"{metric.names[0].format('network')} is not measured: {error}")
+
+
+def measured(bench: claims.Benchmark, name: str, work: Callable[[], Any]) -> float:
+    """Seconds by the clock; beside them those of all cores, which other work on the machine makes no longer."""
+    before = time.process_time()
+    seconds = claims.timed(work)
+    bench.measured(name, seconds, "s", f"{claims.shown(time.process_time() - before)} s of all cores")
+    return seconds
+
+
+def peers(bench: claims.Benchmark, given: argparse.Namespace, rounds: int) -> None:
+    """Both sides from features alone, on the same threads: nothing of the reals is kept."""
+    import torch
+    from prdc import compute_prdc
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    from ganealogy.evaluation import kid, neighbours, prdc
+
+    count = min(given.count, PEERS_AT)
+    fakes, reals = (features(count, given.dimension, seed, given.device).values for seed in range(2))
+    size = kid.subset_size(count, count)
+    found: dict[str, float] = {}
+
+    def ours() -> None:
+        radii = [neighbours.squared_radii(side, prdc.K, given.device) for side in (fakes, reals)]
+        found["ours"] = prdc.prdc(fakes, reals, *radii, device=given.device)["density"]
+
+    def theirs() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package asks for eight threads
+            found["theirs"] = float(compute_prdc(reals, fakes, prdc.K)["density"])
+
+    def our_kid() -> None:
+        found["our kid"] = kid.kid(fakes, reals, device=given.device).value
+
+    def their_kid() -> None:
+        sides = torch.from_numpy(fakes).double(), torch.from_numpy(reals).double()
+        result = kid_features_to_metric(*sides, kid_subsets=kid.SUBSETS, kid_subset_size=size, verbose=False)
+        found["their kid"] = result[KEY_METRIC_KID_MEAN]
+
+    works = {"ours": ours, "prdc": theirs, "our KID": our_kid, "torch-fidelity": their_kid}
+    contenders = {name: lambda work=work: claims.timed(work) for name, work in works.items()}
+    seconds = claims.in_turns(contenders, rounds, warm_up=0 if bench.quick else 1)
+    for name, taken in seconds.items():
+        what = f"{'KID' if name in ('our KID', 'torch-fidelity') else 'PRDC'} of {count:,} a side, "
+        bench.measured(what + name.replace("our KID", "ours"), statistics.median(taken), "s", claims.spread(taken))
+    bench.claim("PRDC against the package prdc", claims.ratio(seconds["prdc"], seconds["ours"]), 1.5)
+    bench.claim("KID against torch-fidelity", claims.ratio(seconds["torch-fidelity"], seconds["our KID"]), 2)
+    bench.note(f"density is {found['ours']:.12g}, by prdc {found['theirs']:.12g}")
+    bench.note(f"KID is {found['our kid']:.12g}, by torch-fidelity {found['their kid']:.12g}")
+
+
+def estimate(bench: claims.Benchmark, count: int, dimension: int) -> None:
+    """Seconds on a card: its operations and its bytes one after the other, at the rates assumed above."""
+    from ganealogy.evaluation import fd_infinity, kid
+    from ganealogy.evaluation.metrics import NEIGHBOURS
+
+    pairs = count**2
+    in_subsets = min(pairs, kid.SUBSETS * kid.subset_size(count, count) ** 2)
+    images = count + (sum(fd_infinity.counts(count, dimension)) if count >= fd_infinity.TIMES * dimension else 0)
+    works = {  # pairs, or rows and columns of a covariance; operations and bytes of each
+        "the fakes' radii": (pairs / 2, 2 * dimension, DISTANCE + RADII),
+        "nearest reals, with all that PRDC counts": (pairs, 2 * dimension, DISTANCE + MANIFOLDS + NEAREST * NEIGHBOURS),
+        "nearest held-out reals": (pairs, 2 * dimension, DISTANCE + NEAREST),
+        "KID, the fakes' sums and those between": (2 * in_subsets, 2 * dimension, KERNEL),
+        "covariances, of FD∞ too": (dimension**2, 2 * images, 8),
+    }
+    for card, (operations_a_second, bytes_a_second) in CARDS.items():
+        total = 0.0
+        for name, (times, operations, moved) in works.items():
+            moved += 8 * operations / TILE  # the features of both sides, for each tile
+            seconds = times * operations / operations_a_second + times * moved / bytes_a_second
+            total += seconds
+            bench.measured(f"ESTIMATE, {card}: {name}", seconds, "s")
+        rates = f"{operations_a_second / 1e12:g} TFLOP/s in float64, {bytes_a_second / 1e12:g} TB/s assumed"
+        bench.measured(f"ESTIMATE, {card}: one run on the card", total, "s", rates)
+    bench.note(
+        "The estimates are arithmetic, no card has run this: at half of the assumed rates they are twice as long"
+    )
+    bench.note("The Fréchet steps, the Vendi score and the Inception score stay on the host, and are not in them")
+
+
+if __name__ == "__main__":
+    main()
