@@ -12,13 +12,14 @@ from PIL import Image
 
 from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import kid, neighbours, standalone
+from ganealogy.evaluation import features, kid, metrics, neighbours, prdc, standalone
 from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
 from ganealogy.evaluation.extractors import effnet_lite0
+from ganealogy.evaluation.extractors.pixel8 import Pixel8
 from ganealogy.evaluation.features import FeatureSet
 from ganealogy.evaluation.metrics import full_name
-from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference
+from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference, read_reference
 
 SETTINGS = {"extractors": ["pixel8"], "reals": 200}
 
@@ -297,6 +298,8 @@ def test_what_is_of_the_reals_alone_is_read_where_it_fits(packed, tmp_path, monk
     measure_reference(settings, 20, packed, tmp_path / "reference", kept=tmp_path / "kept")
     run = make_run(tmp_path, faces(count, 3))
     computed.clear()
+    real = read_reference(tmp_path / "reference", effnet_lite0.load("cpu"), (16, 16, 3))
+    assert real.train is real.reals  # so that one pass over distances to them will do
     found = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
     sums = [("sums", count)] if count == 20 else [("sums", count), ("sums", 40)]  # other subsets: drawn in turns
     assert sorted(computed) == [("radii", count), *sums]
@@ -323,6 +326,8 @@ def rewritten(directory: Path, **changes: np.ndarray | None) -> None:
         {RADII: None},
         {SUMS: None},
         {SETUP: None},
+        {"train": np.zeros((300, 192))},
+        {"holdout": np.zeros((120, 191), np.float32)},
         {RADII: np.zeros(199)},
         {RADII: np.zeros(0)},
         {RADII: np.zeros(200, np.float32)},
@@ -355,26 +360,52 @@ def test_few_reals_have_no_radii_and_the_rest_is_measured(tmp_path):
     assert "more than 5 images a side" in record["not_measured"]["diversity_pixel8"]
 
 
-def test_the_metrics_are_computed_where_the_stage_runs(packed, tmp_path, monkeypatch):
-    """A processor by its number is another device by name, and is there on every machine."""
-    devices, distances, resident = [], neighbours.squared_distances, neighbours.resident
+@pytest.fixture
+def sent(monkeypatch) -> set[tuple[str, bool]]:
+    """What was computed, and whether it was sent to a card: none is needed, the processor stands in."""
+    found: set[tuple[str, bool]] = set()
+    begun: list[str] = []
 
-    def noted(a, b, device="not told", *arguments, **options):
-        devices.append(device)
-        return distances(a, b, device, *arguments, **options)
+    def here(value: Any) -> Any:
+        return "cpu" if isinstance(value, str) and value == "cuda" else value
 
-    def to(values, device):
-        devices.append(device)
-        return resident(values, device)
+    def spied(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
 
-    monkeypatch.setattr(neighbours, "squared_distances", noted)
-    monkeypatch.setattr(kid, "resident", to)
-    settings = {"extractors": ["pixel8", "effnet_lite0"], "reals": 30}
-    measure_reference(settings, 12, packed, tmp_path / "reference", device="cpu:0")
-    passes = len(devices)
-    evaluate(make_run(tmp_path, faces(12, 3)), settings, tmp_path / "reference", device="cpu:0")
-    assert len(devices) > passes > 10
-    after = len(devices)
-    save(tmp_path / "fakes.npy", faces(12, 3))
-    standalone.run(packed / "holdout.npy", tmp_path / "fakes.npy", settings["extractors"], device="cpu:0")
-    assert len(devices) > after and set(devices) == {"cpu:0"}
+        def call(*arguments: Any, **options: Any) -> Any:
+            given = [value for value in (*arguments, *options.values()) if isinstance(value, str)]
+            if not begun:  # what one of them asks of another is done here
+                found.add((name, given == ["cuda"]))
+            begun.append(name)
+            result = original(*map(here, arguments), **{key: here(value) for key, value in options.items()})
+            begun.pop()
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in (
+        (neighbours, "squared_radii"),
+        (metrics, "nearest"),
+        (prdc, "Manifolds"),
+        (kid, "kid"),
+        (kid, "within"),
+        (features, "moments_by_torch"),
+    ):
+        spied(owner, name)
+    return found
+
+
+def test_the_metrics_are_computed_where_the_stage_runs(packed, tmp_path, monkeypatch, sent):
+    monkeypatch.setattr(Pixel8, "network", True)  # for KID and its like
+    reference = tmp_path / "reference"
+    everything = ("squared_radii", "nearest", "Manifolds", "kid", "within", "moments_by_torch")
+    on_the_card = {(name, True) for name in everything}
+    save(tmp_path / "fakes.npy", faces(200, 3))
+    measure_reference(SETTINGS, 100, packed, reference, device="cuda")
+    assert sent == on_the_card
+    sent.clear()
+    evaluate(make_run(tmp_path, faces(60, 3)), SETTINGS, reference, device="cuda")
+    assert sent == on_the_card
+    sent.clear()
+    standalone.run(packed / "holdout.npy", tmp_path / "fakes.npy", ["pixel8"], device="cuda")
+    assert sent == on_the_card

@@ -21,6 +21,16 @@ def test_is_nearer_to_the_truth_than_the_distance_itself():
     assert abs(np.mean(extrapolated) - 0.16) < 0.25 * abs(np.mean(plain) - 0.16)
 
 
+def test_follows_the_papers_line_through_subsets_of_one_generator():
+    fakes = np.random.default_rng(0).standard_normal((80, 8)) + 0.3
+    reals = Moments.of(np.random.default_rng(1).standard_normal((64, 8)))
+    rng = np.random.RandomState(2020)
+    sizes = counts(80, 8)
+    distances = [frechet_distance(Moments.of(fakes[rng.choice(80, size, replace=False)]), reals) for size in sizes]
+    expected = np.linalg.lstsq(np.stack([np.ones(15), 1 / np.array(sizes)], axis=1), distances, rcond=None)[0][0]
+    assert fd_infinity(fakes, reals) == pytest.approx(expected, rel=1e-9)
+
+
 def test_is_the_same_twice():
     fakes = np.random.default_rng(0).standard_normal((64, 8))
     reals = Moments.of(np.random.default_rng(1).standard_normal((64, 8)))

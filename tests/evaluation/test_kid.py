@@ -44,12 +44,20 @@ def test_equals_a_double_loop_over_each_subset(side, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [20, 100], ids=["a product for each subset", "every pair once"])
-def test_equals_torch_fidelitys_on_the_same_subsets(size):
+def test_equals_torch_fidelitys_on_the_same_subsets(size, monkeypatch):
     """20 subsets of 20 have fewer pairs than 300 x 400; 20 of 100 have more."""
+    tiles, blocks = [], neighbours.blocks
+
+    def noted(count, device):
+        tiles.append(count)
+        return blocks(count, device)
+
     a, b = sets(0, 300, 400, dimension=64)
+    monkeypatch.setattr("ganealogy.evaluation.kid.blocks", noted)
     options = {"kid_subsets": 20, "kid_subset_size": size, "rng_seed": 2020, "verbose": False}
     theirs = kid_features_to_metric(torch.from_numpy(a), torch.from_numpy(b), **options)
     ours = kid(a, b, subsets=20, size=size)
+    assert tiles == ([300, 400] if size == 20 else [300, 400, 300, 300, 300, 400, 400, 400])  # of the diagonals too
     assert ours.value == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-10)
     spread = theirs[KEY_METRIC_KID_STD] * np.sqrt(20 / 19)  # theirs divides by the number of subsets
     assert ours.standard_error == pytest.approx(spread * np.sqrt(size / (300 - size)), rel=1e-10)

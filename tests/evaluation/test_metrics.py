@@ -43,6 +43,13 @@ def test_every_metric_of_a_network():
     assert found.protocol["memorised_net"] | {"searched": 60, "holdout": 30} == found.protocol["memorised_net"]
 
 
+def test_a_device_without_float64_leaves_the_metrics_to_the_processor():
+    fakes, reals = (FeatureSet(side.values, "mps") for side in (features(40, 2), features(60, 1)))
+    holdout = FeatureSet(features(30, 3).values, "mps")
+    found = measure(Comparison(Network(), fakes, reals, holdout=holdout))  # type: ignore[arg-type]
+    assert found == measure(compare(features(40, 2), holdout=features(30, 3)))
+
+
 def test_a_fingerprint_is_of_all_the_rest():
     ways = [measure(compare(features(40, 2)), checkpoint=name).protocol["fd_net"] for name in ("best", "last", "best")]
     prints = [way["fingerprint"] for way in ways]

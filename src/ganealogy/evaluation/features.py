@@ -46,10 +46,13 @@ class Extractor(Protocol):
 
 
 class FeatureSet:
-    """Features (N, d) of a set of images, and what the metrics derive from them, computed once, on `device`."""
+    """Features (N, d) of a set of images, and what the metrics derive from them, computed once.
+
+    That happens on the `device` where it is an NVIDIA card, and else on the processor: Apple's has no float64.
+    """
 
     def __init__(self, values: NDArray[np.float32], device: str = "cpu") -> None:
-        self.values, self.device = values, device
+        self.values, self.device = values, device if torch.device(device).type == "cuda" else "cpu"
         self.kernel_sums: dict[kid.Setup, Matrix] = {}
         """What `kernel_sums_as_reals` has found, or was kept from before."""
 
@@ -83,8 +86,8 @@ def moments(values: NDArray[Any], device: str) -> Moments:
     A processor's own way makes use of the product's symmetry and takes half the time of torch's. Few images need no
     product, and what must be refused is refused there.
     """
-    fits = len(values) >= values.shape[1] and np.isfinite(values).all()
-    return moments_by_torch(values, device) if fits and torch.device(device).type != "cpu" else Moments.of(values)
+    worth_it = device != "cpu" and len(values) >= values.shape[1] and np.isfinite(values).all()
+    return moments_by_torch(values, device) if worth_it else Moments.of(values)
 
 
 def moments_by_torch(values: NDArray[Any], device: str) -> Moments:

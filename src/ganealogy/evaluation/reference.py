@@ -151,7 +151,7 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         ways = [way for way in facts["protocol"].values() if way["extractor"] == extractor.name]
         fits = ways and all(way.get(key) == value for way in ways for key, value in extractor.protocol.items())
         for features in (train, holdout):
-            if not np.issubdtype(features.dtype, np.floating) or features.ndim != 2:
+            if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != train.shape[1]:
                 raise ValueError(f"features {features.dtype} {features.shape}")
         reals = _with_derived(train[:count], device, derived)
     except NUMPY_DAMAGE as error:
