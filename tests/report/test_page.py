@@ -11,7 +11,7 @@ import pytest
 
 from ganealogy.report import palette
 from ganealogy.report.collect import collect
-from ganealogy.report.page import linked, render
+from ganealogy.report.page import hosts, linked, render
 from ganealogy.report.pictures import gather
 
 
@@ -40,6 +40,17 @@ class Outline(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.tags and self.tags[-1][0] not in ("script", "style"):
             self.text += data
+
+
+def test_the_machine_is_named_with_what_it_computed_in(html: str, project: Path) -> None:
+    assert "All runs: x86_64, 2 threads, torch 2.15.0, Python 3.11.9, fp32<" in html
+    path = project / "build/runs/v1-0/cost/train.json"
+    other = json.loads(path.read_text()) | {"arithmetic": "bf16, tf32 where a penalty differentiates D"}
+    path.write_text(json.dumps(other))
+    found = dict(hosts(collect(project)))
+    machine = "x86_64, 2 threads, torch 2.15.0, Python 3.11.9"
+    assert found[f"{machine}, bf16, tf32 where a penalty differentiates D"] == ["v1 seed 0"]
+    assert len(found) == 2, "runs of another arithmetic are not of the same place"
 
 
 def test_everything_is_inside(html: str) -> None:

@@ -159,6 +159,17 @@ def test_a_divergence_between_two_ticks_ends_with_the_weights_of_the_last(
     assert lines == (tmp_path / "stopped/train/metrics.jsonl").read_text(), "the ticks until then, and no other"
 
 
+def test_a_divergence_in_a_second_sitting_still_counts_two(
+    tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is of the first."""
+    train(tmp_path, pictures, stop_after=7)
+    spoil(monkeypatch, 9)
+    outcome = train(tmp_path, pictures)
+    assert (outcome.status, outcome.resumed) == ("diverged", 1)
+    assert "between steps 7 and 12: " in run_of(tmp_path)["reason"] and run_of(tmp_path)["steps"] == 7
+
+
 def test_a_divergence_before_the_first_tick_ends_with_the_first_weights(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn]
 ) -> None:

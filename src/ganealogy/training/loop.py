@@ -187,7 +187,7 @@ def train(
     except DivergedEarlier as trouble:
         ranks.meet()  # the first has waited for its checkpoint to be written
         _, loaded, saved = checkpoint.last(checkpoints)
-        restore(loaded, saved)
+        restore(loaded, {**saved, "resumed": facts["resumed"]})
         status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
 
     # Hand over: the weights that later stages read.
