@@ -20,9 +20,9 @@ import torch
 from measuring import claims, family, pictures
 from measuring.device import has_bf16
 
-from ganealogy import memory, process
+from ganealogy.runtime import memory, process
 from ganealogy.training import loop
-from ganealogy.training.record import Record
+from ganealogy.training.run_files import Record
 
 MARGIN = 1.25
 ALPHA = 0.05

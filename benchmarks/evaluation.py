@@ -24,7 +24,7 @@ OURS = """
 import sys
 from pathlib import Path
 import torch
-from ganealogy import atomic
+from ganealogy.files import atomic
 from ganealogy.evaluation import standalone
 from ganealogy.evaluation.extractors import inception
 inception.SHA256 = atomic.sha256(inception.weights_path())  # the seeded weights, taken for the published ones
@@ -35,7 +35,7 @@ print("VALUE", next(value for name, value in result.metrics.items() if name in (
 SAVE = """
 import sys
 from pathlib import Path
-from ganealogy import atomic
+from ganealogy.files import atomic
 from ganealogy.evaluation import standalone
 from ganealogy.evaluation.extractors import inception
 inception.SHA256 = atomic.sha256(inception.weights_path())
@@ -44,7 +44,7 @@ standalone.run(Path(sys.argv[1]), None, [sys.argv[2]], save_statistics=Path(sys.
 PEAK = """
 import resource, sys
 import numpy as np
-from ganealogy.evaluation import neighbours, prdc
+from ganealogy.evaluation.metrics import neighbours, prdc
 count, dimension = int(sys.argv[1]), 2048
 rng = np.random.default_rng(0)
 a, b = (rng.standard_normal((count, dimension), np.float32) for _ in range(2))
@@ -137,8 +137,8 @@ def step(bench: claims.Benchmark, rounds: int, count: int, d: int, bounds: dict[
     import numpy as np
     from pytorch_fid.fid_score import calculate_frechet_distance
 
-    from ganealogy import memory
-    from ganealogy.evaluation.frechet import Moments, frechet_distance
+    from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
+    from ganealogy.runtime import memory
 
     memory.keep_freed()  # as every stage does
     rng = np.random.default_rng(0)

@@ -28,18 +28,18 @@ from measuring.claims import Benchmark, Claim
 from measuring.device import block, has_bf16, matrix_peak
 from measuring.ours import NOTED, Ours
 
-from ganealogy import memory, nvidia
-from ganealogy.adversary.guard import Diverged
+from ganealogy.adversary.divergence import Diverged
 from ganealogy.data.batches import Batches
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
-from ganealogy.evaluation.metrics import METRICS, Comparison
+from ganealogy.evaluation.measure import METRICS, Comparison
 from ganealogy.lineage import flops
-from ganealogy.networks import latents
-from ganealogy.networks.generation import BATCH, generate
-from ganealogy.precision import float32_as
-from ganealogy.training.learner import GRAPHS
-from ganealogy.training_stage import repeat_on_cuda
+from ganealogy.runtime import memory, nvidia
+from ganealogy.runtime.precision import float32_as
+from ganealogy.sampling import latents
+from ganealogy.sampling.generate import BATCH, generate
+from ganealogy.stages.train import repeat_on_cuda
+from ganealogy.training.state import GRAPHS
 
 T = TypeVar("T")
 

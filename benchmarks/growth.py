@@ -148,10 +148,10 @@ def step_at(size: int, width: int) -> dict[str, Any]:
     import torch
     from measuring import family, pictures
 
-    from ganealogy import process
     from ganealogy.data.batches import Batches
-    from ganealogy.memory import keep_freed
-    from ganealogy.training.learner import Learner
+    from ganealogy.runtime import process
+    from ganealogy.runtime.memory import keep_freed
+    from ganealogy.training.state import Learner
 
     keep_freed()
     torch.set_num_threads(process.threads(os.cpu_count() or 1))

@@ -19,7 +19,7 @@ from measuring import claims, memory
 
 if TYPE_CHECKING:
     from ganealogy.evaluation.features import FeatureSet
-    from ganealogy.evaluation.metrics import Comparison, Metric
+    from ganealogy.evaluation.measure import Comparison, Metric
 
 PEERS_AT = 4000
 """Images a side at most beside the packages, which hold whole matrices."""
@@ -81,9 +81,9 @@ def features(count: int, dimension: int, seed: int, device: str) -> FeatureSet:
 def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
     import torch
 
-    from ganealogy import memory as allocator
-    from ganealogy.evaluation import kid
-    from ganealogy.evaluation.metrics import METRICS, Comparison
+    from ganealogy.evaluation.measure import METRICS, Comparison
+    from ganealogy.evaluation.metrics import kid
+    from ganealogy.runtime import memory as allocator
 
     allocator.keep_freed()  # as every stage does
     torch.set_num_threads(given.threads)
@@ -139,7 +139,7 @@ def peers(bench: claims.Benchmark, given: argparse.Namespace, rounds: int) -> No
     from prdc import compute_prdc
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
-    from ganealogy.evaluation import kid, neighbours, prdc
+    from ganealogy.evaluation.metrics import kid, neighbours, prdc
 
     count = min(given.count, PEERS_AT)
     fakes, reals = (features(count, given.dimension, seed, given.device).values for seed in range(2))
@@ -177,8 +177,8 @@ def peers(bench: claims.Benchmark, given: argparse.Namespace, rounds: int) -> No
 
 def estimate(bench: claims.Benchmark, count: int, dimension: int) -> None:
     """Seconds on a card: its operations and its bytes one after the other, at the rates assumed above."""
-    from ganealogy.evaluation import fd_infinity, kid
-    from ganealogy.evaluation.metrics import NEIGHBOURS
+    from ganealogy.evaluation.measure import NEIGHBOURS
+    from ganealogy.evaluation.metrics import fd_infinity, kid
 
     pairs = count**2
     in_subsets = min(pairs, kid.SUBSETS * kid.subset_size(count, count) ** 2)

@@ -105,14 +105,14 @@ def draw(folder: Path, count: int) -> Callable[[], object]:
 
 
 def dataset(folder: Path) -> dict[str, Any]:
-    from ganealogy.settings import Dataset
+    from ganealogy.params.schema import Dataset
 
     return Dataset(name="folder", path=str((folder / "jpegs").resolve()), image_size=SIZE).model_dump()
 
 
 def ours(folder: Path, _count: int) -> Callable[[], object]:
-    from ganealogy import memory
     from ganealogy.data.preprocess import preprocess
+    from ganealogy.runtime import memory
 
     memory.keep_freed()  # as the stage does
     settings = dataset(folder)

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from measuring import claims, memory, workspace
 
-from ganealogy.scaleout import errand
+from ganealogy.cluster import remote_run
 
 BUNDLE_BYTES = 1_500_000
 """This repository's."""
@@ -109,18 +109,18 @@ def alone(count: int, lasting: tuple[int, float] = (0, 0.0), terminal: bool = Fa
 
 def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
     """Drive `count` stubs through the scheduler of `ganealogy repro`, then `lasting` of `seconds` on average."""
-    from ganealogy.scaleout import cluster, tasks
+    from ganealogy.cluster import ray_cluster, scheduler
 
     chance = random.Random(0)
     lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(lasting)]
     began = time.perf_counter()
-    with cluster.connected(None, dashboard=False) as ray, tempfile.TemporaryDirectory() as folder:
-        room = cluster.room(cluster.nodes(ray), None, threads=1, gpus_per_run=0)
+    with ray_cluster.connected(None, dashboard=False) as ray, tempfile.TemporaryDirectory() as folder:
+        room = ray_cluster.room(ray_cluster.nodes(ray), None, threads=1, gpus_per_run=0)
 
         def drive(lengths: list[float]) -> float:
             orders = [order(f"v{n // SEEDS}-{n % SEEDS}", length) for n, length in enumerate(lengths)]
             began = time.perf_counter()
-            problems = tasks.carry_out(ray, orders, bytes(BUNDLE_BYTES), room, Path(folder), stub)
+            problems = scheduler.carry_out(ray, orders, bytes(BUNDLE_BYTES), room, Path(folder), stub)
             if problems:
                 raise RuntimeError(f"{len(problems)} stubs failed, such as {next(iter(problems.items()))}")
             return time.perf_counter() - began
@@ -137,9 +137,9 @@ def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
     return found
 
 
-def order(run: str, seconds: float) -> errand.Order:
+def order(run: str, seconds: float) -> remote_run.Order:
     """As `ganealogy repro` writes one."""
-    return errand.Order(
+    return remote_run.Order(
         project="scale",
         run=run,
         ref="refs/ganealogy/repro",
@@ -153,15 +153,15 @@ def order(run: str, seconds: float) -> errand.Order:
     )
 
 
-def stub(order: errand.Order, bundle: bytes, board: Any) -> errand.Result:
+def stub(order: remote_run.Order, bundle: bytes, board: Any) -> remote_run.Result:
     """Says what a run says, and sleeps where it would train."""
     node = socket.gethostname()
-    lines = ["clone", "data", *(f"Running stage '{stage}@{order.run}':" for stage in errand.STAGES), "push"]
+    lines = ["clone", "data", *(f"Running stage '{stage}@{order.run}':" for stage in remote_run.STAGES), "push"]
     for line in lines:
         board.tell.remote(order.run, node, line)
         if "'train@" in line:
             time.sleep(float(order.environment["STUB_SECONDS"]))
-    return errand.Result(order.run, node, 0.0, None)
+    return remote_run.Result(order.run, node, 0.0, None)
 
 
 @dataclass

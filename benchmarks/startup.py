@@ -23,15 +23,16 @@ from typing import Any
 import torch
 from measuring import claims, family, pictures, workspace
 
-from ganealogy import memory, process, warm
+from ganealogy import warm
+from ganealogy.runtime import memory, process
 from ganealogy.training import checkpoint, loop
-from ganealogy.training.record import Record
-from ganealogy.training.writer import Writer
+from ganealogy.training.background_writer import Writer
+from ganealogy.training.run_files import Record
 
 UNTIL = Path(__file__).parent / "measuring" / "until.py"
 STAGES = {  # verb → the function that is the work, its arguments, seconds it may take until then
-    "train": ("ganealogy.adversary.guard:Guard.check", ("v1", "0"), 3.5),
-    "sample": ("ganealogy.sampling:sample", ("v1", "0"), None),
+    "train": ("ganealogy.adversary.divergence:Guard.check", ("v1", "0"), 3.5),
+    "sample": ("ganealogy.sampling.sample:sample", ("v1", "0"), None),
     "evaluate": ("ganealogy.evaluation.evaluate:evaluate", ("v1", "0"), None),
     "report": ("ganealogy.report.build:build", (), 1.5),
 }
@@ -168,7 +169,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
     shares = []
 
     def training(live: bool) -> float:
-        from ganealogy.tracking.live import LiveSync
+        from ganealogy.tracking.live_sync import LiveSync
 
         writing = Clocked()
         with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder, contextlib.ExitStack() as stack:

@@ -14,9 +14,9 @@ import torch
 from measuring import claims, notebook, pictures
 from measuring.ours import Ours
 
-from ganealogy import memory, process
 from ganealogy.data import packed
 from ganealogy.data.batches import Batches
+from ganealogy.runtime import memory, process
 
 SIZE = 64
 

@@ -19,9 +19,9 @@ from measuring import claims, contender, device, family, notebook, pictures
 from measuring.contender import Contender
 from measuring.ours import Ours
 
-from ganealogy import memory
 from ganealogy.data.batches import Batches
 from ganealogy.lineage import flops
+from ganealogy.runtime import memory
 
 SIZE = 64
 DRY, FED = "without data", "with data"

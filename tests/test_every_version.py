@@ -11,11 +11,11 @@ import torch
 
 from ganealogy.adversary import build as adversary
 from ganealogy.errors import GanealogyError
-from ganealogy.lineage import plan
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
-from ganealogy.networks import build as networks
-from ganealogy.settings import load
+from ganealogy.networks import _build as networks
+from ganealogy.params.schema import load
+from ganealogy.stages import plan
 
 VERSIONS = sorted(path.stem for path in Path(__file__).parent.parent.joinpath("versions").glob("*.yaml"))
 BATCH = 4

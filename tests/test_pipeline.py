@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline import Workspace, fresh, ran
+from helpers.pipeline import Workspace, fresh, ran
 
 RUNS = "build/runs"
 
@@ -85,7 +85,7 @@ def test_code_retrains_only_who_uses_it(workspace: Workspace) -> None:
     """v6 alone clips; kid is the evaluation's; neither is anything to v1 and v3."""
     workspace.edit("src/ganealogy/adversary/constraints/clip.py", "-limit)", "-limit * 1.0)")
     assert ran(workspace.dvc("repro")) == ["plan"]
-    workspace.edit("src/ganealogy/evaluation/kid.py", "SUBSETS =", "UNUSED = 1\nSUBSETS =")
+    workspace.edit("src/ganealogy/evaluation/metrics/kid.py", "SUBSETS =", "UNUSED = 1\nSUBSETS =")
     stages = ran(workspace.dvc("repro"))
     assert "evaluate@v1-0" in stages and not any(stage.startswith(("train", "sample")) for stage in stages)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.pipeline import ROOT, Workspace, fresh
 from PIL import Image
-from pipeline import ROOT, Workspace, fresh
 
 README = (ROOT / "README.md").read_text()
 
@@ -59,10 +59,10 @@ RUN_HERE = {
     "dvc exp run -S 'tree.seeds=[0,1,2,3,4]'",
 }
 RUN_ELSEWHERE = {
-    "make live": "tests/live/test_live_page.py",
+    "make live": "tests/export/test_live_page.py",
     "make bench": "tests/benchmarks/test_scripts.py",
-    "ganealogy repro": "tests/scaleout/test_repro.py",
-    "ganealogy mend": "tests/test_rwlock.py",
+    "ganealogy repro": "tests/cluster/test_repro.py",
+    "ganealogy mend": "tests/runtime/test_rwlock.py",
 }
 """What takes minutes here has tests of its own, which do the same with less."""
 

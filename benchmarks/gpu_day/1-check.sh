@@ -10,7 +10,7 @@ cd "$ROOT"
 [ "$DEVICE" = cpu ] || nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv,noheader
 within 150 python3 benchmarks/gpu_day/probe.py $DEVICE 2>&1 | tee "$OUT/probe.txt"
 [ "$DEVICE" = cpu ] && chosen="v1-cpu or v16-cpu" || chosen="cuda or on_a_gpu"
-within 150 python3 -m pytest -q -rs -p no:cacheprovider -k "$chosen" tests/training/test_captured.py tests/data/test_packed_batches.py 2>&1 |
+within 150 python3 -m pytest -q -rs -p no:cacheprovider -k "$chosen" tests/training/test_cuda_graph.py tests/data/test_packed_batches.py 2>&1 |
     tail -40 | tee "$OUT/pytest.txt"
 echo "== $SECONDS s so far"
 within 600 python3 benchmarks/gpu.py --device $DEVICE --minutes $(($(left) / 60)) --rounds 2 --steps 10 --looked-at 2 --threads 4 \

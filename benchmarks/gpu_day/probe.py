@@ -19,14 +19,14 @@ from measuring import family
 from measuring.device import wait
 
 from ganealogy.evaluation.extractors import effnet_lite0
-from ganealogy.evaluation.frechet import Moments, frechet_distance
-from ganealogy.evaluation.mmd import squared_mmd
-from ganealogy.networks import build
-from ganealogy.networks.generation import generate
+from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
+from ganealogy.evaluation.metrics.mmd import squared_mmd
+from ganealogy.networks import _build
 from ganealogy.networks.layers import depthwise
 from ganealogy.networks.layers import resampling as layers
 from ganealogy.networks.r3gan import Block
-from ganealogy.precision import autocast, float32_as
+from ganealogy.runtime.precision import autocast, float32_as
+from ganealogy.sampling.generate import generate
 
 DEVICE = sys.argv[1] if len(sys.argv) > 1 else "cuda"
 ON_CARD = DEVICE != "cpu"
@@ -59,7 +59,7 @@ import tempfile
 from pathlib import Path
 import numpy as np, torch
 from tiny_loop import Silent, train
-from ganealogy.adversary.guard import Guard
+from ganealogy.adversary.divergence import Guard
 check = Guard.check
 def reading(self, loss):
     if torch.cuda.is_current_stream_capturing():
@@ -97,7 +97,7 @@ def precision() -> None:
 def pictures() -> None:
     """v1's generator at 64x64, to bytes on the host."""
     plan = family.plan("v1") if ON_CARD else family.plan("v1", width=8)
-    generator = build.generator(plan["recipe"], plan["protocol"]).to(DEVICE, memory_format=torch.channels_last)
+    generator = _build.generator(plan["recipe"], plan["protocol"]).to(DEVICE, memory_format=torch.channels_last)
     latents = torch.randn(1000 if ON_CARD else 8, 128)
     taken = milliseconds(lambda: generate(generator, latents))
     print(f"generate: {len(latents) / taken * 1e3:.0f} images/s")

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ganealogy import atomic
+from ganealogy.files import atomic
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ganealogy import ranks
 from ganealogy.data.batches import Batches
-from ganealogy.training.learner import Learner
+from ganealogy.runtime import distributed
+from ganealogy.training.best_checkpoint import Best
 from ganealogy.training.loop import note, seed_draws, step_seed
-from ganealogy.training.tracker import Best
+from ganealogy.training.state import Learner
 from measuring import family
 
 NOTED = 25
@@ -48,7 +48,7 @@ class Ours:
         game, ema = self.learner.game, self.learner.ema
         seed_draws(step_seed(self.batches.seed, self.done))
         reals, classes = self.batches.window((self.done - 1) * game.d_steps)
-        with ranks.drawing(self.batch_size):
+        with distributed.drawing(self.batch_size):
             statistics = (play or self.learner.step)(
                 reals if still is None else lambda _index: still, classes, progress=0.5
             )

@@ -41,7 +41,7 @@ if __name__ == "__main__":
     module, function = sys.argv[1].split(":")
     sys.meta_path.insert(0, Stop(module, function))
     sys.argv = ["ganealogy", *sys.argv[2:]]
-    from ganealogy.cli import main
+    from ganealogy.cli.main import main
 
     main()
     sys.exit(f"{module}.{function} was never called")

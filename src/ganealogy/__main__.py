@@ -1,13 +1,14 @@
 """`python -m ganealogy`: what the stages of dvc.yaml run."""
 
-from ganealogy import memory, warm
+from ganealogy import warm
+from ganealogy.runtime import memory
 
 
 def main() -> None:
     """Do what the command line says, here or in a process that has torch loaded."""
     warm.hand_over()
     memory.collect_rarely()
-    from ganealogy import cli
+    from ganealogy.cli import main as cli
 
     cli.main()
 

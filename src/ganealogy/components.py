@@ -25,9 +25,10 @@ PACKAGE = "ganealogy"
 
 @cache
 def known(kind: str) -> tuple[str, ...]:
-    """The names of a kind, such as `adversary.losses`; sorted."""
+    """Return the names of a kind, such as `adversary.losses`, sorted. Files that begin with `_` are no components."""
     folder = Path(__file__).parent.joinpath(*kind.split("."))
-    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg))
+    files = (module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg)
+    return tuple(sorted(name for name in files if not name.startswith("_")))
 
 
 def load(kind: str, name: str, where: str = "") -> ModuleType:

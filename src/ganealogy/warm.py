@@ -98,7 +98,7 @@ def _ours(connection: socket.socket) -> bool:
 
 def _await(connection: socket.socket, fork: int) -> int:
     """The exit code that the process `fork` leaves, when it is gone."""
-    from ganealogy import process
+    from ganealogy.runtime import process
 
     signal.signal(signal.SIGINT, _nothing)  # a terminal sends it to the fork as well
     signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(fork, number))
@@ -127,12 +127,12 @@ def _load() -> None:
 
     import ganealogy.evaluation.evaluate
     import ganealogy.evaluation.extractors.effnet_lite0
-    import ganealogy.sampling
+    import ganealogy.sampling.sample
     import ganealogy.training.loop  # noqa: F401
 
 
 def _serve(listener: socket.socket) -> NoReturn:
-    from ganealogy import process
+    from ganealogy.runtime import process
 
     signal.signal(signal.SIGINT, _nothing)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries forks
@@ -185,9 +185,9 @@ def _work(connection: socket.socket, streams: list[int], request: Any) -> None:
     connection.sendall(str(os.getpid()).encode())
     code = 1
     try:
-        from ganealogy import cli
+        from ganealogy.cli import main
 
-        cli.main()
+        main.main()
     except SystemExit as end:
         code = int(end.code or 0)
         raise

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganealogy.adversary import transforms
-from ganealogy.adversary.augment import ada, diffaugment, instance_noise
+from ganealogy.adversary.augment import _transforms, ada, diffaugment, instance_noise
 
 SIZE = 16
 
@@ -21,19 +20,19 @@ def pictures(count: int = 64, channels: int = 3) -> torch.Tensor:
     return torch.rand(count, channels, SIZE, SIZE, generator=rng, dtype=torch.float64) * 2 - 1
 
 
-@pytest.mark.parametrize("name", transforms.TRANSFORMS)
+@pytest.mark.parametrize("name", _transforms.TRANSFORMS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_image_has_a_draw_of_its_own(name: str, channels: int) -> None:
     same = pictures(1, channels).expand(64, -1, -1, -1)
-    shown = transforms.TRANSFORMS[name](same)
+    shown = _transforms.TRANSFORMS[name](same)
     assert shown.shape == same.shape
     assert len({tuple(picture.flatten().tolist()) for picture in shown}) > 15, "translation has 25 places"
 
 
-@pytest.mark.parametrize("name", [*transforms.TRANSFORMS, "all"])
+@pytest.mark.parametrize("name", [*_transforms.TRANSFORMS, "all"])
 def test_gradients_reach_the_images(name: str) -> None:
     images = pictures(4).requires_grad_()
-    whole = list(transforms.TRANSFORMS) if name == "all" else [name]
+    whole = list(_transforms.TRANSFORMS) if name == "all" else [name]
     augmentation = diffaugment.augment(policy=whole)  # type: ignore[arg-type]
 
     def seeded(shown: torch.Tensor) -> torch.Tensor:
@@ -50,20 +49,20 @@ def test_gradients_reach_the_images(name: str) -> None:
 
 def test_colour_stays_in_the_papers_ranges() -> None:
     grey = torch.zeros(500, 3, 2, 2, dtype=torch.float64)
-    brightness = transforms.colour(grey)[:, 0, 0, 0]
+    brightness = _transforms.colour(grey)[:, 0, 0, 0]
     assert -0.5 <= brightness.min() < -0.45 and 0.45 < brightness.max() <= 0.5
     level = torch.tensor([-1.0, 1.0], dtype=torch.float64).view(1, 1, 1, 2).expand(500, 3, 1, 2)
-    contrast = transforms.colour(level).std((2, 3), correction=0)[:, 0]
+    contrast = _transforms.colour(level).std((2, 3), correction=0)[:, 0]
     assert 0.5 <= contrast.min() < 0.55 and 1.45 < contrast.max() <= 1.5
     red = torch.tensor([1.0, -0.5, -0.5], dtype=torch.float64).view(1, 3, 1, 1).expand(500, 3, 2, 2)
-    shown = transforms.colour(red)
+    shown = _transforms.colour(red)
     saturation = (shown - shown.mean(1, keepdim=True))[:, 0, 0, 0]  # times contrast
     assert saturation.min() < 0.1 and 2.5 < saturation.max() <= 3.0 and saturation.min() >= 0
 
 
 def test_translation_moves_by_whole_pixels_and_fills_with_grey() -> None:
     images, seen = pictures(200), set()
-    for before, after in zip(images, transforms.translation(images), strict=True):
+    for before, after in zip(images, _transforms.translation(images), strict=True):
         found = [
             (down, right)
             for down in range(-2, 3)
@@ -81,7 +80,7 @@ def moved(picture: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 
 def test_cutout_takes_one_square_of_half_the_side() -> None:
-    cut = transforms.cutout(torch.ones(500, 1, SIZE, SIZE, dtype=torch.float64))[:, 0] == 0
+    cut = _transforms.cutout(torch.ones(500, 1, SIZE, SIZE, dtype=torch.float64))[:, 0] == 0
     for hole in cut:
         rows, columns = hole.any(1).nonzero().flatten(), hole.any(0).nonzero().flatten()
         assert hole.sum() == len(rows) * len(columns), "a rectangle"

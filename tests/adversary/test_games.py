@@ -11,10 +11,10 @@ from ruamel.yaml import YAML
 
 from ganealogy import components
 from ganealogy.adversary import build as adversary
-from ganealogy.adversary.guard import Diverged
+from ganealogy.adversary.divergence import Diverged
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
-from ganealogy.networks import build as networks
+from ganealogy.networks import _build as networks
 
 PROTOCOL = {"channels": 3, "image_size": 16, "width": 4, "classes": 3}
 ROOT = """

@@ -11,7 +11,7 @@ from torch import nn
 
 from ganealogy import components
 from ganealogy.adversary.augment.diffaugment import augment
-from ganealogy.adversary.turn import Penalty, Turn
+from ganealogy.adversary.penalties._base import Penalty, Turn
 
 BATCH, STEP = 3, 1e-6
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_loop import plan
+from helpers.tiny_loop import plan
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganealogy.adversary import build as adversary
 from ganealogy.adversary.optimizers import adam, adamw
+from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
 from ganealogy.adversary.schedule import at
-from ganealogy.adversary.scheduled_adam import ScheduledAdam
-from ganealogy.networks import build as networks
+from ganealogy.networks import _build as networks
 
 
 class NoNumberIsRead(TorchDispatchMode):

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy
 from ganealogy.adversary import build as adversary
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
-from ganealogy.networks import build as networks
+from ganealogy.networks import _build as networks
 
 PROTOCOL = {"channels": 3, "image_size": 16, "width": 8}
 NATIVE = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganealogy.training import captured, learner
+from ganealogy.training import cuda_graph, state
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,14 +46,14 @@ class Refused:
 
 
 def test_a_versions_memory_is_free_once_it_is_measured(gpu, bench, given, monkeypatch):
-    monkeypatch.setattr(learner, "AHEAD", {"cpu"})
-    monkeypatch.setattr(captured, "CUDAGraph", Refused)
-    given.steps = captured.WARM_UP + 1
+    monkeypatch.setattr(state, "AHEAD", {"cpu"})
+    monkeypatch.setattr(cuda_graph, "CUDAGraph", Refused)
+    given.steps = cuda_graph.WARM_UP + 1
     gc.collect()
     gc.disable()
     try:
         gpu.tree(bench, given, {"fp32": 1e12})
-        assert not [thing for thing in gc.get_objects() if type(thing) is learner.Learner]
+        assert not [thing for thing in gc.get_objects() if type(thing) is state.Learner]
     finally:
         gc.enable()
     refused = [note for note in bench.notes if "stream is capturing" in note]
@@ -63,13 +63,13 @@ def test_a_versions_memory_is_free_once_it_is_measured(gpu, bench, given, monkey
 
 
 def test_graphs_are_switched_off_for_one_way_alone(gpu, bench, given, monkeypatch):
-    monkeypatch.delenv(learner.GRAPHS, raising=False)
+    monkeypatch.delenv(state.GRAPHS, raising=False)
     used = {}
-    monkeypatch.setattr(gpu, "Ours", lambda *_, **__: learner.use_graphs())
+    monkeypatch.setattr(gpu, "Ours", lambda *_, **__: state.use_graphs())
     for way in gpu.WAYS:
         used[way] = gpu.prepared(bench, given, "v1", None, "fp32", way)
     assert used == {way: way != gpu.LAUNCHED for way in gpu.WAYS}
-    assert learner.GRAPHS not in os.environ
+    assert state.GRAPHS not in os.environ
 
 
 def test_no_version_is_begun_that_may_not_end_in_time(gpu, bench, given, monkeypatch):

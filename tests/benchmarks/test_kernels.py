@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from trainings import SIZES
+from helpers.trainings import SIZES
 
 from ganealogy.data.batches import Batches
-from ganealogy.training import captured, learner, loop
-from ganealogy.training.record import Record
+from ganealogy.training import cuda_graph, loop, state
+from ganealogy.training.run_files import Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,8 +100,8 @@ def test_a_step_reads_one_number_for_each_update(measuring, version, reads):
 @pytest.mark.parametrize("version", sorted(path.stem for path in (ROOT / "versions").glob("*.yaml")))
 def test_working_ahead_no_step_of_any_version_reads_a_number(measuring, version, monkeypatch):
     """Each would be a wait on a GPU, and forbid that the step be captured in a graph."""
-    monkeypatch.setattr(learner, "AHEAD", {"cpu"})
-    monkeypatch.setattr(captured, "Captured", lambda game, *_: game)
+    monkeypatch.setattr(state, "AHEAD", {"cpu"})
+    monkeypatch.setattr(cuda_graph, "Captured", lambda game, *_: game)
     ours = side(measuring, version)
     ours.step()
     assert measuring("kernels").profiled(ours.step, 2, "cpu").reads == 0

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import features, kid, metrics, neighbours, prdc, standalone
+from ganealogy.evaluation import features, measure, standalone
 from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
 from ganealogy.evaluation.extractors import effnet_lite0
 from ganealogy.evaluation.extractors.pixel8 import Pixel8
 from ganealogy.evaluation.features import FeatureSet
-from ganealogy.evaluation.metrics import full_name
+from ganealogy.evaluation.measure import full_name
+from ganealogy.evaluation.metrics import kid, neighbours, prdc
 from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference, read_reference
+from ganealogy.files import atomic
 
 SETTINGS = {"extractors": ["pixel8"], "reals": 200}
 
@@ -385,7 +386,7 @@ def sent(monkeypatch) -> set[tuple[str, bool]]:
 
     for owner, name in (
         (neighbours, "squared_radii"),
-        (metrics, "nearest"),
+        (measure, "nearest"),
         (prdc, "Manifolds"),
         (kid, "kid"),
         (kid, "within"),

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from ganealogy import cli
+from ganealogy.cli import main
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import standalone, statistics_file
 from ganealogy.evaluation.extractors import pixel8
-from ganealogy.evaluation.frechet import Moments, frechet_distance
+from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -32,7 +32,7 @@ def ganealogy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["ganealogy", *map(str, arguments)])
         with pytest.raises(SystemExit) as done:
-            cli.main()
+            main.main()
         said = capsys.readouterr()
         return int(done.value.code or 0), said.out, said.err
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ganealogy.evaluation import features, kid, neighbours, prdc
+from ganealogy.evaluation import features
+from ganealogy.evaluation.metrics import kid, neighbours, prdc
 
 Ends = list[tuple[str, torch.dtype, tuple[int, ...]]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trainings
+from helpers import trainings
 from hypothesis import HealthCheck, settings
 from PIL import Image
 

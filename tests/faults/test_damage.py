@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import trainings
+from helpers import trainings
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from ganealogy import atomic
-from ganealogy.lineage import plan
+from ganealogy.files import atomic
+from ganealogy.stages import plan
 
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-import trainings
+from helpers import trainings
 
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 
@@ -61,7 +61,7 @@ def breaking() -> None:
     from ganealogy.lineage import versions
 
     versions.known = lambda *arguments: 1 / 0  # type: ignore[assignment, return-value]
-    from ganealogy.cli import main
+    from ganealogy.cli.main import main
 
     sys.argv = ["ganealogy", "tree"]
     main()

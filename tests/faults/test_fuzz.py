@@ -22,13 +22,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganealogy import atomic, process, settings, stages
 from ganealogy.data import archives, packed, pictures
 from ganealogy.data.sources import mnist
 from ganealogy.evaluation import evaluate, reference
 from ganealogy.evaluation.extractors import pixel8
+from ganealogy.files import atomic
 from ganealogy.lineage import recipe, versions
-from ganealogy.tracking import record
+from ganealogy.params import schema
+from ganealogy.runtime import process
+from ganealogy.stages import _stage
+from ganealogy.tracking import run_record
 from ganealogy.training import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -105,18 +108,18 @@ VALUES = st.recursive(
 @example(content=b"1: 2\nnull: 3\n2001-01-01: 4\n")
 def test_params(place: Path, content: bytes) -> None:
     (place / "params.yaml").write_bytes(content)
-    ends_well(lambda: settings.load(place / "params.yaml"))
+    ends_well(lambda: schema.load(place / "params.yaml"))
     assert untouched(place, "params.yaml") and not Path("pwned").exists()
 
 
 @given(section=st.sampled_from(["dataset", "tree", "train", "sample", "evaluate"]), value=VALUES, key=st.text())
 def test_params_of_any_value(place: Path, section: str, key: str, value: Any) -> None:
-    content = settings.read_yaml(ROOT / "tests" / "tiny.yaml")
+    content = schema.read_yaml(ROOT / "tests" / "tiny.yaml")
     for changed in ({**content, section: value}, {**content, section: {**content[section], key: value}}):
-        ends_well(lambda changed=changed: settings.parse(settings.Settings, changed, "params.yaml"))
+        ends_well(lambda changed=changed: schema.parse(schema.Settings, changed, "params.yaml"))
     for name in content[section]:
         one = {**content, section: {**content[section], name: value}}
-        ends_well(lambda one=one: settings.parse(settings.Settings, one, "params.yaml"))
+        ends_well(lambda one=one: schema.parse(schema.Settings, one, "params.yaml"))
 
 
 ROOT_FILE = (ROOT / "versions" / "v1.yaml").read_bytes()
@@ -243,7 +246,9 @@ def test_checkpoints(place: Path, tensors: bytes, facts: bytes) -> None:
     assert untouched(place, "000000003.safetensors", "000000003.json")
 
 
-PLAN = json.dumps({"version": "v1", "parent": None, "code": {"ganealogy.atomic": "0" * 64}, "recipe": {}}).encode()
+PLAN = json.dumps(
+    {"version": "v1", "parent": None, "code": {"ganealogy.files.atomic": "0" * 64}, "recipe": {}}
+).encode()
 
 
 @given(content=damaged(PLAN) | VALUES.map(lambda value: json.dumps(value).encode()))
@@ -252,7 +257,7 @@ PLAN = json.dumps({"version": "v1", "parent": None, "code": {"ganealogy.atomic":
 @example(content=b"[" * 100_000)
 def test_plan_files(place: Path, content: bytes) -> None:
     (place / "v1.json").write_bytes(content)
-    ends_well(lambda: stages.read_plan(place / "v1.json"))
+    ends_well(lambda: _stage.read_plan(place / "v1.json"))
     assert untouched(place, "v1.json")
 
 
@@ -275,7 +280,7 @@ def test_packed_arrays(place: Path, content: bytes) -> None:
     manifest = {"dataset": "d", "sha256": {"train.npy": hashlib.sha256(an_npy()).hexdigest()}}
 
     def read() -> None:
-        stages.verify_packed(manifest, place)
+        _stage.verify_packed(manifest, place)
         packed.open_split(place, "train")
 
     assert bool(ends_well(read)) == (content != an_npy())
@@ -300,7 +305,7 @@ def test_packed_arrays_under_a_hash_that_is_right(place: Path, images: bytes, la
     (place / "manifest.json").write_text(json.dumps(manifest))
 
     def read() -> None:
-        stages.verify_packed(packed.read_manifest(place), place)
+        _stage.verify_packed(packed.read_manifest(place), place)
         assert packed.open_split(place, "train").shape == (2, 8, 8, 3)
         found = packed.open_labels(place, "train", 10)
         assert found is not None and found.shape == (2,) and 0 <= found.min() <= found.max() < 10
@@ -330,7 +335,7 @@ def test_run_directories(place: Path, run: Any, ticks: bytes) -> None:
     (place / "train").mkdir(exist_ok=True)
     (place / "train" / "run.json").write_text(json.dumps(run))
     (place / "train" / "metrics.jsonl").write_bytes(ticks)
-    ends_well(lambda: record.read(place))
+    ends_well(lambda: run_record.read(place))
 
 
 def test_names_cannot_move_a_terminals_cursor() -> None:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trainings
+from helpers import trainings
 from PIL import Image
 
-from ganealogy import stages
 from ganealogy.errors import GanealogyError
+from ganealogy.stages import _stage
 
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 
@@ -84,7 +84,7 @@ def test_a_collapsed_generator_is_measured_and_flagged(workspace: Path) -> None:
     pictures = np.load(samples / "images.npy")
     np.save(samples / "images.npy", np.broadcast_to(pictures[:1], pictures.shape))
     record = json.loads((samples / "sample.json").read_text())
-    from ganealogy import atomic
+    from ganealogy.files import atomic
 
     record["sha256"] = atomic.sha256(samples / "images.npy")
     (samples / "sample.json").write_text(json.dumps(record))
@@ -250,7 +250,7 @@ def test_what_a_stage_reads_is_watched(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_text("a")
-    inputs = stages.Inputs([Path("in"), Path("absent")])
+    inputs = _stage.Inputs([Path("in"), Path("absent")])
     inputs.verify()
     (tmp_path / "in" / "b").write_text("b")
     with pytest.raises(GanealogyError, match=r"in/b: changed while the stage ran"):

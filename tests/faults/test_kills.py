@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trainings
+from helpers import trainings
 
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 

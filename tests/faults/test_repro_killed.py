@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pipeline import Workspace, fresh
+from helpers.pipeline import Workspace, fresh
 
-from ganealogy import rwlock
+from ganealogy.runtime import dvc_rwlock
 
 STAGES = ("plan", "download", "preprocess", "reference", "train", "sample", "evaluate", "report")
 DEADLINE_S = 900
@@ -47,7 +47,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 def repro(workspace: Workspace) -> None:
     """What `make repro` does: a DVC that was killed while it wrote its list of busy files stops every later one."""
-    rwlock.mend(workspace.path)
+    dvc_rwlock.mend(workspace.path)
     done = subprocess.run(
         REPRO,
         cwd=workspace.path,
@@ -61,7 +61,7 @@ def repro(workspace: Workspace) -> None:
 
 
 def start(workspace: Workspace, command: tuple[str, ...] = REPRO) -> subprocess.Popen[bytes]:
-    rwlock.mend(workspace.path)
+    dvc_rwlock.mend(workspace.path)
     return subprocess.Popen(
         command,
         cwd=workspace.path,

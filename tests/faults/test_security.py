@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import trainings
+from helpers import trainings
 
 from ganealogy.data.fetch import Remote
 
@@ -113,16 +113,16 @@ def test_the_scan_sees(line: str, tmp_path: Path) -> None:
 
 WRITERS = {
     # Who writes without `atomic.writing`, and why that leaves no part of a file at a final name.
-    "atomic.py": "the door itself",
-    "training/record.py": "metrics.jsonl grows by a line; readers take whole lines, a resumed training cuts the rest",
+    "files/atomic.py": "the door itself",
+    "training/run_files.py": "metrics.jsonl grows by a line; readers take whole lines, a resume cuts the rest",
     "data/sources/anime.py": "nowhere (os.devnull), where Kaggle's client prints its help",
     "tracking/model.py": "a copy in a temporary directory, for MLflow to take",
-    "training_stage.py": "copies beside the final name, which then get it by a rename",
-    "evaluation/cache.py": "into memory; the file's bytes then go through `atomic`",
+    "stages/train.py": "copies beside the final name, which then get it by a rename",
+    "evaluation/feature_cache.py": "into memory; the file's bytes then go through `atomic`",
     "report/experiments.py": "into memory",
-    "scaleout/errand.py": "in a clone of its own, which is thrown away when its run ends or fails",
-    "scaleout/view.py": "the log of a run, which grows as it comes",
-    "lineage/plan.py": "a folder beside the final one, which then gets its name by a rename",
+    "cluster/remote_run.py": "in a clone of its own, which is thrown away when its run ends or fails",
+    "cluster/progress_table.py": "the log of a run, which grows as it comes",
+    "stages/plan.py": "a folder beside the final one, which then gets its name by a rename",
 }
 MODES = re.compile(r"[wax+]")
 COPIES = ("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move", "os.link", "os.rename")
@@ -154,7 +154,7 @@ def test_everything_is_written_through_one_door() -> None:
     """Faults 1 and 9: a file is whole or absent, as only `atomic.writing` sees to it."""
     found = {str(path.relative_to(SOURCE)): writes(path) for path in MODULES}
     others = {name: lines for name, lines in found.items() if lines and name not in WRITERS}
-    assert others == {}, "write through ganealogy.atomic, or say here why not"
+    assert others == {}, "write through ganealogy.files.atomic, or say here why not"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_only_fetch_goes_to_the_network() -> None:
         text = path.read_text()
         names = {name for name, _, _ in calls(path)}
         network = {n for n in names if re.match(r"(requests|urllib\.request|httpx|aiohttp)\.|urlopen|urlretrieve", n)}
-        if path.name not in ("fetch.py", "server.py"):
+        if path.name not in ("fetch.py", "mlflow_ui.py"):
             assert not network, f"{path}: {network}"
         assert "0.0.0.0" not in text, f"{path} serves the whole network"
 
@@ -207,20 +207,22 @@ HOSTILE = ["../x", "v1; touch pwned", "<script>", "v1\nv2", "$(touch pwned)", "v
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_refused_wherever_a_person_can_give_one(name: str, workspace: Path) -> None:
     """Fault 16."""
-    from ganealogy import process, settings, stages
-    from ganealogy.lineage import birth, versions
+    from ganealogy.lineage import new_version, versions
+    from ganealogy.params import schema
+    from ganealogy.runtime import process
+    from ganealogy.stages import _stage
 
     def refused(work: object) -> None:
         assert process.report_errors(work, debug=False) == 2  # type: ignore[arg-type]
 
     before = trainings.files(workspace)
-    refused(lambda: stages.run_directory(name, 0) and None)
+    refused(lambda: _stage.run_directory(name, 0) and None)
     refused(lambda: versions.read_family([name], workspace / "versions") and None)
-    refused(lambda: birth.new(name, "v1", workspace / "versions", workspace / "params.yaml") and None)
-    refused(lambda: birth.new("v99", name, workspace / "versions", workspace / "params.yaml") and None)
-    content = settings.read_yaml(workspace / "params.yaml")
+    refused(lambda: new_version.new(name, "v1", workspace / "versions", workspace / "params.yaml") and None)
+    refused(lambda: new_version.new("v99", name, workspace / "versions", workspace / "params.yaml") and None)
+    content = schema.read_yaml(workspace / "params.yaml")
     content["tree"]["versions"] = [name]
-    refused(lambda: settings.parse(settings.Settings, content, "params.yaml"))
+    refused(lambda: schema.parse(schema.Settings, content, "params.yaml"))
     assert trainings.files(workspace) == before and not Path("pwned").exists()
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import trainings
+from helpers import trainings
 
 from ganealogy import tracking
-from ganealogy.tracking import LiveSync, live, store
+from ganealogy.tracking import LiveSync, store
 
 SOAK = bool(os.environ.get("GANEALOGY_SOAK"))
 MANY = 500 if SOAK else 50
@@ -78,9 +78,9 @@ def tiny(folder: Path, seed: int) -> Path:
     """A training of a few steps in this process, as the train stage leaves it; no weights, whose models are slow."""
     import numpy as np
 
-    from ganealogy import atomic
+    from ganealogy.files import atomic
     from ganealogy.training import loop
-    from ganealogy.training.record import Record
+    from ganealogy.training.run_files import Record
 
     plan = json.loads((folder / "build/plan/versions/v1.json").read_text())
     run = folder / "build" / "runs" / f"v1-{seed}"
@@ -250,7 +250,7 @@ def hung(port: int) -> Iterator[list[socket.socket]]:
 
 
 def tick(run: Path, number: int) -> None:
-    """A training's next tick, as `training/record.py` writes it."""
+    """A training's next tick, as `training/run_files.py` writes it."""
     with open(run / "train" / "metrics.jsonl", "a") as file:
         line = {"tick": number, "step": 10 * number, "kimg": 0.1 * number, "d_loss": 1 / (number + 1)}
         file.write(json.dumps(line) + "\n")
@@ -297,7 +297,7 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
 ) -> None:
     """Fault 18, by construction: MLflow never enters the training's process, which waits a hundredth for the other."""
     code = (
-        "import sys, ganealogy.training_stage, ganealogy.tracking, ganealogy.training.loop; "
+        "import sys, ganealogy.stages.train, ganealogy.tracking, ganealogy.training.loop; "
         "sys.exit('mlflow' in sys.modules)"
     )
     path = str(trainings.ROOT / "src")
@@ -313,16 +313,16 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
                 assert time.monotonic() < deadline, "the follower did not try"
                 time.sleep(0.1)
             spent = time.process_time()
-            following.began = (ended := time.monotonic()) - live.AFTER_S  # the shortest training that has one
+            following.began = (ended := time.monotonic()) - follow.AFTER_S  # the shortest training that has one
         waited, spent = time.monotonic() - ended, time.process_time() - spent
     assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
-    share = 0.01 * live.AFTER_S
+    share = 0.01 * follow.AFTER_S
     assert share <= waited < share + PROMPT_S
     assert spent < PROMPT_S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, live.STOPPED_S)])
+@pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, follow.STOPPED_S)])
 def test_a_store_that_begins_to_hang_at_the_end_costs_no_more(
     stopped: bool, seconds: float, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

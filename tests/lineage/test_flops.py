@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from ganealogy.lineage import flops, plan
+from ganealogy.lineage import flops
+from ganealogy.stages import plan
 
 
 def planned(tmp_path: Path, version: str, train: str = "") -> dict[str, Any]:

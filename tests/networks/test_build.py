@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ganealogy.errors import GanealogyError
-from ganealogy.networks import build
-from ganealogy.networks.generation import generate
+from ganealogy.networks import _build
+from ganealogy.sampling.generate import generate
 
 PROTOCOL = {"channels": 1, "image_size": 16, "width": 4}
 
@@ -22,17 +22,17 @@ def recipe(**other: Any) -> dict[str, Any]:
 
 def test_labels_need_classes() -> None:
     with pytest.raises(GanealogyError, match="labels: true, but the data set has no labels"):
-        build.generator(recipe(labels=True), PROTOCOL)
+        _build.generator(recipe(labels=True), PROTOCOL)
 
 
 def test_data_with_classes_is_used_without_them_unless_the_recipe_asks() -> None:
-    assert build.generator(recipe(), {**PROTOCOL, "classes": 10}).classes == 0
-    assert build.discriminator(recipe(labels=True), {**PROTOCOL, "classes": 10}).classes == 10
+    assert _build.generator(recipe(), {**PROTOCOL, "classes": 10}).classes == 0
+    assert _build.discriminator(recipe(labels=True), {**PROTOCOL, "classes": 10}).classes == 10
 
 
 def test_classes_take_turns_in_pictures() -> None:
     torch.manual_seed(0)
-    generator = build.generator(recipe(labels=True), {**PROTOCOL, "classes": 3})
+    generator = _build.generator(recipe(labels=True), {**PROTOCOL, "classes": 3})
     with torch.no_grad():
         for layer in generator.modules():
             if isinstance(layer, torch.nn.Embedding):

@@ -7,7 +7,7 @@ import torch
 
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import dcgan
-from ganealogy.networks.build import parameter_count
+from ganealogy.networks._build import parameter_count
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torch import nn
 
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import keras_dcgan
-from ganealogy.networks.build import parameter_count
+from ganealogy.networks._build import parameter_count
 
 
 @pytest.fixture(autouse=True)

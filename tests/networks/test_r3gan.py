@@ -11,7 +11,7 @@ from torch import nn
 
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import r3gan
-from ganealogy.networks.build import parameter_count
+from ganealogy.networks._build import parameter_count
 
 
 def block(channels: int) -> int:

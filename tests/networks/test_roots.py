@@ -8,7 +8,7 @@ from torch import nn
 
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import celeba_dcgan, mlp, r3gan
-from ganealogy.networks.build import parameter_count
+from ganealogy.networks._build import parameter_count
 
 
 def kinds(layers: nn.Module) -> list[str]:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import dcgan, sngan
-from ganealogy.networks.build import parameter_count
+from ganealogy.networks._build import parameter_count
 
 
 def doubling(inner: int, outer: int) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from ganealogy.networks import sngan
-from ganealogy.networks.build import parameter_count
+from ganealogy.networks._build import parameter_count
 
 
 def test_on_the_meta_device_it_is_there_all_the_same() -> None:

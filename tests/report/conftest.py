@@ -1,4 +1,4 @@
-"""A project whose stages have run, made up (tests/fabricated.py): to read, to break, and with forty versions."""
+"""A project whose stages have run, made up by helpers/fabricated.py: to read, to break, and with forty versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fabricated import entry, fabricate, fabricate_data, fabricate_plan, fabricate_run, recipe
+from helpers.fabricated import entry, fabricate, fabricate_data, fabricate_plan, fabricate_run, recipe
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabricated import HOSTILE
+from helpers.fabricated import HOSTILE
 
 from ganealogy.report.build import build
 from ganealogy.report.collect import collect

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fabricated import HOSTILE, edit, fabricate, fabricate_run
-from pipeline import Workspace
+from helpers.fabricated import HOSTILE, edit, fabricate, fabricate_run
+from helpers.pipeline import Workspace
 
 from ganealogy.errors import GanealogyError
 from ganealogy.report.collect import collect

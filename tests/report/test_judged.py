@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganealogy.evaluation.verdicts import BETTER, NO_DIFFERENCE, TOO_FEW, UNHARMED, Verdict
 from ganealogy.report.collect import collect
 from ganealogy.report.judged import Judged, effect, effect_range, interval, rule, standing, word
 from ganealogy.report.troubles import troubles, why_none, worsened
+from ganealogy.verdicts.significance import BETTER, NO_DIFFERENCE, TOO_FEW, UNHARMED, Verdict
 
 
 def test_effects_read_as_shares_of_a_distance_and_as_differences_elsewhere() -> None:

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from ganealogy.cli import cli
+from ganealogy.cli.main import cli
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.verdicts import verdicts
 from ganealogy.report import markdown, page, pictures
 from ganealogy.report.collect import collect
 from ganealogy.report.judgement import estimates, judge
 from ganealogy.report.numbers import summary_table
+from ganealogy.verdicts.significance import verdicts
 
 SPREAD = (0.97, 0.99, 1.0, 1.01, 1.03)
 ENDS = {"v1": 200.0, "v3": 150.0, "v5": 152.0, "v7": 900.0}
@@ -93,8 +93,8 @@ def test_the_margin_is_the_plans(seeded: Path) -> None:
 
 
 def test_the_margin_measures_nothing_anew() -> None:
-    from ganealogy.lineage.plan import stage_plans
-    from ganealogy.settings import load
+    from ganealogy.params.schema import load
+    from ganealogy.stages.plan import stage_plans
 
     settings = load()
     other = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"equivalence_margin": 0.3})})

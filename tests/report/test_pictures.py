@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated import entry, fabricate_data, fabricate_plan, fabricate_run, recipe
+from helpers.fabricated import entry, fabricate_data, fabricate_plan, fabricate_run, recipe
 from PIL import Image
 
-from ganealogy import images
+from ganealogy.files import images
 from ganealogy.report.collect import collect
 from ganealogy.report.page import render
 from ganealogy.report.pictures import FRAMES, SAMPLES, crop, fitted, gather

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganealogy import atomic, images
+from ganealogy.files import atomic, images
 from ganealogy.tracking import store
 
 RECIPE = {
@@ -83,10 +83,10 @@ def add_weights(directory: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from ganealogy.networks import build
+    from ganealogy.networks import _build
 
     torch.manual_seed(0)
-    tensors = build.generator(RECIPE, PROTOCOL).state_dict()
+    tensors = _build.generator(RECIPE, PROTOCOL).state_dict()
     for name in ("best", "last"):
         atomic.write_bytes(directory / "train" / "weights" / f"generator-{name}.safetensors", save(tensors))
 

@@ -21,8 +21,9 @@ import psutil
 import pytest
 
 from ganealogy import tracking
-from ganealogy.networks import build, generation, latents
-from ganealogy.tracking import record, store
+from ganealogy.networks import _build
+from ganealogy.sampling import generate, latents
+from ganealogy.tracking import run_record, store
 
 
 @pytest.fixture
@@ -36,16 +37,16 @@ def loaded(finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_draws_what_the_weights_draw(loaded: Any, finished: Path) -> None:
-    run = record.read(finished).run
-    network = build.load_generator(
+    run = run_record.read(finished).run
+    network = _build.load_generator(
         finished / "train/weights/generator-best.safetensors", run["recipe"], run["protocol"]
     )
     z = latents.draw(run["recipe"]["latent"], 5, seed=3)
     drawn = loaded.predict([], params={"n": 5, "seed": 3, "truncation": 0.7})
     assert drawn.dtype == np.uint8
     assert drawn.shape == (5, 16, 16, 3)
-    np.testing.assert_array_equal(drawn, generation.generate(network, z * 0.7))
-    np.testing.assert_array_equal(loaded.predict(z.numpy()), generation.generate(network, z))
+    np.testing.assert_array_equal(drawn, generate.generate(network, z * 0.7))
+    np.testing.assert_array_equal(loaded.predict(z.numpy()), generate.generate(network, z))
     assert loaded.predict([]).shape == (16, 16, 16, 3)
     with pytest.raises(ValueError, match="expected"):
         loaded.predict(np.zeros((2, 3), np.float32))
@@ -56,7 +57,7 @@ def test_nothing_in_it_is_pickled(loaded: Any, project: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
     assert [path.name for path in files if path.suffix == ".safetensors"] == ["generator-best.safetensors"]
-    assert (folder / "code/ganealogy/networks/build.py").is_file()
+    assert (folder / "code/ganealogy/networks/_build.py").is_file()
 
 
 def test_other_weights_take_the_models_place(finished: Path, lab: SimpleNamespace) -> None:
@@ -105,14 +106,14 @@ def test_it_is_served_over_http(finished: Path) -> None:
         status, answer = request(port, "POST", "/invocations", asked)
         assert status == 200, answer
         pictures = np.asarray(answer["predictions"])
-        run = record.read(finished).run
+        run = run_record.read(finished).run
         z = latents.draw(run["recipe"]["latent"], 3, seed=5)
         weights = finished / "train/weights/generator-best.safetensors"
-        network = build.load_generator(weights, run["recipe"], run["protocol"])
-        np.testing.assert_array_equal(pictures, generation.generate(network, z * 0.7))
+        network = _build.load_generator(weights, run["recipe"], run["protocol"])
+        np.testing.assert_array_equal(pictures, generate.generate(network, z * 0.7))
         status, answer = request(port, "POST", "/invocations", {"inputs": z.tolist()})
         assert status == 200, answer
-        np.testing.assert_array_equal(answer["predictions"], generation.generate(network, z))
+        np.testing.assert_array_equal(answer["predictions"], generate.generate(network, z))
         assert request(port, "POST", "/invocations", {"inputs": [[1.0, 2.0]]})[0] >= 400
     finally:
         family = psutil.Process(server.pid).children(recursive=True)

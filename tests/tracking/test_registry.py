@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ganealogy import atomic, tracking
+from ganealogy import tracking
+from ganealogy.files import atomic
 from ganealogy.tracking import registry, store
 
 NAME = "avatars-16x16"

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ganealogy import atomic, tracking
+from ganealogy import tracking
 from ganealogy.errors import GanealogyError
+from ganealogy.files import atomic
 from ganealogy.tracking import model, post, store
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_loop import STEPS, Silent, plan, record, train
+from helpers.tiny_loop import STEPS, Silent, plan, record, train
 
 from ganealogy.training import checkpoint, loop
-from ganealogy.training.record import Record
-from ganealogy.training.tracker import Tracker
+from ganealogy.training.best_checkpoint import Tracker
+from ganealogy.training.run_files import Record
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_loop import KINDS, plan_of_kind
+from helpers.tiny_loop import KINDS, plan_of_kind
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ganealogy.adversary import build as adversary
-from ganealogy.adversary.scheduled_adam import ScheduledAdam
-from ganealogy.images import to_uint8
-from ganealogy.networks import build as networks
+from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
+from ganealogy.files.images import to_uint8
+from ganealogy.networks import _build as networks
 
 pytestmark = [
     pytest.mark.skipif(torch.version.cuda is None, reason="torch without CUDA has no such tensors"),

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from ganealogy import components
-from ganealogy import precision as precisions
-from ganealogy.adversary.players import Players
-from ganealogy.adversary.update import Update
-from ganealogy.networks.build import options
+from ganealogy.adversary.gan import Players
+from ganealogy.adversary.optimizer_step import Update
+from ganealogy.networks._build import options
+from ganealogy.runtime import precision as precisions
 
 
 def update(player: str, recipe: dict[str, Any], network: nn.Module) -> Update:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganealogy import ranks
 from ganealogy.errors import GanealogyError
+from ganealogy.runtime import distributed
 
 RESIDENT_SHARE = 0.5
 """Pictures stay on the GPU, as uint8, when they fill at most this share of its free memory."""
@@ -94,7 +94,7 @@ class Batches:
     def _chosen(self, step: int) -> Tensor:
         """(B,) int64: which pictures a batch takes; of several ranks, each takes its share of them."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return ranks.own(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
+        return distributed.own(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
 
     def _fits(self, pixels: Tensor) -> bool:
         if self.device.type != "cuda":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy import components
-from ganealogy.atomic import sha256, write_json
 from ganealogy.data import fetch
 from ganealogy.errors import GanealogyError
+from ganealogy.files.atomic import sha256, write_json
 
 RAW = Path("data/raw")
 KIND = "data.sources"

@@ -14,9 +14,9 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from ganealogy.atomic import writing
 from ganealogy.errors import GanealogyError
-from ganealogy.progress import Progress
+from ganealogy.files.atomic import writing
+from ganealogy.runtime.progress import Progress
 
 MIRROR = "GANEALOGY_MIRROR"
 CHUNK = 2**20

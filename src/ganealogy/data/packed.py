@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
-from ganealogy.integrity import NUMPY_DAMAGE
+from ganealogy.files.integrity import NUMPY_DAMAGE
 
 PACKED = Path("data/packed")
 Split = Literal["train", "holdout"]

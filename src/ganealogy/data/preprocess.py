@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy import components
-from ganealogy.atomic import digest, write_json, writing
 from ganealogy.data import workers
 from ganealogy.data.download import KIND, RAW, writable
 from ganealogy.data.packed import PACKED
 from ganealogy.data.pictures import Fit, Pictures, Pixels, Rejected, pack
 from ganealogy.errors import GanealogyError
-from ganealogy.progress import Progress
+from ganealogy.files.atomic import digest, write_json, writing
+from ganealogy.runtime.progress import Progress
 
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20

@@ -14,8 +14,8 @@ from functools import lru_cache
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from ganealogy import memory
 from ganealogy.errors import GanealogyError
+from ganealogy.runtime import memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import atomic, ranks
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import extract, load_extractor
-from ganealogy.evaluation.metrics import Comparison, measure
+from ganealogy.evaluation.measure import Comparison, measure
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import read_reference
-from ganealogy.images import save_png
+from ganealogy.files import atomic
+from ganealogy.files.images import save_png
+from ganealogy.runtime import distributed
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, and not what a run had: a version whose idea is EMA must stay comparable."""
@@ -72,7 +73,7 @@ def evaluate(
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:], device)
             features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept, device)
-            if not ranks.is_first():
+            if not distributed.is_first():
                 continue
             comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)
             measured = measure(comparison, **about)
@@ -85,7 +86,7 @@ def evaluate(
         if packed_directory is not None and best is not None:
             train = _searched(packed_directory, fakes, len(best.searched))
             save_png(neighbour_sheet(fakes, train, best.neighbours[0]), sheet)
-    if ranks.is_first():
+    if distributed.is_first():
         atomic.write_json(run / "evaluate" / "metrics.json", record)
     return record
 

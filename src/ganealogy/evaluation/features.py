@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganealogy import components, ranks
+from ganealogy import components
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import cache, kid, neighbours, prdc
-from ganealogy.evaluation.frechet import Moments
-from ganealogy.evaluation.neighbours import Matrix
-from ganealogy.progress import Progress
+from ganealogy.evaluation import feature_cache
+from ganealogy.evaluation.metrics import kid, neighbours, prdc
+from ganealogy.evaluation.metrics.frechet import Moments
+from ganealogy.evaluation.metrics.neighbours import Matrix
+from ganealogy.runtime import distributed
+from ganealogy.runtime.progress import Progress
 
 KIND = "evaluation.extractors"
 WHERE = "params.yaml: evaluate.extractors"
@@ -130,10 +132,15 @@ def extract(
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise GanealogyError(f"{label}: expected uint8 images (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
-    together = ranks.count() > 1
-    path = kept / f"{cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
+    together = distributed.count() > 1
+    path = kept / f"{feature_cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
     # Where ranks share the work all must do their part, also when one of them has just left the whole.
-    if path is not None and not together and (found := cache.read(path)) is not None and len(found) == len(images):
+    if (
+        path is not None
+        and not together
+        and (found := feature_cache.read(path)) is not None
+        and len(found) == len(images)
+    ):
         return FeatureSet(found, device)
 
     def compute(rows: slice) -> NDArray[np.float32]:
@@ -145,7 +152,7 @@ def extract(
         return np.concatenate(parts)
 
     width = extractor.features(images[:1]).shape[1] if together else extractor.dimension
-    features = ranks.in_pieces(len(images), CHUNK, width, compute)
-    if path is not None and ranks.is_first():
-        cache.write(path, features)
+    features = distributed.in_pieces(len(images), CHUNK, width, compute)
+    if path is not None and distributed.is_first():
+        feature_cache.write(path, features)
     return FeatureSet(features, device)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganealogy.evaluation.neighbours import Indices
-from ganealogy.images import Pictures, grid
+from ganealogy.evaluation.metrics.neighbours import Indices
+from ganealogy.files.images import Pictures, grid
 
 SAMPLES = 8
 TILE = 64

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import atomic
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import kid, prdc
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
-from ganealogy.evaluation.metrics import Comparison, measure
-from ganealogy.images import grid, save_png
-from ganealogy.integrity import NUMPY_DAMAGE, verify
+from ganealogy.evaluation.measure import Comparison, measure
+from ganealogy.evaluation.metrics import kid, prdc
+from ganealogy.files import atomic
+from ganealogy.files.images import grid, save_png
+from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 
 BLUR_SIGMA = 1 / 32
 """Of the blurred copy, as a share of the image's side: 2 pixels at 64."""

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import atomic, components
+from ganealogy import components
 from ganealogy.data.archives import ZipPictures, is_picture
 from ganealogy.data.pictures import SUFFIXES, Rejected, decode
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.evaluation import statistics_file
 from ganealogy.evaluation.features import KIND, Extractor, FeatureSet, extract, load_extractor
-from ganealogy.evaluation.frechet import frechet_distance
-from ganealogy.evaluation.metrics import Comparison, full_name, measure, protocol
+from ganealogy.evaluation.measure import Comparison, full_name, measure, protocol
+from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.statistics_file import Statistics
-from ganealogy.progress import Progress
+from ganealogy.files import atomic
+from ganealogy.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table

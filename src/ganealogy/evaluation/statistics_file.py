@@ -10,10 +10,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import Extractor, FeatureSet
-from ganealogy.evaluation.frechet import Moments
+from ganealogy.evaluation.metrics.frechet import Moments
+from ganealogy.files import atomic
 
 KEYS = {"mu", "sigma"}
 NOTE = "ganealogy"

@@ -18,22 +18,8 @@ from ganealogy.errors import GanealogyError
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
-# What brings a stage its plan and shows its progress, and cannot change what it computes.
-ORCHESTRATION = (
-    "__main__",
-    "cli",
-    "memory",
-    "progress",
-    "process",
-    "settings",
-    "stages",
-    "training_stage",
-    "training_bar",
-    "lineage",
-    "tracking",
-    "warm",
-    "",
-)
+# They bring a stage its plan and show its progress, and cannot change results.
+ORCHESTRATION = ("__main__", "cli", "lineage", "params", "runtime", "stages", "tracking", "warm", "")
 
 
 def closure(entries: list[str]) -> dict[str, str]:

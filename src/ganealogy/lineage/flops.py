@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganealogy.adversary import build as adversary
-from ganealogy.networks import build as networks
+from ganealogy.networks import _build as networks
 
 BATCH = 2
 """Images of the counted step: the fewest that BatchNorm takes. The count grows as the batch does."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from ganealogy import components
 from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
-from ganealogy.settings import Precision, Section, parse
+from ganealogy.params.schema import Precision, Section, parse
 
 
 class Component(BaseModel):
@@ -78,7 +78,7 @@ class Recipe(Section):
     discriminator: Named
     adversary: Adversary
     optimizers: Optimizers
-    """Each: {name, lr, schedule, clip_norm, …its own}; the first three are `adversary/update.py`'s."""
+    """Each: {name, lr, schedule, clip_norm, …its own}; the first three are `adversary/optimizer_step.py`'s."""
     ema: EMA | None = None
     labels: bool = False
     """Class conditioning, where the data has labels."""
@@ -144,7 +144,7 @@ def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
 
     Raises: GanealogyError naming the parameter, its value and what is legal.
     """
-    from ganealogy.adversary.update import Update
+    from ganealogy.adversary.optimizer_step import Update
 
     whole = dict(recipe)
     for slot, (kind, builder) in slots(recipe).items():

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
-from ganealogy.settings import VERSION_NAME, Section, parse, read_yaml
+from ganealogy.params.schema import VERSION_NAME, Section, parse, read_yaml
 
 FOLDER = Path("versions")
 Text = Annotated[str, Field(min_length=1, max_length=4000)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganealogy.progress import Progress
+from ganealogy.runtime.progress import Progress
 
 
 def build(root: Path = Path()) -> Path:

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ganealogy.evaluation.verdicts import Estimate
 from ganealogy.report import palette
 from ganealogy.report.findings import Findings, Run, Version
+from ganealogy.verdicts.significance import Estimate
 
 POINTS = 300
 """Ticks of a curve at most: more than a screen shows apart."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ganealogy.evaluation.scales import has_direction, higher_is_better
 from ganealogy.report.findings import Findings
+from ganealogy.verdicts.metric_scales import has_direction, higher_is_better
 
 LEADING = 3
 FAMILIES = {

@@ -10,15 +10,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ganealogy import atomic
-from ganealogy.evaluation import verdicts
-from ganealogy.evaluation.verdicts import Estimate, Verdict
+from ganealogy.files import atomic
 from ganealogy.report import charts, columns, experiments, palette, pictures
 from ganealogy.report.experiments import Experiment
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.report.judged import effect, effect_range, interval, standing, word
 from ganealogy.report.page import environment, static
 from ganealogy.report.troubles import troubles
+from ganealogy.verdicts import significance
+from ganealogy.verdicts.significance import Estimate, Verdict
 
 PAGE = Path("reports/compare.html")
 SAMPLES = (6_000_000, pictures.SAMPLES[1])
@@ -123,7 +123,7 @@ def cells(sides: list[Experiment], versions: list[str], metric: str) -> dict[str
                 parents[label] = None if at == 0 else f"{name} of {sides[0].name}"
     anchor = first.anchors.get(metric, {}).get("mean_image")
     margin = number(first.evaluate.get("equivalence_margin"))
-    judged = verdicts.verdicts(metric, values, parents, anchor, margin=margin)
+    judged = significance.verdicts(metric, values, parents, anchor, margin=margin)
     return {
         name: [
             _cell(sides[at].findings, found.get(name), metric, judged.get(f"{name} of {sides[at].name}"),
@@ -138,7 +138,7 @@ def _cell(findings: Findings, version: Version | None, metric: str, verdict: Ver
     values = list(version.values(metric).values()) if version else []
     if version is None or not values:
         return Cell(version, metric, None, None, note, Markup())
-    estimate = verdicts.estimate(metric, values)
+    estimate = significance.estimate(metric, values)
     return Cell(version, metric, estimate, verdict, note, charts.strip_chart(findings, version, metric, estimate))
 
 

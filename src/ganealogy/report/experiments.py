@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.files import atomic
 from ganealogy.report.collect import MANIFEST, PLAN, REFERENCE, RUNS, collect
 from ganealogy.report.findings import Findings
 from ganealogy.report.pictures import GRID_SIDE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ganealogy import atomic, images
+from ganealogy.files import atomic, images
 from ganealogy.report import palette
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.pictures import Gallery

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ganealogy.evaluation.leading import lead
-from ganealogy.evaluation.scales import is_distance, scale
 from ganealogy.lineage.changes import Change
+from ganealogy.verdicts.metric_scales import is_distance, scale
+from ganealogy.verdicts.primary_metric import lead
 
 Json = dict[str, Any]
 ANCHORS = {

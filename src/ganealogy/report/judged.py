@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganealogy.evaluation.scales import scale
-from ganealogy.evaluation.verdicts import ALPHA, BETTER, NO_DIFFERENCE, UNHARMED, WORSE, Estimate, Verdict
 from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.judgement import estimates, judge
+from ganealogy.verdicts.metric_scales import scale
+from ganealogy.verdicts.significance import ALPHA, BETTER, NO_DIFFERENCE, UNHARMED, WORSE, Estimate, Verdict
 
 SIGNS = {BETTER: "✓", WORSE: "✗", UNHARMED: "≈"}
 """Before the word, so that a verdict is not told by its colour alone."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ganealogy.evaluation import verdicts
-from ganealogy.evaluation.verdicts import Estimate, Verdict
 from ganealogy.report.findings import Findings, number
+from ganealogy.verdicts import significance
+from ganealogy.verdicts.significance import Estimate, Verdict
 
 MARGIN = 0.1
 """Where the plan states no `evaluate.equivalence_margin`."""
@@ -16,7 +16,7 @@ def judge(findings: Findings, metric: str) -> dict[str, Verdict]:
     A parent that is not listed was not run in this tree: `not measured`, whatever stands further up.
     """
     margin = number(findings.evaluate.get("equivalence_margin", MARGIN))
-    return verdicts.verdicts(
+    return significance.verdicts(
         metric,
         {version.name: list(version.values(metric).values()) for version in findings.listed},
         {version.name: version.parent for version in findings.listed},
@@ -29,4 +29,4 @@ def judge(findings: Findings, metric: str) -> dict[str, Verdict]:
 def estimates(findings: Findings, metric: str) -> dict[str, Estimate]:
     """Listed version → mean and 95 % interval over its seeds; versions without a value are absent."""
     found = {version.name: list(version.values(metric).values()) for version in findings.listed}
-    return {name: verdicts.estimate(metric, values) for name, values in found.items() if values}
+    return {name: significance.estimate(metric, values) for name, values in found.items() if values}

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ganealogy import atomic
+from ganealogy.files import atomic
 from ganealogy.report import columns, figures, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.findings import ANCHORS, Findings, Version

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ganealogy import atomic
-from ganealogy.evaluation.verdicts import Estimate, Verdict
+from ganealogy.files import atomic
 from ganealogy.report import judgement, wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings
+from ganealogy.verdicts.significance import Estimate, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,14 +16,14 @@ import yaml
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ganealogy import atomic
-from ganealogy.evaluation.verdicts import SEEDS_NEEDED, WORDS, Verdict
+from ganealogy.files import atomic
 from ganealogy.report import charts, columns, mlflow_links, palette, pictures, wording
 from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.judged import Judged, effect, effect_range, interval, rule, standing, word
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.troubles import troubles, why_none, worsened
+from ganealogy.verdicts.significance import SEEDS_NEEDED, WORDS, Verdict
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from ganealogy import images
+from ganealogy.files import images
 from ganealogy.report.collect import REFERENCE
 from ganealogy.report.findings import Findings, Gap, Run
 

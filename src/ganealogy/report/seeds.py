@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError, one_of
-from ganealogy.evaluation import power
-from ganealogy.evaluation.verdicts import ALPHA, SEEDS_NEEDED, percent
 from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
+from ganealogy.verdicts import power
+from ganealogy.verdicts.significance import ALPHA, SEEDS_NEEDED, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

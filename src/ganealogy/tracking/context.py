@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy.errors import GanealogyError
-from ganealogy.settings import Dataset
-from ganealogy.tracking.record import RunRecord, read_json
+from ganealogy.params.schema import Dataset
+from ganealogy.tracking.run_record import RunRecord, read_json
 
 TREE = Path("build/plan/tree.json")
 MANIFEST = Path("data/packed/manifest.json")

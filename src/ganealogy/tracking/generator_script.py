@@ -16,7 +16,7 @@ class Generator(PythonModel):
     """Latents (N, d), or nothing, in → uint8 images (N, H, W, C) out."""
 
     def load_context(self, context: Any) -> None:
-        from ganealogy.networks.build import load_generator
+        from ganealogy.networks._build import load_generator
 
         facts = json.loads(Path(context.artifacts["recipe"]).read_text(encoding="utf-8"))
         self.latent = facts["recipe"]["latent"]
@@ -27,8 +27,8 @@ class Generator(PythonModel):
         """With latents, their images; without, `n` images drawn from `seed`. Latents are scaled by `truncation`."""
         import torch
 
-        from ganealogy.networks.generation import generate
-        from ganealogy.networks.latents import draw
+        from ganealogy.sampling.generate import generate
+        from ganealogy.sampling.latents import draw
 
         params = params or {}
         given = np.asarray([] if model_input is None else model_input, dtype=np.float32)

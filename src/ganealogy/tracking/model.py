@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganealogy import atomic
+from ganealogy.files import atomic
 from ganealogy.tracking.context import Context
-from ganealogy.tracking.record import RunRecord
+from ganealogy.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +30,9 @@ def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Con
     """
     import mlflow
 
-    from ganealogy.integrity import verify_weights  # a training imports this module, and only what it computes with
+    from ganealogy.files.integrity import (
+        verify_weights,  # a training imports this module, and only what it computes with
+    )
 
     if run.weights is None:
         return None, 0
@@ -88,5 +90,6 @@ def _code(folder: Path) -> Path:
     copy.mkdir()
     for module in package.glob("*.py"):
         shutil.copy(module, copy)
-    shutil.copytree(package / "networks", copy / "networks", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("files", "networks", "runtime", "sampling"):
+        shutil.copytree(package / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     return copy

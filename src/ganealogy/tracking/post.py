@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from PIL import Image
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.tracking import record, store
+from ganealogy.files import atomic
+from ganealogy.tracking import run_record, store
 from ganealogy.tracking.context import Context
-from ganealogy.tracking.record import RunRecord
+from ganealogy.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -145,7 +145,7 @@ def curves(client: MlflowClient, there: Run, run: RunRecord) -> int:
         if step in known:
             continue
         known.add(step)
-        points = [Metric(name, value, run.moment(step), step) for name, value in record.tick_metrics(tick).items()]
+        points = [Metric(name, value, run.moment(step), step) for name, value in run_record.tick_metrics(tick).items()]
         if len(batch) + len(points) > BATCH_METRICS:
             client.log_batch(run_id, metrics=batch)
             batch = []

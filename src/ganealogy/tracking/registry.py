@@ -11,10 +11,10 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from ganealogy.tracking import leading
+from ganealogy.tracking import best_run
+from ganealogy.tracking.best_run import Score
 from ganealogy.tracking.context import Context
-from ganealogy.tracking.leading import Score
-from ganealogy.tracking.record import RunRecord
+from ganealogy.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -157,5 +157,5 @@ def _describe(client: MlflowClient, version: ModelVersion, wanted: dict[str, str
 
 def _measured(run: RunRecord) -> Score | None:
     """What the evaluation says; the tracker's word while training ranks nobody here."""
-    found = leading.score(run)
-    return found if found is not None and found.protocol != leading.UNMEASURED else None
+    found = best_run.score(run)
+    return found if found is not None and found.protocol != best_run.UNMEASURED else None

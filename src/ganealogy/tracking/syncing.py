@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganealogy.errors import GanealogyError
-from ganealogy.progress import Progress
-from ganealogy.tracking import model, post, record, registry, store, views
+from ganealogy.runtime.progress import Progress
+from ganealogy.tracking import model, post, registry, run_record, store, ui_views
 from ganealogy.tracking.context import Context
-from ganealogy.tracking.record import RunRecord
+from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def sync(
     Raises: GanealogyError when the run directory or the plan cannot be used.
     """
     context = context or Context.of(tree)
-    run = record.read(run_dir)
+    run = run_record.read(run_dir)
     if final and run.status == "running":
         run = replace(run, run={**run.run, "status": final})
     if not context.trained_on(run):
@@ -115,7 +115,7 @@ def sync_all(root: Path = Path()) -> list[Synced]:
 def _bring(client: MlflowClient, run: RunRecord, context: Context) -> tuple[str, dict[str, int]]:
     """The store up to the record; what makes a run recognisable comes first, what is big last."""
     experiment_id = post.experiment(client, context.experiment(run))
-    views.save(client, experiment_id, context)
+    ui_views.save(client, experiment_id, context)
     there = post.find_or_create(client, experiment_id, run, context)
     posted = {
         "tags": post.tags(client, there, run, context),
@@ -158,7 +158,7 @@ def _abandoned(context: Context) -> list[Path]:
     for path in sorted((store.home().parent / "wip").glob("*/train/run.json")):
         directory = path.parent.parent
         try:
-            ours = context.trained_on(record.read(directory))
+            ours = context.trained_on(run_record.read(directory))
         except GanealogyError:
             continue  # not a run that anyone listed; whoever trains it is told
         if ours and not _is_held(directory):

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
+from ganealogy.files import atomic
 
 KEEP = 2
 """Checkpoints kept: when the newest is damaged, the one before it is used."""

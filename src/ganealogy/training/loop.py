@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganealogy import ranks
-from ganealogy.adversary.guard import Diverged, DivergedEarlier
+from ganealogy.adversary.divergence import Diverged, DivergedEarlier
 from ganealogy.data.batches import Batches
-from ganealogy.images import Pictures
-from ganealogy.networks import latents
-from ganealogy.networks.generation import generate
+from ganealogy.files.images import Pictures
+from ganealogy.runtime import distributed
+from ganealogy.sampling import latents
+from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
-from ganealogy.training.learner import Learner
-from ganealogy.training.record import Record
-from ganealogy.training.tracker import Best, Tracker
-from ganealogy.training.writer import Writer
+from ganealogy.training.background_writer import Writer
+from ganealogy.training.best_checkpoint import Best, Tracker
+from ganealogy.training.run_files import Record
+from ganealogy.training.state import Learner
 
 
 class Watcher(Protocol):
@@ -54,7 +54,7 @@ class Outcome:
     resumed: int
     """How often the training was taken up again."""
     arithmetic: str
-    """What the networks ran in on this device: see `ganealogy/precision.py`."""
+    """What the networks ran in on this device: see `ganealogy/runtime/precision.py`."""
 
 
 def train(
@@ -99,8 +99,8 @@ def train(
 
     def save(step: int) -> None:
         """Have the checkpoint written, beside the next steps."""
-        now = checkpoint.snapshot({**learner.tensors(), **checkpoint.named("sums", ranks.statistics(sums))})
-        if ranks.is_first():
+        now = checkpoint.snapshot({**learner.tensors(), **checkpoint.named("sums", distributed.statistics(sums))})
+        if distributed.is_first():
             writer.later(save_with_best, step, now, dict(facts))
 
     def save_with_best(step: int, now: dict[str, torch.Tensor], position: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ def train(
         for step in range(facts["step"] + 1, steps + 1):
             seed_draws(step_seed(seed, step))
             reals, classes = batches.window((step - 1) * game.d_steps)
-            with ranks.drawing(batch_size):
+            with distributed.drawing(batch_size):
                 statistics = learner.step(reals, classes, progress=(step - 1) / steps)
             if ema is not None:
                 ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
@@ -177,7 +177,7 @@ def train(
                 save(step)
             told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
             watcher.stepped(step, batch_size, note(statistics, best) if told else "")
-            if ranks.any_rank(interrupted()) and step < steps:
+            if distributed.any_rank(interrupted()) and step < steps:
                 look()
                 save(step)
                 status, reason = "interrupted", f"stopped at step {step} of {steps}"
@@ -185,7 +185,7 @@ def train(
     except Diverged as trouble:
         status, reason = "diverged", f"at step {step}: {trouble}"
     except DivergedEarlier as trouble:
-        ranks.meet()  # the first has waited for its checkpoint to be written
+        distributed.meet()  # the first has waited for its checkpoint to be written
         _, loaded, saved = checkpoint.last(checkpoints)
         restore(loaded, {**saved, "resumed": facts["resumed"]})
         status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
@@ -208,7 +208,7 @@ def means(sums: dict[str, torch.Tensor], count: int) -> dict[str, float]:
     if not sums:
         return {}
     names = sorted(sums)
-    totals: list[float] = ranks.average(torch.stack([sums[name] for name in names])).tolist()
+    totals: list[float] = distributed.average(torch.stack([sums[name] for name in names])).tolist()
     return {name: total / count for name, total in zip(names, totals, strict=True)}
 
 

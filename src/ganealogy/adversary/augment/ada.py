@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
-from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.augment._base import Augmentation
+from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
 from ganealogy.adversary.schedule import Progress, Share
-from ganealogy.adversary.transforms import TRANSFORMS, sometimes
 
 
 class ADA(Augmentation):

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import MinLen
 
-from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.augment._base import Augmentation
+from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
 from ganealogy.adversary.schedule import Progress, ScheduledShare, at
-from ganealogy.adversary.transforms import TRANSFORMS, sometimes
 
 
 class DiffAugment(Augmentation):

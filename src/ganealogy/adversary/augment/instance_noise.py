@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ganealogy.adversary.augmentation import Augmentation
+from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.schedule import Progress, Scheduled, at
 
 

@@ -11,9 +11,9 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Le
 
-from ganealogy.adversary.players import Players
+from ganealogy.adversary.gan import Players
+from ganealogy.adversary.penalties._base import Turn
 from ganealogy.adversary.schedule import Progress
-from ganealogy.adversary.turn import Turn
 
 
 class Alternating:

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Len
 
+from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
 from ganealogy.adversary.schedule import ScheduledDecay, at, moves
-from ganealogy.adversary.scheduled_adam import ScheduledAdam
 
 
 def optimizer(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 
+from ganealogy.adversary.augment._transforms import flip, shifted
+from ganealogy.adversary.penalties._base import Penalty, Turn
 from ganealogy.adversary.schedule import Scheduled, at
-from ganealogy.adversary.transforms import flip, shifted
-from ganealogy.adversary.turn import Penalty, Turn
 
 REACH = 1 / 8
 """Four pixels at 32."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch.linalg import vector_norm
 
-from ganealogy import ranks
+from ganealogy.adversary.penalties._base import Penalty, Turn, gradients
 from ganealogy.adversary.schedule import Scheduled, at
-from ganealogy.adversary.turn import Penalty, Turn, gradients
+from ganealogy.runtime import distributed
 
 
 class DRAGAN(Penalty):
@@ -19,7 +19,7 @@ class DRAGAN(Penalty):
 
     def forward(self, turn: Turn) -> torch.Tensor:
         """λ E[(‖∇D(x + δ)‖ - 1)²] with white noise δ."""
-        deviation = at(self.deviation, turn.progress) * ranks.together(turn.reals).std()
+        deviation = at(self.deviation, turn.progress) * distributed.together(turn.reals).std()
         near = (turn.reals + deviation * torch.randn_like(turn.reals)).detach().requires_grad_()
         lengths: torch.Tensor = vector_norm(gradients(turn.judge(near), near), dim=1)
         return at(self.weight, turn.progress) * (lengths - 1).square().mean()

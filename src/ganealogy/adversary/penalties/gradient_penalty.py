@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.linalg import vector_norm
 
+from ganealogy.adversary.penalties._base import Penalty, Turn, gradients
 from ganealogy.adversary.schedule import Scheduled, at
-from ganealogy.adversary.turn import Penalty, Turn, gradients
 
 
 class GradientPenalty(Penalty):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ganealogy.adversary.penalties._base import Penalty, Turn
 from ganealogy.adversary.schedule import Decay, Scheduled, at
-from ganealogy.adversary.turn import Penalty, Turn
 
 
 class LeCam(Penalty):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ganealogy.adversary.gradient_norm import GradientNorm
+from ganealogy.adversary.penalties._gradient_norm import GradientNorm
 from ganealogy.adversary.schedule import ScheduledBySize
 
 

@@ -9,11 +9,11 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from ganealogy.atomic import writing
 from ganealogy.data import workers
 from ganealogy.data.archives import ZipPictures, write_stored
 from ganealogy.errors import one_of
-from ganealogy.progress import track
+from ganealogy.files.atomic import writing
+from ganealogy.runtime.progress import track
 
 NATIVE_CHANNELS = 3
 INPUTS = ("style", "count")

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ganealogy.atomic import digest, writing
 from ganealogy.data.archives import Caps, ZipPictures, is_picture, write_stored
 from ganealogy.data.fetch import Remote, copy, from_root
 from ganealogy.data.pictures import SUFFIXES
 from ganealogy.errors import GanealogyError
-from ganealogy.progress import track
+from ganealogy.files.atomic import digest, writing
+from ganealogy.runtime.progress import track
 
 NATIVE_CHANNELS = 3
 INPUTS = ("path",)

@@ -6,11 +6,11 @@ activation QuickGELU, and the variant without it in its name gives other feature
 
 from __future__ import annotations
 
-from ganealogy.evaluation import timm_network
+from ganealogy.evaluation.extractors import _timm
 
 MODEL = "vit_base_patch32_clip_quickgelu_224.openai"
 
 
-def load(device: str = "cpu") -> timm_network.TimmNetwork:
+def load(device: str = "cpu") -> _timm.TimmNetwork:
     """Raises: GanealogyError without timm or the weights (see timm_network.py)."""
-    return timm_network.load("clip", MODEL, device)
+    return _timm.load("clip", MODEL, device)

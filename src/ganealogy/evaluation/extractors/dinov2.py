@@ -7,11 +7,11 @@ have nothing to show there.
 
 from __future__ import annotations
 
-from ganealogy.evaluation import timm_network
+from ganealogy.evaluation.extractors import _timm
 
 MODEL = "vit_small_patch14_dinov2.lvd142m"
 
 
-def load(device: str = "cpu") -> timm_network.TimmNetwork:
+def load(device: str = "cpu") -> _timm.TimmNetwork:
     """Raises: GanealogyError without timm or the weights (see timm_network.py)."""
-    return timm_network.load("dinov2", MODEL, device, img_size=timm_network.SIZE)
+    return _timm.load("dinov2", MODEL, device, img_size=_timm.SIZE)

@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.network import NetworkExtractor, resized
+from ganealogy.evaluation.extractors._network import NetworkExtractor, resized
+from ganealogy.files import atomic
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224

@@ -15,10 +15,10 @@ from pytorch_fid import inception as pytorch_fid
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ganealogy import atomic
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation import network
-from ganealogy.evaluation.network import NetworkExtractor
+from ganealogy.evaluation.extractors import _network as network
+from ganealogy.evaluation.extractors._network import NetworkExtractor
+from ganealogy.files import atomic
 
 URL = pytorch_fid.FID_WEIGHTS_URL
 FILE = "pt_inception-2015-12-05-6726825d.pth"

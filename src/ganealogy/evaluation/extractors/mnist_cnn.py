@@ -20,10 +20,10 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 from torch.nn import functional as F
 
-from ganealogy import atomic
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
-from ganealogy.progress import Progress
+from ganealogy.files import atomic
+from ganealogy.runtime.progress import Progress
 
 DATASETS = ("mnist",)
 IMAGE_SIZES = (28, 32)

@@ -1,0 +1,25 @@
+"""γ/2 E‖∇D‖² at one side's images: R1 and R2 (Mescheder et al., arXiv 1801.04406, eqs. 9 and 10), at every step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from ganealogy.adversary.penalties._base import Penalty, Turn, gradients
+from ganealogy.adversary.schedule import ScheduledBySize, at, for_size
+
+
+class GradientNorm(Penalty):
+    at_images = differentiates = True
+
+    def __init__(self, gamma: ScheduledBySize, side: Literal["reals", "fakes"]) -> None:
+        super().__init__()
+        self.gamma, self.side = gamma, side
+
+    def forward(self, turn: Turn) -> torch.Tensor:
+        """At the un-augmented images, through the augmentation that the loss saw them through."""
+        reals = self.side == "reals"
+        images, logits = (turn.reals, turn.real_logits) if reals else (turn.fakes, turn.fake_logits)
+        gamma = at(for_size(self.gamma, images.shape[-1]), turn.progress)
+        return gamma / 2 * gradients(logits, images).square().sum(1).mean()

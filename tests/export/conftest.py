@@ -1,0 +1,73 @@
+"""A small trained-looking project: one run of a tiny generator, with what the live page says around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganealogy.files import atomic
+
+DATA = "d" * 64
+PROTOCOL = {"kimg": 1.0, "batch_size": 8, "image_size": 32, "channels": 3, "width": 8, "tracker": "pixel8"}
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    versions = [
+        {"name": name, "title": "<script>alert(1)</script>", "listed": True, "parameters": {}} for name in ("v1", "v2")
+    ]
+    dataset = {"name": "anime", "image_size": 32}
+    atomic.write_json(tmp_path / "build/plan/tree.json", {"versions": versions, "seeds": [0, 1], "dataset": dataset})
+    manifest = {"dataset": DATA, "counts": {"train": 9, "holdout": 1}, "title": "Faces", "licence": "CC0"}
+    atomic.write_json(tmp_path / "data/packed/manifest.json", manifest)
+    return tmp_path
+
+
+@pytest.fixture
+def make_run(project: Path) -> Make:
+    """make_run(version, seed, network, fd, classes=…, latent=…) → its directory."""
+
+    def make(
+        version: str = "v1",
+        seed: int = 0,
+        network: str = "dcgan",
+        fd: float | None = 100.0,
+        best: float = 100.0,
+        distribution: str = "normal",
+        classes: int = 0,
+        **options: Any,
+    ) -> Path:
+        import torch
+        from safetensors.torch import save
+
+        from ganealogy.networks import _build
+
+        recipe = {
+            "latent": {"size": 8, "distribution": distribution},
+            "generator": {"name": network, **options},
+            "labels": bool(classes),
+        }
+        protocol = {**PROTOCOL, "classes": classes}
+        torch.manual_seed(seed)
+        generator = _build.generator(recipe, protocol).train()
+        labels = (torch.arange(16) % max(classes, 1),) if classes else ()
+        with torch.no_grad():
+            for parameter in generator.parameters():  # no layer left at zero, so that every one shows in the pictures
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+            for _ in range(20):  # BatchNorm's statistics, as a training leaves them
+                generator(torch.randn(16, 8), *labels)
+        directory = project / f"build/runs/{version}-{seed}"
+        weights = save({name: tensor.contiguous().clone() for name, tensor in generator.state_dict().items()})
+        atomic.write_bytes(directory / "train/weights/generator-best.safetensors", weights)
+        facts = {"version": version, "seed": seed, "key": f"{version}-{seed}", "data": DATA, "status": "finished"}
+        ended = {"best": {"step": 9, "kimg": 0.5, "score": best}, "tracker": "pixel8", "steps": 9}
+        atomic.write_json(directory / "train/run.json", {**facts, **ended, "recipe": recipe, "protocol": protocol})
+        if fd is not None:
+            atomic.write_json(directory / "evaluate/metrics.json", {"metrics": {"fd_pixel8": fd}, "protocol": {}})
+        return directory
+
+    return make

@@ -1,0 +1,70 @@
+"""The live page is one file; npm is asked once, for one package, whose hash is known."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganealogy.errors import GanealogyError
+from ganealogy.export import onnxruntime_web, page, web_page
+from ganealogy.export.onnxruntime_web import Runtime
+from ganealogy.tracking import best_run, run_record
+from ganealogy.tracking.context import Context
+
+STUB = Runtime("var ort = '</script>';", "export default 0;", b"\0asm")
+
+
+def test_without_npm_one_line_says_what_to_do(make_run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("PATH", str(project))
+    with pytest.raises(GanealogyError, match=r"npm is not installed.*onnxruntime-web") as error:
+        web_page.build(run_record.read(make_run()), root=project)
+    assert "\n" not in str(error.value)
+    assert page.live_page(project) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "message"), [("echo broken wire >&2; exit 1", "broken wire"), ("exit 0", "exit code 0")]
+)
+def test_a_failing_npm_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str) -> None:
+    (tmp_path / "npm").write_text(f"#!/bin/sh\n{body}\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GanealogyError, match=message):
+        onnxruntime_web.runtime(tmp_path)
+    assert list((tmp_path / "build/npm").iterdir()) == []
+
+
+def test_another_package_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / f"build/npm/onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as package:
+        package.addfile(tarfile.TarInfo("package/dist/ort.wasm.min.js"), io.BytesIO())
+    with pytest.raises(GanealogyError, match="sha512 differs"):
+        onnxruntime_web.runtime(tmp_path)
+
+
+def test_hostile_words_stay_words(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
+    run = run_record.read(make_run())
+    html = web_page.render(run, best_run.score(run), Context.of(None, project), b"model", STUB)
+    assert "<script>alert(1)" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "'<\\/script>'" in html
+    assert html == web_page.render(run, best_run.score(run), Context.of(None, project), b"model", STUB)
+    assert "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_directions_change_the_picture_most() -> None:
+    """Of a linear generator they are its singular vectors."""
+    generator = torch.nn.Sequential(torch.nn.Linear(5, 12, bias=False), torch.nn.Unflatten(1, (3, 2, 2)))
+    with torch.no_grad():
+        u, _ = torch.linalg.qr(torch.randn(12, 5))
+        v, _ = torch.linalg.qr(torch.randn(5, 5))
+        generator[0].weight.copy_(u @ torch.diag(torch.tensor([9.0, 5.0, 3.0, 1.0, 0.1])) @ v.T)  # type: ignore[operator]
+    found = web_page.directions(generator, {"size": 5, "distribution": "normal"}, 3)
+    assert found.shape == (3, 5)
+    torch.testing.assert_close((found.float() @ v[:, :3]).abs(), torch.eye(3), atol=1e-3, rtol=0)

@@ -1,0 +1,218 @@
+"""A project whose stages have run, made up: four versions, two seeds, drawn faces, and most of what can go wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ganealogy.files import images
+
+SIZE = 32
+HOSTILE = "<script>alert(1)</script> | **Smooth**"
+Draw = Callable[[int, float, int], np.ndarray]  # (count, quality in 0..1, seed) → uint8 (count, SIZE, SIZE, 3)
+
+
+def draw_faces(count: int, quality: float, seed: int) -> np.ndarray:
+    """Round faces that emerge from noise as `quality` rises; the same seed gives the same faces."""
+    rng = np.random.default_rng(seed)
+    faces = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    for index in range(count):
+        skin, hair, back = rng.integers(90, 230, (3, 3))
+        picture = Image.new("RGB", (SIZE, SIZE), tuple(map(int, back)))
+        pen = ImageDraw.Draw(picture)
+        pen.ellipse((5, 3, 27, 29), fill=tuple(map(int, hair)))
+        pen.ellipse((8, 8, 24, 28), fill=tuple(map(int, skin)))
+        pen.ellipse((11, 14, 14, 17), fill=(20, 20, 30))
+        pen.ellipse((18, 14, 21, 17), fill=(20, 20, 30))
+        pen.arc((12, 17, 20, 25), 20, 160, fill=(120, 30, 40))
+        noise = rng.normal(128, 50, (SIZE, SIZE, 3))
+        faces[index] = np.clip(quality * np.asarray(picture) + (1 - quality) * noise, 0, 255).astype(np.uint8)
+    return faces
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def edit(path: Path, **new: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | new))
+
+
+def save(path: Path, picture: Image.Image, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, **options)
+
+
+def entry(name: str, title: str, parent: str | None, changes: Any, recipe: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": title,
+        "idea": f"The idea of {name}, in a sentence that explains it.",
+        "source": "Radford et al., arXiv 1511.06434",
+        "note": None,
+        "parent": parent,
+        "listed": True,
+        "changes": changes,
+        "recipe": recipe,
+        "origins": {},
+        "parameters": {"generator": 1183616, "discriminator": 663424},
+        "pinned_lr": False,
+        **more,
+    }
+
+
+def recipe(**adversary: Any) -> dict[str, Any]:
+    return {
+        "latent": {"size": 128, "distribution": "normal"},
+        "networks": {"name": "dcgan", "d_norm": "batch"},
+        "adversary": {"loss": {"name": "bce", "real_target": 1}, **adversary},
+        "optimizer": {"d_lr": "1x", "g_lr": "1x"},
+    }
+
+
+def fabricate_plan(root: Path, entries: list[dict[str, Any]], seeds: list[int]) -> None:
+    dataset = {"name": "avatars", "image_size": SIZE, "channels": 3, "style": "adventurer"}
+    train = {
+        "kimg": 60.0, "batch_size": 64, "lr": 0.0002, "width": 32, "precision": "fp32", "ticks": 5,
+        "tracker": "pixel8", "tracker_images": 1000, "device": "auto", "threads": 2,
+    }  # fmt: skip
+    tree = {
+        "versions": entries,
+        "seeds": seeds,
+        "dataset": dataset,
+        "protocol": train,
+        "sample": {"count": 500, "checkpoint": "best", "truncation": 1.0, "walk_frames": 48},
+        "evaluate": {"extractors": ["pixel8", "effnet_lite0"], "reals": 2000},
+    }
+    write(root / "build/plan/tree.json", tree)
+    for each in entries:
+        write(root / f"build/plan/versions/{each['name']}.json", {"fingerprint": f"plan-{each['name']}"})
+
+
+def fabricate_data(root: Path, draw: Draw = draw_faces) -> None:
+    manifest = {
+        "source": "avatars", "title": "Adventurer", "artist": "Lisa Wischofsky", "licence": "CC BY 4.0",
+        "licence_url": "https://creativecommons.org/licenses/by/4.0/", "url": "https://www.dicebear.com/styles/adventurer",
+        "image_size": SIZE, "channels": 3, "dataset": "2" * 64,
+        "sha256": {"train.npy": "0" * 64, "holdout.npy": "1" * 64},
+        "counts": {"found": 5000, "rejected": 1, "duplicates": 3, "train": 4497, "holdout": 499},
+        "rejected": [{"name": "bad.png", "reason": "truncated"}],
+    }  # fmt: skip
+    write(root / "data/packed/manifest.json", manifest)
+    anchors = {
+        "fd_pixel8": {"floor": 18.0, "mean_image": 473.1, "blur": 60.2, "noise": 605.0},
+        "fd_effnet_lite0": {"floor": 22.7, "mean_image": 204.0, "blur": 148.0, "noise": 410.0},
+        "kid_effnet_lite0": {"floor": 0.0004, "mean_image": 0.31, "blur": 0.18, "noise": 0.52},
+    }
+    described = {
+        "floor": "499 held-out reals", "mean_image": "the mean image, 499 times",
+        "blur": "499 held-out reals, Gaussian blur, sigma 3.1% of the side",
+        "noise": "499 held-out reals, Gaussian noise, std 10% of the range",
+    }  # fmt: skip
+    content = {"metrics": anchors, "protocol": {}, "count": 499, "reals": 2000, "described": described}
+    write(root / "data/reference/anchors.json", content)
+    save(root / "data/reference/real.png", images.grid(draw(64, 1.0, 99), 8))
+
+
+def fabricate_run(
+    root: Path, version: str, seed: int, good: float, draw: Draw = draw_faces, ticks: int = 5, diverged: bool = False
+) -> Path:
+    """A run directory; `good` in 0..1 says how well the version ends. A diverged one stops halfway, without samples."""
+    run = root / f"build/runs/{version}-{seed}"
+    rng = np.random.default_rng([seed, *map(ord, version)])
+    last = ticks // 2 if diverged else ticks
+    lines = []
+    for tick in range(last + 1):
+        share = tick / ticks
+        quality = good * (1 - np.exp(-3 * share)) / (1 - np.exp(-3))
+        step, kimg = round(share * 940), share * 60
+        fd = 90 + 400 * (1 - quality) * float(rng.uniform(0.94, 1.06))
+        line: dict[str, Any] = {"tick": tick, "step": step, "kimg": kimg, "fd_pixel8": fd}
+        if tick:
+            line |= {
+                "epoch": kimg / 4.5, "d_images": kimg * 2000,
+                "d_loss": 1.3 - 0.5 * quality + float(rng.normal(0, 0.05)),
+                "g_loss": 0.8 + 1.4 * share + float(rng.normal(0, 0.1)),
+                "real_score": 0.5 + 0.3 * share + float(rng.normal(0, 0.02)),
+                "fake_score": 0.5 - 0.3 * share + float(rng.normal(0, 0.02)),
+            }  # fmt: skip
+        lines.append(line)
+        save(run / f"train/grids/{step:06d}.png", images.grid(draw(64, quality, 7 + seed), 8))
+    (run / "train/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    best = {"step": lines[-1]["step"], "kimg": lines[-1]["kimg"], "score": lines[-1]["fd_pixel8"]}
+    status = "diverged" if diverged else "finished"
+    reason = "d_loss is NaN" if diverged else None
+    about = {"version": version, "seed": seed, "status": status, "reason": reason}
+    record = {**about, "parent": None, "plan": f"plan-{version}", "data": "2" * 64, "key": "3" * 64, "recipe": {}}
+    record |= {"protocol": {}, "steps": best["step"], "kimg": best["kimg"], "best": best, "tracker": "pixel8"}
+    write(run / "train/run.json", record)
+    seconds = float(rng.uniform(38, 52))
+    cost = {
+        "seconds": seconds, "images_per_second": 60000 / seconds, "peak_memory_bytes": 612_000_000, "device": "cpu",
+        "device_name": "x86_64", "threads": 2, "torch": "2.15.0", "python": "3.11.9", "host_cpus": 2, "resumed": 0,
+        "arithmetic": "fp32",
+        "tick_seconds": [seconds * tick / ticks for tick in range(last + 1)],
+    }  # fmt: skip
+    write(run / "cost/train.json", cost)
+    if diverged:
+        reason = "no best generator was saved before the training diverged"
+        write(run / "sample/sample.json", {**about, "count": 0, "reason": reason})
+        write(run / "evaluate/metrics.json", {**about, "metrics": {}, "protocol": {}})
+        return run
+    faces = draw(80, good, 7 + seed)
+    (run / "sample").mkdir(parents=True)
+    np.save(run / "sample/images.npy", faces)
+    save(run / "sample/grid.png", images.grid(faces[:64], 8))
+    large = faces.repeat(2, axis=1).repeat(2, axis=2)
+    save(run / "sample/strip.png", images.grid(large[:36], 9))
+    walk = [images.grid(large[frame : frame + 9], 3) for frame in range(24)]
+    save(run / "sample/walk.webp", walk[0], save_all=True, append_images=walk[1:], duration=60, loop=0)
+    fd = 95 + 380 * (1 - good) * float(rng.uniform(0.95, 1.05))
+    metrics = {
+        "fd_pixel8": fd, "fd_effnet_lite0": 160 + 200 * (1 - good) * float(rng.uniform(0.9, 1.1)),
+        "kid_effnet_lite0": 0.1 + 0.3 * (1 - good), "kid_effnet_lite0_se": 0.004,
+        "precision_effnet_lite0": 0.6 * good, "recall_effnet_lite0": 0.3 * good,
+    }  # fmt: skip
+    way = {
+        "weights_sha256": "579344248a93e230", "resize": "bicubic", "reals": 2000, "fakes": 500, "split": "train",
+        "checkpoint": "best", "precision": "fp32", "fingerprint": "0123456789ab",
+    }  # fmt: skip
+    protocol = {name: {"extractor": name.split("_", 1)[1], **way} for name in metrics if not name.endswith("_se")}
+    at = {"checkpoint": "best", "step": best["step"], "kimg": best["kimg"]}
+    collapsed = {"flag": good < 0.25, "why": "2% of the reals' variance: below 5%", "value": 0.02}
+    more = {
+        "flags": {"collapsed_effnet_lite0": collapsed, "memorised_effnet_lite0": {**collapsed, "flag": False}},
+        "not_measured": {"fd_inf_effnet_lite0": "needs 5120 samples, has 500"},
+        "neighbours": {"effnet_lite0": [[0, [3, 5], [0.1, 0.2]]]},
+        "ema": False,
+    }  # fmt: skip
+    save(run / "evaluate/neighbours.png", images.grid(faces[:24], 6))
+    write(run / "evaluate/metrics.json", {**about, **at, "metrics": metrics, "protocol": protocol, **more})
+    return run
+
+
+def fabricate(root: Path) -> Path:
+    """v1 fine, v3 hostile in its words, v5 diverged with seed 1, v7 missing with seed 0."""
+    smooth, slow = {"real_target": 0.9}, {"d_lr": 0.02}
+    smoothed, slowed = recipe(loss={"name": "bce", **smooth}), recipe() | {"optimizer": {**slow, "g_lr": "1x"}}
+    spectral = recipe() | {"networks": {"name": "dcgan", "d_norm": "spectral"}}
+    words = {"idea": f"{HOSTILE} & <b>bold</b>", "note": HOSTILE}
+    entries = [
+        entry("v1", "The notebook's DCGAN", None, None, recipe()),
+        entry("v3", HOSTILE, "v1", {"adversary": {"loss": smooth}}, smoothed, **words),
+        entry("v5", "SGD for D", "v3", {"optimizer": slow}, slowed, pinned_lr=True),
+        entry("v7", "Spectral norm in D", "v1", {"networks": {"d_norm": "spectral"}}, spectral),
+    ]
+    fabricate_plan(root, entries, [0, 1])
+    fabricate_data(root)
+    for version, seed, good in [("v1", 0, 0.7), ("v1", 1, 0.75), ("v3", 0, 0.8), ("v3", 1, 0.78), ("v7", 1, 0.95)]:
+        fabricate_run(root, version, seed, good)
+    fabricate_run(root, "v5", 0, 0.2)
+    fabricate_run(root, "v5", 1, 0.3, diverged=True)
+    return root

@@ -1,0 +1,88 @@
+"""A workspace for tests of the whole: this checkout's files in a fresh git repository, with the tiny protocol."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Workspace:
+    path: Path
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run in the workspace with the environment's python first; stderr is folded into stdout."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.environment(**environment),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=280,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+        return done
+
+    def dvc(self, *arguments: str, check: bool = True, **environment: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check, **environment).stdout
+
+    def ganealogy(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "ganealogy", *arguments, check=False, **environment)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        bin_folder = str(Path(sys.executable).parent)
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_TRACKING"))
+        }
+        return {
+            **inherited,
+            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "PYTHONPATH": "src",
+            "COLUMNS": "160",
+            **more,
+        }
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.path / name
+        content = path.read_text()
+        assert old in content, f"{old!r} is not in {name}"
+        path.write_text(content.replace(old, new, 1))
+
+    def digest(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+
+def fresh(path: Path) -> Workspace:
+    """Copy what git tracks, and what it would track, of this checkout to `path` and commit it there."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    workspace = Workspace(path)
+    shutil.copy(ROOT / "tests" / "tiny.yaml", path / "params.yaml")
+    workspace.run("git", "init", "-q", "-b", "main")
+    workspace.run("git", "config", "user.name", "Test")
+    workspace.run("git", "config", "user.email", "test@example.org")
+    workspace.run("git", "add", "-A")
+    workspace.run("git", "commit", "-q", "-m", "start")
+    return workspace
+
+
+def ran(output: str) -> list[str]:
+    """The stages that a `dvc repro` ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]

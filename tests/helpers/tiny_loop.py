@@ -1,0 +1,103 @@
+"""Trainings of a few tiny steps, for the tests of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+from ganealogy.training import loop
+from ganealogy.training.run_files import Record
+
+PROTOCOL = {
+    "kimg": 0.192,
+    "batch_size": 8,
+    "width": 4,
+    "precision": "fp32",
+    "ticks": 4,
+    "tracker": "pixel8",
+    "tracker_images": 32,
+    "image_size": 16,
+    "channels": 3,
+}
+STEPS = 24
+
+
+EVERYTHING: dict[str, Any] = {
+    "penalties": ["lecam", "bcr", "dragan"],
+    "augment": [{"name": "ada", "kimg": 0.05, "interval": 1}, "instance_noise"],
+}
+KINDS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("v1", "v2", "v6", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16")},
+    "mnist-dcgan": {"image_size": 28, "channels": 1},
+    "mnist-mlp": {"image_size": 28, "channels": 1},
+    "celeba-dcgan": {"image_size": 32},
+    "v14": {"image_size": 32},
+    "v1 tf32": {"precision": "tf32"},
+    "v1 bf16": {"precision": "bf16"},
+    "v10 bf16": {"precision": "bf16"},
+    "v16 bf16": {"precision": "bf16"},
+    "v7 everything": {"changes": {"adversary": EVERYTHING, "discriminator": {"norm": "none"}}},
+}
+"""Versions and protocols that differ in what their steps do, for tests of a single step."""
+
+
+class Silent:
+    def __init__(self, steps: int = STEPS) -> None:
+        self.warnings: list[str] = []
+        self.steps = steps
+
+    def begin(self, step: int, steps: int) -> None:
+        assert steps == self.steps
+
+    def stepped(self, step: int, images: int, note: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def plan(version: str, changes: dict[str, Any] | None = None, **protocol: Any) -> dict[str, Any]:
+    """`changes`: made to the version's recipe."""
+    changed = recipes.check(recipes.merge(read_family([version])[version].recipe, changes or {}), version)
+    recipe = recipes.complete(changed, version)
+    return {"recipe": recipes.resolve_rates(recipe, 2e-4), "protocol": {**PROTOCOL, **protocol}}
+
+
+def plan_of_kind(kind: str) -> dict[str, Any]:
+    """The plan of one of KINDS."""
+    options = dict(KINDS[kind])
+    return plan(kind.split()[0], options.pop("changes", None), **options)
+
+
+def train(
+    where: Path,
+    pictures: np.ndarray,
+    version: str = "v1",
+    stop_after: int | None = None,
+    watcher: Silent | None = None,
+    planned: dict[str, Any] | None = None,
+    labels: np.ndarray | None = None,
+    device: str = "cpu",
+) -> loop.Outcome:
+    asked = iter(range(1, 10_000))
+    interrupted: Callable[[], bool] = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
+    return loop.train(
+        planned or plan(version),
+        7,
+        "data",
+        pictures,
+        Record(where / "train", {"version": version, "seed": 7}),
+        where / "checkpoints",
+        device,
+        watcher or Silent(loop.step_count((planned or plan(version))["protocol"])),
+        interrupted,
+        labels,
+    )
+
+
+def record(where: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(where)): p.read_bytes() for p in sorted((where / "train").rglob("*")) if p.is_file()}

@@ -1,0 +1,237 @@
+"""Real stages in processes that a test may kill; they are forked from a server that has imported torch once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["torch", "ganealogy.training.loop", "ganealogy.stages.train"])
+DEADLINE_S = 900
+SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}
+"""(pixels, channels) of the versions that the smallest pictures do not suit."""
+
+
+def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int = 3) -> Path:
+    """A planned workspace with 160 packed pictures, ready for `train`: 8 pictures a step."""
+    from ganealogy.files import atomic
+    from ganealogy.stages import plan
+
+    size, channels = SIZES.get(version, (16, 3))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(
+        f"dataset: {{name: {'mnist' if channels == 1 else 'avatars'}, image_size: {size}, channels: {channels}}}\n"
+        f"tree: {{versions: [{version}], seeds: [0]}}\n"
+        f"train: {{kimg: {kimg}, batch_size: 8, lr: 0.0002, width: 4, ticks: {ticks}, tracker_images: 32, "
+        "device: cpu, threads: 1}\n"
+        "sample: {count: 16, walk_frames: 8}\n"
+        "evaluate: {extractors: [pixel8], reals: 64}\n"
+    )
+    plan.write(plan.make(folder / "params.yaml", ROOT / "versions"), folder / "build" / "plan")
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, size)[None, :, None, None] * rng.random((160, 1, 1, channels))
+    pictures = (ramp + rng.random((160, size, size, channels)) * 50).astype(np.uint8)
+    packed = folder / "data" / "packed"
+    packed.mkdir(parents=True)
+    np.save(packed / "train.npy", pictures)
+    np.save(packed / "holdout.npy", pictures[:32])
+    sums = {name: atomic.sha256(packed / name) for name in ("train.npy", "holdout.npy")}
+    counts = {"train": len(pictures), "holdout": 32}
+    atomic.write_json(packed / "manifest.json", {"dataset": atomic.digest(sums), "sha256": sums, "counts": counts})
+    return folder
+
+
+def run(target: Callable[..., None], folder: Path, *arguments: Any, **options: Any) -> tuple[int, str]:
+    """Run `target(*arguments)` in `folder` in a process of its own; returns its exit code and what it said."""
+    process = begin(target, folder, *arguments, **options)
+    process.join(DEADLINE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError(f"{target.__name__} did not end in {DEADLINE_S} s: {said(folder)}")
+    assert process.exitcode is not None
+    return process.exitcode, said(folder)
+
+
+def begin(target: Callable[..., None], folder: Path, *arguments: Any, **options: Any) -> ForkServerProcess:
+    process = SERVER.Process(target=_inside, args=(target, str(folder), arguments, options), daemon=True)
+    process.start()
+    return process
+
+
+def said(folder: Path) -> str:
+    return (folder.parent / f"{folder.name}.log").read_text(errors="replace")
+
+
+def _inside(target: Callable[..., None], folder: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+    os.chdir(folder)
+    os.environ.pop("DVC_ROOT", None)
+    target(*arguments, **options)
+
+
+def ended(work: Callable[[], None]) -> None:
+    """End as the command line does: a person's faults in one line."""
+    from ganealogy.runtime import process
+
+    sys.exit(process.report_errors(work, debug=False))
+
+
+def train(
+    version: str,
+    kill_at_step: int | None = None,
+    kill_at_write: int | None = None,
+    edit: str | None = None,
+    number: int = signal.SIGKILL,
+) -> None:
+    """The train stage with seed 0; SIGKILLs itself behind a step, when all that came before is written, or at the n-th
+    thing that it does to the disk.
+
+    `number`: another signal to send itself behind the step; `edit`: a file to which the fourth step adds a space.
+    """
+    from ganealogy.params import schema
+    from ganealogy.stages import train
+    from ganealogy.stages._training_progress import TrainingBar
+    from ganealogy.training.background_writer import Writer
+
+    if kill_at_step is not None:
+        Writer.later = lambda self, write, *content: self._write(write, content)  # type: ignore[method-assign]
+        kill = partial(os.kill, os.getpid(), number)
+        TrainingBar.stepped = _at(TrainingBar.stepped, kill_at_step, kill)  # type: ignore[method-assign]
+    if edit is not None:
+        spoil = partial(Path(edit).write_bytes, Path(edit).read_bytes() + b" ")
+        TrainingBar.stepped = _at(TrainingBar.stepped, 4, spoil)  # type: ignore[method-assign]
+    _Writes.kill_at = kill_at_write
+    _Writes.watch()
+    code: list[int] = []
+    try:
+        ended(lambda: code.append(train.train(version, 0, schema.load())))
+    finally:
+        Path("writes").write_text(str(_Writes.count))
+        if code:
+            sys.exit(code[0])
+
+
+def sample(version: str) -> None:
+    from ganealogy.sampling import sample
+
+    plan = json.loads(Path("build/plan/stages/sample.json").read_text())
+    ended(lambda: sample.sample(Path(f"build/runs/{version}-0"), plan["settings"]) and None)
+
+
+def verb(*arguments: str, file_limit: int | None = None) -> None:
+    """The command line, where no file may grow beyond `file_limit` bytes, as on a disk that is full.
+
+    Only torch is there already: what the stage imports of Ganealogy is seen by its fingerprint's check.
+    """
+    for name in [name for name in sys.modules if name.split(".")[0] == "ganealogy"]:
+        del sys.modules[name]
+    from ganealogy.cli.main import main
+
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    sys.argv = ["ganealogy", *arguments]
+    main()
+
+
+def _at(stepped: Callable[..., None], at: int, act: Callable[[], Any]) -> Callable[..., None]:
+    def replacement(self: Any, step: int, images: int, note: str) -> None:
+        stepped(self, step, images, note)
+        if step == at:
+            act()
+
+    return replacement
+
+
+class _Writes:
+    """Counts what this process does to the disk, each before it is done."""
+
+    count = 0
+    kill_at: int | None = None
+
+    @classmethod
+    def watch(cls) -> None:
+        for place, name in ((os, "fsync"), (Path, "replace"), (os, "link"), (shutil, "rmtree"), (Path, "unlink")):
+            setattr(place, name, cls.counted(getattr(place, name)))
+
+    @classmethod
+    def counted(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(*arguments: Any, **options: Any) -> Any:
+            cls.count += 1
+            if cls.count == cls.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return replacement
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def result(folder: Path, version: str) -> dict[str, bytes]:
+    """All that a finished run left, clocks aside."""
+    found = files(folder / "build" / "runs" / f"{version}-0")
+    return {name: content for name, content in found.items() if not name.startswith("cost/")}
+
+
+def litter(folder: Path) -> list[str]:
+    """What no ended process may leave: temporary files, and work in progress of a finished training."""
+    strays = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".new")) or path.name == "holder"]
+    return sorted(str(path.relative_to(folder)) for path in [*strays, *folder.glob("build/wip/*")])
+
+
+def start_and_wait(version: str) -> None:
+    """As DVC does: start the stage's command and wait for it."""
+    import subprocess
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "GANEALOGY_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "ganealogy", "train", version, "0"], env=environment, check=False)
+
+
+def alive(pid: int) -> bool:
+    """A zombie, which waits for whoever inherited it, does nothing any more."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def report() -> None:
+    """The report stage without its sync."""
+    from ganealogy.report import build
+
+    build.build()
+
+
+def data(folder: Path) -> str:
+    return str(json.loads((folder / "data" / "packed" / "manifest.json").read_text())["dataset"])
+
+
+def in_module(file: str, function: str, *arguments: Any) -> None:
+    """A function of a test's own file, which pytest imports in its way and a new process cannot by name."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("beside", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["beside"] = module
+    spec.loader.exec_module(module)
+    getattr(module, function)(*arguments)

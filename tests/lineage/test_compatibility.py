@@ -1,0 +1,106 @@
+"""Ideas that exclude each other are refused when the plan is made, in one line with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from torch import nn
+
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage import compatibility
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import read_family
+from ganealogy.stages import plan
+
+PARAMS = """
+dataset: {name: avatars, image_size: 16, channels: 3}
+tree: {versions: [b], seeds: [0]}
+train: {kimg: 1, batch_size: 8, lr: 2e-4, width: 4}
+"""
+
+
+def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "avatars") -> dict[str, Any]:
+    for path in Path("versions").glob("*.yaml"):
+        (folder / path.name).write_text(path.read_text())
+    YAML().dump({"title": "b", "idea": "b", "source": "b", "parent": parent, "changes": changes}, folder / "b.yaml")
+    params = folder / "params.yml"
+    params.write_text(PARAMS.replace("avatars", dataset))
+    return plan.make(params, folder)
+
+
+@pytest.mark.parametrize(
+    ("parent", "changes", "message"),
+    [
+        ("v1", {"adversary": {"penalties": ["r1"]}}, "penalties: r1 with BatchNorm in D: .*depend on the whole batch"),
+        ("v6", {"adversary": {"penalties": ["gradient_penalty"]}}, "gradient_penalty with BatchNorm in D"),
+        ("celeba-dcgan", {"adversary": {"penalties": ["dragan"]}}, "dragan with BatchNorm in D"),
+        ("v7", {"adversary": {"constraint": "clip"}}, "clip with spectral norm in D"),
+        ("v6", {"adversary": {"constraint": None}}, "wasserstein with a free D: .*clip.*gradient_penalty"),
+        ("v15", {"adversary": {"penalties": ["lecam"]}}, "lecam with relativistic_pairing: .*differences"),
+        ("v15", {"adversary": {"augment": ["ada"]}}, "ada with relativistic_pairing"),
+        ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein"),
+        ("v1", {"adversary": {"game": {"name": "simultaneous", "d_steps": 2}}}, "simultaneous with d_steps 2: .*one D"),
+        ("v1", {"labels": True}, "labels: true, but the data set has no labels"),
+    ],
+)
+def test_a_conflict_is_refused_with_its_reason(
+    tmp_path: Path, parent: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GanealogyError, match=message) as caught:
+        planned(tmp_path, parent, changes)
+    assert str(caught.value).startswith(str(tmp_path / "b.yaml")) and "\n" not in str(caught.value)
+
+
+def test_a_sigmoid_at_ds_output_is_refused() -> None:
+    recipe = recipes.complete(read_family(["v8"])["v8"].recipe, "v8")
+    discriminator = nn.Sequential(nn.Conv2d(3, 1, 4), nn.Flatten(0), nn.Sigmoid())
+    with pytest.raises(GanealogyError, match=r"hinge with a sigmoid at D's output: .*logits"):
+        compatibility.check(recipe, discriminator, "b")
+    compatibility.check(recipe, nn.Sequential(nn.Sigmoid(), nn.Linear(3, 1)), "a gate inside is none at the output")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adversary": {"penalties": ["r1", "r1"]}}, "penalties = .*listed twice: r1"),
+        ({"adversary": {"penalties": ["r3"]}}, r"penalties\.0: unknown name 'r3'; known: .*r1, r2"),
+        ({"adversary": {"penalties": [{"name": "r1", "gamma": -1}]}}, r"penalties\.0\.gamma = -1: .*greater than"),
+        ({"adversary": {"penalties": [{"name": "r1", "weight": 1}]}}, "r1 has no parameter 'weight'; known: gamma"),
+        ({"adversary": {"augment": [{"name": "diffaugment", "probability": 2}]}}, "probability = 2: .*less than"),
+        ({"adversary": {"augment": [{"name": "instance_noise", "deviation": {"from": 1}}]}}, "deviation = .*required"),
+        ({"optimizers": {"generator": {"clip_norm": 0}}}, "clip_norm = 0: .*greater than 0"),
+        ({"optimizers": {"generator": {"schedule": {"from": 1, "to": 0, "shape": "zigzag"}}}}, "'cosine' or 'linear'"),
+        ({"ema": {"half_life_kimg": -1}}, "half_life_kimg"),
+        ({"ema": {"halflife": 1}}, r"unknown key 'ema\.halflife'; known here: half_life_kimg, ramp"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(GanealogyError, match=message) as caught:
+        planned(tmp_path, "v7", changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_reach_the_protocol_where_the_data_has_them(tmp_path: Path) -> None:
+    changes = {"labels": True}
+    files = planned(tmp_path, "v1", changes, dataset="mnist")
+    assert files["versions/b.json"]["protocol"]["classes"] == 10
+
+
+def test_the_fingerprint_covers_listed_components_only(tmp_path: Path) -> None:
+    code = planned(tmp_path, "v15", {"adversary": {"penalties": ["r1"]}})["versions/b.json"]["code"]
+    used = {
+        name for name in code if name.startswith(("ganealogy.adversary.penalties.", "ganealogy.adversary.augment."))
+    }
+    listed = {"ganealogy.adversary.penalties.r1", "ganealogy.adversary.augment.diffaugment"}
+    assert {name for name in used if "._" not in name} == listed
+
+
+def test_leaves_name_listed_components() -> None:
+    version = read_family(["v15"])["v15"]
+    flat = recipes.leaves(version.recipe)
+    assert flat["adversary.penalties.r1.gamma"][0]["value"]["from"] == 0.05
+    assert version.origins["adversary.penalties.r1.gamma"] == "v15"
+    assert version.origins["adversary.augment.diffaugment.name"] == "v12"

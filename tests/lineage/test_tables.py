@@ -1,0 +1,87 @@
+"""What the terminal shows of the family, and how a new version is born."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage import new_version, tables
+from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.versions import known, read_family
+from ganealogy.params import schema
+
+
+def text(part: Any) -> str:
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(part)
+    return console.export_text()
+
+
+def test_versions_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in ("v10", "v2", "mnist-mlp", "v1"):
+        (tmp_path / f"{name}.yaml").touch()
+    assert known(tmp_path) == ["mnist-mlp", "v1", "v2", "v10"]
+
+
+def test_the_tree_hangs_children_below_parents() -> None:
+    lines = text(tables.tree(read_family(["v1", "v3", "v4", "v8"]))).splitlines()
+    assert lines[0].startswith("v1 ")
+    assert any("└── v4" in line and line.index("v4") > 4 for line in lines)
+
+
+def test_a_recipe_says_where_each_value_comes_from() -> None:
+    version = read_family(["v6"])["v6"]
+    shown = {
+        cells[1].strip(): (cells[2].strip(), cells[3].strip())
+        for line in text(tables.recipe(version, recipes.complete(version.recipe, "v6"))).splitlines()
+        if len(cells := line.split("│")) == 5
+    }
+    assert shown["adversary.constraint.limit"] == ("0.01", "v6")
+    assert shown["latent.size"] == ("128", "v1")
+    assert shown["optimizers.generator.momentum"] == ("0.0", "default")
+
+
+def test_a_difference_names_only_what_differs() -> None:
+    members = read_family(["v1", "v8"])
+    shown = text(
+        tables.difference("v1", "v8", {name: recipes.complete(members[name].recipe, name) for name in members})
+    )
+    assert "discriminator.norm" in shown and "spectral" in shown and "latent.size" not in shown
+    assert "adversary.loss.fake_target" in shown and "0.0" in shown
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree("versions", tmp_path / "versions")
+    shutil.copy("tests/tiny.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def test_a_new_version_is_whole_and_listed(project: Path) -> None:
+    path = new_version.new("mine", "v8", project / "versions", project / "params.yaml")
+    assert schema.load(project / "params.yaml").tree.versions == ["v1", "v3", "mine"]
+    assert "# a comment that edits must keep" in (project / "params.yaml").read_text()
+    version = read_family(["mine"], project / "versions")["mine"]
+    assert version.parent == "v8" and recipes.complete(version.recipe, str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "parent", "message"),
+    [
+        ("v3", "v1", "is there already"),
+        ("V9", "v1", "not a version name"),
+        ("../x", "v1", "not a"),
+        ("new", "v99", "v99"),
+    ],
+)
+def test_a_birth_that_fails_leaves_nothing(project: Path, name: str, parent: str, message: str) -> None:
+    before = sorted((project / "versions").iterdir()), (project / "params.yaml").read_text()
+    with pytest.raises(GanealogyError, match=message):
+        new_version.new(name, parent, project / "versions", project / "params.yaml")
+    assert (sorted((project / "versions").iterdir()), (project / "params.yaml").read_text()) == before

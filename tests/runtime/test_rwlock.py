@@ -1,0 +1,92 @@
+"""What a DVC leaves that was killed while it wrote its list of busy files, met by the DVC that is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ganealogy.cli import doctor
+from ganealogy.errors import GanealogyError
+from ganealogy.runtime import dvc_rwlock
+
+DVC = (sys.executable, "-m", "dvc")
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of one stage, which waits until `stop` is there; it is the working directory."""
+    folder = tmp_path / "a workspace"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("DVC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run([*DVC, "init", "-q"], check=True)
+    wait = "touch began; until test -e stop; do sleep 0.1; done; echo done > out"
+    (folder / "dvc.yaml").write_text(f"stages:\n  wait:\n    cmd: {wait}\n    outs: [out]\n")
+    return folder
+
+
+def repro() -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DVC, "repro"], capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("content", ["", '{"write": {"/a/wo'])
+def test_a_half_written_list_stops_dvc_until_it_is_mended(place: Path, content: str) -> None:
+    """Fault 3."""
+    (place / "stop").touch()
+    assert not dvc_rwlock.mend(place), "there is none"
+    dvc_rwlock.RWLOCK.parent.mkdir(parents=True, exist_ok=True)
+    dvc_rwlock.RWLOCK.write_text(content)
+    stopped = repro()
+    assert stopped.returncode and "rwlock" in stopped.stderr, "DVC takes it: neither `mend` nor its callers are needed"
+    [finding] = doctor._busy()
+    assert finding.mark == "✗" and "ganealogy mend" in finding.text
+    source = str(Path(dvc_rwlock.__file__).parents[2])
+    mended = subprocess.run(
+        [sys.executable, "-m", "ganealogy", "mend"],
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ".dvc/tmp/rwlock" in mended.stdout and mended.stdout.count("\n") == 1
+    assert [found.mark for found in doctor._busy()] == ["✓"]
+    went = repro()
+    assert went.returncode == 0, went.stderr
+    assert not dvc_rwlock.mend(place), "what DVC leaves itself is whole"
+
+
+def test_nothing_is_taken_from_a_dvc_that_runs(place: Path) -> None:
+    with subprocess.Popen([*DVC, "repro"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 300
+            while not (place / "began").exists():
+                assert process.poll() is None and time.monotonic() < deadline, "DVC did not start its stage"
+                time.sleep(0.05)
+            whole = dvc_rwlock.RWLOCK.read_text()
+            assert str(process.pid) in whole and dvc_rwlock.running(place) == process.pid
+            assert not dvc_rwlock.mend(place)
+            dvc_rwlock.RWLOCK.write_text("")
+            with pytest.raises(GanealogyError, match=f"DVC runs here as process {process.pid}"):
+                dvc_rwlock.mend(place)
+            assert dvc_rwlock.RWLOCK.read_text() == ""
+            assert [found.mark for found in doctor._busy()] == ["!"]
+            dvc_rwlock.RWLOCK.write_text(whole)
+            (place / "stop").touch()
+            assert process.wait(300) == 0
+        finally:
+            process.kill()
+    assert dvc_rwlock.running(place) is None
+
+
+def test_make_repro_begins_with_it() -> None:
+    recipe = (Path(__file__).parents[2] / "Makefile").read_text().split("\nrepro:")[1].split("\n\n")[0]
+    assert recipe.index("ganealogy mend") < recipe.index("dvc repro")

@@ -1,0 +1,181 @@
+"""The sample stage with an untrained tiny generator: the files, the shared latents, the runs without pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ganealogy.errors import GanealogyError
+from ganealogy.files import atomic
+from ganealogy.networks import _build
+from ganealogy.sampling import sample
+
+SETTINGS = {"count": 24, "checkpoint": "best", "truncation": 1.0, "walk_frames": 8}
+
+
+def recipe_of(dcgan: dict[str, Any]) -> dict[str, Any]:
+    return {"generator": dcgan, "latent": {"size": 12, "distribution": "normal"}}
+
+
+RECIPE = recipe_of({"name": "dcgan"})
+PROTOCOL = {"image_size": 16, "channels": 3, "width": 4}
+
+
+def make_run(folder: Path, version: str = "v1", seed: int = 0, **facts: Any) -> Path:
+    run = folder / f"{version}-{seed}"
+    protocol = facts.pop("protocol", PROTOCOL)
+    record: dict[str, Any] = {"version": version, "seed": seed, "status": "finished", "recipe": RECIPE}
+    record |= {"protocol": protocol, "best": {"step": 30, "kimg": 1.5, "score": 9.0}, "steps": 40, "kimg": 2.0}
+    atomic.write_json(run / "train/run.json", record | facts)
+    torch.manual_seed(seed)
+    for checkpoint in ("best", "last"):
+        state = {name: tensor.contiguous() for name, tensor in _build.generator(RECIPE, protocol).state_dict().items()}
+        path = run / f"train/weights/generator-{checkpoint}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, path)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_everything_is_written(tmp_path):
+    run = make_run(tmp_path, seed=3)
+    record = sample.sample(run, SETTINGS)
+    assert record == json.loads((run / "sample/sample.json").read_text())
+    images = np.load(run / "sample/images.npy", allow_pickle=False)
+    assert images.dtype == np.uint8 and images.shape == (24, 16, 16, 3)
+    assert record["sha256"] == atomic.sha256(run / "sample/images.npy")
+    assert (record["version"], record["seed"], record["count"], record["step"]) == ("v1", 3, 24, 30)
+    with Image.open(run / "sample/walk.webp") as walk:
+        assert walk.format == "WEBP" and walk.info["loop"] == 0
+        assert 1 < walk.n_frames <= 8  # the format joins frames that look alike, as an untrained generator's do
+    for name in ("grid.png", "strip.png"):
+        with Image.open(run / "sample" / name) as sheet:
+            assert sheet.width > 8 * sample.TILE
+
+
+def test_the_same_bytes_twice(tmp_path):
+    first, second = (make_run(tmp_path / name) for name in ("a", "b"))
+    sample.sample(first, SETTINGS), sample.sample(second, SETTINGS)
+    for path in (first / "sample").iterdir():
+        assert path.read_bytes() == (second / "sample" / path.name).read_bytes()
+
+
+def test_pictures_do_not_depend_on_how_many_are_asked_for(tmp_path):
+    """Evaluation mode: batch statistics would tie an image to its batch."""
+    few, many = make_run(tmp_path / "few"), make_run(tmp_path / "many")
+    sample.sample(few, SETTINGS | {"count": 16})
+    sample.sample(many, SETTINGS | {"count": 240})
+    few_images, many_images = (np.load(run / "sample/images.npy").astype(int) for run in (few, many))
+    assert np.abs(few_images - many_images[:16]).max() <= 1  # another batch may round another last bit
+
+
+def test_versions_and_seeds_share_their_latents(tmp_path, monkeypatch):
+    seen = []
+    generate = sample.generate
+    monkeypatch.setattr(sample, "generate", lambda network, z, labels: seen.append(z.clone()) or generate(network, z))
+    sample.sample(make_run(tmp_path, "v1", 0), SETTINGS)
+    half = len(seen)
+    sample.sample(make_run(tmp_path, "v2", 7), SETTINGS)
+    for first, second in zip(seen[:half], seen[half:], strict=True):
+        assert torch.equal(first, second)
+
+
+def test_truncation_scales_the_latents(tmp_path, monkeypatch):
+    seen = []
+    generate = sample.generate
+    monkeypatch.setattr(sample, "generate", lambda network, z, labels: seen.append(z.clone()) or generate(network, z))
+    run = make_run(tmp_path)
+    sample.sample(run, SETTINGS)
+    record = sample.sample(run, SETTINGS | {"truncation": 0.5})
+    half = len(seen) // 2
+    for full, truncated in zip(seen[:half], seen[half:], strict=True):
+        torch.testing.assert_close(truncated, full / 2, atol=1e-5, rtol=1e-4)
+    assert record["truncation"] == 0.5
+
+
+def test_the_last_checkpoint_has_its_own_step(tmp_path):
+    record = sample.sample(make_run(tmp_path), SETTINGS | {"checkpoint": "last"})
+    assert (record["checkpoint"], record["step"], record["kimg"]) == ("last", 40, 2.0)
+
+
+def test_one_channel(tmp_path):
+    run = make_run(tmp_path, protocol=PROTOCOL | {"channels": 1})
+    sample.sample(run, SETTINGS)
+    assert np.load(run / "sample/images.npy").shape == (24, 16, 16, 1)
+    with Image.open(run / "sample/grid.png") as sheet:
+        assert sheet.mode == "L"
+
+
+def test_a_diverged_run_with_weights_is_sampled(tmp_path):
+    assert sample.sample(make_run(tmp_path, status="diverged"), SETTINGS)["count"] == 24
+
+
+def test_a_diverged_run_without_weights_is_a_result(tmp_path):
+    run = make_run(tmp_path, status="diverged", best=None)
+    for path in (run / "train/weights").iterdir():
+        path.unlink()
+    record = sample.sample(run, SETTINGS)
+    assert record["count"] == 0 and "before the training diverged" in record["reason"]
+    assert [path.name for path in (run / "sample").iterdir()] == ["sample.json"]
+
+
+def test_pictures_that_are_not_numbers_are_a_result(tmp_path):
+    run = make_run(tmp_path, status="diverged")
+    sample.sample(run, SETTINGS)
+    state = {
+        name: torch.full_like(tensor, torch.nan)
+        for name, tensor in _build.generator(RECIPE, PROTOCOL).state_dict().items()
+        if tensor.is_floating_point()
+    }
+    whole = _build.generator(RECIPE, PROTOCOL).state_dict() | state
+    save_file(
+        {name: tensor.contiguous() for name, tensor in whole.items()}, run / "train/weights/generator-best.safetensors"
+    )
+    record = sample.sample(run, SETTINGS)
+    assert record["count"] == 0 and "not finite" in record["reason"]
+    assert [path.name for path in (run / "sample").iterdir()] == ["sample.json"]  # the earlier pictures are gone
+
+
+@pytest.mark.parametrize("status", ["interrupted", "running"])
+def test_an_unfinished_training_is_refused(tmp_path, status):
+    with pytest.raises(GanealogyError, match=rf"the training is {status}; run `dvc repro train@v1-0`"):
+        sample.sample(make_run(tmp_path, status=status), SETTINGS)
+
+
+def test_absent_files_are_named(tmp_path):
+    with pytest.raises(GanealogyError, match=r"run\.json: cannot be read"):
+        sample.sample(tmp_path / "v1-0", SETTINGS)
+    run = make_run(tmp_path)
+    (run / "train/weights/generator-best.safetensors").unlink()
+    with pytest.raises(GanealogyError, match=r"generator-best\.safetensors"):
+        sample.sample(run, SETTINGS)
+
+
+def test_a_conditional_generators_classes_take_turns_and_a_walker_keeps_its_own(tmp_path, monkeypatch):
+    seen = []
+    generate = sample.generate
+    monkeypatch.setattr(
+        sample, "generate", lambda network, z, labels: seen.append(labels) or generate(network, z, labels)
+    )
+    conditional = {"recipe": RECIPE | {"labels": True}, "protocol": PROTOCOL | {"classes": 10}}
+    monkeypatch.setitem(RECIPE, "labels", True)
+    run = make_run(tmp_path, **conditional)
+    assert sample.sample(run, SETTINGS)["count"] == 24
+    samples, strip, walk = seen
+    assert samples.tolist() == [index % 10 for index in range(24)]
+    assert [set(row.tolist()) for row in strip.split(9)] == [{0}, {1}, {2}, {3}]
+    assert walk.tolist() == [*range(9)] * SETTINGS["walk_frames"]

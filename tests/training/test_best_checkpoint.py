@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ganealogy.evaluation.extractors.pixel8 import Pixel8
+from ganealogy.evaluation.metrics.kid import kid
+from ganealogy.sampling.generate import generate
+from ganealogy.training.best_checkpoint import Best, Tracker
+
+LATENT = {"size": 8, "distribution": "normal"}
+
+
+@pytest.fixture
+def generator() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 3 * 64), nn.Tanh(), nn.Unflatten(1, (3, 8, 8)))
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    """uint8 (200, 8, 8, 3)"""
+    return np.random.default_rng(0).integers(0, 255, (200, 8, 8, 3), dtype=np.uint8)
+
+
+def test_pixels_are_tracked_by_their_frechet_distance_alone(generator: nn.Module, pictures: np.ndarray) -> None:
+    tracker = Tracker("pixel8", 40, pictures, LATENT, "cpu")
+    scores = tracker.scores(tracker.features_of(generator))
+    assert scores.keys() == {tracker.column} == {"fd_pixel8"}
+
+
+def test_a_networks_features_are_tracked_by_kid_too(
+    generator: nn.Module, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pixel8, "network", True)
+    tracker = Tracker("pixel8", 40, pictures, LATENT, "cpu")
+    fakes = tracker.features_of(generator)
+    assert np.array_equal(fakes, tracker.extractor.features(generate(generator, tracker.latents)))
+    measured = tracker.scores(fakes)
+    whole = kid(fakes, tracker.features, subsets=1, size=len(tracker.features))
+    assert measured["kid_pixel8"] == pytest.approx(whole.value, rel=1e-9)
+
+
+def test_the_best_is_the_first_of_the_lowest() -> None:
+    best = Best()
+    for step, score in enumerate((3.0, 2.0, 2.0, 5.0)):
+        best.consider({"step": step, "score": score}, {"w": torch.tensor(score)})
+    assert best.found == {"step": 1, "score": 2.0} and best.weights["w"] == 2.0

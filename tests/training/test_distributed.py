@@ -1,0 +1,121 @@
+"""Two processes train what one trains: by real torchrun on gloo, against a single process at the same global batch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import rank_cases
+from helpers.pipeline import ROOT, Workspace
+from safetensors.torch import load_file
+
+from ganealogy.errors import GanealogyError
+from ganealogy.params.schema import load
+from ganealogy.runtime import distributed
+from ganealogy.stages import _stage
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The cases' folders, trained by one process and by two; "taken up" and "begun" cross over."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    rank_cases.main(one)
+    shutil.copytree(one / "begun", two / "taken up")
+    engine = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = Workspace(ROOT).run(sys.executable, *engine, "tests/helpers/rank_cases.py", "train", str(two))
+    assert (two / "whole" / "other").is_dir(), f"a second rank ran\n{done.stdout}"
+    shutil.copytree(two / "begun", one / "taken up")
+    rank_cases.train(rank_cases.RESUMED, one / "taken up")
+    return one, two
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "train" / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_curves(found: list[dict[str, float]], expected: list[dict[str, float]], relativistic: bool) -> None:
+    assert len(found) == len(expected) > 2
+    for line, wanted in zip(found, expected, strict=True):
+        line, wanted = ({**values} for values in (line, wanted))
+        if relativistic and "real_score" in wanted:
+            # Such a loss leaves D's constant open, and Adam takes whole steps along a gradient of rounding errors.
+            for values in (line, wanted):
+                values["real_score"] -= values.pop("fake_score")
+        assert line == pytest.approx(wanted, rel=TOLERANCE, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("case", rank_cases.CASES)
+def test_two_ranks_have_the_losses_of_one_process(folders: tuple[Path, Path], case: str) -> None:
+    one, two = (folder / "whole" / case for folder in folders)
+    relativistic = case in (rank_cases.RESUMED, "all that couples a batch")
+    assert_same_curves(lines(two), lines(one), relativistic)
+    found, expected = (load_file(folder / "train/weights/generator-last.safetensors") for folder in (two, one))
+    assert found.keys() == expected.keys(), "checkpoints do not tell how many there were"
+    for name, tensor in expected.items():  # BatchNorm's statistics included
+        # Adam's first steps are the rate times the sign of a gradient, which may be a rounding error's.
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=2e-4 * 2 * rank_cases.STEPS)
+        if "running" in name:
+            torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_is_not_a_shards(folders: tuple[Path, Path]) -> None:
+    """The comparison above can fail: half the batch has another loss."""
+    torch.manual_seed(0)
+    first = lines(folders[0] / "whole" / "BatchNorm")[1]["d_loss"]
+    last = lines(folders[0] / "whole" / "BatchNorm")[-1]["d_loss"]
+    assert abs(first - last) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("case", rank_cases.CASES)
+def test_ranks_end_with_the_same_bytes(folders: tuple[Path, Path], case: str) -> None:
+    first, second = folders[1] / "whole" / case / "train", folders[1] / "whole" / "other" / case / "train"
+    for name in ("weights/generator-last.safetensors", "weights/discriminator-last.safetensors", "metrics.jsonl"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["two begin, one goes on", "one begins, two go on"])
+def test_a_training_goes_on_with_another_number_of_ranks(folders: tuple[Path, Path], place: int) -> None:
+    case = rank_cases.RESUMED
+    begun = json.loads((folders[1 - place] / "begun" / case / "train" / "run.json").read_text())
+    assert begun["status"] == "interrupted" and f"at step {rank_cases.STOP} " in begun["reason"]
+    assert_same_curves(lines(folders[place] / "taken up" / case), lines(folders[0] / "whole" / case), True)
+
+
+def test_a_distance_is_the_same_for_one_two_and_four_shards(tmp_path: Path) -> None:
+    Workspace(ROOT).run(sys.executable, "tests/helpers/rank_cases.py", "shards", str(tmp_path))
+    found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert len(found) == 1 + 2 + 4
+    assert all(answer["rows"] == 1100 for answer in found.values())
+    assert found["1-0"]["fd"] > 100
+    assert all(abs(answer["fd"] / found["1-0"]["fd"] - 1) < 1e-6 for answer in found.values())
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    settings = load(ROOT / "tests" / "tiny.yaml")
+    with pytest.raises(GanealogyError, match=r"train\.batch_size = 8 does not divide by 3 ranks"):
+        _stage.on_ranks(3, "train", "v1", 0, settings)
+
+
+def test_alone_everything_is_what_it_was() -> None:
+    rows = torch.ones(3, 2)
+    assert distributed.count() == 1 and distributed.own(rows) is rows and distributed.together(rows) is rows
+    assert not distributed.any_rank(False) and distributed.any_rank(True)
+
+
+def test_the_command_says_how_many(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "ganealogy", "train", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=Workspace(ROOT).environment(),
+        cwd=ROOT,
+    ).stdout
+    assert "--ranks" in shown and "torchrun" in shown
