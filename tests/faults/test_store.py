@@ -313,16 +313,16 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
                 assert time.monotonic() < deadline, "the follower did not try"
                 time.sleep(0.1)
             spent = time.process_time()
-            following.began = (ended := time.monotonic()) - follow.AFTER_S  # the shortest training that has one
+            following.began = (ended := time.monotonic()) - live_sync.AFTER_S  # the shortest training that has one
         waited, spent = time.monotonic() - ended, time.process_time() - spent
     assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
-    share = 0.01 * follow.AFTER_S
+    share = 0.01 * live_sync.AFTER_S
     assert share <= waited < share + PROMPT_S
     assert spent < PROMPT_S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, follow.STOPPED_S)])
+@pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, live_sync.STOPPED_S)])
 def test_a_store_that_begins_to_hang_at_the_end_costs_no_more(
     stopped: bool, seconds: float, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
