@@ -25,7 +25,7 @@ import pytest
 from helpers import trainings
 
 from ganealogy import tracking
-from ganealogy.tracking import LiveSync, store
+from ganealogy.tracking import LiveSync, live_sync, store
 
 SOAK = bool(os.environ.get("GANEALOGY_SOAK"))
 MANY = 500 if SOAK else 50
