@@ -22,16 +22,16 @@ from measuring.device import has_bf16
 
 from ganealogy.runtime import memory, process
 from ganealogy.training import loop
-from ganealogy.training.run_files import Record
+from ganealogy.training.run_files import RunFiles
 
 MARGIN = 1.25
 ALPHA = 0.05
 
 
 class Silent:
-    def begin(self, step: int, steps: int) -> None: ...
-    def stepped(self, step: int, images: int, note: str) -> None: ...
-    def warn(self, text: str) -> None: ...
+    def on_start(self, step: int, steps: int) -> None: ...
+    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_warning(self, text: str) -> None: ...
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def trained(images: Any, precision: str, seed: int, kimg: float, width: int) -> 
     protocol = {"image_size": 32, "batch_size": 32, "width": width, "precision": precision, "kimg": kimg}
     plan = family.plan("v1", **protocol, tracker_images=500)
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
-        record = Record(Path(folder) / "train", {"version": "v1", "seed": seed})
+        record = RunFiles(Path(folder) / "train", {"version": "v1", "seed": seed})
         outcome = loop.train(
             plan, seed, "synthetic", images, record, Path(folder) / "checkpoints", "cpu", Silent(), lambda: False
         )

@@ -255,9 +255,9 @@ def look_at(
 
 
 def sampled(bench: Benchmark, given: argparse.Namespace, version: str, side: Ours) -> None:
-    z = latents.draw(side.plan["recipe"]["latent"], given.count, latents.SAMPLE_SEED)
-    generate(side.learner.shown, z[:BATCH])
-    seconds = claims.timed(lambda: generate(side.learner.shown, z))
+    z = latents.sample_latents(side.plan["recipe"]["latent"], given.count, latents.SAMPLE_SEED)
+    generate(side.state.eval_generator, z[:BATCH])
+    seconds = claims.timed(lambda: generate(side.state.eval_generator, z))
     bench.measured(f"{version}: sampling", given.count / seconds, "images/s", "in fp32, to bytes in the host's memory")
 
 

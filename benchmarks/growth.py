@@ -151,14 +151,14 @@ def step_at(size: int, width: int) -> dict[str, Any]:
     from ganealogy.data.batches import Batches
     from ganealogy.runtime import process
     from ganealogy.runtime.memory import keep_freed
-    from ganealogy.training.state import Learner
+    from ganealogy.training.state import TrainingState
 
     keep_freed()
     torch.set_num_threads(process.threads(os.cpu_count() or 1))
     batch = 128 if width == 64 else 8
     plan = family.plan("v1", image_size=size, width=width, batch_size=batch)
     before = memory.mib("VmRSS")
-    learner = Learner(plan["recipe"], plan["protocol"], "cpu")
+    learner = TrainingState(plan["recipe"], plan["protocol"], "cpu")
     batches = Batches(pictures.packed(batch, size), batch, seed=0)
     taken = [claims.timed(lambda: learner.game.step(*batches.window(0), progress=0.5)) for _ in range(4)]
     peak = memory.mib("VmHWM")

@@ -26,12 +26,12 @@ from measuring import claims, family, pictures, workspace
 from ganealogy import warm
 from ganealogy.runtime import memory, process
 from ganealogy.training import checkpoint, loop
-from ganealogy.training.background_writer import Writer
-from ganealogy.training.run_files import Record
+from ganealogy.training.background_writer import BackgroundWriter
+from ganealogy.training.run_files import RunFiles
 
 UNTIL = Path(__file__).parent / "measuring" / "until.py"
 STAGES = {  # verb → the function that is the work, its arguments, seconds it may take until then
-    "train": ("ganealogy.adversary.divergence:Guard.check", ("v1", "0"), 3.5),
+    "train": ("ganealogy.adversary.divergence:DivergenceCheck.check", ("v1", "0"), 3.5),
     "sample": ("ganealogy.sampling.sample:sample", ("v1", "0"), None),
     "evaluate": ("ganealogy.evaluation.evaluate:evaluate", ("v1", "0"), None),
     "report": ("ganealogy.report.build:build", (), 1.5),
@@ -152,9 +152,9 @@ class Clocked:
 
 
 class Silent:
-    def begin(self, step: int, steps: int) -> None: ...
-    def stepped(self, step: int, images: int, note: str) -> None: ...
-    def warn(self, text: str) -> None: ...
+    def on_start(self, step: int, steps: int) -> None: ...
+    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_warning(self, text: str) -> None: ...
 
 
 def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
@@ -178,13 +178,13 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
             stack.callback(os.environ.pop, "DVC_ROOT", None)
             os.environ["DVC_ROOT"] = folder
             facts = {"version": "v1", "seed": 0, "parent": None, "plan": "", "data": data, "key": "v1", **plan}
-            record = Record(work / "train", facts)
+            record = RunFiles(work / "train", facts)
             record.tick = writing.wrap(record.tick, time.thread_time)  # type: ignore[method-assign]
             record.status = writing.wrap(record.status)  # type: ignore[method-assign]
             for owner, name, wrap in (
                 (checkpoint, "save", partial(writing.wrap, clock=time.thread_time)),
                 (checkpoint, "snapshot", writing.wrap),
-                (Writer, "wait", writing.waited),
+                (BackgroundWriter, "wait", writing.waited),
             ):
                 stack.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, wrap(getattr(owner, name)))

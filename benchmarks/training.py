@@ -105,7 +105,7 @@ def serve(side: str, folder: Path, steps: int, batch_size: int, width: int, coun
 
 
 def same_networks(ours: Ours, peer: notebook.Notebook) -> None:
-    learner = ours.learner
+    learner = ours.state
     for mine, theirs in ((learner.discriminator, peer.discriminator), (learner.generator, peer.generator)):
         if parameters(mine) != parameters(theirs):
             raise AssertionError("the two sides do not train the same networks")

@@ -41,7 +41,7 @@ def load(kind: str, name: str, where: str = "") -> ModuleType:
     return importlib.import_module(module_name(kind, name))
 
 
-def stated(kind: str, name: str) -> dict[str, Any]:
+def module_constants(kind: str, name: str) -> dict[str, Any]:
     """What a component's file states of itself, without importing it, which can take seconds: its constants by name,
     where they are literals, and for each of its functions the name alone (None)."""
     path = Path(__file__).parent.joinpath(*kind.split("."), f"{name}.py")

@@ -53,7 +53,7 @@ def recipe(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
     return recipes.resolve_rates(recipes.complete(read_family(["b"], folder)["b"].recipe, "b"), 1e-3)
 
 
-def players(recipe: dict[str, Any]) -> Any:
+def gan(recipe: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     generator, discriminator = networks.generator(recipe, PROTOCOL), networks.discriminator(recipe, PROTOCOL)
     return adversary.game(recipe, generator, discriminator)
@@ -68,7 +68,7 @@ def classes(index: int) -> torch.Tensor:
 
 
 def play(recipe: dict[str, Any], steps: int = 3) -> tuple[Any, dict[str, torch.Tensor]]:
-    game = players(recipe)
+    game = gan(recipe)
     for step in range(steps):
         statistics = game.step(batch, classes if recipe["labels"] else None, progress=step / steps)
     return game, statistics
@@ -78,14 +78,14 @@ def play(recipe: dict[str, Any], steps: int = 3) -> tuple[Any, dict[str, torch.T
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_version_file_alone_uses_it(tmp_path: Path, name: str, game: str) -> None:
     planned = recipe(tmp_path, recipes.merge({"adversary": {"game": game}}, CHANGES[name]))
-    before = [parameter.clone() for parameter in players(planned).players.generator.parameters()]
+    before = [parameter.clone() for parameter in gan(planned).gan.generator.parameters()]
     played, statistics = play(planned)
     assert {"d_loss", "g_loss", "real_score", "fake_score"} <= set(statistics)
     assert ("penalty" in statistics) == bool(planned["adversary"]["penalties"])
     assert all(torch.isfinite(value) and not value.requires_grad for value in statistics.values())
-    after = list(played.players.generator.parameters())
+    after = list(played.gan.generator.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
-    assert all(parameter.requires_grad for parameter in played.players.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in played.gan.discriminator.parameters())
 
 
 @pytest.mark.parametrize("component", ["diffaugment", "instance_noise"])
@@ -93,7 +93,7 @@ def test_an_augmentation_that_does_nothing_changes_no_bit(tmp_path: Path, compon
     off = {"diffaugment": {"probability": 0.0}, "instance_noise": {"deviation": 0.0}}[component]
     plain, _ = play(recipe(tmp_path, {"labels": False, "latent": {"size": 8}}))
     through, _ = play(recipe(tmp_path, {"adversary": {"augment": [{"name": component, **off}]}}))
-    for old, new in zip(plain.players.generator.parameters(), through.players.generator.parameters(), strict=True):
+    for old, new in zip(plain.gan.generator.parameters(), through.gan.generator.parameters(), strict=True):
         assert torch.equal(old, new)
 
 
@@ -109,7 +109,7 @@ def test_penalties_add_up_and_leave_d_loss_what_it_was(tmp_path: Path) -> None:
 
 def test_schedules_move_the_optimizer(tmp_path: Path) -> None:
     ramp = {"shape": "linear", "until": 0.5}
-    game = players(
+    game = gan(
         recipe(
             tmp_path,
             {
@@ -122,22 +122,22 @@ def test_schedules_move_the_optimizer(tmp_path: Path) -> None:
             },
         )
     )
-    (group,) = game.players.g_update.optimizer.param_groups
+    (group,) = game.gan.g_optimizer.optimizer.param_groups
     seen = []
     for progress in (0.0, 0.25, 0.5, 1.0):
         game.step(batch, progress=progress)
         seen.append((group["lr"], *group["betas"]))
     expected = [(1e-3, 0.0, 0.9), (6.25e-4, 0.0, 0.945), (2.5e-4, 0.0, 0.99), (2.5e-4, 0.0, 0.99)]
     assert seen == [pytest.approx(row) for row in expected]
-    assert game.players.d_update.optimizer.param_groups[0]["lr"] == 1e-3
+    assert game.gan.d_optimizer.optimizer.param_groups[0]["lr"] == 1e-3
 
 
 def test_clip_norm_shortens_the_gradient(tmp_path: Path) -> None:
     changes = {"optimizers": {"discriminator": {"name": "sgd", "lr": 1.0, "clip_norm": 0.01}}}
-    game = players(recipe(tmp_path, changes))
-    before = torch.cat([parameter.detach().flatten().clone() for parameter in game.players.discriminator.parameters()])
+    game = gan(recipe(tmp_path, changes))
+    before = torch.cat([parameter.detach().flatten().clone() for parameter in game.gan.discriminator.parameters()])
     game.step(batch)
-    after = torch.cat([parameter.detach().flatten() for parameter in game.players.discriminator.parameters()])
+    after = torch.cat([parameter.detach().flatten() for parameter in game.gan.discriminator.parameters()])
     assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
@@ -146,14 +146,14 @@ def test_trouble_in_a_penalty_stops_before_the_step(tmp_path: Path, game: str) -
     planned = recipe(
         tmp_path, {"adversary": {"game": game, "loss": "wasserstein", "penalties": [{"name": "r1", "gamma": 1e38}]}}
     )
-    played = players(planned)
+    played = gan(planned)
     with torch.no_grad():
-        for parameter in played.players.discriminator.parameters():
+        for parameter in played.gan.discriminator.parameters():
             parameter.mul_(1e6)
-    before = [parameter.clone() for parameter in played.players.discriminator.parameters()]
+    before = [parameter.clone() for parameter in played.gan.discriminator.parameters()]
     with pytest.raises(Diverged, match="discriminator"):
         played.step(batch)
-    after = list(played.players.discriminator.parameters())
+    after = list(played.gan.discriminator.parameters())
     assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert all(torch.isfinite(parameter).all() for parameter in after)
 
@@ -161,18 +161,18 @@ def test_trouble_in_a_penalty_stops_before_the_step(tmp_path: Path, game: str) -
 def test_what_components_remember_comes_back(tmp_path: Path) -> None:
     planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "kimg": 0.02}]}})
     game, _ = play(planned, steps=8)
-    state = game.players.state_dict()
+    state = game.gan.state_dict()
     assert set(state) == {"penalties.0.anchors", "augment.0.probability", "augment.0.signs"}
-    fresh = players(planned)
-    fresh.players.load_state_dict(state)
-    assert all(torch.equal(fresh.players.state_dict()[name], value) for name, value in state.items())
+    fresh = gan(planned)
+    fresh.gan.load_state_dict(state)
+    assert all(torch.equal(fresh.gan.state_dict()[name], value) for name, value in state.items())
 
 
 def test_only_a_relativistic_loss_shows_g_reals(tmp_path: Path) -> None:
     for loss, looks in (("hinge", 3), ("relativistic_pairing", 4)):
-        game = players(recipe(tmp_path, {"adversary": {"loss": loss}}))
+        game = gan(recipe(tmp_path, {"adversary": {"loss": loss}}))
         seen: list[int] = []
-        game.players.discriminator.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        game.gan.discriminator.register_forward_hook(lambda *_, seen=seen: seen.append(1))
         game.step(batch)
         assert len(seen) == looks
 

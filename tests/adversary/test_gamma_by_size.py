@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ganealogy.adversary.schedule import at, for_size
+from ganealogy.adversary.schedule import scheduled_value, value_for_size
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
 
@@ -16,9 +16,9 @@ from ganealogy.lineage.versions import read_family
 def test_the_papers_gammas(version: str, image_size: int, start: float, end: float) -> None:
     recipe = recipes.complete(read_family([version])[version].recipe, version)
     for penalty in recipe["adversary"]["penalties"]:
-        gamma = for_size(penalty["gamma"], image_size)
-        assert (at(gamma, 0.0), at(gamma, 1.0)) == (pytest.approx(start), pytest.approx(end))
+        gamma = value_for_size(penalty["gamma"], image_size)
+        assert (scheduled_value(gamma, 0.0), scheduled_value(gamma, 1.0)) == (pytest.approx(start), pytest.approx(end))
 
 
 def test_a_plain_number_is_for_all_sizes() -> None:
-    assert for_size(10.0, 32) == for_size(10.0, 512) == 10.0
+    assert value_for_size(10.0, 32) == value_for_size(10.0, 512) == 10.0

@@ -11,7 +11,7 @@ from torch import nn
 
 from ganealogy import components
 from ganealogy.adversary.augment.diffaugment import augment
-from ganealogy.adversary.penalties._base import Penalty, Turn
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
 
 BATCH, STEP = 3, 1e-6
 
@@ -41,13 +41,15 @@ def made(name: str, **options: Any) -> Penalty:
     return components.load("adversary.penalties", name).penalty(**options)
 
 
-def turn(discriminator: nn.Module, judge: Callable[[torch.Tensor], torch.Tensor] | None = None, progress=0.0) -> Turn:
-    judge = judge or discriminator
+def d_step(
+    discriminator: nn.Module, discriminate: Callable[[torch.Tensor], torch.Tensor] | None = None, progress=0.0
+) -> DiscriminatorStep:
+    discriminate = discriminate or discriminator
     reals, fakes = images(1).requires_grad_(), images(2).requires_grad_()
-    return Turn(judge, reals, fakes, judge(reals), judge(fakes), progress)
+    return DiscriminatorStep(discriminate, reals, fakes, discriminate(reals), discriminate(fakes), progress)
 
 
-def slopes(judge: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
+def slopes(discriminate: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
     """(N,): the length of each image's gradient, by central differences, pixel by pixel."""
     total = torch.zeros(len(at), dtype=torch.float64)
     with torch.no_grad():
@@ -55,7 +57,7 @@ def slopes(judge: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> t
             nudge = torch.zeros_like(at[0]).flatten()
             nudge[pixel] = STEP
             nudge = nudge.view_as(at[0])
-            total += ((judge(at + nudge) - judge(at - nudge)) / (2 * STEP)) ** 2
+            total += ((discriminate(at + nudge) - discriminate(at - nudge)) / (2 * STEP)) ** 2
     return total.sqrt()
 
 
@@ -82,7 +84,7 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[nn.Module], torch.Tensor]]] = 
 def test_a_penalty_is_what_differences_say(discriminator: nn.Module, name: str) -> None:
     options, expected = VALUES[name]
     torch.manual_seed(3)
-    value = made(name, **options)(turn(discriminator))
+    value = made(name, **options)(d_step(discriminator))
     torch.testing.assert_close(value, expected(discriminator), rtol=1e-6, atol=1e-9)
 
 
@@ -90,14 +92,14 @@ def test_a_penalty_is_what_differences_say(discriminator: nn.Module, name: str) 
 def test_its_gradient_at_the_weights_is_what_differences_say(discriminator: nn.Module, name: str) -> None:
     def value() -> torch.Tensor:
         torch.manual_seed(3)
-        return made(name)(turn(discriminator))
+        return made(name)(d_step(discriminator))
 
     weight = discriminator.layers[0].weight
     if name == "lecam":  # its anchors move with the weights; as constants they are what is differentiated
         penalty = made(name, decay=0.0)
         penalty.anchors.copy_(torch.tensor([0.3, -0.2, 1.0]))
         penalty.decay = 1.0
-        value = lambda: penalty(turn(discriminator))  # noqa: E731
+        value = lambda: penalty(d_step(discriminator))  # noqa: E731
     (gradient,) = torch.autograd.grad(value(), weight)
     for index in [(0, 0, 0, 0), (2, 1, 1, 2), (3, 0, 2, 1)]:
         ends = []
@@ -114,33 +116,33 @@ def test_its_gradient_at_the_weights_is_what_differences_say(discriminator: nn.M
 def test_r1_is_taken_at_the_plain_image_through_the_augmentation(discriminator: nn.Module) -> None:
     through = augment()
 
-    def judge(shown: torch.Tensor) -> torch.Tensor:
+    def discriminate(shown: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(9)  # the same transform again, so that differences see the same function
         return discriminator(through(shown, 0.0))
 
-    value = made("r1", gamma=2.0)(turn(discriminator, judge))
-    torch.testing.assert_close(value, slopes(judge, images(1)).square().mean(), rtol=1e-6, atol=1e-9)
+    value = made("r1", gamma=2.0)(d_step(discriminator, discriminate))
+    torch.testing.assert_close(value, slopes(discriminate, images(1)).square().mean(), rtol=1e-6, atol=1e-9)
     assert not torch.isclose(value, slopes(discriminator, images(1)).square().mean())
 
 
 def test_weights_follow_their_schedule(discriminator: nn.Module) -> None:
     penalty = made("r1", gamma={"from": 2.0, "to": 0.5, "shape": "linear", "until": 0.5})
-    start, end = penalty(turn(discriminator)), penalty(turn(discriminator, progress=0.75))
+    start, end = penalty(d_step(discriminator)), penalty(d_step(discriminator, progress=0.75))
     torch.testing.assert_close(end, start / 4)
 
 
 def test_consistency_is_free_where_d_ignores_flips_and_shifts(discriminator: nn.Module) -> None:
-    assert made("bcr")(turn(discriminator)) > 0
+    assert made("bcr")(d_step(discriminator)) > 0
     indifferent = lambda shown: shown.new_ones(len(shown), requires_grad=True)  # noqa: E731
-    assert made("bcr")(turn(discriminator, indifferent)) == 0
+    assert made("bcr")(d_step(discriminator, indifferent)) == 0
 
 
 def test_lecam_starts_at_the_first_batch_and_then_follows_slowly(discriminator: nn.Module) -> None:
-    penalty, first = made("lecam", weight=1.0, decay=0.9), turn(discriminator)
+    penalty, first = made("lecam", weight=1.0, decay=0.9), d_step(discriminator)
     value = penalty(first)
     real, fake = first.real_logits, first.fake_logits
     torch.testing.assert_close(value, (real - fake.mean()).square().mean() + (fake - real.mean()).square().mean())
-    second = Turn(discriminator, first.reals, first.fakes, real + 1, fake, 0.0)
+    second = DiscriminatorStep(discriminator, first.reals, first.fakes, real + 1, fake, 0.0)
     penalty(second)
     torch.testing.assert_close(penalty.anchors[0], (real.mean() + 0.1).detach())
     again = made("lecam")

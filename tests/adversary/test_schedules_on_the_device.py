@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ganealogy.adversary import build as adversary
 from ganealogy.adversary.optimizers import adam, adamw
 from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
-from ganealogy.adversary.schedule import at
+from ganealogy.adversary.schedule import scheduled_value
 from ganealogy.networks import _build as networks
 
 
@@ -39,11 +39,11 @@ def test_a_tensor_gives_what_a_number_gives(shape: str, until: float) -> None:
     ramp = {"from": 0.9, "to": 0.99, "shape": shape, "until": until}
     for progress in (0.0, 0.1, 0.25, 0.3333, until, 0.75, 1.0):
         with NoNumberIsRead():
-            exact, plain = at(ramp, scalar(progress), exact=True), at(ramp, scalar(progress))
+            exact, plain = scheduled_value(ramp, scalar(progress), exact=True), scheduled_value(ramp, scalar(progress))
         assert isinstance(exact, torch.Tensor) and isinstance(plain, torch.Tensor)
-        assert exact.item() == pytest.approx(at(ramp, progress), rel=1e-15)
-        assert plain.dtype is torch.float32 and plain.item() == torch.tensor(at(ramp, progress)).item()
-    assert at(0.3, scalar(0.5)) == 0.3, "what does not move stays a number"
+        assert exact.item() == pytest.approx(scheduled_value(ramp, progress), rel=1e-15)
+        assert plain.dtype is torch.float32 and plain.item() == torch.tensor(scheduled_value(ramp, progress)).item()
+    assert scheduled_value(0.3, scalar(0.5)) == 0.3, "what does not move stays a number"
 
 
 RAMPS: dict[str, Any] = {
@@ -70,16 +70,19 @@ def test_scheduled_adam_is_torchs(kind: str, on_device: bool, dtype: torch.dtype
     assert isinstance(mine, ScheduledAdam)
     for step in range(20):
         now = step / 20
-        values = {"lr": at(RAMPS["lr"], now), "betas": tuple(at(beta, now) for beta in RAMPS["betas"])}
+        values = {
+            "lr": scheduled_value(RAMPS["lr"], now),
+            "betas": tuple(scheduled_value(beta, now) for beta in RAMPS["betas"]),
+        }
         peer.param_groups[0].update(values)
         shown: Any = scalar(now) if on_device else now
         mine.param_groups[0].update(
-            lr=at(RAMPS["lr"], shown, exact=True),
-            betas=tuple(at(beta, shown, exact=True) for beta in RAMPS["betas"]),
+            lr=scheduled_value(RAMPS["lr"], shown, exact=True),
+            betas=tuple(scheduled_value(beta, shown, exact=True) for beta in RAMPS["betas"]),
         )
         if kind == "adamw":
-            peer.param_groups[0]["weight_decay"] = at(RAMPS["decay"], now)
-            mine.param_groups[0]["weight_decay"] = at(RAMPS["decay"], shown, exact=True)
+            peer.param_groups[0]["weight_decay"] = scheduled_value(RAMPS["decay"], now)
+            mine.param_groups[0]["weight_decay"] = scheduled_value(RAMPS["decay"], shown, exact=True)
         for one, other in zip(ours, theirs, strict=True):
             one.grad = torch.randn_like(one)
             other.grad = one.grad.clone()
@@ -134,7 +137,7 @@ def test_whatever_a_schedule_may_move_is_moved_by_a_tensor(optimizer: str) -> No
         recipe, protocol = planned["recipe"], planned["protocol"]
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         game = adversary.game(recipe, generator, discriminator)
-        game.players.work_ahead()
+        game.gan.defer()
         for step in range(3):
             reals = torch.rand(8, 3, 16, 16) * 2 - 1
             progress: Any = (step + 1) / 4

@@ -53,7 +53,7 @@ def test_a_versions_memory_is_free_once_it_is_measured(gpu, bench, given, monkey
     gc.disable()
     try:
         gpu.tree(bench, given, {"fp32": 1e12})
-        assert not [thing for thing in gc.get_objects() if type(thing) is state.Learner]
+        assert not [thing for thing in gc.get_objects() if type(thing) is state.TrainingState]
     finally:
         gc.enable()
     refused = [note for note in bench.notes if "stream is capturing" in note]

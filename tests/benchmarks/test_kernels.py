@@ -11,7 +11,7 @@ from helpers.trainings import SIZES
 
 from ganealogy.data.batches import Batches
 from ganealogy.training import cuda_graph, loop, state
-from ganealogy.training.run_files import Record
+from ganealogy.training.run_files import RunFiles
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +70,7 @@ def test_our_side_is_the_training_loop(measuring, version, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     side = measuring("ours").Ours(Batches(pictures, 8, seed=3), version, image_size=16, width=4, tracker_images=32)
     plan = {**side.plan, "protocol": {**side.plan["protocol"], "kimg": 0.024}}
-    record = Record(tmp_path / "train", {"version": version, "seed": 3})
+    record = RunFiles(tmp_path / "train", {"version": version, "seed": 3})
     silent = type("Silent", (), {"begin": lambda *_: None, "stepped": lambda *_: None, "warn": lambda *_: None})()
     loop.train(plan, 3, "data", pictures, record, tmp_path / "checkpoints", "cpu", silent, lambda: False)
     for _ in range(3):
@@ -78,7 +78,7 @@ def test_our_side_is_the_training_loop(measuring, version, tmp_path):
     from safetensors.torch import load_file
 
     trained = load_file(tmp_path / "train" / "weights" / "discriminator-last.safetensors")
-    for name, value in side.learner.discriminator.state_dict().items():
+    for name, value in side.state.discriminator.state_dict().items():
         assert torch.equal(value, trained[name]), name
 
 

@@ -37,7 +37,7 @@ def test_its_pictures_are_torchs(make_run, tmp_path: Path, network: str, options
     classes = options.get("classes", 0)
     onnxruntime = onnx_file.session(path)
     for count in (1, 7):
-        inputs = [latents.draw(run.run["recipe"]["latent"], count, 11)]
+        inputs = [latents.sample_latents(run.run["recipe"]["latent"], count, 11)]
         if classes:
             inputs.append(torch.arange(count) * 2 % classes)
         with torch.inference_mode():

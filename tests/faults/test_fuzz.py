@@ -339,4 +339,4 @@ def test_run_directories(place: Path, run: Any, ticks: bytes) -> None:
 
 
 def test_names_cannot_move_a_terminals_cursor() -> None:
-    assert process.printable("a\x1b[2Jb\nc\u202ed") == r"a\x1b[2Jb c\u202ed"
+    assert process.single_printable_line("a\x1b[2Jb\nc\u202ed") == r"a\x1b[2Jb c\u202ed"

@@ -250,7 +250,7 @@ def test_what_a_stage_reads_is_watched(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_text("a")
-    inputs = _stage.Inputs([Path("in"), Path("absent")])
+    inputs = _stage.InputSnapshot([Path("in"), Path("absent")])
     inputs.verify()
     (tmp_path / "in" / "b").write_text("b")
     with pytest.raises(GanealogyError, match=r"in/b: changed while the stage ran"):

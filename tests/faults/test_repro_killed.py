@@ -47,7 +47,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 def repro(workspace: Workspace) -> None:
     """What `make repro` does: a DVC that was killed while it wrote its list of busy files stops every later one."""
-    dvc_rwlock.mend(workspace.path)
+    dvc_rwlock.remove_broken(workspace.path)
     done = subprocess.run(
         REPRO,
         cwd=workspace.path,
@@ -61,7 +61,7 @@ def repro(workspace: Workspace) -> None:
 
 
 def start(workspace: Workspace, command: tuple[str, ...] = REPRO) -> subprocess.Popen[bytes]:
-    dvc_rwlock.mend(workspace.path)
+    dvc_rwlock.remove_broken(workspace.path)
     return subprocess.Popen(
         command,
         cwd=workspace.path,

@@ -80,7 +80,7 @@ def tiny(folder: Path, seed: int) -> Path:
 
     from ganealogy.files import atomic
     from ganealogy.training import loop
-    from ganealogy.training.run_files import Record
+    from ganealogy.training.run_files import RunFiles
 
     plan = json.loads((folder / "build/plan/versions/v1.json").read_text())
     run = folder / "build" / "runs" / f"v1-{seed}"
@@ -89,7 +89,7 @@ def tiny(folder: Path, seed: int) -> Path:
     facts |= {"seed": seed, "key": key, "plan": plan["fingerprint"], "data": trainings.data(folder)}
     pictures = np.load(folder / "data/packed/train.npy", allow_pickle=False)
     loop.train(
-        plan, seed, facts["data"], pictures, Record(run / "train", facts), run / "wip", "cpu", Quiet(), lambda: False
+        plan, seed, facts["data"], pictures, RunFiles(run / "train", facts), run / "wip", "cpu", Quiet(), lambda: False
     )
     shutil.rmtree(run / "train" / "weights")
     shutil.rmtree(run / "train" / "grids")
@@ -97,9 +97,9 @@ def tiny(folder: Path, seed: int) -> Path:
 
 
 class Quiet:
-    def begin(self, step: int, steps: int) -> None: ...
-    def stepped(self, step: int, images: int, note: str) -> None: ...
-    def warn(self, text: str) -> None:
+    def on_start(self, step: int, steps: int) -> None: ...
+    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_warning(self, text: str) -> None:
         raise AssertionError(text)
 
 

@@ -18,7 +18,7 @@ from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
 from ganealogy.runtime import distributed
 from ganealogy.training import loop
-from ganealogy.training.run_files import Record
+from ganealogy.training.run_files import RunFiles
 
 BATCH, STEPS, STOP = 8, 6, 3
 PROTOCOL = {
@@ -53,9 +53,9 @@ RESUMED = "no BatchNorm, R1, R2, EMA"
 
 
 class Nobody:
-    def begin(self, step: int, steps: int) -> None: ...
-    def stepped(self, step: int, images: int, note: str) -> None: ...
-    def warn(self, text: str) -> None:
+    def on_start(self, step: int, steps: int) -> None: ...
+    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_warning(self, text: str) -> None:
         raise AssertionError(text)
 
 
@@ -80,7 +80,7 @@ def train(case: str, folder: Path, stop: int | None = None) -> loop.Outcome:
         7,
         "data",
         pictures(),
-        Record(where / "train", {"version": version, "seed": 7}),
+        RunFiles(where / "train", {"version": version, "seed": 7}),
         folder / case / "checkpoints",
         "cpu",
         Nobody(),
@@ -90,7 +90,7 @@ def train(case: str, folder: Path, stop: int | None = None) -> loop.Outcome:
 
 
 def main(folder: Path) -> None:
-    with distributed.joined("cpu"):
+    with distributed.process_group("cpu"):
         for case in CASES:
             train(case, folder / "whole")
         train(RESUMED, folder / "begun", STOP)
@@ -116,7 +116,7 @@ def shards(folder: Path) -> None:
                 children.append(child)
                 continue
             os.environ.update(address, RANK=str(rank), WORLD_SIZE=str(world))
-            with distributed.joined("cpu"):
+            with distributed.process_group("cpu"):
                 found = extract(extractor, fakes, "fakes")
                 value = frechet_distance(found.moments, extract(extractor, pictures(), "reals").moments)
                 (folder / f"{world}-{rank}.json").write_text(json.dumps({"fd": value, "rows": len(found)}))

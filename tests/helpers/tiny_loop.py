@@ -11,7 +11,7 @@ import numpy as np
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
 from ganealogy.training import loop
-from ganealogy.training.run_files import Record
+from ganealogy.training.run_files import RunFiles
 
 PROTOCOL = {
     "kimg": 0.192,
@@ -51,12 +51,12 @@ class Silent:
         self.warnings: list[str] = []
         self.steps = steps
 
-    def begin(self, step: int, steps: int) -> None:
+    def on_start(self, step: int, steps: int) -> None:
         assert steps == self.steps
 
-    def stepped(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, images: int, note: str) -> None: ...
 
-    def warn(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
         self.warnings.append(text)
 
 
@@ -90,7 +90,7 @@ def train(
         7,
         "data",
         pictures,
-        Record(where / "train", {"version": version, "seed": 7}),
+        RunFiles(where / "train", {"version": version, "seed": 7}),
         where / "checkpoints",
         device,
         watcher or Silent(loop.step_count((planned or plan(version))["protocol"])),

@@ -109,15 +109,15 @@ def train(
     from ganealogy.params import schema
     from ganealogy.stages import train
     from ganealogy.stages._training_progress import TrainingBar
-    from ganealogy.training.background_writer import Writer
+    from ganealogy.training.background_writer import BackgroundWriter
 
     if kill_at_step is not None:
-        Writer.later = lambda self, write, *content: self._write(write, content)  # type: ignore[method-assign]
+        BackgroundWriter.submit = lambda self, write, *content: self._write(write, content)  # type: ignore[method-assign]
         kill = partial(os.kill, os.getpid(), number)
-        TrainingBar.stepped = _at(TrainingBar.stepped, kill_at_step, kill)  # type: ignore[method-assign]
+        TrainingBar.on_step = _at(TrainingBar.on_step, kill_at_step, kill)  # type: ignore[method-assign]
     if edit is not None:
         spoil = partial(Path(edit).write_bytes, Path(edit).read_bytes() + b" ")
-        TrainingBar.stepped = _at(TrainingBar.stepped, 4, spoil)  # type: ignore[method-assign]
+        TrainingBar.on_step = _at(TrainingBar.on_step, 4, spoil)  # type: ignore[method-assign]
     _Writes.kill_at = kill_at_write
     _Writes.watch()
     code: list[int] = []

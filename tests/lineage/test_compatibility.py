@@ -100,7 +100,7 @@ def test_the_fingerprint_covers_listed_components_only(tmp_path: Path) -> None:
 
 def test_leaves_name_listed_components() -> None:
     version = read_family(["v15"])["v15"]
-    flat = recipes.leaves(version.recipe)
+    flat = recipes.flatten(version.recipe)
     assert flat["adversary.penalties.r1.gamma"][0]["value"]["from"] == 0.05
     assert version.origins["adversary.penalties.r1.gamma"] == "v15"
     assert version.origins["adversary.augment.diffaugment.name"] == "v12"

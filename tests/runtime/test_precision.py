@@ -69,7 +69,7 @@ def watched(version: str, name: str, changes: dict[str, Any] | None = None) -> t
 
     game.generator_step = g_step
     game.step(lambda _index: torch.rand(4, 3, 16, 16) * 2 - 1)
-    return seen, game.players
+    return seen, game.gan
 
 
 F32, BF16 = torch.float32, torch.bfloat16
@@ -110,9 +110,9 @@ def test_a_recipe_may_ask_for_another_where_d_is_differentiated(name: str, asked
 
 
 def test_what_ran_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_cpu = {name: watched("v10", name)[1].described_arithmetic() for name in ("fp32", "tf32", "bf16")}
+    on_cpu = {name: watched("v10", name)[1].describe_precision() for name in ("fp32", "tf32", "bf16")}
     assert on_cpu == {"fp32": "fp32", "tf32": "fp32", "bf16": "bf16, fp32 where a penalty differentiates D"}
-    assert watched("v1", "bf16")[1].described_arithmetic() == "bf16"
+    assert watched("v1", "bf16")[1].describe_precision() == "bf16"
     for capability, expected in (((8, 0), "tf32"), ((9, 0), "tf32"), ((7, 5), "fp32")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device, found=capability: found)
         assert precision.on("cuda:0", "tf32") == expected

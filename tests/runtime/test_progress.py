@@ -36,16 +36,16 @@ def test_one_bar_says_all(metrics: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("COLUMNS", "170")
     bar = Bar("v3 seed 1", 64, metrics)
-    bar.begin(0, 1000)
+    bar.on_start(0, 1000)
     time.sleep(0.15)  # tqdm draws ten times a second at most
-    bar.stepped(1, 64, LOSSES)
+    bar.on_step(1, 64, LOSSES)
     tick(metrics, 91.2)
-    bar.warn(
+    bar.on_warning(
         "build/x.json: checkpoint cannot be used (ValueError: its sha256 is not the recorded one); trying an older"
     )
     time.sleep(0.15)
     for step in range(2, 101):
-        bar.stepped(step, 64, LOSSES if step == 100 else "")
+        bar.on_step(step, 64, LOSSES if step == 100 else "")
     bar.close()
     last = terminal.getvalue().split("\r")[-1]
     for part in ("v3 seed 1", "10%", "6.4/64 kimg", "images/s", "D 0.71 · G 1.90", "FD 91, best 87", "! build/x.json"):
@@ -60,9 +60,9 @@ def test_a_log_gets_plain_lines(
 ) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     bar = Bar("v3 seed 1", 64, metrics)
-    bar.warn("before it began")
-    bar.begin(0, 1000)
-    bar.stepped(1, 64, LOSSES)
+    bar.on_warning("before it began")
+    bar.on_start(0, 1000)
+    bar.on_step(1, 64, LOSSES)
     said = capsys.readouterr().err
     assert "before it began\n" in said
     assert "images/s" in said and "s left" in said and "FD 300, best 87 · ! before it began" in said
@@ -73,7 +73,7 @@ def test_a_record_that_cannot_be_read_stops_nothing(tmp_path: Path, content: str
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
     bar = Bar("v3 seed 1", 64, tmp_path / "metrics.jsonl")
-    bar.begin(0, 10)
-    bar.stepped(1, 64, LOSSES)
+    bar.on_start(0, 10)
+    bar.on_step(1, 64, LOSSES)
     assert bar.progress is not None
     assert bar.progress.note == "D 0.71 · G 1.90 · best 87"

@@ -42,7 +42,7 @@ def repro() -> subprocess.CompletedProcess[str]:
 def test_a_half_written_list_stops_dvc_until_it_is_mended(place: Path, content: str) -> None:
     """Fault 3."""
     (place / "stop").touch()
-    assert not dvc_rwlock.mend(place), "there is none"
+    assert not dvc_rwlock.remove_broken(place), "there is none"
     dvc_rwlock.RWLOCK.parent.mkdir(parents=True, exist_ok=True)
     dvc_rwlock.RWLOCK.write_text(content)
     stopped = repro()
@@ -61,7 +61,7 @@ def test_a_half_written_list_stops_dvc_until_it_is_mended(place: Path, content: 
     assert [found.mark for found in doctor._busy()] == ["✓"]
     went = repro()
     assert went.returncode == 0, went.stderr
-    assert not dvc_rwlock.mend(place), "what DVC leaves itself is whole"
+    assert not dvc_rwlock.remove_broken(place), "what DVC leaves itself is whole"
 
 
 def test_nothing_is_taken_from_a_dvc_that_runs(place: Path) -> None:
@@ -73,10 +73,10 @@ def test_nothing_is_taken_from_a_dvc_that_runs(place: Path) -> None:
                 time.sleep(0.05)
             whole = dvc_rwlock.RWLOCK.read_text()
             assert str(process.pid) in whole and dvc_rwlock.running(place) == process.pid
-            assert not dvc_rwlock.mend(place)
+            assert not dvc_rwlock.remove_broken(place)
             dvc_rwlock.RWLOCK.write_text("")
             with pytest.raises(GanealogyError, match=f"DVC runs here as process {process.pid}"):
-                dvc_rwlock.mend(place)
+                dvc_rwlock.remove_broken(place)
             assert dvc_rwlock.RWLOCK.read_text() == ""
             assert [found.mark for found in doctor._busy()] == ["!"]
             dvc_rwlock.RWLOCK.write_text(whole)

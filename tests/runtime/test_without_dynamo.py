@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganealogy.adversary.optimizer_step import Update
+from ganealogy.adversary.optimizer_step import OptimizerStep
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_an_update_is_the_optimizers_own_step(name, plain, options):
     mine, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
     theirs.load_state_dict(mine.state_dict())
     ours = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if key != "fused"}
-    update = Update("D", mine, name, 0.01, ours)
+    update = OptimizerStep("D", mine, name, 0.01, ours)
     optimizer = plain(theirs.parameters(), lr=0.01, **options)
     for _ in range(5):
         x = torch.randn(7, 5)

@@ -43,7 +43,7 @@ def test_only_a_deterministic_training_on_cuda_is(monkeypatch, tmp_path, device,
     monkeypatch.setattr(train, "announce_fresh_start", begin)
     plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {"precision": "fp32"}}
     with pytest.raises(BegunError):
-        train._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), _stage.Inputs([]))
+        train._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), _stage.InputSnapshot([]))
     assert bool(asked) is told
 
 
@@ -66,12 +66,12 @@ def freed(monkeypatch):
 
 
 def test_stages_keep_their_memory(freed):
-    assert _stage.settle(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1)) == "cpu"
+    assert _stage.setup_device(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1)) == "cpu"
     assert freed
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_cudnn_looks_for_the_fastest_algorithm_unless_it_must_repeat_itself(freed, monkeypatch, deterministic):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
-    _stage.settle(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1, deterministic=deterministic))
+    _stage.setup_device(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1, deterministic=deterministic))
     assert torch.backends.cudnn.benchmark is not deterministic

@@ -41,7 +41,7 @@ def test_it_draws_what_the_weights_draw(loaded: Any, finished: Path) -> None:
     network = _build.load_generator(
         finished / "train/weights/generator-best.safetensors", run["recipe"], run["protocol"]
     )
-    z = latents.draw(run["recipe"]["latent"], 5, seed=3)
+    z = latents.sample_latents(run["recipe"]["latent"], 5, seed=3)
     drawn = loaded.predict([], params={"n": 5, "seed": 3, "truncation": 0.7})
     assert drawn.dtype == np.uint8
     assert drawn.shape == (5, 16, 16, 3)
@@ -107,7 +107,7 @@ def test_it_is_served_over_http(finished: Path) -> None:
         assert status == 200, answer
         pictures = np.asarray(answer["predictions"])
         run = run_record.read(finished).run
-        z = latents.draw(run["recipe"]["latent"], 3, seed=5)
+        z = latents.sample_latents(run["recipe"]["latent"], 3, seed=5)
         weights = finished / "train/weights/generator-best.safetensors"
         network = _build.load_generator(weights, run["recipe"], run["protocol"])
         np.testing.assert_array_equal(pictures, generate.generate(network, z * 0.7))

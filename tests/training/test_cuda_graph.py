@@ -20,7 +20,7 @@ import pytest
 import torch
 from helpers.tiny_loop import KINDS, Silent, plan, plan_of_kind, record, train
 
-from ganealogy.adversary.divergence import Guard
+from ganealogy.adversary.divergence import DivergenceCheck
 from ganealogy.data.batches import Batches
 from ganealogy.errors import GanealogyError
 from ganealogy.training import checkpoint, cuda_graph, loop
@@ -255,12 +255,12 @@ def test_after_a_refused_capture_stream_and_generator_are_as_before(monkeypatch:
 
 
 def test_the_cause_is_named_with_our_line() -> None:
-    guard = Guard("generator", [torch.zeros(1, requires_grad=True)])
+    guard = DivergenceCheck("generator", [torch.zeros(1, requires_grad=True)])
     with pytest.raises(RuntimeError) as refusal:
         guard.check(torch.zeros(2, 3) @ torch.zeros(2, 3))
     assert re.search(r"mat1 and mat2 shapes .*\(test_cuda_graph\.py, line \d+\)$", cuda_graph.cause(refusal.value))
     guard.parameters[0].grad = torch.zeros(1)
-    guard.work_ahead()
+    guard.defer()
     with pytest.raises(RuntimeError) as refusal:
         guard.check(torch.zeros(3))  # its three numbers do not fit where one is kept
     assert re.search(r"\(divergence\.py, line \d+\)$", cuda_graph.cause(refusal.value))
@@ -278,19 +278,19 @@ class Stepping:
         protocol = self.planned["protocol"]
         side = protocol["image_size"]
         images = np.random.default_rng(0).integers(0, 256, (160, side, side, protocol["channels"]), dtype=np.uint8)
-        loop.seed_draws(1)
+        loop.seed_everything(1)
         self.warnings: list[str] = []
-        self.learner = learner.Learner(self.planned["recipe"], protocol, device, self.warnings.append)
+        self.state = learner.TrainingState(self.planned["recipe"], protocol, device, self.warnings.append)
         self.batches = Batches(images, protocol["batch_size"], 0, device)
 
     def step(self, number: int, by: Callable[..., Any] | None = None) -> None:
         """The step of that number, from 1 of 24; `by`: in place of what the loop calls."""
-        loop.seed_draws(loop.step_seed(0, number))
-        reals, labels = self.batches.window((number - 1) * self.learner.game.d_steps)
-        (by or self.learner.step)(reals, labels, progress=(number - 1) / 24)
+        loop.seed_everything(loop.step_seed(0, number))
+        reals, labels = self.batches.window((number - 1) * self.state.game.d_steps)
+        (by or self.state.step)(reals, labels, progress=(number - 1) / 24)
 
     def state(self) -> dict[str, torch.Tensor]:
-        return checkpoint.snapshot(self.learner.tensors())
+        return checkpoint.snapshot(self.state.tensors())
 
 
 def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -309,11 +309,11 @@ def test_a_replayed_step_is_the_played_one(ahead: type[StandIn], kind: str, devi
         before = stepping.state()
         stepping.step(number)
         replayed = stepping.state()
-        stepping.learner.restore(before)
-        stepping.step(number, by=stepping.learner.game.step)
+        stepping.state.restore(before)
+        stepping.step(number, by=stepping.state.game.step)
         length, miss = apart(stepping.state(), before), apart(stepping.state(), replayed)
         assert length > 0 and miss <= (0.05 if device == "cuda" else 1e-5) * length
-        stepping.learner.restore(before)
+        stepping.state.restore(before)
     assert not stepping.warnings, "a graph was used"
 
 
@@ -324,7 +324,7 @@ def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], ki
     for number in range(1, 9):
         first.step(number)
     saved = first.state()
-    second.learner.restore(saved)
+    second.state.restore(saved)
     assert apart(second.state(), saved) == 0
     for number in range(9, 15):  # the second one plays, records and replays anew
         first.step(number)
@@ -332,7 +332,7 @@ def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], ki
         length, miss = apart(first.state(), saved), apart(first.state(), second.state())
         assert miss <= (0.05 if device == "cuda" else 1e-5) * length
         saved = first.state()
-        second.learner.restore(saved)
+        second.state.restore(saved)
     assert not first.warnings and not second.warnings
 
 
@@ -341,14 +341,14 @@ def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], ki
 def test_on_a_gpu_a_step_that_cannot_be_captured_is_launched_by_itself(
     tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = Guard.check
+    check = DivergenceCheck.check
 
-    def reading(self: Guard, loss: torch.Tensor) -> None:
+    def reading(self: DivergenceCheck, loss: torch.Tensor) -> None:
         if torch.cuda.is_current_stream_capturing():
             loss.item()
         check(self, loss)
 
-    monkeypatch.setattr(Guard, "check", reading)
+    monkeypatch.setattr(DivergenceCheck, "check", reading)
     watcher = Silent()
     assert train(tmp_path, pictures, device="cuda", watcher=watcher).status == "finished"
     (warning,) = watcher.warnings

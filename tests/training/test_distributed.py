@@ -100,13 +100,13 @@ def test_a_distance_is_the_same_for_one_two_and_four_shards(tmp_path: Path) -> N
 def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(tmp_path: Path) -> None:
     settings = load(ROOT / "tests" / "tiny.yaml")
     with pytest.raises(GanealogyError, match=r"train\.batch_size = 8 does not divide by 3 ranks"):
-        _stage.on_ranks(3, "train", "v1", 0, settings)
+        _stage.launch_with_torchrun(3, "train", "v1", 0, settings)
 
 
 def test_alone_everything_is_what_it_was() -> None:
     rows = torch.ones(3, 2)
-    assert distributed.count() == 1 and distributed.own(rows) is rows and distributed.together(rows) is rows
-    assert not distributed.any_rank(False) and distributed.any_rank(True)
+    assert distributed.world_size() == 1 and distributed.shard(rows) is rows and distributed.all_gather(rows) is rows
+    assert not distributed.any_across_ranks(False) and distributed.any_across_ranks(True)
 
 
 def test_the_command_says_how_many(tmp_path: Path) -> None:

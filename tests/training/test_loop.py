@@ -14,7 +14,7 @@ from helpers.tiny_loop import STEPS, Silent, plan, record, train
 
 from ganealogy.training import checkpoint, loop
 from ganealogy.training.best_checkpoint import Tracker
-from ganealogy.training.run_files import Record
+from ganealogy.training.run_files import RunFiles
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_same_again_is_the_same_bytes(whole: Path, tmp_path: Path, pictures:
 def test_draws_are_seeded_as_torch_seeds_them() -> None:
     torch.manual_seed(2**62 + 1)
     expected = torch.randn(5), torch.rand(3)
-    loop.seed_draws(2**62 + 1)
+    loop.seed_everything(2**62 + 1)
     assert torch.equal(torch.randn(5), expected[0]) and torch.equal(torch.rand(3), expected[1])
 
 
@@ -88,7 +88,7 @@ def test_a_ticks_distances_are_worked_out_beside_the_next_step(
         return scores(self, fakes)
 
     class Stepped(Silent):
-        def stepped(self, step: int, images: int, note: str) -> None:
+        def on_step(self, step: int, images: int, note: str) -> None:
             done.set()
 
     monkeypatch.setattr(Tracker, "scores", late)
@@ -154,7 +154,7 @@ def test_the_mean_generator_is_what_is_shown(tmp_path: Path, pictures: np.ndarra
 
 
 def test_seeds_differ(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
-    other = Record(tmp_path / "train", {"version": "v1", "seed": 8})
+    other = RunFiles(tmp_path / "train", {"version": "v1", "seed": 8})
     loop.train(plan("v1"), 8, "data", pictures, other, tmp_path / "c", "cpu", Silent(), lambda: False)
     assert (
         record(tmp_path)["train/weights/generator-last.safetensors"]

@@ -48,13 +48,13 @@ def test_no_step_reads_a_number_or_leaves_the_card(card: FakeTensorMode, kind: s
     recipe, protocol = planned["recipe"], planned["protocol"]
     generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
     game = adversary.game(recipe, generator, discriminator, protocol["precision"])
-    game.players.work_ahead()
+    game.gan.defer()
     side = protocol["image_size"]
     reals = torch.rand(8, protocol["channels"], side, side)
     progress = torch.zeros((), dtype=torch.float64)
     for _ in range(2):
         statistics = game.step(lambda _index: reals, None, progress)
-    updates = (game.players.g_update, game.players.d_update)
+    updates = (game.gan.g_optimizer, game.gan.d_optimizer)
     kept = [tensor for update in updates for state in update.optimizer.state.values() for tensor in state.values()]
     assert len(kept) >= len(updates[0].parameters)
     assert {tensor.device.type for tensor in [*statistics.values(), *kept]} == {"cuda"}

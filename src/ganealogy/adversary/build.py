@@ -9,17 +9,17 @@ import torch
 from torch import nn
 
 from ganealogy import components
-from ganealogy.adversary.gan import Players
-from ganealogy.adversary.optimizer_step import Update
+from ganealogy.adversary.gan import GAN
+from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.networks._build import options
 from ganealogy.runtime import precision as precisions
 
 
-def update(player: str, recipe: dict[str, Any], network: nn.Module) -> Update:
+def update(player: str, recipe: dict[str, Any], network: nn.Module) -> OptimizerStep:
     """`recipe`: {"name", "lr" (a number: the plan has resolved rates such as `2x`), …}."""
     shared = {key: recipe[key] for key in ("schedule", "clip_norm")}
     own = {key: value for key, value in options(recipe).items() if key not in {"lr", *shared}}
-    return Update(player, network, recipe["name"], recipe["lr"], own, **shared)
+    return OptimizerStep(player, network, recipe["name"], recipe["lr"], own, **shared)
 
 
 def modules(kind: str, builder: str, parts: list[dict[str, Any]], device: torch.device) -> list[Any]:
@@ -47,11 +47,11 @@ def game(
     if rules["constraint"] is not None:
         module = components.load("adversary.constraints", rules["constraint"]["name"])
         constrain = module.constraint(discriminator, **options(rules["constraint"]))
-    players = Players(
+    players = GAN(
         generator,
         discriminator,
-        g_update=update("generator", recipe["optimizers"]["generator"], generator),
-        d_update=update("discriminator", recipe["optimizers"]["discriminator"], discriminator),
+        g_optimizer=update("generator", recipe["optimizers"]["generator"], generator),
+        d_optimizer=update("discriminator", recipe["optimizers"]["discriminator"], discriminator),
         loss=components.load("adversary.losses", rules["loss"]["name"]).loss(**options(rules["loss"])),
         latent=recipe["latent"],
         constrain=constrain,

@@ -20,7 +20,7 @@ class DivergedEarlier(Exception):  # noqa: N818
     """A loss or gradient was not finite in a step since the last look, and the weights are spoilt."""
 
 
-class Guard:
+class DivergenceCheck:
     """Of one player. Working ahead of a GPU, it notes on the card what it would have stopped at: to read a number, the
     host has to wait for all that it has asked of the card so far."""
 
@@ -29,7 +29,7 @@ class Guard:
         self.fine: torch.Tensor | None = None
         """Where it works ahead: whether all was finite so far."""
 
-    def work_ahead(self) -> None:
+    def defer(self) -> None:
         self.fine = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
 
     def check(self, loss: torch.Tensor) -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from ganealogy.adversary.augment._base import Augmentation
-from ganealogy.adversary.optimizer_step import Update
-from ganealogy.adversary.penalties._base import Penalty, Turn
+from ganealogy.adversary.optimizer_step import OptimizerStep
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
 from ganealogy.adversary.schedule import Progress
 from ganealogy.runtime import distributed
 from ganealogy.runtime import precision as precisions
-from ganealogy.sampling.latents import draw_global
+from ganealogy.sampling.latents import sample_latents_like
 
 
 class Loss(Protocol):
@@ -31,11 +31,11 @@ class Loss(Protocol):
 
 
 @dataclass(frozen=True)
-class Players:
+class GAN:
     generator: nn.Module
     discriminator: nn.Module
-    g_update: Update
-    d_update: Update
+    g_optimizer: OptimizerStep
+    d_optimizer: OptimizerStep
     loss: Loss
     latent: dict[str, Any]
     """{"size", "distribution"}: see `sampling/latents.py`."""
@@ -52,7 +52,7 @@ class Players:
 
     @property
     def device(self) -> torch.device:
-        return self.d_update.parameters[0].device
+        return self.d_optimizer.parameters[0].device
 
     def step_precision(self, penalised: bool) -> precisions.Precision:
         """Return the precision of a step; `penalised`: of one with D's penalties."""
@@ -63,34 +63,34 @@ class Players:
         """Return the context of a whole step, its backward pass included."""
         return precisions.float32_as(self.step_precision(penalised))
 
-    def described_arithmetic(self) -> str:
+    def describe_precision(self) -> str:
         """Describe what the steps are computed in here, e.g. "bf16, tf32 where a penalty differentiates D"."""
         usual, penalised = (precisions.on(self.device, self.step_precision(step)) for step in (False, True))
         return usual if usual == penalised else f"{usual}, {penalised} where a penalty differentiates D"
 
     def progress(self, share: Progress) -> None:
         """Move the optimizers' schedules; penalties and augmentations are told theirs at each use."""
-        self.g_update.progress(share)
-        self.d_update.progress(share)
+        self.g_optimizer.progress(share)
+        self.d_optimizer.progress(share)
 
-    def work_ahead(self) -> None:
+    def defer(self) -> None:
         """From here on trouble is noted on the card, and `look` is to be asked whether there was any."""
-        self.g_update.guard.work_ahead()
-        self.d_update.guard.work_ahead()
+        self.g_optimizer.divergence.defer()
+        self.d_optimizer.divergence.defer()
 
     def look(self) -> None:
         """Raises: DivergedEarlier where a player that works ahead noted something since."""
-        self.d_update.guard.look()  # it goes first in a step, and spoils G's loss
-        self.g_update.guard.look()
+        self.d_optimizer.divergence.look()  # it goes first in a step, and spoils G's loss
+        self.g_optimizer.divergence.look()
 
-    def imagine(self, count: int, like: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    def generate_fakes(self, count: int, like: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """G's images (N, C, H, W) from fresh latents, of `like`'s device and type whatever the precision."""
-        latents = draw_global(self.latent, count, like=like)
+        latents = sample_latents_like(self.latent, count, like=like)
         with precisions.autocast(self.precision, self.device.type):
             images: torch.Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
         return images.to(like.dtype)
 
-    def judge(
+    def discriminator_fn(
         self, share: Progress, labels: torch.Tensor | None, *, penalised: bool = False
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """D as the game meets it: images (N, C, H, W) → logits (N,), through a fresh draw of the augmentation.
@@ -99,25 +99,25 @@ class Players:
         """
         chosen = self.step_precision(penalised)
 
-        def judged(images: torch.Tensor) -> torch.Tensor:
+        def discriminate(images: torch.Tensor) -> torch.Tensor:
             for part in self.augment:
                 images = part(images, share)
             with precisions.autocast(chosen, self.device.type):
                 logits: torch.Tensor
                 logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.
-            return distributed.together(logits if logits.dtype is torch.float64 else logits.float())
+            return distributed.all_gather(logits if logits.dtype is torch.float64 else logits.float())
 
-        return judged
+        return discriminate
 
-    def watched(self, images: torch.Tensor) -> torch.Tensor:
+    def track_gradients(self, images: torch.Tensor) -> torch.Tensor:
         """The images, ready for a penalty that wants the gradient at them."""
         wanted = any(penalty.at_images for penalty in self.penalties)
         return images.detach().requires_grad_() if wanted else images
 
-    def penalty(self, turn: Turn) -> dict[str, torch.Tensor]:
+    def penalty(self, step: DiscriminatorStep) -> dict[str, torch.Tensor]:
         """{"penalty": the scalar to add to D's loss}; nothing when there are no penalties."""
-        terms = [penalty(turn) for penalty in self.penalties]
+        terms = [penalty(step) for penalty in self.penalties]
         return {"penalty": torch.stack(terms).sum()} if terms else {}
 
     def scores(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:

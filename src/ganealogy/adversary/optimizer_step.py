@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from ganealogy import components
-from ganealogy.adversary.divergence import Guard
-from ganealogy.adversary.schedule import Progress, Scheduled, at
+from ganealogy.adversary.divergence import DivergenceCheck
+from ganealogy.adversary.schedule import Progress, Scheduled, scheduled_value
 from ganealogy.runtime import distributed, without_dynamo
 
 
-class Update:
+class OptimizerStep:
     """An optimizer with what every optimizer may have; the keyword-only parameters are keys of a recipe."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Update:
         `schedule`: a factor on the rate; `clip_norm`: a longer gradient is shortened to this L2 norm.
         """
         self.parameters = list(network.parameters())
-        self.guard = Guard(player, self.parameters)
+        self.divergence = DivergenceCheck(player, self.parameters)
         self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
         module = components.load("adversary.optimizers", name)
         without_dynamo.prepare()
@@ -45,7 +45,7 @@ class Update:
 
     def progress(self, share: Progress) -> None:
         """Move the rate and all scheduled parameters to where they stand when this share of the budget is done."""
-        rate = self.lr * (1.0 if self.schedule is None else at(self.schedule, share, exact=True))
+        rate = self.lr * (1.0 if self.schedule is None else scheduled_value(self.schedule, share, exact=True))
         if isinstance(rate, torch.Tensor) and rate.is_cuda:
             rate = rate.float()  # fused kernels read no other type
         for group in self.optimizer.param_groups:  # its keys are the names of our parameters
@@ -57,7 +57,7 @@ class Update:
             parameter.grad = None
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
         distributed.average_gradients(self.parameters)
-        self.guard.check(distributed.average(loss))
+        self.divergence.check(distributed.average(loss))
 
     def step(self) -> None:
         if self.clip_norm is not None:
@@ -68,5 +68,5 @@ class Update:
 def _at(value: Any, share: Progress) -> Any:
     """A scheduled value as it now stands, also in a list (Adam's betas: torch wants a tuple); all else as it is."""
     if isinstance(value, list):
-        return tuple(at(part, share, exact=True) for part in value)
-    return at(value, share, exact=True) if isinstance(value, dict) else value
+        return tuple(scheduled_value(part, share, exact=True) for part in value)
+    return scheduled_value(value, share, exact=True) if isinstance(value, dict) else value

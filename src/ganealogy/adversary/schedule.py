@@ -55,7 +55,7 @@ ScheduledBySize = Scheduled | list[ForSize]
 """One value for all sizes, or one for each of some: the entry of the largest size not above the image's is taken."""
 
 
-def for_size(value: Any, image_size: int) -> Any:
+def value_for_size(value: Any, image_size: int) -> Any:
     """The scheduled value of a `ScheduledBySize` for images of `image_size` pixels a side."""
     if not isinstance(value, list):
         return value
@@ -69,12 +69,12 @@ def moves(value: Any) -> bool:
 
 
 @overload
-def at(value: Any, progress: float, *, exact: bool = False) -> float: ...
+def scheduled_value(value: Any, progress: float, *, exact: bool = False) -> float: ...
 @overload
-def at(value: Any, progress: Tensor, *, exact: bool = False) -> float | Tensor: ...
+def scheduled_value(value: Any, progress: Tensor, *, exact: bool = False) -> float | Tensor: ...
 @overload
-def at(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor: ...
-def at(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor:
+def scheduled_value(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor: ...
+def scheduled_value(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor:
     """Return the value of a scheduled parameter when `progress` of the budget is done.
 
     A number, but where the value moves and `progress` is a tensor: then a scalar beside it, float32 as what it is

@@ -83,7 +83,7 @@ class Finding:
     """What was found and, unless it is good, what to do."""
 
     def __str__(self) -> str:
-        return f"{self.mark} {process.printable(self.text)}"
+        return f"{self.mark} {process.single_printable_line(self.text)}"
 
 
 def examine(quick: bool = False) -> Iterator[Finding]:
@@ -183,7 +183,7 @@ def _threads(settings: Settings | None) -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    for place in {Path().resolve(), process.root()}:
+    for place in {Path().resolve(), process.main_workspace()}:
         free = shutil.disk_usage(place).free
         told = f"{free / 2**30:.1f} GiB free in {place}"
         if free < LEAST_BYTES:

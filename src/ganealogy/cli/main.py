@@ -51,7 +51,7 @@ def plan() -> None:
 
     process.die_with_parent()
     files = plan.make()
-    with process.writes_to(plan.PLAN):
+    with process.explain_full_disk(plan.PLAN):
         plan.write(files)
     tables.show(tables.table(files["tree.json"]))
 
@@ -94,7 +94,7 @@ def reference() -> None:
         from ganealogy.evaluation import reference
 
         _stage.verify_packed(packed.read_manifest(_stage.PACKED), _stage.PACKED)
-        device = _stage.settle(schema.load().train)
+        device = _stage.setup_device(schema.load().train)
         wanted = planned["settings"]
         places = (_stage.PACKED, _stage.REFERENCE)
         reference.measure_reference(wanted, wanted["count"], *places, device=device, kept=_stage.features_directory())
@@ -110,7 +110,7 @@ def train(version: str, seed: int, ranks: int) -> None:
     from ganealogy.stages import _stage, train
 
     if ranks > 1:
-        sys.exit(_stage.on_ranks(ranks, "train", version, seed, schema.load()))
+        sys.exit(_stage.launch_with_torchrun(ranks, "train", version, seed, schema.load()))
     sys.exit(train.train(version, seed, schema.load()))
 
 
@@ -127,7 +127,7 @@ def sample(version: str, seed: int) -> None:
     with _stage.stage("sample", cost, version, deps=[run / "train"], outs=[run / "sample"]) as planned:
         from ganealogy.sampling import sample
 
-        sample.sample(run, planned["settings"], device=_stage.settle(schema.load().train))
+        sample.sample(run, planned["settings"], device=_stage.setup_device(schema.load().train))
 
 
 @cli.command()
@@ -193,15 +193,15 @@ def _evaluate_run(version: str, seed: int, ranks: int) -> None:
     from ganealogy.stages import _stage
 
     if ranks > 1:
-        sys.exit(_stage.on_ranks(ranks, "evaluate", version, seed, schema.load()))
+        sys.exit(_stage.launch_with_torchrun(ranks, "evaluate", version, seed, schema.load()))
     run = _stage.run_directory(version, seed)
     deps = [run / "sample", run / "train" / "run.json", _stage.REFERENCE, _stage.PACKED / "train.npy"]
     with _stage.stage("evaluate", run / "cost" / "evaluate.json", deps=deps, outs=[run / "evaluate"]) as planned:
         from ganealogy.evaluation import evaluate
-        from ganealogy.runtime.distributed import joined
+        from ganealogy.runtime.distributed import process_group
 
         places, kept = (_stage.REFERENCE, _stage.PACKED), _stage.features_directory()
-        with joined(_stage.settle(schema.load().train)) as device:
+        with process_group(_stage.setup_device(schema.load().train)) as device:
             evaluate.evaluate(run, planned["settings"], *places, device=device, kept=kept)
 
 
@@ -343,7 +343,7 @@ def new(name: str, parent: str) -> None:
     """Write versions/NAME.yaml to fill in, and add it to params.yaml; only it will train."""
     from ganealogy.lineage import new_version
 
-    with process.writes_to("versions", "params.yaml"):
+    with process.explain_full_disk("versions", "params.yaml"):
         click.echo(f"{new_version.new(name, parent)}: fill it in, then `dvc repro`")
 
 
@@ -413,7 +413,7 @@ def mend() -> None:
     """Remove the half-written file by which a DVC that was killed stops every later one; `make repro` begins so."""
     from ganealogy.runtime import dvc_rwlock
 
-    if dvc_rwlock.mend(Path()):
+    if dvc_rwlock.remove_broken(Path()):
         click.echo(f"{dvc_rwlock.RWLOCK}: a DVC was killed while it wrote it; removed")
 
 
@@ -425,7 +425,7 @@ def fetch(what: str) -> None:
     from ganealogy.evaluation.extractors._inception_weights import fetch_weights
     from ganealogy.params import edit, schema
 
-    with process.writes_to("build/weights", schema.PARAMS):
+    with process.explain_full_disk("build/weights", schema.PARAMS):
         fetch_weights(mirror(schema.load().dataset.mirror))
         edit.add_extractor(what)
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
@@ -441,7 +441,7 @@ def use(name: str, path: str | None) -> None:
     """
     from ganealogy.params import edit
 
-    with process.writes_to("params.yaml"):
+    with process.explain_full_disk("params.yaml"):
         click.echo(edit.use(name, path) or f"params.yaml is already {name}'s")
 
 

@@ -44,7 +44,7 @@ def repro(
     root = Path().resolve()
     settings = load()
     ray_cluster.ray_module()
-    dvc_rwlock.mend(root)
+    dvc_rwlock.remove_broken(root)
     store = dvc_remote.find(root, alone=address is None)
     threads = process.threads(settings.train.threads)
     if settings.train.device == "cpu" and gpus_per_run is None:

@@ -94,7 +94,7 @@ class Batches:
     def _chosen(self, step: int) -> Tensor:
         """(B,) int64: which pictures a batch takes; of several ranks, each takes its share of them."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return distributed.own(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
+        return distributed.shard(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
 
     def _fits(self, pixels: Tensor) -> bool:
         if self.device.type != "cuda":

@@ -132,7 +132,7 @@ def extract(
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise GanealogyError(f"{label}: expected uint8 images (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
-    together = distributed.count() > 1
+    together = distributed.world_size() > 1
     path = kept / f"{feature_cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
     # Where ranks share the work all must do their part, also when one of them has just left the whole.
     if (
@@ -152,7 +152,7 @@ def extract(
         return np.concatenate(parts)
 
     width = extractor.features(images[:1]).shape[1] if together else extractor.dimension
-    features = distributed.in_pieces(len(images), CHUNK, width, compute)
+    features = distributed.sharded_map(len(images), CHUNK, width, compute)
     if path is not None and distributed.is_first():
         feature_cache.write(path, features)
     return FeatureSet(features, device)

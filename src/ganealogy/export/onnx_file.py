@@ -27,7 +27,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.networks._build import load_generator
 from ganealogy.sampling import latents
-from ganealogy.sampling.generate import draw, turns
+from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.run_record import RunRecord
 
 TOLERANCE = 1e-4
@@ -103,8 +103,8 @@ def to_onnx(network: nn.Module, latent: dict[str, Any]) -> bytes:
     Raises: GanealogyError when torch's exporter knows no ONNX for one of its operations.
     """
     conditional = bool(getattr(network, "classes", 0))
-    z = latents.draw(latent, TRACED, 0)
-    inputs = (z, turns(network, TRACED)) if conditional else (z,)
+    z = latents.sample_latents(latent, TRACED, 0)
+    inputs = (z, cycled_labels(network, TRACED)) if conditional else (z,)
     names = ["latents", "labels"][: len(inputs)]
     wrapped = _Clipped(network).eval().requires_grad_(False)
     # The newer exporter needs onnxscript, and compiles for seconds.
@@ -162,11 +162,11 @@ def session(content: bytes | Path) -> Session:
 
 def largest_difference(content: bytes, network: nn.Module, latent: dict[str, Any]) -> float:
     """Between the images of onnxruntime and of torch, on latents and a batch size that the trace has not seen."""
-    z = latents.draw(latent, CHECKED, 1)
-    labels = turns(network, CHECKED)
+    z = latents.sample_latents(latent, CHECKED, 1)
+    labels = cycled_labels(network, CHECKED)
     inputs = (z, labels) if getattr(network, "classes", 0) else (z,)
     with torch.inference_mode():
-        expected = draw(network, z, labels).clamp(-1, 1).numpy()
+        expected = forward(network, z, labels).clamp(-1, 1).numpy()
     got = session(content)(*(tensor.numpy() for tensor in inputs))
     return float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
 

@@ -25,7 +25,7 @@ from ganealogy.files import atomic
 from ganealogy.networks._build import load_generator
 from ganealogy.report.page import environment, static
 from ganealogy.sampling import latents
-from ganealogy.sampling.generate import draw, turns
+from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.best_run import UNMEASURED, Score
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
@@ -98,11 +98,11 @@ def directions(network: nn.Module, latent: dict[str, Any], count: int) -> torch.
     size = latent["size"]
     basis = torch.eye(size) * STEP
     metric = torch.zeros(size, size, dtype=torch.float64)
-    labels = turns(network, PROBES)
+    labels = cycled_labels(network, PROBES)
     with torch.inference_mode():
-        for z, label in zip(latents.draw(latent, PROBES, 2), labels, strict=True):
+        for z, label in zip(latents.sample_latents(latent, PROBES, 2), labels, strict=True):
             both = torch.cat([z + basis, z - basis])  # (2d, d)
-            pictures = draw(network, both, label.expand(len(both))).flatten(1).double()
+            pictures = forward(network, both, label.expand(len(both))).flatten(1).double()
             jacobian = (pictures[:size] - pictures[size:]) / (2 * STEP)  # (d, pixels)
             metric += jacobian @ jacobian.T
     _, vectors = torch.linalg.eigh(metric)

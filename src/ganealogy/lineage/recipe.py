@@ -144,7 +144,7 @@ def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
 
     Raises: GanealogyError naming the parameter, its value and what is legal.
     """
-    from ganealogy.adversary.optimizer_step import Update
+    from ganealogy.adversary.optimizer_step import OptimizerStep
 
     whole = dict(recipe)
     for slot, (kind, builder) in slots(recipe).items():
@@ -155,7 +155,7 @@ def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
         legal = components.parameters(getattr(module, builder))
         is_optimizer = slot.startswith("optimizers.")
         if is_optimizer:
-            legal |= components.parameters(Update.__init__)
+            legal |= components.parameters(OptimizerStep.__init__)
         whole = _with(whole, slot, _fill(component, legal, f"{where}: {slot}", rate=is_optimizer))
     return whole
 
@@ -181,7 +181,7 @@ def component_modules(recipe: dict[str, Any]) -> list[str]:
     return sorted({components.module_name(kind, lookup(recipe, slot)["name"]) for slot, (kind, _) in found})
 
 
-def leaves(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys: {"adversary.loss.name": "bce", …}; a list's components under their names."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
@@ -189,7 +189,7 @@ def leaves(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             value = {part["name"]: part for part in map(_named, value)} or value
         dotted = f"{prefix}.{key}" if prefix else key
         is_leaf = not isinstance(value, dict) or not value or {"from", "to"} <= set(value)  # a scheduled value is one
-        flat.update({dotted: value} if is_leaf else leaves(value, dotted))
+        flat.update({dotted: value} if is_leaf else flatten(value, dotted))
     return flat
 
 

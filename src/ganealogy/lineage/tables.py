@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from ganealogy.lineage.changes import changes
-from ganealogy.lineage.recipe import leaves
+from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
 
 
@@ -53,7 +53,7 @@ def recipe(version: Version, completed: dict[str, Any]) -> Table:
     shown = Table(title=f"{version.name}: {escape(version.file.title)}", title_justify="left")
     for column in ("key", "value", "from"):
         shown.add_column(column, overflow="fold")
-    for key, value in leaves(completed).items():
+    for key, value in flatten(completed).items():
         origin = version.origins.get(key, "default")
         own = origin == version.name
         shown.add_row(key, escape(written(value)), origin, style="bold" if own else "")
@@ -62,7 +62,7 @@ def recipe(version: Version, completed: dict[str, Any]) -> Table:
 
 def difference(first: str, second: str, recipes: dict[str, dict[str, Any]]) -> Table:
     """The values in which two versions' whole recipes differ."""
-    left, right = leaves(recipes[first]), leaves(recipes[second])
+    left, right = flatten(recipes[first]), flatten(recipes[second])
     shown = Table()
     for column in ("key", first, second):
         shown.add_column(column, overflow="fold")

@@ -85,7 +85,7 @@ def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str])
     if file.parent is None:
         assert file.recipe is not None
         whole = recipes.check(file.recipe, f"{path}: recipe")
-        version = Version(name, file, path, whole, dict.fromkeys(recipes.leaves(whole), name))
+        version = Version(name, file, path, whole, dict.fromkeys(recipes.flatten(whole), name))
     else:
         assert file.changes is not None
         parent = _read(file.parent, folder, family, [*trail, name])
@@ -97,10 +97,10 @@ def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str])
 
 def _origins(name: str, parent: Version, whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:
     """A value is this version's when its changes mention it or when it differs from the parent's."""
-    before, mentioned = recipes.leaves(parent.recipe), recipes.leaves(changes)
+    before, mentioned = recipes.flatten(parent.recipe), recipes.flatten(changes)
     return {
         key: name if key in mentioned or key not in before or before[key] != value else parent.origins[key]
-        for key, value in recipes.leaves(whole).items()
+        for key, value in recipes.flatten(whole).items()
     }
 
 

@@ -33,12 +33,12 @@ from ganealogy.errors import GanealogyError
 T = TypeVar("T")
 
 
-def count() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    return dist.get_rank() if count() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_first() -> bool:
@@ -47,7 +47,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[str]:
+def process_group(device: str) -> Iterator[str]:
     """Meet the other ranks, where torchrun started some; yields this rank's device."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -69,9 +69,9 @@ def joined(device: str) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def own(rows: torch.Tensor) -> torch.Tensor:
+def shard(rows: torch.Tensor) -> torch.Tensor:
     """This rank's rows (N / ranks, …) of a global batch (N, …). Raises: GanealogyError when N does not divide."""
-    ranks = count()
+    ranks = world_size()
     if ranks == 1:
         return rows
     length = len(rows)
@@ -81,15 +81,15 @@ def own(rows: torch.Tensor) -> torch.Tensor:
     return rows[rank() * size : (rank() + 1) * size]
 
 
-def share(pieces: Sequence[T], of: int | None = None) -> Sequence[T]:
+def shard_list(pieces: Sequence[T], of: int | None = None) -> Sequence[T]:
     """This rank's (or `of`'s) run of the pieces, which need not divide evenly; in the ranks' order they are all."""
     place, number = rank() if of is None else of, len(pieces)
-    return pieces[place * number // count() : (place + 1) * number // count()]
+    return pieces[place * number // world_size() : (place + 1) * number // world_size()]
 
 
-def together(rows: torch.Tensor) -> torch.Tensor:
+def all_gather(rows: torch.Tensor) -> torch.Tensor:
     """(n, …) of each rank → (ranks × n, …), on every rank; differentiable as often as one likes."""
-    if count() == 1:
+    if world_size() == 1:
         return rows
     gathered: torch.Tensor = _Gather.apply(rows)
     return gathered
@@ -98,13 +98,13 @@ def together(rows: torch.Tensor) -> torch.Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
-        parts = [torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) for _ in range(count())]
+        parts = [torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) for _ in range(world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return own(_total(gradients[0]))
+        return shard(_total(gradients[0]))
 
 
 def _total(rows: torch.Tensor) -> torch.Tensor:
@@ -129,22 +129,22 @@ class _Sum(torch.autograd.Function):
 @torch.no_grad()
 def average(value: torch.Tensor) -> torch.Tensor:
     """The mean over the ranks, detached."""
-    if count() == 1:
+    if world_size() == 1:
         return value.detach()
     mean = value.detach().clone()
     dist.all_reduce(mean)
-    return mean / count()
+    return mean / world_size()
 
 
 @torch.no_grad()
 def average_gradients(parameters: Sequence[torch.Tensor]) -> None:
     """In place; one message for all that have a gradient."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if count() == 1 or not gradients:
+    if world_size() == 1 or not gradients:
         return
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(flat)
-    flat /= count()
+    flat /= world_size()
     parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
@@ -155,45 +155,45 @@ def statistics(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: average(value) for name, value in values.items()}
 
 
-def in_pieces(
+def sharded_map(
     total: int, piece: int, width: int, compute: Callable[[slice], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """(total, width) float32, of which each rank computes a run of whole pieces; on every rank, in order.
 
     `compute(rows)`: (n, width) for a slice of rows; where pieces are its own batches, no bit depends on the ranks.
     """
-    starts = share(range(0, total, piece))
-    if count() == 1:
+    starts = shard_list(range(0, total, piece))
+    if world_size() == 1:
         return compute(slice(0, total))
     rows = compute(slice(starts[0], min(starts[-1] + piece, total))) if starts else np.empty((0, width), np.float32)
-    counts = [len(share(range(0, total, piece), other)) * piece for other in range(count())]
+    counts = [len(shard_list(range(0, total, piece), other)) * piece for other in range(world_size())]
     padded = torch.zeros(max(counts), width)
     padded[: len(rows)] = torch.from_numpy(rows)
-    parts = [torch.empty_like(padded) for _ in range(count())]
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
     dist.all_gather(parts, padded)
     whole = torch.cat([part[:length] for part, length in zip(parts, counts, strict=True)])[:total]
     return whole.numpy()
 
 
-def any_rank(asked: bool) -> bool:
+def any_across_ranks(asked: bool) -> bool:
     """Whether one of the ranks says yes: all then do the same. The hosts alone speak, and no GPU is waited for."""
-    if count() == 1:
+    if world_size() == 1:
         return asked
     answer = torch.tensor([float(asked)])
     dist.all_reduce(answer)
     return bool(answer > 0)
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every rank is here."""
-    any_rank(False)
+    any_across_ranks(False)
 
 
 @contextmanager
-def drawing(batch_size: int) -> Iterator[None]:
+def global_batch_rng(batch_size: int) -> Iterator[None]:
     """Inside, draws of torch's default generator whose first dimension is a rank's share of `batch_size` are made for
     the whole batch, and this rank's rows are returned."""
-    if count() == 1:
+    if world_size() == 1:
         yield
     else:
         with _GlobalDraws(batch_size):
@@ -210,18 +210,18 @@ class _GlobalDraws(TorchFunctionMode):
         if function in (torch.rand, torch.randn):
             size = args[0] if len(args) == 1 and not isinstance(args[0], int) else args
             if self._is_share(size):
-                return own(function(self.batch_size, *size[1:], **kwargs))
+                return shard(function(self.batch_size, *size[1:], **kwargs))
         elif function is torch.randint and self._is_share(args[-1]):
             whole: torch.Tensor = function(*args[:-1], (self.batch_size, *args[-1][1:]), **kwargs)  # type: ignore[call-overload]
-            return own(whole)
+            return shard(whole)
         elif function in (torch.rand_like, torch.randn_like) and self._is_share(args[0].shape):
-            return own(function(self._whole(args[0]), **kwargs))
+            return shard(function(self._whole(args[0]), **kwargs))
         elif function is nn.functional.dropout and self._is_share(args[0].shape):
             return self._dropout(*args, **kwargs)
         return function(*args, **kwargs)
 
     def _is_share(self, size: Sequence[int]) -> bool:
-        return len(size) > 0 and size[0] * count() == self.batch_size
+        return len(size) > 0 and size[0] * world_size() == self.batch_size
 
     def _whole(self, rows: torch.Tensor) -> torch.Tensor:
         """Room for the global batch, laid out as the rows are: draws fill memory in its order."""
@@ -237,7 +237,7 @@ class _GlobalDraws(TorchFunctionMode):
     def _dropout(self, rows: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
         if not training:
             return rows
-        kept = own(nn.functional.dropout(self._whole(rows.detach()).fill_(1), p))
+        kept = shard(nn.functional.dropout(self._whole(rows.detach()).fill_(1), p))
         return rows.mul_(kept) if inplace else rows * kept
 
 
@@ -247,13 +247,13 @@ def synchronise(network: nn.Module) -> nn.Module:
     On GPUs by torch's SyncBatchNorm, which takes no CPU tensors (torch 2.15) and cannot be differentiated twice. On the
     CPU the activations are gathered: exact, and dear, as ranks on a CPU are for tests of the rest.
     """
-    if count() == 1:
+    if world_size() == 1:
         return network
     if next(network.parameters()).is_cuda:
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return converted
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(lambda layer, given: (together(given[0]),) if layer.training else None)
-            module.register_forward_hook(lambda layer, given, made: own(made) if layer.training else None)
+            module.register_forward_pre_hook(lambda layer, given: (all_gather(given[0]),) if layer.training else None)
+            module.register_forward_hook(lambda layer, given, made: shard(made) if layer.training else None)
     return network

@@ -24,7 +24,7 @@ def is_damaged(root: Path) -> bool:
     return False
 
 
-def mend(root: Path) -> bool:
+def remove_broken(root: Path) -> bool:
     """Remove a damaged list; returns whether there was one.
 
     Raises: GanealogyError while a DVC runs there: its own entry was in the list, or it is writing it right now.

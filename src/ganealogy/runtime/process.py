@@ -41,7 +41,7 @@ def raise_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _terminate)
 
 
-def root() -> Path:
+def main_workspace() -> Path:
     """Where work outlives a stage: the main workspace, also from the copy that `dvc exp run --temp` works in."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
@@ -78,7 +78,7 @@ class Interruption:
 
 
 @contextmanager
-def only_one(directory: Path, what: str) -> Iterator[None]:
+def exclusive_lock(directory: Path, what: str) -> Iterator[None]:
     """Hold `directory`/lock. Raises: GanealogyError naming the process that holds it."""
     directory.mkdir(parents=True, exist_ok=True)
     holder = directory / "holder"
@@ -139,7 +139,7 @@ def threads(setting: int) -> int:
 
 
 @contextmanager
-def writes_to(*places: Path | str) -> Iterator[None]:
+def explain_full_disk(*places: Path | str) -> Iterator[None]:
     """A full disk says which directory it was about: the system names no file when a write fails.
 
     Raises: GanealogyError for an OSError without a file name.
@@ -160,7 +160,7 @@ def _one_line(error: Exception) -> str:
     return str(error)
 
 
-def printable(text: str) -> str:
+def single_printable_line(text: str) -> str:
     """One line, not without end, without control characters: other people's names must not move the cursor."""
     line = " ".join(text.split())
     line = line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
@@ -177,7 +177,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     except (GanealogyError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"ganealogy: {printable(_one_line(error))}", file=sys.stderr)
+        print(f"ganealogy: {single_printable_line(_one_line(error))}", file=sys.stderr)
         return CURABLE
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)

@@ -12,12 +12,12 @@ from ganealogy.runtime.precision import float32_as
 BATCH = 100
 
 
-def turns(generator: nn.Module, count: int) -> torch.Tensor:
+def cycled_labels(generator: nn.Module, count: int) -> torch.Tensor:
     """Labels (count,) for pictures that nobody asked a class of: the classes take turns; zeros where there are none."""
     return torch.arange(count) % max(1, getattr(generator, "classes", 0))
 
 
-def draw(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def forward(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """One batch of latents (N, d) → images (N, C, H, W), on the generator's device.
 
     `labels` (N,): a class-conditional generator's classes, which another kind does not look at.
@@ -35,11 +35,11 @@ def generate(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor | None 
 
     `labels` (N,) as for `draw`; without them the classes take turns.
     """
-    labels = turns(generator, len(z)) if labels is None else labels
+    labels = cycled_labels(generator, len(z)) if labels is None else labels
     training = generator.training
     generator.eval()
     try:
         parts = zip(torch.split(z, BATCH), torch.split(labels, BATCH), strict=True)
-        return np.concatenate([to_uint8(draw(generator, *part)) for part in parts])
+        return np.concatenate([to_uint8(forward(generator, *part)) for part in parts])
     finally:
         generator.train(training)

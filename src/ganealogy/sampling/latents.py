@@ -16,7 +16,7 @@ NORMAL, UNIFORM = "normal", "uniform"
 GRID_SEED, TRACKER_SEED, SAMPLE_SEED = 101, 202, 303
 
 
-def draw(latent: dict[str, Any], count: int, seed: int) -> torch.Tensor:
+def sample_latents(latent: dict[str, Any], count: int, seed: int) -> torch.Tensor:
     """(count, size) float32 on the CPU: N(0, 1), or U(-1, 1)."""
     rng = torch.Generator().manual_seed(seed)
     if latent["distribution"] == UNIFORM:
@@ -24,14 +24,14 @@ def draw(latent: dict[str, Any], count: int, seed: int) -> torch.Tensor:
     return torch.randn(count, latent["size"], generator=rng)
 
 
-def draw_global(latent: dict[str, Any], count: int, like: torch.Tensor) -> torch.Tensor:
+def sample_latents_like(latent: dict[str, Any], count: int, like: torch.Tensor) -> torch.Tensor:
     """The same from torch's default generator, on `like`'s device and of its type: the training step's draws."""
     if latent["distribution"] == UNIFORM:
         return torch.rand(count, latent["size"], device=like.device, dtype=like.dtype) * 2 - 1
     return torch.randn(count, latent["size"], device=like.device, dtype=like.dtype)
 
 
-def path(latent: dict[str, Any], anchors: torch.Tensor, frames: int, closed: bool = False) -> torch.Tensor:
+def interpolate(latent: dict[str, Any], anchors: torch.Tensor, frames: int, closed: bool = False) -> torch.Tensor:
     """(k, size) anchors → (frames, size) along the way, evenly spaced; `closed` returns to the first for a loop.
 
     Normal latents turn on the sphere (slerp: a straight line between two of them passes through lengths that the

@@ -21,7 +21,7 @@ from ganealogy.files.integrity import verify_weights
 from ganealogy.networks._build import load_generator
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents
-from ganealogy.sampling.generate import BATCH, draw, generate, turns
+from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
 
 CHUNK = 5 * BATCH
 """Images between two movements of the bar; whole batches, so that chunks do not change what is computed."""
@@ -65,13 +65,16 @@ def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> dict[
 
     verify_weights(run, trained, weights.stem)
     generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
-    z = latents.draw(trained["recipe"]["latent"], settings["count"], latents.SAMPLE_SEED) * settings["truncation"]
+    z = (
+        latents.sample_latents(trained["recipe"]["latent"], settings["count"], latents.SAMPLE_SEED)
+        * settings["truncation"]
+    )
     if not _is_finite(generator, z[:BATCH]):
         record["reason"] = f"the {checkpoint} generator's pictures are not finite numbers"
         return _without_pictures(out, record)
 
     name = f"{trained['version']} seed {trained['seed']}"
-    pictures = _generate(generator, z, turns(generator, len(z)), f"{name} · samples")
+    pictures = _generate(generator, z, cycled_labels(generator, len(z)), f"{name} · samples")
     with atomic.writing(out / "images.npy") as file:
         np.save(file, pictures, allow_pickle=False)
     title = f"{trained['version']} · seed {trained['seed']} · {checkpoint}, {record['kimg']:g} kimg"
@@ -102,19 +105,21 @@ def _sheet(pictures: Pictures, columns: int) -> Image.Image:
 def _strip(generator: nn.Module, trained: dict[str, Any], z: torch.Tensor) -> Image.Image:
     """One row a pair of latents, from one to the other; the ends are among the first of the samples."""
     latent = trained["recipe"]["latent"]
-    rows = [latents.path(latent, z[[row, row + STRIPS]], STRIP_FRAMES, closed=False) for row in range(STRIPS)]
-    labels = turns(generator, STRIPS).repeat_interleave(STRIP_FRAMES)  # a row keeps its class
+    rows = [latents.interpolate(latent, z[[row, row + STRIPS]], STRIP_FRAMES, closed=False) for row in range(STRIPS)]
+    labels = cycled_labels(generator, STRIPS).repeat_interleave(STRIP_FRAMES)  # a row keeps its class
     return _sheet(generate(generator, torch.cat(rows), labels), columns=STRIP_FRAMES)
 
 
 def _save_walk(generator: nn.Module, trained: dict[str, Any], settings: dict[str, Any], path: Path, label: str) -> None:
     """A looping animation: the last frame leads to the first."""
     latent, frames = trained["recipe"]["latent"], settings["walk_frames"]
-    anchors = latents.draw(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
+    anchors = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
     stops = anchors.unflatten(0, (WALKERS, WALK_ANCHORS))
-    loops = [latents.path(latent, own, frames, closed=True) for own in stops]
+    loops = [latents.interpolate(latent, own, frames, closed=True) for own in stops]
     z = torch.stack(loops, dim=1).flatten(0, 1)  # (frames × walkers, d)
-    pictures = _generate(generator, z, turns(generator, WALKERS).repeat(frames), label)  # a walker keeps its class
+    pictures = _generate(
+        generator, z, cycled_labels(generator, WALKERS).repeat(frames), label
+    )  # a walker keeps its class
     sheets = [_sheet(moment, columns=3).convert("RGB") for moment in np.split(pictures, frames)]
     with atomic.writing(path) as file:
         sheets[0].save(file, "WEBP", save_all=True, append_images=sheets[1:], duration=FRAME_MS, loop=0, quality=80)
@@ -133,7 +138,7 @@ def _generate(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor, label
 @torch.inference_mode()
 def _is_finite(generator: nn.Module, z: torch.Tensor) -> bool:
     """Asked before the pictures become bytes, in which a NaN cannot be seen any more."""
-    return bool(torch.isfinite(draw(generator, z, turns(generator, len(z)))).all())
+    return bool(torch.isfinite(forward(generator, z, cycled_labels(generator, len(z)))).all())
 
 
 def _without_pictures(out: Path, record: dict[str, Any]) -> dict[str, Any]:

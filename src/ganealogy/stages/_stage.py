@@ -35,7 +35,7 @@ def run_directory(version: str, seed: int) -> Path:
 
 
 def features_directory() -> Path:
-    return process.root() / FEATURES
+    return process.main_workspace() / FEATURES
 
 
 @contextmanager
@@ -54,13 +54,13 @@ def stage(
     Raises: GanealogyError also for a disk that is full, naming `outs`.
     """
     process.die_with_parent()
-    sweep([*outs, *([cost] if cost else [])])
+    remove_temp_files([*outs, *([cost] if cost else [])])
     plans = [PLAN / "stages" / f"{name}.json", *([PLAN / "versions" / f"{version}.json"] if version else [])]
     read = [read_plan(path) for path in plans]
     code = {module: digest for planned in read for module, digest in planned["code"].items()}
-    inputs = Inputs([*deps, *plans])
+    inputs = InputSnapshot([*deps, *plans])
     began = time.monotonic()
-    with process.writes_to(*outs):
+    with process.explain_full_disk(*outs):
         yield read[0]
         fingerprint.verify(code, "while it ran")
         fingerprint.verify_loaded(code)
@@ -86,7 +86,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     return whole
 
 
-class Inputs:
+class InputSnapshot:
     """What a stage reads, as it stood when it began: DVC hashes it only when the stage has ended."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -136,7 +136,7 @@ def report_inputs() -> list[Path]:
     return [PLAN / "tree.json", PACKED / "manifest.json", REFERENCE / "anchors.json", REFERENCE / "real.png", *runs]
 
 
-def sweep(outs: Sequence[Path]) -> None:
+def remove_temp_files(outs: Sequence[Path]) -> None:
     """Remove what a killed writer left beside its file; DVC empties output directories, not what lies beside them."""
     for out in outs:
         for stray in out.parent.glob(f".{out.name}.*tmp"):
@@ -146,7 +146,7 @@ def sweep(outs: Sequence[Path]) -> None:
                 stray.unlink(missing_ok=True)
 
 
-def on_ranks(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:
+def launch_with_torchrun(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:
     """The stage on several processes of this machine, by torchrun; returns the exit code.
 
     Raises: GanealogyError when the batch cannot be shared so, or there are too few GPUs.
@@ -154,7 +154,7 @@ def on_ranks(ranks: int, stage: str, version: str, seed: int, settings: Settings
     batch = settings.train.batch_size
     if stage == "train" and batch % ranks:
         raise GanealogyError(f"params.yaml: train.batch_size = {batch} does not divide by {ranks} ranks: change one")
-    if settle(settings.train) == "cuda":
+    if setup_device(settings.train) == "cuda":
         import torch
 
         if torch.cuda.device_count() < ranks:
@@ -163,7 +163,7 @@ def on_ranks(ranks: int, stage: str, version: str, seed: int, settings: Settings
     return process.torchrun(ranks, [stage, version, str(seed)], process.threads(settings.train.threads))
 
 
-def settle(settings: Train) -> str:
+def setup_device(settings: Train) -> str:
     """Give torch its threads; returns the device to work on, "cuda" or "cpu".
 
     Raises: GanealogyError when CUDA is asked for and not there.

@@ -26,17 +26,17 @@ class TrainingBar:
         self.warning = ""
         self.read, self.latest = 0, ""
 
-    def begin(self, step: int, steps: int) -> None:
+    def on_start(self, step: int, steps: int) -> None:
         if self.silent:
             return
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
         self.progress = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
 
-    def stepped(self, step: int, images: int, note: str) -> None:
+    def on_step(self, step: int, images: int, note: str) -> None:
         if self.progress is not None:
             self.progress.update(images / 1000, self._note(note) if note else "")
 
-    def warn(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
         """On a line of its own, whole; its beginning stays in the bar."""
         self.warning = text if len(text) <= WARNING_LETTERS else f"{text[: WARNING_LETTERS - 1]}…"
         line = f"ganealogy: {self.label}: {text}"

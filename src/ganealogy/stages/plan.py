@@ -138,7 +138,7 @@ def tree(
 
 def origins(version: Version, completed: dict[str, Any]) -> dict[str, str]:
     """Dotted key → the version that set it, or `default` where a component's own default stands."""
-    return {key: version.origins.get(key, "default") for key in recipes.leaves(completed)}
+    return {key: version.origins.get(key, "default") for key in recipes.flatten(completed)}
 
 
 def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> dict[str, int]:
@@ -204,7 +204,7 @@ def class_count(settings: Settings) -> int:
 
 def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
     """Whether the data and the key are what an extractor's file says it is made for."""
-    stated = components.stated("evaluation.extractors", name)
+    stated = components.module_constants("evaluation.extractors", name)
     if settings.dataset.name not in stated.get("DATASETS", (settings.dataset.name,)):
         made_for = ", ".join(stated["DATASETS"])
         raise GanealogyError(

@@ -44,14 +44,16 @@ def train(version: str, seed: int, settings: Settings) -> int:
     _stage.verify_packed(manifest, _stage.PACKED)
     data = manifest["dataset"]
     key = atomic.digest([plan["fingerprint"], data, seed])
-    work = process.root() / WORK / key[:20]
+    work = process.main_workspace() / WORK / key[:20]
     with (
-        process.writes_to(work, run),
-        process.only_one(work, f"{version} with seed {seed}") if first else nullcontext(),
+        process.explain_full_disk(work, run),
+        process.exclusive_lock(work, f"{version} with seed {seed}") if first else nullcontext(),
     ):
         if first:
-            _stage.sweep([run / "train", run / "cost" / "train.json"])
-        return _train(plan, seed, data, key, work, settings.train, interruption, _stage.Inputs([path, _stage.PACKED]))
+            _stage.remove_temp_files([run / "train", run / "cost" / "train.json"])
+        return _train(
+            plan, seed, data, key, work, settings.train, interruption, _stage.InputSnapshot([path, _stage.PACKED])
+        )
 
 
 def _train(
@@ -62,15 +64,15 @@ def _train(
     work: Path,
     settings: Train,
     interruption: process.Interruption,
-    inputs: _stage.Inputs,
+    inputs: _stage.InputSnapshot,
 ) -> int:
     from ganealogy import tracking
     from ganealogy.data import packed
     from ganealogy.runtime import distributed
     from ganealogy.training import loop
-    from ganealogy.training.run_files import Record
+    from ganealogy.training.run_files import RunFiles
 
-    device = _stage.settle(settings)
+    device = _stage.setup_device(settings)
     if device == "cuda" and settings.deterministic:
         repeat_on_cuda()
     version = plan["version"]
@@ -96,18 +98,18 @@ def _train(
     labels = None
     if plan["recipe"]["labels"]:
         labels = packed.open_labels(_stage.PACKED, "train", plan["protocol"]["classes"])
-    with distributed.joined(device) as device:
+    with distributed.process_group(device) as device:
 
-        def share(record: Record) -> loop.Outcome:
+        def share(record: RunFiles) -> loop.Outcome:
             checkpoints, asked = work / "checkpoints", lambda: bool(interruption)
             return loop.train(plan, seed, data, images, record, checkpoints, device, watcher, asked, labels)
 
         if not distributed.is_first():
             with tempfile.TemporaryDirectory() as unread:
-                outcome = share(Record(Path(unread), facts))
+                outcome = share(RunFiles(Path(unread), facts))
             return interruption.exit_code if outcome.status == "interrupted" else 0
         with tracking.LiveSync(work, stopped=lambda: bool(interruption)):
-            outcome = share(Record(work / "train", facts))
+            outcome = share(RunFiles(work / "train", facts))
     watcher.close()
     if outcome.status == "interrupted":
         print(

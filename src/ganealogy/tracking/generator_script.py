@@ -28,13 +28,17 @@ class Generator(PythonModel):
         import torch
 
         from ganealogy.sampling.generate import generate
-        from ganealogy.sampling.latents import draw
+        from ganealogy.sampling.latents import sample_latents
 
         params = params or {}
         given = np.asarray([] if model_input is None else model_input, dtype=np.float32)
         if given.size and given.shape[1:] != (self.latent["size"],):
             raise ValueError(f"latents of shape {given.shape}; expected (N, {self.latent['size']})")
-        z = torch.from_numpy(given) if given.size else draw(self.latent, params.get("n", 16), params.get("seed", 0))
+        z = (
+            torch.from_numpy(given)
+            if given.size
+            else sample_latents(self.latent, params.get("n", 16), params.get("seed", 0))
+        )
         return generate(self.network, z * params.get("truncation", 1.0))
 
 

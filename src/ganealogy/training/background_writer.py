@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 
-class Writer:
+class BackgroundWriter:
     """One thread, so that files appear in the order in which they were handed over: a record before the checkpoint
     that goes on from it, and none after one that failed. Python does not end before the thread is done."""
 
@@ -16,7 +16,7 @@ class Writer:
         self.given: list[Future[None]] = []
         self.fault: Exception | None = None
 
-    def later(self, write: Callable[..., None], *content: Any) -> None:
+    def submit(self, write: Callable[..., None], *content: Any) -> None:
         """Call it when all that came before is written; nobody may change the content meanwhile."""
         self.given.append(self.thread.submit(self._write, write, content))
 

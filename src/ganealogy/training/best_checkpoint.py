@@ -20,7 +20,7 @@ from ganealogy.evaluation.metrics.mmd import squared_mmd
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
-from ganealogy.sampling.generate import BATCH, generate, turns
+from ganealogy.sampling.generate import BATCH, cycled_labels, generate
 
 
 class Tracker:
@@ -31,7 +31,7 @@ class Tracker:
         reals = np.ascontiguousarray(train_images[packed.tracker_slice(len(train_images))][:count])
         self.features = self.extractor.features(reals)
         self.reals = Moments.of(self.features)
-        self.latents = latents.draw(latent, len(reals), latents.TRACKER_SEED)
+        self.latents = latents.sample_latents(latent, len(reals), latents.TRACKER_SEED)
 
     @property
     def column(self) -> str:
@@ -40,13 +40,13 @@ class Tracker:
 
     def features_of(self, generator: nn.Module) -> NDArray[np.float32]:
         """Return the features (n, d) of the generator's images: the device's part of a measurement."""
-        labels = turns(generator, len(self.latents))
+        labels = cycled_labels(generator, len(self.latents))
 
         def features(rows: slice) -> NDArray[np.float32]:
             found: NDArray[np.float32] = self.extractor.features(generate(generator, self.latents[rows], labels[rows]))
             return found
 
-        return distributed.in_pieces(len(self.latents), BATCH, self.features.shape[1], features)
+        return distributed.sharded_map(len(self.latents), BATCH, self.features.shape[1], features)
 
     def scores(self, fakes: NDArray[np.float32]) -> dict[str, float]:
         """Return column → value of features against the reals', KID where they allow it: the host's part alone."""

@@ -20,7 +20,7 @@ import torch
 PACKAGE = Path(__file__).parents[1]
 WARM_UP = 3
 """Steps before one is recorded: libraries choose their kernels in the first."""
-APART = 0.1
+TOLERANCE = 0.1
 """Of a step's length: by how much the replayed step may miss the played one. Kernels that add in no fixed order miss it
 by far less; another draw, batch or rate by far more."""
 
@@ -70,7 +70,7 @@ class CUDAGraph:
         self.graph.replay()
 
 
-class Captured:
+class CUDAGraphStep:
     """A game whose steps are replayed from the fifth on."""
 
     def __init__(
@@ -133,7 +133,7 @@ class Captured:
         _restore(self.state(), before)
         statistics = self.graph.play(step)
         length, miss = (_distance(self.state(), other) for other in (before, replayed))
-        if not miss <= APART * length:
+        if not miss <= TOLERANCE * length:
             self._refuse(f"its step misses the played one by {miss:.3g}, which is {length:.3g} long")
         return statistics
 

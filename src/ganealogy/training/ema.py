@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.schedule import Scheduled, scheduled_value
 
 
 class EMA:
@@ -33,7 +33,7 @@ class EMA:
     @torch.no_grad()
     def update(self, kimg: float, step_kimg: float, progress: float) -> None:
         """After a G step of `step_kimg` thousand images that brought the training to `kimg` and `progress`."""
-        half_life = at(self.half_life_kimg, progress)
+        half_life = scheduled_value(self.half_life_kimg, progress)
         if self.ramp is not None:
             half_life = min(half_life, self.ramp * kimg)
         self.decay = 0.5 ** (step_kimg / half_life) if half_life else 0.0

@@ -25,18 +25,18 @@ from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
-from ganealogy.training.background_writer import Writer
+from ganealogy.training.background_writer import BackgroundWriter
 from ganealogy.training.best_checkpoint import Best, Tracker
-from ganealogy.training.run_files import Record
-from ganealogy.training.state import Learner
+from ganealogy.training.run_files import RunFiles
+from ganealogy.training.state import TrainingState
 
 
-class Watcher(Protocol):
+class Callbacks(Protocol):
     """Whoever shows the progress: the command line, a test, nobody."""
 
-    def begin(self, step: int, steps: int) -> None: ...
-    def stepped(self, step: int, images: int, note: str) -> None: ...
-    def warn(self, text: str) -> None: ...
+    def on_start(self, step: int, steps: int) -> None: ...
+    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_warning(self, text: str) -> None: ...
 
 
 @dataclass
@@ -62,10 +62,10 @@ def train(
     seed: int,
     data: str,
     train_images: Pictures,
-    record: Record,
+    record: RunFiles,
     checkpoints: Path,
     device: str,
-    watcher: Watcher,
+    watcher: Callbacks,
     interrupted: Callable[[], bool],
     labels: NDArray[np.int64] | None = None,
 ) -> Outcome:
@@ -83,25 +83,25 @@ def train(
     tick_steps = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
 
     # Construct: the networks' first weights are the first draws of the seed.
-    seed_draws(step_seed(seed, "initialise"))
-    learner = Learner(recipe, protocol, device, watcher.warn)
+    seed_everything(step_seed(seed, "initialise"))
+    learner = TrainingState(recipe, protocol, device, watcher.on_warning)
     game, ema = learner.game, learner.ema
     batches = Batches(train_images, batch_size, seed, device, labels)
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
-    grid_latents = latents.draw(recipe["latent"], 64, latents.GRID_SEED)
-    writer, sums, best = Writer(), dict[str, torch.Tensor](), Best()
+    grid_latents = latents.sample_latents(recipe["latent"], 64, latents.GRID_SEED)
+    writer, sums, best = BackgroundWriter(), dict[str, torch.Tensor](), Best()
     facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "seconds": 0.0, "tick_seconds": [], "resumed": 0}
 
     def look() -> None:
         """Whether all went well so far, with the last tick's files and on a device that we work ahead of."""
         writer.wait()
-        game.players.look()
+        game.gan.look()
 
     def save(step: int) -> None:
         """Have the checkpoint written, beside the next steps."""
         now = checkpoint.snapshot({**learner.tensors(), **checkpoint.named("sums", distributed.statistics(sums))})
         if distributed.is_first():
-            writer.later(save_with_best, step, now, dict(facts))
+            writer.submit(save_with_best, step, now, dict(facts))
 
     def save_with_best(step: int, now: dict[str, torch.Tensor], position: dict[str, Any]) -> None:
         tensors = {**now, **checkpoint.named("best", best.weights)}
@@ -122,8 +122,8 @@ def train(
         epoch = d_images / (batches.steps_per_epoch * batch_size)
         line = {"tick": facts["ticks"], "step": step, "kimg": step * batch_size / 1000, "epoch": epoch}
         line |= {"d_images": d_images, **means(sums, facts["summed"])}
-        features, pictures = tracker.features_of(learner.shown), generate(learner.shown, grid_latents)
-        writer.later(judge, line, features, pictures, checkpoint.snapshot(learner.shown.state_dict()))
+        features, pictures = tracker.features_of(learner.eval_generator), generate(learner.eval_generator, grid_latents)
+        writer.submit(judge, line, features, pictures, checkpoint.snapshot(learner.eval_generator.state_dict()))
         seconds = [*facts["tick_seconds"], round(facts["seconds"], 2)]
         facts.update(ticks=facts["ticks"] + 1, summed=0, tick_seconds=seconds)
         sums.clear()
@@ -139,14 +139,14 @@ def train(
     warnings: list[str] = []
     found = checkpoint.newest(checkpoints, warnings)
     for warning in warnings:
-        watcher.warn(warning)
+        watcher.on_warning(warning)
     if found is not None:
         _, loaded, saved = found
         restore(loaded, saved)
         facts["resumed"] += 1
         record.rewind(facts["ticks"])
     elif warnings:
-        watcher.warn("no whole checkpoint is left: starting afresh")
+        watcher.on_warning("no whole checkpoint is left: starting afresh")
     about = {"tracker": tracker.name, "shown": "generator" if ema is None else "running mean of the generator (EMA)"}
     record.status("running", steps=steps, kimg=protocol["kimg"], best=best.found, reason=None, **about)
     began, before = time.monotonic(), facts["seconds"]
@@ -155,15 +155,15 @@ def train(
         tick(0)
         if learner.ahead:
             save(0)  # to go back to
-    watcher.begin(facts["step"], steps)
+    watcher.on_start(facts["step"], steps)
 
     # Play: each step's draws come from (seed, step) alone, so that a resumed training needs no generator states.
     status, reason, step = "finished", None, facts["step"]
     try:
         for step in range(facts["step"] + 1, steps + 1):
-            seed_draws(step_seed(seed, step))
+            seed_everything(step_seed(seed, step))
             reals, classes = batches.window((step - 1) * game.d_steps)
-            with distributed.drawing(batch_size):
+            with distributed.global_batch_rng(batch_size):
                 statistics = learner.step(reals, classes, progress=(step - 1) / steps)
             if ema is not None:
                 ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
@@ -176,8 +176,8 @@ def train(
                 tick(step)
                 save(step)
             told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
-            watcher.stepped(step, batch_size, note(statistics, best) if told else "")
-            if distributed.any_rank(interrupted()) and step < steps:
+            watcher.on_step(step, batch_size, note(statistics, best) if told else "")
+            if distributed.any_across_ranks(interrupted()) and step < steps:
                 look()
                 save(step)
                 status, reason = "interrupted", f"stopped at step {step} of {steps}"
@@ -185,7 +185,7 @@ def train(
     except Diverged as trouble:
         status, reason = "diverged", f"at step {step}: {trouble}"
     except DivergedEarlier as trouble:
-        distributed.meet()  # the first has waited for its checkpoint to be written
+        distributed.barrier()  # the first has waited for its checkpoint to be written
         _, loaded, saved = checkpoint.last(checkpoints)
         restore(loaded, {**saved, "resumed": facts["resumed"]})
         status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
@@ -194,12 +194,12 @@ def train(
     writer.wait()
     if status != "interrupted":
         record.weights("generator-best", best.weights)
-        record.weights("generator-last", learner.shown.state_dict())
+        record.weights("generator-last", learner.eval_generator.state_dict())
         record.weights("discriminator-last", learner.discriminator.state_dict())
     end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": best.found}
     run = record.status(status, reason=reason, **about, **end)
     seconds, images = before + time.monotonic() - began, facts["step"] * batch_size
-    arithmetic = game.players.described_arithmetic()
+    arithmetic = game.gan.describe_precision()
     return Outcome(status, run, seconds, facts["tick_seconds"], images, facts["resumed"], arithmetic)
 
 
@@ -224,7 +224,7 @@ def step_seed(seed: int, step: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def seed_draws(number: int) -> None:
+def seed_everything(number: int) -> None:
     """torch.manual_seed for the generators that are in use. Its own notes a stack trace for every kind of device that
     is not, half a millisecond in all."""
     torch.default_generator.manual_seed(number)

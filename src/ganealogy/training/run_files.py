@@ -20,7 +20,7 @@ from ganealogy.files.images import Pictures
 GRID_COLUMNS = 8
 
 
-class Record:
+class RunFiles:
     def __init__(self, directory: Path, facts: dict[str, Any]) -> None:
         """`facts`: what stays the same through the training (version, seed, plan, data, recipe, …)."""
         self.directory, self.facts = directory, facts

@@ -16,14 +16,14 @@ from ganealogy.runtime import distributed
 from ganealogy.training import checkpoint, cuda_graph
 from ganealogy.training.ema import EMA
 
-AHEAD = {"cuda"}
+DEFERRED_CHECK_DEVICES = {"cuda"}
 """Types of device whose host works ahead of them: it should read no number before it must."""
 GRAPHS = "GANEALOGY_CUDA_GRAPHS"
 """Environment variable: 0 has every operation launched by itself. The results are the same within rounding, so that it
 belongs to no protocol."""
 
 
-class Learner:
+class TrainingState:
     """Networks, their game with its optimizers, and the running mean of G where the recipe has one."""
 
     def __init__(
@@ -42,15 +42,15 @@ class Learner:
         self.discriminator = distributed.synchronise(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
         self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
-        self.step, self.ahead = self.game.step, torch.device(device).type in AHEAD
+        self.step, self.ahead = self.game.step, torch.device(device).type in DEFERRED_CHECK_DEVICES
         """`step(reals, labels, progress)` is one G update: see `adversary/games/`."""
         if self.ahead:
-            self.game.players.work_ahead()
-        if self.ahead and distributed.count() == 1 and use_graphs():  # what ranks tell each other is in no graph
-            self.step = cuda_graph.Captured(self.game, device, self.tensors, warn).step
+            self.game.gan.defer()
+        if self.ahead and distributed.world_size() == 1 and use_graphs():  # what ranks tell each other is in no graph
+            self.step = cuda_graph.CUDAGraphStep(self.game, device, self.tensors, warn).step
 
     @property
-    def shown(self) -> nn.Module:
+    def eval_generator(self) -> nn.Module:
         """The generator whose pictures people see and whose weights later stages read."""
         return self.generator if self.ema is None else self.ema.generator
 
@@ -59,9 +59,9 @@ class Learner:
         state = {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "g_optimizer": self.game.players.g_update.optimizer.state_dict()["state"],
-            "d_optimizer": self.game.players.d_update.optimizer.state_dict()["state"],
-            "game": self.game.players.state_dict(),
+            "g_optimizer": self.game.gan.g_optimizer.optimizer.state_dict()["state"],
+            "d_optimizer": self.game.gan.d_optimizer.optimizer.state_dict()["state"],
+            "game": self.game.gan.state_dict(),
             "ema": {} if self.ema is None else self.ema.state_dict(),
         }
         return {name: tensor for part, values in state.items() for name, tensor in checkpoint.flatten(part, values)}
@@ -70,9 +70,9 @@ class Learner:
         """Put back what `tensors` of the same recipe returned."""
         self.generator.load_state_dict(checkpoint.below("generator", tensors))
         self.discriminator.load_state_dict(checkpoint.below("discriminator", tensors))
-        checkpoint.restore_optimizer(self.game.players.g_update.optimizer, checkpoint.below("g_optimizer", tensors))
-        checkpoint.restore_optimizer(self.game.players.d_update.optimizer, checkpoint.below("d_optimizer", tensors))
-        self.game.players.load_state_dict(checkpoint.below("game", tensors))
+        checkpoint.restore_optimizer(self.game.gan.g_optimizer.optimizer, checkpoint.below("g_optimizer", tensors))
+        checkpoint.restore_optimizer(self.game.gan.d_optimizer.optimizer, checkpoint.below("d_optimizer", tensors))
+        self.game.gan.load_state_dict(checkpoint.below("game", tensors))
         if self.ema is not None:
             self.ema.load_state_dict(checkpoint.below("ema", tensors))
 

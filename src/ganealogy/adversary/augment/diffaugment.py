@@ -9,7 +9,7 @@ from annotated_types import MinLen
 
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
-from ganealogy.adversary.schedule import Progress, ScheduledShare, at
+from ganealogy.adversary.schedule import Progress, ScheduledShare, scheduled_value
 
 
 class DiffAugment(Augmentation):
@@ -22,7 +22,7 @@ class DiffAugment(Augmentation):
             if self.probability == 1:  # nothing is drawn for the choice
                 images = TRANSFORMS[name](images)
             else:
-                images = sometimes(TRANSFORMS[name], images, at(self.probability, progress))
+                images = sometimes(TRANSFORMS[name], images, scheduled_value(self.probability, progress))
         return images
 
 

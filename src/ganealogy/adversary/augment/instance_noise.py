@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ganealogy.adversary.augment._base import Augmentation
-from ganealogy.adversary.schedule import Progress, Scheduled, at
+from ganealogy.adversary.schedule import Progress, Scheduled, scheduled_value
 
 
 class InstanceNoise(Augmentation):
@@ -16,7 +16,7 @@ class InstanceNoise(Augmentation):
     def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         if self.deviation == 0:
             return images
-        return images + at(self.deviation, progress) * torch.randn_like(images)
+        return images + scheduled_value(self.deviation, progress) * torch.randn_like(images)
 
 
 def augment(

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Gt, Len
 
 from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
-from ganealogy.adversary.schedule import ScheduledDecay, at, moves
+from ganealogy.adversary.schedule import ScheduledDecay, moves, scheduled_value
 
 
 def optimizer(
@@ -20,7 +20,7 @@ def optimizer(
     eps: Annotated[float, Gt(0)] = 1e-8,
 ) -> torch.optim.Optimizer:
     """Fused where the betas stay the same: one pass over the parameters in place of a dozen."""
-    begin = at(betas[0], 0.0), at(betas[1], 0.0)
+    begin = scheduled_value(betas[0], 0.0), scheduled_value(betas[1], 0.0)
     if moves(betas):
         return ScheduledAdam(parameters, lr, begin, eps)
     return torch.optim.Adam(parameters, lr, begin, eps, fused=True)

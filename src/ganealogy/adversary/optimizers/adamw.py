@@ -9,7 +9,7 @@ import torch
 from annotated_types import Gt, Len
 
 from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
-from ganealogy.adversary.schedule import Scheduled, ScheduledDecay, at, moves
+from ganealogy.adversary.schedule import Scheduled, ScheduledDecay, moves, scheduled_value
 
 
 def optimizer(
@@ -21,7 +21,7 @@ def optimizer(
     weight_decay: Scheduled = 0.01,
 ) -> torch.optim.Optimizer:
     """Fused where betas and decay stay the same: one pass over the parameters in place of a dozen."""
-    begin, decay = (at(betas[0], 0.0), at(betas[1], 0.0)), at(weight_decay, 0.0)
+    begin, decay = (scheduled_value(betas[0], 0.0), scheduled_value(betas[1], 0.0)), scheduled_value(weight_decay, 0.0)
     if moves([betas, weight_decay]):
         return ScheduledAdam(parameters, lr, begin, eps, decay)
     return torch.optim.AdamW(parameters, lr, begin, eps, decay, fused=True)

@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from ganealogy.adversary.penalties._base import Penalty, Turn, gradients
-from ganealogy.adversary.schedule import ScheduledBySize, at, for_size
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, gradients
+from ganealogy.adversary.schedule import ScheduledBySize, scheduled_value, value_for_size
 
 
 class GradientNorm(Penalty):
@@ -17,9 +17,9 @@ class GradientNorm(Penalty):
         super().__init__()
         self.gamma, self.side = gamma, side
 
-    def forward(self, turn: Turn) -> torch.Tensor:
+    def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """At the un-augmented images, through the augmentation that the loss saw them through."""
         reals = self.side == "reals"
-        images, logits = (turn.reals, turn.real_logits) if reals else (turn.fakes, turn.fake_logits)
-        gamma = at(for_size(self.gamma, images.shape[-1]), turn.progress)
+        images, logits = (step.reals, step.real_logits) if reals else (step.fakes, step.fake_logits)
+        gamma = scheduled_value(value_for_size(self.gamma, images.shape[-1]), step.progress)
         return gamma / 2 * gradients(logits, images).square().sum(1).mean()

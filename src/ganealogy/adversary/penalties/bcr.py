@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from ganealogy.adversary.augment._transforms import flip, shifted
-from ganealogy.adversary.penalties._base import Penalty, Turn
-from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
+from ganealogy.adversary.schedule import Scheduled, scheduled_value
 
 REACH = 1 / 8
 """Four pixels at 32."""
@@ -20,11 +20,14 @@ class BCR(Penalty):
         super().__init__()
         self.real_weight, self.fake_weight = real_weight, fake_weight
 
-    def forward(self, turn: Turn) -> torch.Tensor:
+    def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """λ_real E[(D(x) - D(T(x)))²] + λ_fake E[(D(G(z)) - D(T(G(z))))²]."""
-        real = (turn.real_logits - turn.judge(transformed(turn.reals))).square().mean()
-        fake = (turn.fake_logits - turn.judge(transformed(turn.fakes))).square().mean()
-        return at(self.real_weight, turn.progress) * real + at(self.fake_weight, turn.progress) * fake
+        real = (step.real_logits - step.discriminate(transformed(step.reals))).square().mean()
+        fake = (step.fake_logits - step.discriminate(transformed(step.fakes))).square().mean()
+        return (
+            scheduled_value(self.real_weight, step.progress) * real
+            + scheduled_value(self.fake_weight, step.progress) * fake
+        )
 
 
 def transformed(images: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.linalg import vector_norm
 
-from ganealogy.adversary.penalties._base import Penalty, Turn, gradients
-from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, gradients
+from ganealogy.adversary.schedule import Scheduled, scheduled_value
 from ganealogy.runtime import distributed
 
 
@@ -17,12 +17,12 @@ class DRAGAN(Penalty):
         super().__init__()
         self.weight, self.deviation = weight, deviation
 
-    def forward(self, turn: Turn) -> torch.Tensor:
+    def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """λ E[(‖∇D(x + δ)‖ - 1)²] with white noise δ."""
-        deviation = at(self.deviation, turn.progress) * distributed.together(turn.reals).std()
-        near = (turn.reals + deviation * torch.randn_like(turn.reals)).detach().requires_grad_()
-        lengths: torch.Tensor = vector_norm(gradients(turn.judge(near), near), dim=1)
-        return at(self.weight, turn.progress) * (lengths - 1).square().mean()
+        deviation = scheduled_value(self.deviation, step.progress) * distributed.all_gather(step.reals).std()
+        near = (step.reals + deviation * torch.randn_like(step.reals)).detach().requires_grad_()
+        lengths: torch.Tensor = vector_norm(gradients(step.discriminate(near), near), dim=1)
+        return scheduled_value(self.weight, step.progress) * (lengths - 1).square().mean()
 
 
 def penalty(*, weight: Scheduled = 10.0, deviation: Scheduled = 0.5) -> DRAGAN:

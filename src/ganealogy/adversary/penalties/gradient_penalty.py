@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.linalg import vector_norm
 
-from ganealogy.adversary.penalties._base import Penalty, Turn, gradients
-from ganealogy.adversary.schedule import Scheduled, at
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, gradients
+from ganealogy.adversary.schedule import Scheduled, scheduled_value
 
 
 class GradientPenalty(Penalty):
@@ -16,12 +16,12 @@ class GradientPenalty(Penalty):
         super().__init__()
         self.weight = weight
 
-    def forward(self, turn: Turn) -> torch.Tensor:
+    def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """λ E[(‖∇D(x̂)‖ - 1)²], x̂ = εx + (1 - ε)G(z), ε ~ U(0, 1) for each pair."""
-        share = torch.rand(len(turn.reals), 1, 1, 1, device=turn.reals.device, dtype=turn.reals.dtype)
-        between = (share * turn.reals + (1 - share) * turn.fakes).detach().requires_grad_()
-        lengths: torch.Tensor = vector_norm(gradients(turn.judge(between), between), dim=1)
-        return at(self.weight, turn.progress) * (lengths - 1).square().mean()
+        share = torch.rand(len(step.reals), 1, 1, 1, device=step.reals.device, dtype=step.reals.dtype)
+        between = (share * step.reals + (1 - share) * step.fakes).detach().requires_grad_()
+        lengths: torch.Tensor = vector_norm(gradients(step.discriminate(between), between), dim=1)
+        return scheduled_value(self.weight, step.progress) * (lengths - 1).square().mean()
 
 
 def penalty(*, weight: Scheduled = 10.0) -> GradientPenalty:

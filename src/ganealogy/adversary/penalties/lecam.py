@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ganealogy.adversary.penalties._base import Penalty, Turn
-from ganealogy.adversary.schedule import Decay, Scheduled, at
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
+from ganealogy.adversary.schedule import Decay, Scheduled, scheduled_value
 
 
 class LeCam(Penalty):
@@ -17,15 +17,15 @@ class LeCam(Penalty):
         self.weight, self.decay = weight, decay
         self.register_buffer("anchors", torch.zeros(3, dtype=torch.float64))
 
-    def forward(self, turn: Turn) -> torch.Tensor:
+    def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """λ (E[(D(x) - α_F)²] + E[(D(G(z)) - α_R)²])."""
-        real, fake = turn.real_logits, turn.fake_logits
+        real, fake = step.real_logits, step.fake_logits
         with torch.no_grad():
             now = torch.stack([real.mean(), fake.mean(), torch.ones_like(real.mean())]).double()
             # The first batch's means are where the running ones start.
             self.anchors.copy_(torch.where(self.anchors[2] == 0, now, now.lerp(self.anchors, self.decay)))
         anchors = self.anchors.to(real.dtype).clone()
-        return at(self.weight, turn.progress) * (
+        return scheduled_value(self.weight, step.progress) * (
             (real - anchors[1]).square().mean() + (fake - anchors[0]).square().mean()
         )
 

@@ -14,6 +14,6 @@ class BatchStddev(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) → (N, C + 1, H, W)."""
-        variance = distributed.together(features).var(dim=0, unbiased=False)
+        variance = distributed.all_gather(features).var(dim=0, unbiased=False)
         deviation = (variance + 1e-8).sqrt().mean()  # the square root of an exact 0 has no gradient
         return torch.cat([features, deviation.expand(len(features), 1, *features.shape[2:])], dim=1)
