@@ -30,7 +30,10 @@ ALPHA = 0.05
 
 class Silent:
     def on_start(self, step: int, steps: int) -> None: ...
-    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
+    def should_stop(self) -> bool:
+        return False
+
     def on_warning(self, text: str) -> None: ...
 
 
@@ -74,11 +77,9 @@ def trained(images: Any, precision: str, seed: int, kimg: float, width: int) -> 
     protocol = {"image_size": 32, "batch_size": 32, "width": width, "precision": precision, "kimg": kimg}
     plan = family.plan("v1", **protocol, tracker_images=500)
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
-        record = RunFiles(Path(folder) / "train", {"version": "v1", "seed": seed})
-        outcome = loop.train(
-            plan, seed, "synthetic", images, record, Path(folder) / "checkpoints", "cpu", Silent(), lambda: False
-        )
-        last = json.loads(record.metrics.read_text().splitlines()[-1])
+        files = RunFiles(Path(folder) / "train", Path(folder) / "checkpoints", {"version": "v1", "seed": seed})
+        outcome = loop.train(plan, seed, loop.TrainingData(images), files, "cpu", Silent())
+        last = json.loads(files.metrics.read_text().splitlines()[-1])
     return float(last["fd_pixel8"]), outcome.seconds
 
 

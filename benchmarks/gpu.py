@@ -26,7 +26,7 @@ import torch
 from measuring import claims, kernels, notebook, pictures
 from measuring.claims import Benchmark, Claim
 from measuring.device import block, has_bf16, matrix_peak
-from measuring.ours import NOTED, Ours
+from measuring.ours import Ours
 
 from ganealogy.adversary.divergence import Diverged
 from ganealogy.data.batches import Batches
@@ -38,7 +38,8 @@ from ganealogy.runtime import memory, nvidia
 from ganealogy.runtime.precision import float32_as
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, generate
-from ganealogy.stages.train import repeat_on_cuda
+from ganealogy.stages.train import use_deterministic_algorithms
+from ganealogy.training.loop import REPORT_EVERY
 from ganealogy.training.state import GRAPHS
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def set_up(given: argparse.Namespace, quick: bool) -> None:
     """What a train stage sets, and the sizes: `given` gets them all."""
     memory.keep_freed()
     torch.set_num_threads(given.threads)
-    repeat_on_cuda()  # the environment that deterministic cuBLAS wants is read once, so both ways run in it
+    use_deterministic_algorithms()  # cuBLAS reads its environment once
     torch.use_deterministic_algorithms(False)  # as params.yaml has it by default
     torch.backends.cudnn.benchmark = True  # likewise
     given.batch_size, given.width, given.count, given.side, given.matrix = 128, 64, 4000, SIZE, 8192
@@ -232,7 +233,7 @@ def look_at(
     spread = f"{claims.spread(times[PLAIN], 1e3)}, ms a step"
     bench.measured(f"{version}: rate", side.batch_size / seconds, "images/s", spread)
 
-    profile = kernels.profiled(side.played, given.looked_at, given.device)
+    profile = kernels.profiled(side.eager_step, given.looked_at, given.device)
     wall = seconds * 1000
     # Profiling slows the host and not the kernels: their time stands against the clock without it.
     rest, foreign = 1 - min(1.0, profile.busy / wall), 1 - profile.network / profile.work
@@ -242,9 +243,9 @@ def look_at(
     if given.device == "cpu":
         waited, places = profile.reads, "numbers read"
     else:
-        found = kernels.waits(side.step, NOTED)
-        waited = found.total() / NOTED
-        places = ", ".join(f"{place} {count / NOTED:g}" for place, count in found.most_common(5))
+        found = kernels.waits(side.step, REPORT_EVERY)
+        waited = found.total() / REPORT_EVERY
+        places = ", ".join(f"{place} {count / REPORT_EVERY:g}" for place, count in found.most_common(5))
     bench.measured(f"{version}: the host waits", waited, "times a step", places)
     for way in WAYS:
         if way != PLAIN and way in times:

@@ -158,9 +158,9 @@ def step_at(size: int, width: int) -> dict[str, Any]:
     batch = 128 if width == 64 else 8
     plan = family.plan("v1", image_size=size, width=width, batch_size=batch)
     before = memory.mib("VmRSS")
-    learner = TrainingState(plan["recipe"], plan["protocol"], "cpu")
+    state = TrainingState(plan["recipe"], plan["protocol"], 1000, "cpu")
     batches = Batches(pictures.packed(batch, size), batch, seed=0)
-    taken = [claims.timed(lambda: learner.game.step(*batches.window(0), progress=0.5)) for _ in range(4)]
+    taken = [claims.timed(lambda: state.game.step(*batches.window(0), progress=0.5)) for _ in range(4)]
     peak = memory.mib("VmHWM")
     return {"seconds": statistics.median(taken[1:]), "batch": batch, "peak_mib": peak, "before_mib": before}
 

@@ -153,7 +153,10 @@ class Clocked:
 
 class Silent:
     def on_start(self, step: int, steps: int) -> None: ...
-    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
+    def should_stop(self) -> bool:
+        return False
+
     def on_warning(self, text: str) -> None: ...
 
 
@@ -178,9 +181,9 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
             stack.callback(os.environ.pop, "DVC_ROOT", None)
             os.environ["DVC_ROOT"] = folder
             facts = {"version": "v1", "seed": 0, "parent": None, "plan": "", "data": data, "key": "v1", **plan}
-            record = RunFiles(work / "train", facts)
-            record.tick = writing.wrap(record.tick, time.thread_time)  # type: ignore[method-assign]
-            record.status = writing.wrap(record.status)  # type: ignore[method-assign]
+            files = RunFiles(work / "train", work / "checkpoints", facts)
+            files.append_tick = writing.wrap(files.append_tick, time.thread_time)  # type: ignore[method-assign]
+            files.write_status = writing.wrap(files.write_status)  # type: ignore[method-assign]
             for owner, name, wrap in (
                 (checkpoint, "save", partial(writing.wrap, clock=time.thread_time)),
                 (checkpoint, "snapshot", writing.wrap),
@@ -190,7 +193,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
                 setattr(owner, name, wrap(getattr(owner, name)))
             if live:
                 stack.enter_context(LiveSync(work, after_s=0.0))
-            outcome = loop.train(plan, 0, "", images, record, work / "checkpoints", "cpu", Silent(), lambda: False)
+            outcome = loop.train(plan, 0, loop.TrainingData(images), files, "cpu", Silent())
         if not live:
             shares.append(writing.seconds / outcome.seconds)
         return outcome.seconds

@@ -105,8 +105,8 @@ def serve(side: str, folder: Path, steps: int, batch_size: int, width: int, coun
 
 
 def same_networks(ours: Ours, peer: notebook.Notebook) -> None:
-    learner = ours.state
-    for mine, theirs in ((learner.discriminator, peer.discriminator), (learner.generator, peer.generator)):
+    state = ours.state
+    for mine, theirs in ((state.discriminator, peer.discriminator), (state.generator, peer.generator)):
         if parameters(mine) != parameters(theirs):
             raise AssertionError("the two sides do not train the same networks")
 

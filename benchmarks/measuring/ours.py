@@ -8,14 +8,12 @@ from typing import Any
 import torch
 
 from ganealogy.data.batches import Batches
-from ganealogy.runtime import distributed
-from ganealogy.training.best_checkpoint import Best
-from ganealogy.training.loop import note, seed_everything, step_seed
+from ganealogy.training.loop import REPORT_EVERY, seed_everything, step_seed
 from ganealogy.training.state import TrainingState
 from measuring import family
 
-NOTED = 25
-"""Every so many steps the loop writes losses beside its bar, for which it reads two numbers; not on a GPU."""
+HALF = 1_000_000
+"""Steps done before the first one here, of twice as many: schedules are halfway."""
 
 
 class Ours:
@@ -33,28 +31,23 @@ class Ours:
         size is that of `batches`."""
         self.plan = family.plan(version, batch_size=batches.batch_size, **protocol)
         seed_everything(step_seed(batches.seed, "initialise"))
-        self.state = TrainingState(self.plan["recipe"], self.plan["protocol"], device, warn)
-        self.batches, self.sums = batches, {}  # type: ignore[var-annotated]
-        self.batch_size, self.done = batches.batch_size, 0
+        self.state = TrainingState(self.plan["recipe"], self.plan["protocol"], 2 * HALF, device, warn)
+        self.state.progress.step = HALF
+        self.batches, self.batch_size, self.done = batches, batches.batch_size, 0
 
-    def played(self) -> None:
-        """A step that no graph replays: a profiler sees which operation launched a kernel."""
-        self.step(play=self.state.game.step)
+    def eager_step(self) -> None:
+        """Do a step without a CUDA graph, so that a profiler sees which operation launched a kernel."""
+        replayed, self.state.step = self.state.step, self.state.game.step
+        try:
+            self.step()
+        finally:
+            self.state.step = replayed
 
-    def step(self, still: torch.Tensor | None = None, play: Callable[..., Any] | None = None) -> None:
-        """`still`: a batch to use in place of the next one, to leave the data out; `play`: the loop's step unless
-        given."""
+    def step(self, still: torch.Tensor | None = None) -> None:
+        """Do a step; `still`: a batch to use instead of the next one, to leave the data out."""
         self.done += 1
-        game, ema = self.state.game, self.state.ema
         seed_everything(step_seed(self.batches.seed, self.done))
-        reals, classes = self.batches.window((self.done - 1) * game.d_steps)
-        with distributed.global_batch_rng(self.batch_size):
-            statistics = (play or self.state.step)(
-                reals if still is None else lambda _index: still, classes, progress=0.5
-            )
-        if ema is not None:
-            ema.update(self.done * self.batch_size / 1000, self.batch_size / 1000, 0.5)
-        for name, value in statistics.items():
-            self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
-        if self.done % NOTED == 1 and not self.state.ahead:
-            note(statistics, Best())
+        reals, labels = self.batches.window((self.done - 1) * self.state.game.d_steps)
+        losses = self.state.train_step(reals if still is None else lambda _index: still, labels)
+        if self.done % REPORT_EVERY == 1 and not self.state.checks_are_deferred:
+            self.state.scalars(losses)

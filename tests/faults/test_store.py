@@ -88,9 +88,8 @@ def tiny(folder: Path, seed: int) -> Path:
     facts = {name: plan[name] for name in ("version", "parent", "recipe", "protocol")}
     facts |= {"seed": seed, "key": key, "plan": plan["fingerprint"], "data": trainings.data(folder)}
     pictures = np.load(folder / "data/packed/train.npy", allow_pickle=False)
-    loop.train(
-        plan, seed, facts["data"], pictures, RunFiles(run / "train", facts), run / "wip", "cpu", Quiet(), lambda: False
-    )
+    files = RunFiles(run / "train", run / "wip", facts)
+    loop.train(plan, seed, loop.TrainingData(pictures), files, "cpu", Quiet())
     shutil.rmtree(run / "train" / "weights")
     shutil.rmtree(run / "train" / "grids")
     return run
@@ -98,7 +97,10 @@ def tiny(folder: Path, seed: int) -> Path:
 
 class Quiet:
     def on_start(self, step: int, steps: int) -> None: ...
-    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
+    def should_stop(self) -> bool:
+        return False
+
     def on_warning(self, text: str) -> None:
         raise AssertionError(text)
 

@@ -9,16 +9,23 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # torchrun starts this file by itself
+from helpers.global_draws import GlobalDraws
 
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
 from ganealogy.runtime import distributed
 from ganealogy.training import loop
 from ganealogy.training.run_files import RunFiles
+from ganealogy.training.state import TrainingState
 
 BATCH, STEPS, STOP = 8, 6, 3
 PROTOCOL = {
@@ -52,11 +59,37 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 RESUMED = "no BatchNorm, R1, R2, EMA"
 
 
-class Nobody:
+class StopOnFirstRank:
+    """Callbacks that ask for a stop after a step, on the first rank only: all ranks stop."""
+
+    def __init__(self, stop: int | None) -> None:
+        self.stop, self.calls = stop, 0
+
     def on_start(self, step: int, steps: int) -> None: ...
-    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
     def on_warning(self, text: str) -> None:
         raise AssertionError(text)
+
+    def should_stop(self) -> bool:
+        self.calls += 1
+        return self.stop is not None and self.calls >= self.stop and distributed.is_first()
+
+
+@contextmanager
+def equal_draws() -> Iterator[None]:
+    """Let all ranks draw what one process would draw for the whole batch."""
+    seed, step = loop.step_seed, TrainingState.train_step
+
+    def train_step(self: TrainingState, *batches: Any) -> dict[str, Any]:
+        with GlobalDraws(BATCH):
+            return step(self, *batches)
+
+    with patch.object(loop, "step_seed", lambda run, at, rank=0: seed(run, at)):
+        if distributed.world_size() == 1:
+            yield
+        else:
+            with patch.object(TrainingState, "train_step", train_step):
+                yield
 
 
 def pictures() -> np.ndarray:
@@ -73,29 +106,21 @@ def train(case: str, folder: Path, stop: int | None = None) -> loop.Outcome:
     if adversary:
         recipe["discriminator"] = {**recipe["discriminator"], "norm": "none", "batch_stddev": True}
     recipe = recipes.resolve_rates(recipes.complete(recipe, version), 2e-4)
-    asked = iter(range(1, 10_000))
     where = folder / case if distributed.is_first() else folder / "other" / case
-    return loop.train(
-        {"recipe": recipe, "protocol": PROTOCOL},
-        7,
-        "data",
-        pictures(),
-        RunFiles(where / "train", {"version": version, "seed": 7}),
-        folder / case / "checkpoints",
-        "cpu",
-        Nobody(),
-        # Asked on one rank only: all of them stop.
-        lambda: stop is not None and next(asked) >= stop and distributed.is_first(),
-    )
+    plan: Any = {"recipe": recipe, "protocol": PROTOCOL}
+    files = RunFiles(where / "train", folder / case / "checkpoints", {"version": version, "seed": 7})
+    return loop.train(plan, 7, loop.TrainingData(pictures()), files, "cpu", StopOnFirstRank(stop))
 
 
 def main(folder: Path) -> None:
     with distributed.process_group("cpu"):
-        for case in CASES:
-            train(case, folder / "whole")
-        train(RESUMED, folder / "begun", STOP)
-        if (folder / "taken up").exists():
-            train(RESUMED, folder / "taken up")
+        with equal_draws():
+            for case in CASES:
+                train(case, folder / "whole")
+            train(RESUMED, folder / "begun", STOP)
+            if (folder / "taken up").exists():
+                train(RESUMED, folder / "taken up")
+        train("dropout, simultaneous", folder / "own draws")
 
 
 def shards(folder: Path) -> None:

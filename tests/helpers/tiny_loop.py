@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +46,21 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 class Silent:
+    """Callbacks that keep the warnings, and stop the training after its `stop_after`-th step."""
+
     def __init__(self, steps: int = STEPS) -> None:
         self.warnings: list[str] = []
-        self.steps = steps
+        self.steps, self.calls = steps, 0
+        self.stop_after: int | None = None
+
+    def should_stop(self) -> bool:
+        self.calls += 1
+        return self.stop_after is not None and self.calls >= self.stop_after
 
     def on_start(self, step: int, steps: int) -> None:
         assert steps == self.steps
 
-    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
 
     def on_warning(self, text: str) -> None:
         self.warnings.append(text)
@@ -78,25 +84,16 @@ def train(
     pictures: np.ndarray,
     version: str = "v1",
     stop_after: int | None = None,
-    watcher: Silent | None = None,
+    callbacks: Silent | None = None,
     planned: dict[str, Any] | None = None,
     labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> loop.Outcome:
-    asked = iter(range(1, 10_000))
-    interrupted: Callable[[], bool] = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
-    return loop.train(
-        planned or plan(version),
-        7,
-        "data",
-        pictures,
-        RunFiles(where / "train", {"version": version, "seed": 7}),
-        where / "checkpoints",
-        device,
-        watcher or Silent(loop.step_count((planned or plan(version))["protocol"])),
-        interrupted,
-        labels,
-    )
+    planned = planned or plan(version)
+    callbacks = callbacks or Silent(loop.step_count(planned["protocol"]))
+    callbacks.stop_after = stop_after
+    files = RunFiles(where / "train", where / "checkpoints", {"version": version, "seed": 7})
+    return loop.train(planned, 7, loop.TrainingData(pictures, labels), files, device, callbacks)
 
 
 def record(where: Path) -> dict[str, bytes]:

@@ -40,6 +40,7 @@ def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int
         "sample: {count: 16, walk_frames: 8}\n"
         "evaluate: {extractors: [pixel8], reals: 64}\n"
     )
+    shutil.copy(ROOT / "dvc.yaml", folder)
     plan.write(plan.make(folder / "params.yaml", ROOT / "versions"), folder / "build" / "plan")
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 200, size)[None, :, None, None] * rng.random((160, 1, 1, channels))
@@ -106,23 +107,22 @@ def train(
 
     `number`: another signal to send itself behind the step; `edit`: a file to which the fourth step adds a space.
     """
-    from ganealogy.params import schema
     from ganealogy.stages import train
-    from ganealogy.stages._training_progress import TrainingBar
+    from ganealogy.stages._training_progress import TrainingProgress
     from ganealogy.training.background_writer import BackgroundWriter
 
     if kill_at_step is not None:
-        BackgroundWriter.submit = lambda self, write, *content: self._write(write, content)  # type: ignore[method-assign]
+        BackgroundWriter.submit = lambda self, write: self._run(write)  # type: ignore[method-assign]
         kill = partial(os.kill, os.getpid(), number)
-        TrainingBar.on_step = _at(TrainingBar.on_step, kill_at_step, kill)  # type: ignore[method-assign]
+        TrainingProgress.on_step = _at(TrainingProgress.on_step, kill_at_step, kill)  # type: ignore[method-assign]
     if edit is not None:
         spoil = partial(Path(edit).write_bytes, Path(edit).read_bytes() + b" ")
-        TrainingBar.on_step = _at(TrainingBar.on_step, 4, spoil)  # type: ignore[method-assign]
+        TrainingProgress.on_step = _at(TrainingProgress.on_step, 4, spoil)  # type: ignore[method-assign]
     _Writes.kill_at = kill_at_write
     _Writes.watch()
     code: list[int] = []
     try:
-        ended(lambda: code.append(train.train(version, 0, schema.load())))
+        ended(lambda: code.append(train.run(version, 0)))
     finally:
         Path("writes").write_text(str(_Writes.count))
         if code:
@@ -152,8 +152,8 @@ def verb(*arguments: str, file_limit: int | None = None) -> None:
 
 
 def _at(stepped: Callable[..., None], at: int, act: Callable[[], Any]) -> Callable[..., None]:
-    def replacement(self: Any, step: int, images: int, note: str) -> None:
-        stepped(self, step, images, note)
+    def replacement(self: Any, step: int, scalars: dict[str, float] | None) -> None:
+        stepped(self, step, scalars)
         if step == at:
             act()
 

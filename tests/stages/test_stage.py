@@ -1,10 +1,11 @@
-"""How a stage settles on its machine."""
+"""What all stages have in common."""
 
 import os
 
 import pytest
 import torch
 
+from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Train
 from ganealogy.runtime import process
 from ganealogy.stages import _stage, train
@@ -19,42 +20,62 @@ def torch_as_it_was(monkeypatch):
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
-def test_cuda_is_told_to_repeat_itself(torch_as_it_was):
-    train.repeat_on_cuda()
+def test_a_deterministic_training_on_cuda_repeats_exactly(torch_as_it_was):
+    train.use_deterministic_algorithms()
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 @pytest.mark.parametrize(
-    ("device", "deterministic", "told"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
+    ("device", "deterministic", "expected"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
 )
-def test_only_a_deterministic_training_on_cuda_is(monkeypatch, tmp_path, device, deterministic, told):
-    class BegunError(Exception):
+def test_only_a_deterministic_training_on_cuda_refuses_algorithms(
+    monkeypatch, tmp_path, device, deterministic, expected
+):
+    class StartedError(Exception):
         pass
 
-    def begin(*_: object) -> None:
-        raise BegunError
+    def start(*_: object) -> None:
+        raise StartedError
 
-    asked = []
+    calls = []
     settings = Train(kimg=1, batch_size=8, lr=2e-4, deterministic=deterministic)
-    monkeypatch.setattr(_stage, "settle", lambda _settings: device)
-    monkeypatch.setattr(train, "repeat_on_cuda", lambda: asked.append(True))
-    monkeypatch.setattr(train, "announce_fresh_start", begin)
+    monkeypatch.setattr(_stage, "setup_device", lambda _settings: device)
+    monkeypatch.setattr(train, "use_deterministic_algorithms", lambda: calls.append(True))
+    monkeypatch.setattr(train, "clean_up", start)
     plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {"precision": "fp32"}}
-    with pytest.raises(BegunError):
-        train._train(plan, 0, "", "", tmp_path, settings, process.Interruption(), _stage.InputSnapshot([]))
-    assert bool(asked) is told
+    stage = _stage.Stage([], {}, plan, {}, _stage.InputSnapshot([]))
+    with pytest.raises(StartedError):
+        train.train(stage, {"seed": 0}, tmp_path, settings, process.Interruption())
+    assert bool(calls) is expected
 
 
 @pytest.mark.parametrize(
-    ("precision", "said"),
+    ("precision", "printed"),
     [("fp32", ""), ("bf16", ""), ("tf32", "ganealogy: v1 seed 3 trains in fp32: this device has no tf32\n")],
 )
-def test_a_processor_has_no_tf32_and_says_so(capsys, precision, said):
-    facts = {"version": "v1", "seed": 3, "protocol": {"precision": precision}}
-    train.announce_precision(facts, "cpu")
-    assert capsys.readouterr().err == said
+def test_a_cpu_prints_that_it_has_no_tf32(capsys, precision, printed):
+    train.announce_precision("v1 seed 3", precision, "cpu")
+    assert capsys.readouterr().err == printed
+
+
+def test_deps_and_outs_are_those_of_dvc_yaml():
+    deps, outs = _stage.deps_and_outs("sample", "v3", 1)
+    assert [*map(str, deps)] == ["build/plan/stages/sample.json", "build/runs/v3-1/train"]
+    assert [*map(str, outs)] == ["build/runs/v3-1/sample", "build/runs/v3-1/cost/sample.json"]
+    assert "reports/metrics.json" in map(str, _stage.deps_and_outs("report")[1])
+
+
+def test_outside_a_project_a_stage_says_where_it_has_to_run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GanealogyError, match=r"dvc\.yaml: .*run in the project's folder"):
+        _stage.deps_and_outs("sample", "v3", 1)
+
+
+def test_a_hostile_version_name_reaches_no_path():
+    with pytest.raises(GanealogyError, match="is not a version name"):
+        _stage.deps_and_outs("train", "../x", 0)
 
 
 @pytest.fixture
@@ -71,7 +92,7 @@ def test_stages_keep_their_memory(freed):
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_cudnn_looks_for_the_fastest_algorithm_unless_it_must_repeat_itself(freed, monkeypatch, deterministic):
+def test_cudnn_measures_algorithms_unless_the_training_is_deterministic(freed, monkeypatch, deterministic):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
     _stage.setup_device(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1, deterministic=deterministic))
     assert torch.backends.cudnn.benchmark is not deterministic

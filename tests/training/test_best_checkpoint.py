@@ -46,4 +46,4 @@ def test_the_best_is_the_first_of_the_lowest() -> None:
     best = Best()
     for step, score in enumerate((3.0, 2.0, 2.0, 5.0)):
         best.consider({"step": step, "score": score}, {"w": torch.tensor(score)})
-    assert best.found == {"step": 1, "score": 2.0} and best.weights["w"] == 2.0
+    assert best.record == {"step": 1, "score": 2.0} and best.weights["w"] == 2.0

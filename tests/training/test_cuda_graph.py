@@ -24,7 +24,7 @@ from ganealogy.adversary.divergence import DivergenceCheck
 from ganealogy.data.batches import Batches
 from ganealogy.errors import GanealogyError
 from ganealogy.training import checkpoint, cuda_graph, loop
-from ganealogy.training import state as learner
+from ganealogy.training import state as training_state
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -39,11 +39,11 @@ class StandIn:
         self.made.append(self)
         self.replays, self.results = 0, {}  # type: ignore[var-annotated]
 
-    def play(self, step: Callable[[], Any]) -> Any:
+    def run_eagerly(self, step: Callable[[], Any]) -> Any:
         StandIn.plays += 1
         return step()
 
-    def record(self, step: Callable[[], Any]) -> Any:
+    def capture(self, step: Callable[[], Any]) -> Any:
         self.step = step
         return self.results
 
@@ -57,7 +57,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ty
     """Trainings on the CPU work ahead of it; where a test is given a GPU, the real graph stays."""
     if getattr(request.node, "callspec", None) and request.node.callspec.params.get("device") == "cuda":
         return StandIn
-    monkeypatch.setattr(learner, "AHEAD", {"cpu"})
+    monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", {"cpu"})
     monkeypatch.setattr(cuda_graph, "CUDAGraph", StandIn)
     monkeypatch.setattr(StandIn, "made", [])
     monkeypatch.setattr(StandIn, "plays", 0)
@@ -67,7 +67,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ty
 def both(where: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, **run: Any) -> None:
     """The training step by step, and the same ahead; both records must be the same bytes."""
     train(where / "ahead", pictures, **run)
-    monkeypatch.setattr(learner, "AHEAD", set())
+    monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", set())
     train(where / "plain", pictures, **run)
     assert record(where / "ahead") == record(where / "plain")
 
@@ -99,7 +99,7 @@ def test_while_schedules_move_the_same_graph_is_replayed(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both(tmp_path / "v16", pictures, monkeypatch, planned=plan("v16"))
-    monkeypatch.setattr(learner, "AHEAD", {"cpu"})
+    monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", {"cpu"})
     fading = plan("v15", {"adversary": {"augment": ["diffaugment", "instance_noise"]}})
     both(tmp_path / "v15", pictures, monkeypatch, planned=fading)
     assert [graph.replays for graph in ahead.made] == [21, 21], "from the fourth step on"
@@ -109,7 +109,7 @@ def test_while_schedules_move_the_same_graph_is_replayed(
 def test_a_graph_that_does_something_else_is_not_used(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    def record_wrongly(self: StandIn, step: Callable[[], Any]) -> Any:
+    def capture_wrongly(self: StandIn, step: Callable[[], Any]) -> Any:
         if fault == "a refusal":
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
@@ -121,12 +121,12 @@ def test_a_graph_that_does_something_else_is_not_used(
         self.step = other
         return self.results
 
-    monkeypatch.setattr(StandIn, "record", record_wrongly)
-    watcher = Silent()
-    train(tmp_path / "ahead", pictures, watcher=watcher)
-    assert len(watcher.warnings) == 1 and "no CUDA graph is used" in watcher.warnings[0]
+    monkeypatch.setattr(StandIn, "capture", capture_wrongly)
+    callbacks = Silent()
+    train(tmp_path / "ahead", pictures, callbacks=callbacks)
+    assert len(callbacks.warnings) == 1 and "no CUDA graph is used" in callbacks.warnings[0]
     assert ahead.made[0].replays <= 1
-    monkeypatch.setattr(learner, "AHEAD", set())
+    monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", set())
     train(tmp_path / "plain", pictures)
     assert record(tmp_path / "ahead") == record(tmp_path / "plain")
 
@@ -150,9 +150,9 @@ def test_a_divergence_between_two_ticks_ends_with_the_weights_of_the_last(
     run = run_of(tmp_path / "ahead")
     assert run["status"] == "diverged" and run["steps"] == 6
     assert run["reason"] == "between steps 6 and 12: discriminator loss or gradient not finite"
-    monkeypatch.setattr(learner, "AHEAD", set())
+    monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", set())
     train(tmp_path / "stopped", pictures, stop_after=6)
-    stopped = checkpoint.last(tmp_path / "stopped" / "checkpoints")[1]
+    stopped = checkpoint.last(tmp_path / "stopped" / "checkpoints").tensors
     weights = checkpoint.load_tensors((tmp_path / "ahead/train/weights/generator-last.safetensors").read_bytes())
     for name, tensor in weights.items():
         assert torch.equal(tensor, stopped[f"generator/{name}"])
@@ -247,7 +247,7 @@ def test_after_a_refused_capture_stream_and_generator_are_as_before(monkeypatch:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     with pytest.raises(RuntimeError) as refusal:
-        graph.record(step)
+        graph.capture(step)
     assert cuda.current is cuda.outside and not cuda.capturing
     assert str(refusal.value) == "operation failed due to a previous error during capture"
     said = cuda_graph.cause(refusal.value)
@@ -255,14 +255,14 @@ def test_after_a_refused_capture_stream_and_generator_are_as_before(monkeypatch:
 
 
 def test_the_cause_is_named_with_our_line() -> None:
-    guard = DivergenceCheck("generator", [torch.zeros(1, requires_grad=True)])
+    check = DivergenceCheck("generator", [torch.zeros(1, requires_grad=True)])
     with pytest.raises(RuntimeError) as refusal:
-        guard.check(torch.zeros(2, 3) @ torch.zeros(2, 3))
+        check.check(torch.zeros(2, 3) @ torch.zeros(2, 3))
     assert re.search(r"mat1 and mat2 shapes .*\(test_cuda_graph\.py, line \d+\)$", cuda_graph.cause(refusal.value))
-    guard.parameters[0].grad = torch.zeros(1)
-    guard.defer()
+    check.parameters[0].grad = torch.zeros(1)
+    check.defer()
     with pytest.raises(RuntimeError) as refusal:
-        guard.check(torch.zeros(3))  # its three numbers do not fit where one is kept
+        check.check(torch.zeros(3))  # its three numbers do not fit where one is kept
     assert re.search(r"\(divergence\.py, line \d+\)$", cuda_graph.cause(refusal.value))
 
 
@@ -280,17 +280,17 @@ class Stepping:
         images = np.random.default_rng(0).integers(0, 256, (160, side, side, protocol["channels"]), dtype=np.uint8)
         loop.seed_everything(1)
         self.warnings: list[str] = []
-        self.state = learner.TrainingState(self.planned["recipe"], protocol, device, self.warnings.append)
+        self.training = training_state.TrainingState(self.planned["recipe"], protocol, 24, device, self.warnings.append)
         self.batches = Batches(images, protocol["batch_size"], 0, device)
 
     def step(self, number: int, by: Callable[..., Any] | None = None) -> None:
         """The step of that number, from 1 of 24; `by`: in place of what the loop calls."""
         loop.seed_everything(loop.step_seed(0, number))
-        reals, labels = self.batches.window((number - 1) * self.state.game.d_steps)
-        (by or self.state.step)(reals, labels, progress=(number - 1) / 24)
+        reals, labels = self.batches.window((number - 1) * self.training.game.d_steps)
+        (by or self.training.step)(reals, labels, progress=(number - 1) / 24)
 
     def state(self) -> dict[str, torch.Tensor]:
-        return checkpoint.snapshot(self.state.tensors())
+        return checkpoint.snapshot(self.training.network_tensors())
 
 
 def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -309,11 +309,11 @@ def test_a_replayed_step_is_the_played_one(ahead: type[StandIn], kind: str, devi
         before = stepping.state()
         stepping.step(number)
         replayed = stepping.state()
-        stepping.state.restore(before)
-        stepping.step(number, by=stepping.state.game.step)
+        stepping.training.restore(before)
+        stepping.step(number, by=stepping.training.game.step)
         length, miss = apart(stepping.state(), before), apart(stepping.state(), replayed)
         assert length > 0 and miss <= (0.05 if device == "cuda" else 1e-5) * length
-        stepping.state.restore(before)
+        stepping.training.restore(before)
     assert not stepping.warnings, "a graph was used"
 
 
@@ -324,7 +324,7 @@ def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], ki
     for number in range(1, 9):
         first.step(number)
     saved = first.state()
-    second.state.restore(saved)
+    second.training.restore(saved)
     assert apart(second.state(), saved) == 0
     for number in range(9, 15):  # the second one plays, records and replays anew
         first.step(number)
@@ -332,7 +332,7 @@ def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], ki
         length, miss = apart(first.state(), saved), apart(first.state(), second.state())
         assert miss <= (0.05 if device == "cuda" else 1e-5) * length
         saved = first.state()
-        second.state.restore(saved)
+        second.training.restore(saved)
     assert not first.warnings and not second.warnings
 
 
@@ -349,10 +349,10 @@ def test_on_a_gpu_a_step_that_cannot_be_captured_is_launched_by_itself(
         check(self, loss)
 
     monkeypatch.setattr(DivergenceCheck, "check", reading)
-    watcher = Silent()
-    assert train(tmp_path, pictures, device="cuda", watcher=watcher).status == "finished"
-    (warning,) = watcher.warnings
-    assert "no CUDA graph is used" in warning and re.search(r"\(update\.py, line \d+\)$", warning)
+    callbacks = Silent()
+    assert train(tmp_path, pictures, device="cuda", callbacks=callbacks).status == "finished"
+    (warning,) = callbacks.warnings
+    assert "no CUDA graph is used" in warning and re.search(r"\(optimizer_step\.py, line \d+\)$", warning)
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
     torch.randn(3, device="cuda")
 

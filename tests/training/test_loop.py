@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,15 @@ def test_a_ticks_distances_are_worked_out_beside_the_next_step(
         return scores(self, fakes)
 
     class Stepped(Silent):
-        def on_step(self, step: int, images: int, note: str) -> None:
+        def on_step(self, step: int, scalars: dict[str, float] | None) -> None:
             done.set()
 
     monkeypatch.setattr(Tracker, "scores", late)
-    assert train(tmp_path, pictures, watcher=Stepped()).status == "finished"
+    assert train(tmp_path, pictures, callbacks=Stepped()).status == "finished"
     assert record(tmp_path) == record(whole)
 
 
+COUNTERS = {"step": 3, "ticks": 1, "summed": 0, "best": None, "seconds": 1.0, "resumed": 0}
 EVERY = [path.stem for path in sorted(Path("versions").glob("*.yaml"))]
 NATIVE_28 = {"mnist-mlp", "mnist-dcgan"}
 
@@ -154,8 +156,8 @@ def test_the_mean_generator_is_what_is_shown(tmp_path: Path, pictures: np.ndarra
 
 
 def test_seeds_differ(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
-    other = RunFiles(tmp_path / "train", {"version": "v1", "seed": 8})
-    loop.train(plan("v1"), 8, "data", pictures, other, tmp_path / "c", "cpu", Silent(), lambda: False)
+    other = RunFiles(tmp_path / "train", tmp_path / "c", {"version": "v1", "seed": 8})
+    loop.train(plan("v1"), 8, loop.TrainingData(pictures), other, "cpu", Silent())
     assert (
         record(tmp_path)["train/weights/generator-last.safetensors"]
         != record(whole)["train/weights/generator-last.safetensors"]
@@ -180,9 +182,9 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_used(
             "pickle": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
         }[damage]
     )
-    watcher = Silent()
-    train(tmp_path, pictures, watcher=watcher)
-    assert len(watcher.warnings) == 1 and newest.stem in watcher.warnings[0]
+    callbacks = Silent()
+    train(tmp_path, pictures, callbacks=callbacks)
+    assert len(callbacks.warnings) == 1 and newest.stem in callbacks.warnings[0]
     assert record(tmp_path) == record(whole)
     assert not Path("pwned").exists()
 
@@ -193,23 +195,42 @@ def test_with_no_whole_checkpoint_it_starts_afresh_and_says_so(
     train(tmp_path, pictures, stop_after=8)
     for path in (tmp_path / "checkpoints").glob("*.safetensors"):
         path.write_bytes(b"")
-    watcher = Silent()
-    train(tmp_path, pictures, watcher=watcher)
-    assert "starting afresh" in watcher.warnings[-1]
+    callbacks = Silent()
+    train(tmp_path, pictures, callbacks=callbacks)
+    assert "starting afresh" in callbacks.warnings[-1]
     assert record(tmp_path) == record(whole)
 
 
 def test_old_checkpoints_go_only_when_new_ones_stand(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step, {"x": torch.full((3,), float(step))}, {"seen": step})
+        checkpoint.save(tmp_path, step, {"x": torch.full((3,), float(step))}, COUNTERS)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "000000002.json",
         "000000002.safetensors",
         "000000003.json",
         "000000003.safetensors",
     ]
-    step, tensors, facts = checkpoint.newest(tmp_path, [])  # type: ignore[misc]
-    assert (step, tensors["x"].tolist(), facts) == (3, [3.0, 3.0, 3.0], {"seen": 3})
+    found = checkpoint.newest(tmp_path, [])
+    assert found is not None
+    assert (found.step, found.tensors["x"].tolist(), found.progress) == (3, [3.0, 3.0, 3.0], COUNTERS)
+
+
+def test_a_checkpoint_of_a_later_step_is_of_no_further_use(tmp_path: Path) -> None:
+    """It is of another training, and must not crowd out this one's."""
+    for step in (8, 9, 2, 3):
+        checkpoint.save(tmp_path, step, {"x": torch.zeros(1)}, COUNTERS)
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["000000002.json", "000000003.json"]
+
+
+def test_a_checkpoint_of_other_networks_is_not_used(tmp_path: Path, pictures: np.ndarray) -> None:
+    wide = plan("v1", width=8)
+    train(tmp_path / "wide", pictures, planned=wide, stop_after=9)
+    train(tmp_path / "plain", pictures, stop_after=9)
+    shutil.rmtree(tmp_path / "plain" / "checkpoints")
+    shutil.copytree(tmp_path / "wide" / "checkpoints", tmp_path / "plain" / "checkpoints")
+    callbacks = Silent()
+    assert train(tmp_path / "plain", pictures, callbacks=callbacks).resumed == 0
+    assert "its networks are of another training" in callbacks.warnings[0]
 
 
 @pytest.mark.parametrize("rate", [1e30, 1e4])

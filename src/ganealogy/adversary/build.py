@@ -1,44 +1,45 @@
-"""A recipe's game: two networks, two optimizers, a loss, and the rules by which they play."""
+"""Build a recipe's game: two networks, two optimizers, a loss, penalties and augmentations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from ganealogy import components
+from ganealogy.adversary.games._base import Game
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.networks._build import options
 from ganealogy.runtime import precision as precisions
 
 
-def update(player: str, recipe: dict[str, Any], network: nn.Module) -> OptimizerStep:
-    """`recipe`: {"name", "lr" (a number: the plan has resolved rates such as `2x`), …}."""
+def optimizer_step(network_name: str, recipe: dict[str, Any], network: nn.Module) -> OptimizerStep:
+    """`recipe`: {"name", "lr" (a number: the plan resolves rates such as `2x`), …}."""
     shared = {key: recipe[key] for key in ("schedule", "clip_norm")}
-    own = {key: value for key, value in options(recipe).items() if key not in {"lr", *shared}}
-    return OptimizerStep(player, network, recipe["name"], recipe["lr"], own, **shared)
+    specific = {key: value for key, value in options(recipe).items() if key not in {"lr", *shared}}
+    return OptimizerStep(network_name, network, recipe["name"], recipe["lr"], specific, **shared)
 
 
 def modules(kind: str, builder: str, parts: list[dict[str, Any]], device: torch.device) -> list[Any]:
-    """A recipe's list of components, in its order."""
+    """Build a recipe's list of components, in its order."""
     return [getattr(components.load(kind, part["name"]), builder)(**options(part)).to(device) for part in parts]
 
 
 def game(
-    recipe: dict[str, Any],
+    recipe: Mapping[str, Any],
     generator: nn.Module,
     discriminator: nn.Module,
     precision: precisions.Precision = "fp32",
-    update: Callable[[str, dict[str, Any], nn.Module], Any] = update,
-) -> Any:
-    """The object whose `step(reals, labels, progress)` is one G update (`adversary/games/`).
+    build_optimizer: Callable[[str, dict[str, Any], nn.Module], Any] = optimizer_step,
+) -> Game:
+    """Return the game, whose `step(reals, labels, progress)` is one G update.
 
-    `precision`: the protocol's; weights and losses are float32 whatever it is. `adversary.penalty_precision` of the
-    recipe decides for D's step where a penalty differentiates D.
-    `update`: makes a player's update from its name, its optimizer's recipe and its network.
+    `precision`: the protocol's; weights and losses are always float32. `adversary.penalty_precision` of the recipe
+    overrides it for a D step in which a penalty differentiates D.
+    `build_optimizer`: from a network's name, its optimizer's recipe and the network.
     """
     rules = recipe["adversary"]
     device = next(generator.parameters()).device
@@ -47,11 +48,11 @@ def game(
     if rules["constraint"] is not None:
         module = components.load("adversary.constraints", rules["constraint"]["name"])
         constrain = module.constraint(discriminator, **options(rules["constraint"]))
-    players = GAN(
+    gan = GAN(
         generator,
         discriminator,
-        g_optimizer=update("generator", recipe["optimizers"]["generator"], generator),
-        d_optimizer=update("discriminator", recipe["optimizers"]["discriminator"], discriminator),
+        g_optimizer=build_optimizer("generator", recipe["optimizers"]["generator"], generator),
+        d_optimizer=build_optimizer("discriminator", recipe["optimizers"]["discriminator"], discriminator),
         loss=components.load("adversary.losses", rules["loss"]["name"]).loss(**options(rules["loss"])),
         latent=recipe["latent"],
         constrain=constrain,
@@ -60,4 +61,5 @@ def game(
         precision=precision,
         penalty_precision=precisions.of_penalties(precision, rules.get("penalty_precision")),
     )
-    return components.load("adversary.games", rules["game"]["name"]).game(players, **options(rules["game"]))
+    built: Game = components.load("adversary.games", rules["game"]["name"]).game(gan, **options(rules["game"]))
+    return built

@@ -1,4 +1,7 @@
-"""Trouble is stopped before it reaches the weights, or noted where looking for it would cost more than the step."""
+"""Stop training before a NaN or infinite loss reaches the weights.
+
+On a GPU, record it on the device instead, because reading it would force a sync.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +12,47 @@ from torch.nn.utils import get_total_norm
 
 
 class Diverged(Exception):  # noqa: N818 (a result of a training, not an error of the program)
-    """A loss or gradient is NaN or infinite; raised before the optimizer step, so that the weights are still finite."""
+    """A loss or gradient is NaN or infinite. Raised before the optimizer step: the weights are still finite."""
 
-    def __init__(self, culprit: str, value: float) -> None:
-        super().__init__(f"{culprit} is {value}")
-        self.culprit, self.value = culprit, value
+    def __init__(self, quantity: str, value: float) -> None:
+        super().__init__(f"{quantity} is {value}")
 
 
 class DivergedEarlier(Exception):  # noqa: N818
-    """A loss or gradient was not finite in a step since the last look, and the weights are spoilt."""
+    """A non-finite loss or gradient occurred since the last check; the weights are invalid."""
 
 
 class DivergenceCheck:
-    """Of one player. Working ahead of a GPU, it notes on the card what it would have stopped at: to read a number, the
-    host has to wait for all that it has asked of the card so far."""
+    """Check the loss and gradient of one network for finite values."""
 
-    def __init__(self, player: str, parameters: Sequence[torch.Tensor]) -> None:
-        self.player, self.parameters = player, parameters
-        self.fine: torch.Tensor | None = None
-        """Where it works ahead: whether all was finite so far."""
+    def __init__(self, network: str, parameters: Sequence[torch.Tensor]) -> None:
+        """`network`: "generator" or "discriminator", for messages."""
+        self.network, self.parameters = network, parameters
+        self.all_finite: torch.Tensor | None = None
+        """Where checks are deferred: a bool on the device."""
 
     def defer(self) -> None:
-        self.fine = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
+        """Record failures on the device from now on; call `raise_if_diverged` to read them."""
+        self.all_finite = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
 
     def check(self, loss: torch.Tensor) -> None:
-        """After the backward pass and before the step. Raises: Diverged naming the player's loss or its gradient."""
+        """Check the loss and the parameters' gradients; call it between the backward pass and the optimizer step.
+
+        Raises: Diverged, unless checks are deferred.
+        """
         loss = loss.detach()
         norm = get_total_norm([parameter.grad for parameter in self.parameters if parameter.grad is not None])
-        fine = torch.isfinite(loss) & torch.isfinite(norm)
-        if self.fine is not None:
-            self.fine.logical_and_(fine)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        if self.all_finite is not None:
+            self.all_finite.logical_and_(finite)
             return
-        if fine:  # one number to read
+        if finite:  # the only value that is read
             return
         if not torch.isfinite(loss):
-            raise Diverged(f"{self.player} loss", float(loss))
-        raise Diverged(f"{self.player} gradient norm", float(norm))
+            raise Diverged(f"{self.network} loss", float(loss))
+        raise Diverged(f"{self.network} gradient norm", float(norm))
 
-    def look(self) -> None:
-        """Raises: DivergedEarlier naming the player."""
-        if self.fine is not None and not self.fine:
-            raise DivergedEarlier(f"{self.player} loss or gradient not finite")
+    def raise_if_diverged(self) -> None:
+        """Raises: DivergedEarlier if a deferred check has failed."""
+        if self.all_finite is not None and not self.all_finite:
+            raise DivergedEarlier(f"{self.network} loss or gradient not finite")

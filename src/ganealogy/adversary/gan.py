@@ -1,33 +1,23 @@
-"""What every game is played with, and what is the same in every game. N images, C channels."""
+"""The generator, the discriminator and everything a training step needs. N images, C channels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
 from ganealogy.adversary.augment._base import Augmentation
+from ganealogy.adversary.losses._base import Loss
 from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
 from ganealogy.adversary.schedule import Progress
 from ganealogy.runtime import distributed
 from ganealogy.runtime import precision as precisions
 from ganealogy.sampling.latents import sample_latents_like
-
-
-class Loss(Protocol):
-    """A file of `adversary/losses/`. All take D's logits (N,) and return a scalar."""
-
-    needs_reals: bool
-    """Whether G's term compares its fakes with reals; if not, D never sees reals in G's step."""
-
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor: ...
-    def generator(self, fake: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor: ...
-    def score(self, logits: torch.Tensor) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -44,18 +34,18 @@ class GAN:
     penalties: list[Penalty]
     """Terms of D's loss: see `adversary/penalties/`."""
     augment: list[Augmentation]
-    """What D sees all images through: see `adversary/augment/`."""
+    """Applied to all images that D sees: see `adversary/augment/`."""
     precision: precisions.Precision = "fp32"
-    """What networks are computed in: see `ganealogy/runtime/precision.py`."""
+    """Arithmetic of the networks: see `runtime/precision.py`."""
     penalty_precision: precisions.Precision = "fp32"
-    """The same in D's step, where a penalty differentiates D."""
+    """Arithmetic of the D step when a penalty differentiates D."""
 
     @property
     def device(self) -> torch.device:
         return self.d_optimizer.parameters[0].device
 
     def step_precision(self, penalised: bool) -> precisions.Precision:
-        """Return the precision of a step; `penalised`: of one with D's penalties."""
+        """Return the precision of a step; `penalised`: whether it is a D step with penalties."""
         differentiated = penalised and any(penalty.differentiates for penalty in self.penalties)
         return self.penalty_precision if differentiated else self.precision
 
@@ -64,45 +54,45 @@ class GAN:
         return precisions.float32_as(self.step_precision(penalised))
 
     def describe_precision(self) -> str:
-        """Describe what the steps are computed in here, e.g. "bf16, tf32 where a penalty differentiates D"."""
+        """Return the arithmetic used on this device, such as "bf16, tf32 where a penalty differentiates D"."""
         usual, penalised = (precisions.on(self.device, self.step_precision(step)) for step in (False, True))
         return usual if usual == penalised else f"{usual}, {penalised} where a penalty differentiates D"
 
-    def progress(self, share: Progress) -> None:
-        """Move the optimizers' schedules; penalties and augmentations are told theirs at each use."""
-        self.g_optimizer.progress(share)
-        self.d_optimizer.progress(share)
+    def set_progress(self, fraction: Progress) -> None:
+        """Set the optimizers' scheduled values; penalties and augmentations get the progress at each use."""
+        self.g_optimizer.set_progress(fraction)
+        self.d_optimizer.set_progress(fraction)
 
-    def defer(self) -> None:
-        """From here on trouble is noted on the card, and `look` is to be asked whether there was any."""
+    def defer_divergence_checks(self) -> None:
+        """Record failed finite checks on the device, without a sync; `raise_if_diverged` reads them."""
         self.g_optimizer.divergence.defer()
         self.d_optimizer.divergence.defer()
 
-    def look(self) -> None:
-        """Raises: DivergedEarlier where a player that works ahead noted something since."""
-        self.d_optimizer.divergence.look()  # it goes first in a step, and spoils G's loss
-        self.g_optimizer.divergence.look()
+    def raise_if_diverged(self) -> None:
+        """Raises: DivergedEarlier if a deferred finite check has failed."""
+        self.d_optimizer.divergence.raise_if_diverged()  # D steps first, and its NaN weights make G's loss NaN
+        self.g_optimizer.divergence.raise_if_diverged()
 
     def generate_fakes(self, count: int, like: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """G's images (N, C, H, W) from fresh latents, of `like`'s device and type whatever the precision."""
+        """Return G's images (N, C, H, W) of fresh latents, with the device and dtype of `like`."""
         latents = sample_latents_like(self.latent, count, like=like)
         with precisions.autocast(self.precision, self.device.type):
             images: torch.Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
         return images.to(like.dtype)
 
     def discriminator_fn(
-        self, share: Progress, labels: torch.Tensor | None, *, penalised: bool = False
+        self, progress: Progress, labels: torch.Tensor | None, *, penalised: bool = False
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """D as the game meets it: images (N, C, H, W) → logits (N,), through a fresh draw of the augmentation.
+        """Return the function images (N, C, H, W) → logits (N,): D behind a fresh draw of the augmentations.
 
-        `penalised`: for a step with D's penalties, whose precision may be another.
+        `penalised`: whether it is for a D step with penalties, which may have another precision.
         """
-        chosen = self.step_precision(penalised)
+        precision = self.step_precision(penalised)
 
         def discriminate(images: torch.Tensor) -> torch.Tensor:
-            for part in self.augment:
-                images = part(images, share)
-            with precisions.autocast(chosen, self.device.type):
+            for augmentation in self.augment:
+                images = augmentation(images, progress)
+            with precisions.autocast(precision, self.device.type):
                 logits: torch.Tensor
                 logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.
@@ -111,29 +101,30 @@ class GAN:
         return discriminate
 
     def track_gradients(self, images: torch.Tensor) -> torch.Tensor:
-        """The images, ready for a penalty that wants the gradient at them."""
-        wanted = any(penalty.at_images for penalty in self.penalties)
-        return images.detach().requires_grad_() if wanted else images
+        """Return the images as leaves that require gradients, if a penalty needs the gradient at them."""
+        needed = any(penalty.at_images for penalty in self.penalties)
+        return images.detach().requires_grad_() if needed else images
 
     def penalty(self, step: DiscriminatorStep) -> dict[str, torch.Tensor]:
-        """{"penalty": the scalar to add to D's loss}; nothing when there are no penalties."""
+        """Return {"penalty": the scalar to add to D's loss}; empty without penalties."""
         terms = [penalty(step) for penalty in self.penalties]
         return {"penalty": torch.stack(terms).sum()} if terms else {}
 
-    def scores(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the curves show of D's logits; adaptive augmentations look at those on reals too."""
+    def scores(self, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the scalars that the curves show of D's logits (N,); adaptive augmentations observe those of reals."""
         with torch.no_grad():
-            extra: dict[str, torch.Tensor] = {}
-            for part in self.augment:
-                extra |= part.observe(real)
-            return {"real_score": self.loss.score(real), "fake_score": self.loss.score(fake), **extra}
+            scalars: dict[str, torch.Tensor] = {}
+            for augmentation in self.augment:
+                scalars |= augmentation.observe(real_logits)
+            scores = {"real_score": self.loss.score(real_logits), "fake_score": self.loss.score(fake_logits)}
+            return {**scores, **scalars}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What penalties and augmentations remember between steps."""
-        return self._memory().state_dict()
+        """Return the buffers of penalties and augmentations."""
+        return self._components().state_dict()
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self._memory().load_state_dict(state)
+        self._components().load_state_dict(state)
 
-    def _memory(self) -> nn.Module:
+    def _components(self) -> nn.Module:
         return nn.ModuleDict({"penalties": nn.ModuleList(self.penalties), "augment": nn.ModuleList(self.augment)})

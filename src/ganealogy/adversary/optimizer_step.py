@@ -1,4 +1,4 @@
-"""One player's update: the gradient of its loss, checked, clipped if asked, and taken by its optimizer."""
+"""One network's update: backward pass, finite check, gradient clipping, optimizer step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ganealogy.runtime import distributed, without_dynamo
 
 
 class OptimizerStep:
-    """An optimizer with what every optimizer may have; the keyword-only parameters are keys of a recipe."""
+    """An optimizer with the options that all optimizers share; its keyword-only parameters are keys of a recipe."""
 
     def __init__(
         self,
-        player: str,
+        network_name: str,
         network: nn.Module,
         name: str,
         lr: float,
@@ -29,30 +29,33 @@ class OptimizerStep:
         schedule: Scheduled | None = None,
         clip_norm: Annotated[float, Gt(0)] | None = None,
     ) -> None:
-        """`player`: whose loss is named when it is not finite; `name`, `options`: the optimizer and its own parameters.
+        """`network_name`: for messages; `name`, `options`: the optimizer and its own parameters.
 
-        `schedule`: a factor on the rate; `clip_norm`: a longer gradient is shortened to this L2 norm.
+        `schedule`: a factor on the learning rate; `clip_norm`: the largest L2 norm of a gradient.
         """
         self.parameters = list(network.parameters())
-        self.divergence = DivergenceCheck(player, self.parameters)
+        self.divergence = DivergenceCheck(network_name, self.parameters)
         self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
         module = components.load("adversary.optimizers", name)
         without_dynamo.prepare()
         self.optimizer: torch.optim.Optimizer = module.optimizer(self.parameters, lr, **options)
         for group in self.optimizer.param_groups:
-            if "capturable" in group:  # by a CUDA graph: its count of steps then lies on the card
+            if "capturable" in group:  # by a CUDA graph: the step count is then on the device
                 group["capturable"] = self.parameters[0].is_cuda
 
-    def progress(self, share: Progress) -> None:
-        """Move the rate and all scheduled parameters to where they stand when this share of the budget is done."""
-        rate = self.lr * (1.0 if self.schedule is None else scheduled_value(self.schedule, share, exact=True))
+    def set_progress(self, fraction: Progress) -> None:
+        """Set the learning rate and all scheduled options to their values at this fraction of the budget."""
+        rate = self.lr * (1.0 if self.schedule is None else scheduled_value(self.schedule, fraction, exact=True))
         if isinstance(rate, torch.Tensor) and rate.is_cuda:
             rate = rate.float()  # fused kernels read no other type
-        for group in self.optimizer.param_groups:  # its keys are the names of our parameters
-            group.update(lr=rate, **{key: _at(value, share) for key, value in self.options.items()})
+        for group in self.optimizer.param_groups:  # its keys are the names of our options
+            group.update(lr=rate, **{key: _option(value, fraction) for key, value in self.options.items()})
 
     def backward(self, loss: torch.Tensor, retain_graph: bool = False) -> None:
-        """This player's gradient, and nobody else's."""
+        """Compute this network's gradient, and no other.
+
+        Raises: Diverged when the loss or the gradient is not finite.
+        """
         for parameter in self.parameters:
             parameter.grad = None
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
@@ -60,13 +63,14 @@ class OptimizerStep:
         self.divergence.check(distributed.average(loss))
 
     def step(self) -> None:
+        """Clip the gradient, if a norm is given, and update the parameters."""
         if self.clip_norm is not None:
             clip_grad_norm_(self.parameters, self.clip_norm)
         without_dynamo.step(self.optimizer)
 
 
-def _at(value: Any, share: Progress) -> Any:
-    """A scheduled value as it now stands, also in a list (Adam's betas: torch wants a tuple); all else as it is."""
+def _option(value: Any, fraction: Progress) -> Any:
+    """Return the current value of a scheduled option, also inside a list (Adam's betas: torch requires a tuple)."""
     if isinstance(value, list):
-        return tuple(scheduled_value(part, share, exact=True) for part in value)
-    return scheduled_value(value, share, exact=True) if isinstance(value, dict) else value
+        return tuple(scheduled_value(part, fraction, exact=True) for part in value)
+    return scheduled_value(value, fraction, exact=True) if isinstance(value, dict) else value

@@ -1,7 +1,7 @@
-"""Values that change over a training, as shares of the budget: the same idea fits 60 kimg and 20 Mimg.
+"""Values that change over a training, as fractions of the budget, so that one recipe fits 60 kimg and 20 Mimg.
 
-A scheduled parameter is a number, or `{from: 0.05, to: 0.005, shape: cosine, until: 0.5}`: it goes from the one to the
-other over the first half of the budget and is held from there on.
+A scheduled parameter is a number, or `{from: 0.05, to: 0.005, shape: cosine, until: 0.5}`: it moves from one value to
+the other over the first half of the budget and is then constant.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # recipes are read without torch
     from torch import Tensor
 
 Progress: TypeAlias = "float | Tensor"
-"""The share of the budget that is done, in [0, 1]: a number, or a float64 scalar on the device. A CUDA graph keeps what
-Python worked out while it was recorded, and reads tensors anew at each replay."""
+"""Fraction of the budget that is done, in [0, 1]: a number, or a float64 scalar on the device. A CUDA graph keeps
+Python numbers as constants and reads tensors at each replay."""
 
 Amount = Annotated[float, Ge(0), Lt(float("inf"))]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -39,9 +39,9 @@ DecayRamp = TypedDict(
 Scheduled = Amount | AmountRamp
 """At least 0: a weight, a half-life, a standard deviation."""
 ScheduledShare = Share | ShareRamp
-"""In [0, 1]: a probability, a share of the rate."""
+"""In [0, 1]: a probability, a fraction of the learning rate."""
 ScheduledDecay = Decay | DecayRamp
-"""In [0, 1): the memory of a running mean, such as Adam's."""
+"""In [0, 1): the decay of a running mean, such as Adam's betas."""
 
 
 class ForSize(TypedDict):
@@ -52,11 +52,11 @@ class ForSize(TypedDict):
 
 
 ScheduledBySize = Scheduled | list[ForSize]
-"""One value for all sizes, or one for each of some: the entry of the largest size not above the image's is taken."""
+"""One value for all image sizes, or a list: the entry of the largest size that is not above the image's is used."""
 
 
 def value_for_size(value: Any, image_size: int) -> Any:
-    """The scheduled value of a `ScheduledBySize` for images of `image_size` pixels a side."""
+    """Return the entry of a `ScheduledBySize` for square images of `image_size` pixels."""
     if not isinstance(value, list):
         return value
     entries = sorted(value, key=lambda entry: int(entry["image_size"]))
@@ -75,10 +75,10 @@ def scheduled_value(value: Any, progress: Tensor, *, exact: bool = False) -> flo
 @overload
 def scheduled_value(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor: ...
 def scheduled_value(value: Any, progress: Progress, *, exact: bool = False) -> float | Tensor:
-    """Return the value of a scheduled parameter when `progress` of the budget is done.
+    """Return the value of a scheduled parameter at `progress`.
 
-    A number, but where the value moves and `progress` is a tensor: then a scalar beside it, float32 as what it is
-    multiplied with, or float64 where `exact` asks for that.
+    A number; if the value is scheduled and `progress` a tensor, a scalar tensor on its device: float32, or float64 if
+    `exact`.
     """
     if not isinstance(value, dict):
         return float(value)
@@ -89,8 +89,8 @@ def scheduled_value(value: Any, progress: Progress, *, exact: bool = False) -> f
         if cosine:
             done = (1 - cos(pi * done)) / 2
         return end if done == 1 else start + (end - start) * done
-    share = (progress / until).clamp(max=1.0)
+    fraction = (progress / until).clamp(max=1.0)
     if cosine:
-        share = (1 - (pi * share).cos()) / 2
-    moved: Tensor = start + (end - start) * share
-    return moved if exact else moved.float()
+        fraction = (1 - (pi * fraction).cos()) / 2
+    value_now: Tensor = start + (end - start) * fraction
+    return value_now if exact else value_now.float()

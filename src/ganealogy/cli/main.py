@@ -1,4 +1,4 @@
-"""The command line: one verb a stage, and the verbs around them. Each parses, calls, prints."""
+"""The command line: one function per verb, which parses, calls and prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ganealogy.cli._groups import SectionedGroup
 from ganealogy.runtime import process
 
 DEBUG = "--debug"
@@ -15,133 +16,105 @@ RANKS = click.option(
     type=click.IntRange(min=1),
     default=1,
     envvar="GANEALOGY_RANKS",
-    help="Processes that share each batch, a GPU each; the same as torchrun --nproc-per-node.",
+    help="Processes that share each batch, with one GPU each (torchrun --nproc-per-node).",
 )
-
-
+SEED = click.IntRange(min=0)
+FILE = click.Path(path_type=Path)
 EPILOG = """
 \b
-Exit codes: 0 done (a version that diverged is a result, too) · 2 a fault that you can cure, told in one line ·
-130 stopped by Ctrl-C · 143 stopped by SIGTERM · 1 a fault in Ganealogy, with its traceback.
+Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line ·
+130 stopped by Ctrl-C · 143 stopped by SIGTERM · 1 a bug in Ganealogy, with its traceback.
 """
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, epilog=EPILOG.strip("\n")
+    cls=SectionedGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog=EPILOG.strip("\n"),
 )
 @click.option(DEBUG, is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="ganealogy")
 def cli(debug: bool) -> None:
-    """A family tree of GANs: every version trained under one protocol, and which idea helped.
+    """Train a family tree of GANs under one protocol, and test which idea helped.
 
     \b
-    dvc repro                      run what changed: plan, download, preprocess, train, sample, evaluate, report
+    dvc repro                      run what changed
     dvc repro train@v3-1           train version v3 with seed 1
-    dvc exp run -S train.lr=1e-4   the same tree under another protocol
+    dvc exp run -S train.lr=1e-4   run the same tree under another protocol
 
-    The stages are verbs here too; dvc.yaml calls them. Settings stand in params.yaml, versions in versions/.
+    Settings are in params.yaml, versions in versions/.
     """
 
 
 @cli.command()
 def plan() -> None:
-    """Check params.yaml and versions/, resolve every recipe, write build/plan, print the family."""
+    """Check params.yaml and all versions, write build/plan, and print the versions."""
     from ganealogy.lineage import tables
     from ganealogy.stages import plan
 
-    process.die_with_parent()
-    files = plan.make()
-    with process.explain_full_disk(plan.PLAN):
-        plan.write(files)
-    tables.show(tables.table(files["tree.json"]))
+    tables.show(tables.table(plan.run()))
 
 
 @cli.command()
 def download() -> None:
-    """Fetch or draw the pictures of dataset.name into data/raw.
+    """Download or draw the pictures of dataset.name into data/raw.
 
-    A public set is taken from dataset.mirror or the environment's GANEALOGY_MIRROR (a directory) where it is there.
+    A public data set is copied from dataset.mirror, or from the directory in GANEALOGY_MIRROR, if its files are there.
     """
-    from ganealogy.data import download
-    from ganealogy.params import schema
-    from ganealogy.stages import _stage
+    from ganealogy.stages import download
 
-    with _stage.stage("download", outs=[_stage.RAW]) as planned:
-        mirror = schema.load().dataset.mirror
-        download.download({**planned["settings"], "mirror": mirror}, _stage.RAW)
+    download.run()
 
 
 @cli.command()
 def preprocess() -> None:
     """Decode, crop, resize, drop duplicates and split into data/packed."""
-    from ganealogy.data import preprocess
-    from ganealogy.runtime import memory
-    from ganealogy.stages import _stage
+    from ganealogy.stages import preprocess
 
-    memory.keep_freed()
-    with _stage.stage("preprocess", deps=[_stage.RAW], outs=[_stage.PACKED]) as planned:
-        preprocess.preprocess(planned["settings"], _stage.RAW, _stage.PACKED)
+    preprocess.run()
 
 
 @cli.command()
 def reference() -> None:
-    """Measure the real pictures: features, and the anchors that stand beside every number."""
-    from ganealogy.params import schema
-    from ganealogy.stages import _stage
+    """Measure the real pictures: their features, and the anchors of each metric."""
+    from ganealogy.stages import reference
 
-    with _stage.stage("reference", deps=[_stage.PACKED], outs=[_stage.REFERENCE]) as planned:
-        from ganealogy.data import packed
-        from ganealogy.evaluation import reference
-
-        _stage.verify_packed(packed.read_manifest(_stage.PACKED), _stage.PACKED)
-        device = _stage.setup_device(schema.load().train)
-        wanted = planned["settings"]
-        places = (_stage.PACKED, _stage.REFERENCE)
-        reference.measure_reference(wanted, wanted["count"], *places, device=device, kept=_stage.features_directory())
+    reference.run()
 
 
 @cli.command()
 @click.argument("version")
-@click.argument("seed", type=click.IntRange(min=0))
+@click.argument("seed", type=SEED)
 @RANKS
 def train(version: str, seed: int, ranks: int) -> None:
-    """Train VERSION with SEED; an interrupted training goes on where it stopped."""
-    from ganealogy.params import schema
-    from ganealogy.stages import _stage, train
+    """Train VERSION with SEED, or resume it if it was interrupted."""
+    from ganealogy.stages import train
 
-    if ranks > 1:
-        sys.exit(_stage.launch_with_torchrun(ranks, "train", version, seed, schema.load()))
-    sys.exit(train.train(version, seed, schema.load()))
+    sys.exit(train.run(version, seed, ranks))
 
 
 @cli.command()
 @click.argument("version")
-@click.argument("seed", type=click.IntRange(min=0))
+@click.argument("seed", type=SEED)
 def sample(version: str, seed: int) -> None:
-    """Draw VERSION's pictures, grid and walk between latents."""
-    from ganealogy.params import schema
-    from ganealogy.stages import _stage
+    """Generate pictures, a grid and a walk between latents from VERSION with SEED."""
+    from ganealogy.stages import sample
 
-    run = _stage.run_directory(version, seed)
-    cost = run / "cost" / "sample.json"
-    with _stage.stage("sample", cost, version, deps=[run / "train"], outs=[run / "sample"]) as planned:
-        from ganealogy.sampling import sample
-
-        sample.sample(run, planned["settings"], device=_stage.setup_device(schema.load().train))
+    sample.run(version, seed)
 
 
 @cli.command()
 @click.argument("version", required=False)
-@click.argument("seed", type=click.IntRange(min=0), required=False)
-@click.option("--real", type=click.Path(path_type=Path), help="Real pictures: a folder, zip, .npy, .npz or statistics.")
-@click.option("--fake", type=click.Path(path_type=Path), help="Pictures to measure against them.")
-@click.option("--extractor", "extractors", multiple=True, help="As often as needed; effnet_lite0 and pixel8 if none.")
-@click.option("--json", type=click.Path(path_type=Path), help="Where to write the numbers and their protocols.")
-@click.option(
-    "--save-statistics", type=click.Path(path_type=Path), help="Where to write the reals' mu and sigma, .npz."
-)
+@click.argument("seed", type=SEED, required=False)
+@click.option("--real", type=FILE, hidden=True)
+@click.option("--fake", type=FILE, hidden=True)
+@click.option("--extractor", "extractors", multiple=True, hidden=True)
+@click.option("--json", type=FILE, hidden=True)
+@click.option("--save-statistics", type=FILE, hidden=True)
 @RANKS
+@click.pass_context
 def evaluate(
+    context: click.Context,
     version: str | None,
     seed: int | None,
     ranks: int,
@@ -151,27 +124,35 @@ def evaluate(
     json: Path | None,
     save_statistics: Path | None,
 ) -> None:
-    """Measure VERSION's samples of SEED against the real pictures, as a stage does; or any two sets of pictures.
-
-    \b
-    ganealogy evaluate --real photos/ --fake samples.zip --extractor inception
-    """
-    if (version is None) == (real is None) or (seed is None) != (version is None):
-        raise click.UsageError("give VERSION and SEED, or --real and --fake")
-    if real is not None:
-        if fake is None and save_statistics is None:
-            raise click.UsageError("--real needs --fake, or --save-statistics")
-        _evaluate_alone(real, fake, extractors, json, save_statistics)
+    """Measure the samples of VERSION with SEED; see `measure` for any two sets of pictures."""
+    if real is not None and version is None:  # the older spelling of `measure`
+        context.invoke(measure, real=real, fake=fake, extractors=extractors, json=json, save_statistics=save_statistics)
         return
-    if fake or extractors or json or save_statistics:
-        raise click.UsageError("--fake, --extractor, --json and --save-statistics go with --real")
-    assert version is not None and seed is not None
-    _evaluate_run(version, seed, ranks)
+    if version is None or seed is None:
+        raise click.UsageError("give VERSION and SEED; for other pictures: ganealogy measure --real A --fake B")
+    if real or fake or extractors or json or save_statistics:
+        raise click.UsageError("these options belong to: ganealogy measure --real A --fake B")
+    from ganealogy.stages import evaluate
+
+    sys.exit(evaluate.run(version, seed, ranks))
 
 
-def _evaluate_alone(
+@cli.command()
+@click.option("--real", type=FILE, required=True, help="Real pictures: a folder, zip, .npy, .npz or statistics.")
+@click.option("--fake", type=FILE, help="Pictures to compare with them.")
+@click.option("--extractor", "extractors", multiple=True, help="Repeatable; default: effnet_lite0 and pixel8.")
+@click.option("--json", type=FILE, help="File to write the numbers and their protocols to.")
+@click.option("--save-statistics", type=FILE, help="File (.npz) to write mu and sigma of the reals to.")
+def measure(
     real: Path, fake: Path | None, extractors: tuple[str, ...], json: Path | None, save_statistics: Path | None
 ) -> None:
+    """Measure any two sets of pictures: FID and the other metrics.
+
+    \b
+    ganealogy measure --real photos/ --fake samples.zip --extractor inception
+    """
+    if fake is None and save_statistics is None:
+        raise click.UsageError("--real needs --fake, or --save-statistics")
     import torch
     from rich.console import Console
 
@@ -188,35 +169,17 @@ def _evaluate_alone(
         click.echo(f"wrote {written}")
 
 
-def _evaluate_run(version: str, seed: int, ranks: int) -> None:
-    from ganealogy.params import schema
-    from ganealogy.stages import _stage
-
-    if ranks > 1:
-        sys.exit(_stage.launch_with_torchrun(ranks, "evaluate", version, seed, schema.load()))
-    run = _stage.run_directory(version, seed)
-    deps = [run / "sample", run / "train" / "run.json", _stage.REFERENCE, _stage.PACKED / "train.npy"]
-    with _stage.stage("evaluate", run / "cost" / "evaluate.json", deps=deps, outs=[run / "evaluate"]) as planned:
-        from ganealogy.evaluation import evaluate
-        from ganealogy.runtime.distributed import process_group
-
-        places, kept = (_stage.REFERENCE, _stage.PACKED), _stage.features_directory()
-        with process_group(_stage.setup_device(schema.load().train)) as device:
-            evaluate.evaluate(run, planned["settings"], *places, device=device, kept=kept)
-
-
 @cli.command()
 @click.option("--exp", "experiments", is_flag=True, help="Compare these DVC experiments: reports/compare.html.")
 @click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
 def report(experiments: bool, names: tuple[str, ...]) -> None:
-    """Compare the versions in reports/, and bring MLflow up to date.
+    """Compare the versions in reports/, and post new runs to MLflow.
 
     \b
-    ganealogy report --exp faster wider      two experiments side by side, read from git and DVC's cache
-    ganealogy report --exp workspace faster  the files as they lie here, and an experiment
+    ganealogy report --exp faster wider      compare two experiments, read from git and DVC's cache
+    ganealogy report --exp workspace faster  compare the workspace and an experiment
     """
     from ganealogy import tracking
-    from ganealogy.stages import _stage
 
     if experiments or names:
         if not experiments:
@@ -225,26 +188,26 @@ def report(experiments: bool, names: tuple[str, ...]) -> None:
 
         click.echo(f"comparison: {compare.compare(list(names)).resolve().as_uri()}")
         return
-    with _stage.stage("report", deps=_stage.report_inputs(), outs=_stage.REPORTS):
-        from ganealogy.report import build
+    from ganealogy.stages import report
 
-        page = build.build()
+    page = report.run()
     tracking.sync_all(Path())
     click.echo(f"report: {page.resolve().as_uri()}")
 
 
 @cli.command()
 def summary() -> None:
-    """Print the table of the last report, and where to look."""
+    """Print the table of the last report, and where the report is."""
     from rich.console import Console
 
     from ganealogy.report import numbers
+    from ganealogy.workspace import REPORT_PAGE
 
     Console().print(numbers.summary_table(Path()))
-    click.echo(f"\nreport     {Path('reports/index.html').resolve().as_uri()}\nMLflow UI  make ui")
+    click.echo(f"\nreport     {REPORT_PAGE.resolve().as_uri()}\nMLflow UI  make ui")
 
 
-def _share(context: click.Context, option: click.Parameter, text: str) -> float:
+def _fraction(context: click.Context, option: click.Parameter, text: str) -> float:
     from ganealogy.errors import GanealogyError
     from ganealogy.verdicts import power
 
@@ -257,46 +220,46 @@ def _share(context: click.Context, option: click.Parameter, text: str) -> float:
 @cli.command()
 @click.argument("version")
 @click.option(
-    "--difference", callback=_share, default="10%", show_default=True, metavar="SHARE", help="To resolve: 10% or 0.1."
+    "--difference", callback=_fraction, default="10%", show_default=True, metavar="FRACTION", help="Such as 10% or 0.1."
 )
 @click.option(
     "--power",
-    "wanted",
+    "power",
     type=click.FloatRange(0.1, 0.999),
     default=0.8,
     show_default=True,
-    help="The chance with which a difference that is there shall be shown.",
+    help="Probability of detecting a real difference.",
 )
-@click.option("--metric", help="The one that leads the report, unless given.")
-def seeds(version: str, difference: float, wanted: float, metric: str | None) -> None:
-    """Say how many more seeds would tell VERSION from its parent.
+@click.option("--metric", help="Default: the report's primary metric.")
+def seeds(version: str, difference: float, power: float, metric: str | None) -> None:
+    """Estimate how many seeds a comparison of VERSION with its parent needs.
 
-    One training says little: another seed gives another number. The report tests child against parent over seeds, and
-    the more they scatter, the more seeds a difference takes. This reads the spread of the seeds that are there, two of
-    each at least, and prints the seeds for several differences and the edit of params.yaml.
+    Another seed gives another number. The report tests child against parent over seeds; the more the numbers vary, the
+    more seeds a difference needs. This command reads the spread of the existing seeds, at least two of each, and prints
+    the seeds for several differences and the edit of params.yaml.
 
     \b
-    ganealogy seeds v8                    a difference of 10 %, found 8 times in 10
-    ganealogy seeds v8 --difference 5%    a finer one: about four times the seeds
-    ganealogy seeds v8 --power 0.95       found 19 times in 20
+    ganealogy seeds v8                    a difference of 10 %, detected 8 times in 10
+    ganealogy seeds v8 --difference 5%    half the difference: about four times the seeds
+    ganealogy seeds v8 --power 0.95       detected 19 times in 20
 
-    A difference of 10 % means that the worse distance is 1.1 times the better. The report judges all edges of the tree
-    at once, so an edge has to pass a stricter level (Holm); the last column is for an edge that is the only one.
+    A difference of 10 % means that the worse distance is 1.1 times the better one. The report tests all edges of the
+    tree at once, which needs a stricter level per edge (Holm); the last column is for a single edge.
     """
     from rich.console import Console
 
     from ganealogy.report import seeds as planning
 
-    Console().print(*planning.shown(planning.outlook(Path(), version, difference, wanted, metric)))
+    Console().print(*planning.shown(planning.outlook(Path(), version, difference, power, metric)))
 
 
 @cli.command()
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; as many as there is room for, unless given.")
-@click.option("--address", help="A running Ray cluster's, HOST:PORT or `auto`; without it, this machine alone.")
-@click.option("--gpus-per-run", type=click.IntRange(min=0), help="1 where there are GPUs; more train one run together.")
-@click.option("--dashboard/--no-dashboard", default=True, help="Ray's own web page, where Ray is started here.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; default: as many as fit.")
+@click.option("--address", help="Address of a running Ray cluster, HOST:PORT or `auto`; default: this machine.")
+@click.option("--gpus-per-run", type=click.IntRange(min=0), help="Default: 1 where there are GPUs.")
+@click.option("--dashboard/--no-dashboard", default=True, help="Ray's web page, if Ray is started here.")
 def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashboard: bool) -> None:
-    """Do what `dvc repro` does, many runs side by side: on this machine, or on a Ray cluster."""
+    """Do what `dvc repro` does, with several runs at a time, on this machine or a Ray cluster."""
     from ganealogy.cluster import repro
 
     repro.repro(jobs, address, gpus_per_run, dashboard, click.echo)
@@ -304,7 +267,7 @@ def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashb
 
 @cli.command()
 def tree() -> None:
-    """Draw the family: every file of versions/, trained or not."""
+    """Print the family tree of all files in versions/."""
     from ganealogy.lineage import tables, versions
 
     tables.show(tables.tree(versions.read_family(versions.known())))
@@ -313,7 +276,7 @@ def tree() -> None:
 @cli.command()
 @click.argument("version")
 def show(version: str) -> None:
-    """Print VERSION's whole recipe, and which ancestor each value comes from."""
+    """Print the complete recipe of VERSION, and which ancestor sets each value."""
     from ganealogy.lineage import recipe, tables, versions
 
     member = versions.read_family([version])[version]
@@ -325,22 +288,19 @@ def show(version: str) -> None:
 @click.argument("first")
 @click.argument("second")
 def diff(first: str, second: str) -> None:
-    """Print the values in which two versions' whole recipes differ."""
+    """Print the values in which the complete recipes of two versions differ."""
     from ganealogy.lineage import recipe, tables, versions
 
     members = versions.read_family([first, second])
-    tables.show(
-        tables.difference(
-            first, second, {name: recipe.complete(members[name].recipe, name) for name in (first, second)}
-        )
-    )
+    recipes = {name: recipe.complete(members[name].recipe, name) for name in (first, second)}
+    tables.show(tables.difference(first, second, recipes))
 
 
 @cli.command()
 @click.argument("name")
-@click.option("--parent", required=True, help="The version that it starts from.")
+@click.option("--parent", required=True, help="The version to start from.")
 def new(name: str, parent: str) -> None:
-    """Write versions/NAME.yaml to fill in, and add it to params.yaml; only it will train."""
+    """Write versions/NAME.yaml to fill in, and add NAME to params.yaml; only NAME will be trained."""
     from ganealogy.lineage import new_version
 
     with process.explain_full_disk("versions", "params.yaml"):
@@ -348,10 +308,10 @@ def new(name: str, parent: str) -> None:
 
 
 @cli.command()
-@click.option("--follow", type=click.Path(path_type=Path), help="One run directory, while the process --parent lives.")
+@click.option("--follow", type=FILE, help="A run directory to post while the process --parent runs.")
 @click.option("--parent", type=int, help="Process id to end with.")
 def sync(follow: Path | None, parent: int | None) -> None:
-    """Bring MLflow up to date with the run directories: posts what the store lacks, and nothing twice."""
+    """Post to MLflow what it lacks of the run directories."""
     from ganealogy import tracking
 
     if follow is not None:
@@ -361,9 +321,9 @@ def sync(follow: Path | None, parent: int | None) -> None:
 
 
 @cli.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="The first free one from 5000 on, unless given.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 5000 on.")
 def ui(port: int | None) -> None:
-    """Start the MLflow UI on loopback and print the address of the run comparison."""
+    """Start the MLflow UI on loopback, and print the address of the run comparison."""
     from ganealogy import tracking
 
     tracking.ui(port)
@@ -371,61 +331,54 @@ def ui(port: int | None) -> None:
 
 @cli.command()
 @click.argument("version", required=False)
-@click.argument("seed", type=click.IntRange(min=0), required=False)
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="reports/live/VERSION-SEED.onnx, unless given."
-)
+@click.argument("seed", type=SEED, required=False)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Default: reports/live/VERSION-SEED.onnx.")
 def export(version: str | None, seed: int | None, out: Path | None) -> None:
-    """Write the generator of VERSION and SEED as ONNX, checked against torch; without them, the best run's."""
-    from ganealogy.export import select_run
-    from ganealogy.export.onnx_file import export
+    """Write the generator of VERSION and SEED, or of the best run, as ONNX, and compare it with torch."""
+    from ganealogy.export import onnx_file, select_run
 
     run, _ = select_run.choose(version, seed)
-    click.echo(export(run, out or select_run.model_path(run)))
+    click.echo(onnx_file.export(run, out or select_run.model_path(run)))
 
 
 @cli.command()
 @click.argument("version", required=False)
-@click.argument("seed", type=click.IntRange(min=0), required=False)
+@click.argument("seed", type=SEED, required=False)
 def live(version: str | None, seed: int | None) -> None:
-    """Build reports/live.html, a page that makes new pictures in the browser, with the best run's generator in it.
+    """Build reports/live.html, a page that generates pictures in the browser.
 
-    Or with that of VERSION and SEED. It needs npm, once.
+    It contains the generator of VERSION and SEED, or of the best run. Needs npm once.
     """
-    from ganealogy.export import select_run
-    from ganealogy.export.web_page import build
+    from ganealogy.export import select_run, web_page
 
-    page = build(*select_run.choose(version, seed))
+    page = web_page.build(*select_run.choose(version, seed))
     click.echo(f"live: {page.resolve().as_uri()} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
 @cli.command()
-@click.option("--quick", is_flag=True, help="Leave DVC's cache unhashed.")
-def doctor(quick: bool) -> None:
-    """Check the environment and the workspace: a line each, ✓ good, ! worth knowing, ✗ to be mended (exit code 2)."""
+@click.option("--fix", is_flag=True, help="Only remove the broken lock file of a DVC that was killed.")
+def doctor(fix: bool) -> None:
+    """Check environment and workspace, one line per check: ✓ good, ! worth knowing, ✗ must be fixed (exit code 2)."""
+    if fix:
+        from ganealogy.runtime import dvc_rwlock
+
+        if dvc_rwlock.remove_broken(Path()):
+            click.echo(f"{dvc_rwlock.RWLOCK}: removed; a killed DVC left it half-written")
+        return
     from ganealogy.cli import doctor
 
-    sys.exit(doctor.report(quick, click.echo))
-
-
-@cli.command()
-def mend() -> None:
-    """Remove the half-written file by which a DVC that was killed stops every later one; `make repro` begins so."""
-    from ganealogy.runtime import dvc_rwlock
-
-    if dvc_rwlock.remove_broken(Path()):
-        click.echo(f"{dvc_rwlock.RWLOCK}: a DVC was killed while it wrote it; removed")
+    sys.exit(doctor.report(True, click.echo))
 
 
 @cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
-    """Get the weights of pytorch-fid's Inception and add it to evaluate.extractors, so that FID is measured."""
+    """Download the weights of pytorch-fid's Inception, and add it to evaluate.extractors, which turns on FID."""
     from ganealogy.data.fetch import mirror
     from ganealogy.evaluation.extractors._inception_weights import fetch_weights
     from ganealogy.params import edit, schema
 
-    with process.explain_full_disk("build/weights", schema.PARAMS):
+    with process.explain_full_disk("build/weights", "params.yaml"):
         fetch_weights(mirror(schema.load().dataset.mirror))
         edit.add_extractor(what)
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
@@ -435,7 +388,7 @@ def fetch(what: str) -> None:
 @click.argument("name")
 @click.option("--path", help="For `folder`: a directory or a zip of your pictures.")
 def use(name: str, path: str | None) -> None:
-    """Write the preset NAME into params.yaml, and show what changed.
+    """Write the preset NAME into params.yaml, and print the changes.
 
     NAME: demo, anime, celeba, mnist, mnist-mlp, mnist32 or folder.
     """
@@ -445,27 +398,24 @@ def use(name: str, path: str | None) -> None:
         click.echo(edit.use(name, path) or f"params.yaml is already {name}'s")
 
 
-@cli.command(context_settings={"allow_interspersed_args": False})  # options are the command's
+@cli.command(context_settings={"allow_interspersed_args": False})  # options belong to COMMAND
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def warm(command: tuple[str, ...]) -> None:
-    """Run COMMAND, `dvc repro` say; the stages that it starts find torch loaded, which saves each a second or two.
-
-    They do and leave the same. `make repro` works so.
-    """
+    """Run COMMAND, such as `dvc repro`, with torch loaded once for all stages, which saves 1 to 2 s per stage."""
     from ganealogy import warm
 
     sys.exit(warm.run(command))
 
 
 def main() -> None:
-    """Run the verb on the command line. Exits as EPILOG says."""
+    """Run the verb on the command line. Exits with a code of EPILOG."""
     process.raise_on_sigterm()
-    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]  # before the verb or behind it
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]  # accepted before and after the verb
 
     def run() -> None:
         try:
             code = cli.main(arguments, standalone_mode=False)
-        except click.ClickException as error:  # a wrong option: click says what is legal, and its code is 2
+        except click.ClickException as error:  # a wrong option: click prints what is legal, and its code is 2
             error.show()
             sys.exit(error.exit_code)
         except click.Abort:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files.integrity import NUMPY_DAMAGE
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import ManifestJson
 
 PACKED = Path("data/packed")
 Split = Literal["train", "holdout"]
@@ -69,7 +72,7 @@ def open_labels(directory: Path | str, split: Split, classes: int | None = None)
     return labels
 
 
-def read_manifest(directory: Path | str) -> dict[str, Any]:
+def read_manifest(directory: Path | str) -> ManifestJson:
     """What preprocessing wrote about the data. Raises: GanealogyError when it is absent or damaged."""
     path = Path(directory) / "manifest.json"
     try:
@@ -78,7 +81,8 @@ def read_manifest(directory: Path | str) -> dict[str, Any]:
         raise GanealogyError(f"{path}: cannot be read ({error}); {CURE}") from None
     if not isinstance(manifest, dict) or "dataset" not in manifest:
         raise GanealogyError(f"{path}: not a manifest of packed pictures; {CURE}")
-    return manifest
+    checked: ManifestJson = manifest  # type: ignore[assignment]
+    return checked
 
 
 def tracker_slice(n_train: int) -> slice:

@@ -19,7 +19,7 @@ PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
 # They bring a stage its plan and show its progress, and cannot change results.
-ORCHESTRATION = ("__main__", "cli", "lineage", "params", "runtime", "stages", "tracking", "warm", "")
+ORCHESTRATION = ("__main__", "cli", "lineage", "params", "runtime", "stages", "tracking", "warm", "workspace", "")
 
 
 def closure(entries: list[str]) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _tokens(node: object) -> Iterator[str]:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _executed(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -128,3 +128,12 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         else:
             continue
         yield from (name for name in names if module_path(name) is not None and name != PACKAGE)
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes below `node`, without those under `if TYPE_CHECKING:`: they never run."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _executed(child)

@@ -7,6 +7,7 @@ and augmentations cost what they cost, whatever the recipe is made of.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,13 +43,13 @@ class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Gradient:
-    """An update that computes the gradient and takes no step: an optimizer's work is element-wise."""
+    """An optimizer step that computes the gradient only: the update is element-wise."""
 
     def __init__(self, player: str, recipe: dict[str, Any], network: nn.Module) -> None:
         self.parameters = list(network.parameters())
 
-    def progress(self, share: float) -> None:
-        """Rates cost nothing."""
+    def set_progress(self, fraction: float) -> None:
+        """Schedules cost nothing."""
 
     def backward(self, loss: torch.Tensor, retain_graph: bool = False) -> None:
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
@@ -57,7 +58,7 @@ class Gradient:
         """Element-wise."""
 
 
-def per_image(recipe: dict[str, Any], protocol: dict[str, Any]) -> int:
+def per_image(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
     """Operations of one training step for each image of the batch: all D steps and the G step, forward and backward.
 
     `recipe`, `protocol`: as in build/plan/versions/<version>.json.
@@ -70,10 +71,10 @@ def per_image(recipe: dict[str, Any], protocol: dict[str, Any]) -> int:
         torch.set_num_threads(threads)
 
 
-def _count(recipe: dict[str, Any], protocol: dict[str, Any]) -> int:
+def _count(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
     with torch.random.fork_rng(devices=[]):
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
-        game = adversary.game(recipe, generator, discriminator, update=Gradient)
+        game = adversary.game(recipe, generator, discriminator, build_optimizer=Gradient)
         reals = torch.zeros(BATCH, protocol["channels"], protocol["image_size"], protocol["image_size"])
         classes = torch.zeros(BATCH, dtype=torch.int64)
         with Count() as count:

@@ -14,9 +14,10 @@ from rich.tree import Tree
 from ganealogy.lineage.changes import changes
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
+from ganealogy.workspace import TreeJson
 
 
-def table(plan: dict[str, Any]) -> Table:
+def table(plan: TreeJson) -> Table:
     """build/plan/tree.json's content: children below their parents, what each changes, and what it costs."""
     recipes = {member["name"]: member["recipe"] for member in plan["versions"]}
     shown = Table(title="the family", title_justify="left", caption=_protocol(plan), caption_justify="left")
@@ -98,7 +99,7 @@ def _ordered(
     return found
 
 
-def _protocol(plan: dict[str, Any]) -> str:
+def _protocol(plan: TreeJson) -> str:
     data, train = plan["dataset"], plan["protocol"]
     return (
         f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "

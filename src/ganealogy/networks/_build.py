@@ -6,6 +6,7 @@ Where a recipe says `labels: true`, networks are built for the protocol's number
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def options(component: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in component.items() if key != "name"}
 
 
-def generator(recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module:
+def generator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
     """G: z (N, latent size) → images (N, C, H, W), black at -1 and white at 1; fresh from torch's default generator.
 
     Raises: GanealogyError when the architecture cannot express the protocol's size, or labels.
@@ -39,7 +40,7 @@ def generator(recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module:
     return network
 
 
-def discriminator(recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module:
+def discriminator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
     """D: images (N, C, H, W) → logits (N,).
 
     Raises: GanealogyError when the architecture cannot express the protocol's size, or labels.
@@ -55,7 +56,7 @@ def discriminator(recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module
     return network
 
 
-def class_count(recipe: dict[str, Any], protocol: dict[str, Any]) -> int:
+def class_count(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
     """The classes that the networks are conditioned on; 0: none.
 
     Raises: GanealogyError when the recipe wants labels and the data has none.
@@ -71,7 +72,7 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def load_generator(path: Path | str, recipe: dict[str, Any], protocol: dict[str, Any]) -> nn.Module:
+def load_generator(path: Path | str, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
     """The generator of a weights file, in evaluation mode on the CPU.
 
     Raises: GanealogyError when the file is absent, damaged, or of another network.

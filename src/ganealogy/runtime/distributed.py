@@ -1,16 +1,15 @@
-"""One training, or one evaluation, on several processes: ranks that share a batch as torch.distributed has them.
+"""One training, or one evaluation, on several processes (ranks) that share each batch, by torch.distributed.
 
-Every rank holds the whole networks, optimizers and running mean, sees its rows of each batch, and ends each step with
-the same weights. Three rules make the step that of a single process at the same global batch:
+Each rank holds the whole networks, optimizers and EMA, sees its shard of each batch, and ends each step with the same
+weights:
 
-- Random numbers are drawn for the global batch, by the same seed on every rank, and each takes its rows (`drawing`):
-  what a step draws does not depend on how many there are.
-- What couples the images of a batch sees all of it: `together` gathers rows, and its backward sums what all ranks ask
-  of them, as often as it is differentiated. D's logits are gathered, so that every loss sees the global batch.
-- Gradients are averaged by hand after each backward pass (`average_gradients`), as penalties differentiate twice and
-  DistributedDataParallel's hooks do not live with that.
+- Each rank draws its own random numbers, seeded by (seed, step, rank) as in StyleGAN and R3GAN.
+- D's logits are gathered (`all_gather`), so that each loss sees the whole batch. The backward pass sums the gradients
+  of all ranks and can be differentiated again.
+- Gradients are averaged after each backward pass (`average_gradients`): penalties differentiate twice, which the hooks
+  of DistributedDataParallel do not support.
 
-With one process everything here returns what it was given.
+With one process each function returns its argument.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from numpy.typing import NDArray
 from torch import distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from ganealogy.errors import GanealogyError
 
@@ -42,13 +40,13 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this rank writes what all have computed."""
+    """Return whether this rank writes the files."""
     return rank() == 0
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[str]:
-    """Meet the other ranks, where torchrun started some; yields this rank's device."""
+    """Join the process group if torchrun started one; yield this rank's device."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield device
@@ -56,9 +54,9 @@ def process_group(device: str) -> Iterator[str]:
     if device == "cuda":
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
-            raise GanealogyError(f"{world} ranks, but only {torch.cuda.device_count()} GPUs here: ask for fewer")
+            raise GanealogyError(f"{world} ranks, but only {torch.cuda.device_count()} GPUs here: use fewer --ranks")
         torch.cuda.set_device(local)
-        # gloo beside nccl: what the hosts tell each other need not wait for their cards.
+        # gloo beside nccl: messages between the hosts need no GPU sync.
         dist.init_process_group("cpu:gloo,cuda:nccl", device_id=torch.device("cuda", local))
         device = f"cuda:{local}"
     else:
@@ -70,7 +68,10 @@ def process_group(device: str) -> Iterator[str]:
 
 
 def shard(rows: torch.Tensor) -> torch.Tensor:
-    """This rank's rows (N / ranks, …) of a global batch (N, …). Raises: GanealogyError when N does not divide."""
+    """Return this rank's rows (N / ranks, …) of a global batch (N, …).
+
+    Raises: GanealogyError when the ranks do not divide N.
+    """
     ranks = world_size()
     if ranks == 1:
         return rows
@@ -81,21 +82,21 @@ def shard(rows: torch.Tensor) -> torch.Tensor:
     return rows[rank() * size : (rank() + 1) * size]
 
 
-def shard_list(pieces: Sequence[T], of: int | None = None) -> Sequence[T]:
-    """This rank's (or `of`'s) run of the pieces, which need not divide evenly; in the ranks' order they are all."""
-    place, number = rank() if of is None else of, len(pieces)
-    return pieces[place * number // world_size() : (place + 1) * number // world_size()]
+def shard_list(items: Sequence[T], of: int | None = None) -> Sequence[T]:
+    """Return the consecutive items of this rank, or of rank `of`; shards may differ in length by one."""
+    index, number = rank() if of is None else of, len(items)
+    return items[index * number // world_size() : (index + 1) * number // world_size()]
 
 
 def all_gather(rows: torch.Tensor) -> torch.Tensor:
-    """(n, …) of each rank → (ranks × n, …), on every rank; differentiable as often as one likes."""
+    """Return the rows of all ranks, (n, …) → (ranks × n, …), on each rank; differentiable any number of times."""
     if world_size() == 1:
         return rows
-    gathered: torch.Tensor = _Gather.apply(rows)
+    gathered: torch.Tensor = _AllGather.apply(rows)
     return gathered
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
         parts = [torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) for _ in range(world_size())]
@@ -104,31 +105,31 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return shard(_total(gradients[0]))
+        return shard(_all_reduce_sum(gradients[0]))
 
 
-def _total(rows: torch.Tensor) -> torch.Tensor:
-    summed: torch.Tensor = _Sum.apply(rows)
-    return summed
+def _all_reduce_sum(rows: torch.Tensor) -> torch.Tensor:
+    total: torch.Tensor = _AllReduceSum.apply(rows)
+    return total
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over the ranks; its gradient is the sum of theirs."""
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over the ranks; the gradient is the sum of theirs."""
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        summed = tensor.contiguous().clone()
-        dist.all_reduce(summed)
-        return summed
+        total = tensor.contiguous().clone()
+        dist.all_reduce(total)
+        return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return _total(gradients[0])
+        return _all_reduce_sum(gradients[0])
 
 
 @torch.no_grad()
 def average(value: torch.Tensor) -> torch.Tensor:
-    """The mean over the ranks, detached."""
+    """Return the mean over the ranks, detached."""
     if world_size() == 1:
         return value.detach()
     mean = value.detach().clone()
@@ -138,7 +139,7 @@ def average(value: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def average_gradients(parameters: Sequence[torch.Tensor]) -> None:
-    """In place; one message for all that have a gradient."""
+    """Average the gradients over the ranks, in place and in one message."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if world_size() == 1 or not gradients:
         return
@@ -150,23 +151,19 @@ def average_gradients(parameters: Sequence[torch.Tensor]) -> None:
         gradient.copy_(part.view(gradient.shape))
 
 
-def statistics(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A step's detached scalars: their means over the ranks."""
-    return {name: average(value) for name, value in values.items()}
-
-
 def sharded_map(
-    total: int, piece: int, width: int, compute: Callable[[slice], NDArray[np.float32]]
+    total: int, batch: int, width: int, compute: Callable[[slice], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """(total, width) float32, of which each rank computes a run of whole pieces; on every rank, in order.
+    """Return (total, width) float32 on each rank, in order; each rank computes consecutive whole batches of it.
 
-    `compute(rows)`: (n, width) for a slice of rows; where pieces are its own batches, no bit depends on the ranks.
+    `compute(rows)` returns (n, width) for a slice of rows. Where `batch` is its own batch size, the result does not
+    depend on the number of ranks.
     """
-    starts = shard_list(range(0, total, piece))
+    starts = shard_list(range(0, total, batch))
     if world_size() == 1:
         return compute(slice(0, total))
-    rows = compute(slice(starts[0], min(starts[-1] + piece, total))) if starts else np.empty((0, width), np.float32)
-    counts = [len(shard_list(range(0, total, piece), other)) * piece for other in range(world_size())]
+    rows = compute(slice(starts[0], min(starts[-1] + batch, total))) if starts else np.empty((0, width), np.float32)
+    counts = [len(shard_list(range(0, total, batch), other)) * batch for other in range(world_size())]
     padded = torch.zeros(max(counts), width)
     padded[: len(rows)] = torch.from_numpy(rows)
     parts = [torch.empty_like(padded) for _ in range(world_size())]
@@ -175,77 +172,25 @@ def sharded_map(
     return whole.numpy()
 
 
-def any_across_ranks(asked: bool) -> bool:
-    """Whether one of the ranks says yes: all then do the same. The hosts alone speak, and no GPU is waited for."""
+def any_across_ranks(flag: bool) -> bool:
+    """Return whether the flag is set on any rank; the hosts exchange it without a GPU sync."""
     if world_size() == 1:
-        return asked
-    answer = torch.tensor([float(asked)])
-    dist.all_reduce(answer)
-    return bool(answer > 0)
+        return flag
+    flags = torch.tensor([float(flag)])
+    dist.all_reduce(flags)
+    return bool(flags > 0)
 
 
 def barrier() -> None:
-    """Wait until every rank is here."""
+    """Wait for all ranks."""
     any_across_ranks(False)
 
 
-@contextmanager
-def global_batch_rng(batch_size: int) -> Iterator[None]:
-    """Inside, draws of torch's default generator whose first dimension is a rank's share of `batch_size` are made for
-    the whole batch, and this rank's rows are returned."""
-    if world_size() == 1:
-        yield
-    else:
-        with _GlobalDraws(batch_size):
-            yield
+def sync_batch_norm(network: nn.Module) -> nn.Module:
+    """Return the network with BatchNorm statistics of the global batch in training; its state_dict is unchanged.
 
-
-class _GlobalDraws(TorchFunctionMode):
-    def __init__(self, batch_size: int) -> None:
-        super().__init__()
-        self.batch_size = batch_size
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if function in (torch.rand, torch.randn):
-            size = args[0] if len(args) == 1 and not isinstance(args[0], int) else args
-            if self._is_share(size):
-                return shard(function(self.batch_size, *size[1:], **kwargs))
-        elif function is torch.randint and self._is_share(args[-1]):
-            whole: torch.Tensor = function(*args[:-1], (self.batch_size, *args[-1][1:]), **kwargs)  # type: ignore[call-overload]
-            return shard(whole)
-        elif function in (torch.rand_like, torch.randn_like) and self._is_share(args[0].shape):
-            return shard(function(self._whole(args[0]), **kwargs))
-        elif function is nn.functional.dropout and self._is_share(args[0].shape):
-            return self._dropout(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    def _is_share(self, size: Sequence[int]) -> bool:
-        return len(size) > 0 and size[0] * world_size() == self.batch_size
-
-    def _whole(self, rows: torch.Tensor) -> torch.Tensor:
-        """Room for the global batch, laid out as the rows are: draws fill memory in its order."""
-        flat = rows.ndim == 4 and not rows.is_contiguous() and rows.is_contiguous(memory_format=torch.channels_last)
-        return torch.empty(
-            self.batch_size,
-            *rows.shape[1:],
-            dtype=rows.dtype,
-            device=rows.device,
-            memory_format=torch.channels_last if flat else torch.contiguous_format,
-        )
-
-    def _dropout(self, rows: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-        if not training:
-            return rows
-        kept = shard(nn.functional.dropout(self._whole(rows.detach()).fill_(1), p))
-        return rows.mul_(kept) if inplace else rows * kept
-
-
-def synchronise(network: nn.Module) -> nn.Module:
-    """The network with BatchNorms of the global batch, in training; its state_dict stays as it is.
-
-    On GPUs by torch's SyncBatchNorm, which takes no CPU tensors (torch 2.15) and cannot be differentiated twice. On the
-    CPU the activations are gathered: exact, and dear, as ranks on a CPU are for tests of the rest.
+    GPUs use torch's SyncBatchNorm, which takes no CPU tensors (torch 2.15) and cannot be differentiated twice. On a CPU
+    the activations are gathered, which is exact and slow: ranks on a CPU are for tests.
     """
     if world_size() == 1:
         return network
@@ -254,6 +199,6 @@ def synchronise(network: nn.Module) -> nn.Module:
         return converted
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(lambda layer, given: (all_gather(given[0]),) if layer.training else None)
-            module.register_forward_hook(lambda layer, given, made: shard(made) if layer.training else None)
+            module.register_forward_pre_hook(lambda layer, args: (all_gather(args[0]),) if layer.training else None)
+            module.register_forward_hook(lambda layer, args, output: shard(output) if layer.training else None)
     return network

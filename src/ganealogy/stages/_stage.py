@@ -1,155 +1,189 @@
-"""How a stage runs: its plan in, its code and its inputs checked before and after, on the machine's own terms.
+"""Context shared by all stages: read the plan, verify code and inputs before and after, set up the device.
 
-The train stage has more to it: see training_stage.py.
+The plan says what to compute; params.yaml says where and how fast (device, threads, mirror).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import yaml
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
-from ganealogy.params.schema import VERSION_NAME, Settings, Train
+from ganealogy.params.schema import Settings, Train
 from ganealogy.runtime import memory, process
+from ganealogy.workspace import (
+    FEATURES,
+    PLAN,
+    ManifestJson,
+    StagePlan,
+    VersionPlan,
+    main_root,
+    plan_path,
+    read_record,
+    run_name,
+    stage_plan_path,
+)
 
-PLAN = Path("build/plan")
-RAW, PACKED, REFERENCE = Path("data/raw"), Path("data/packed"), Path("data/reference")
-RUNS = Path("build/runs")
-REPORTS = [Path("reports") / name for name in ("index.html", "report.md", "report", "fd.csv", "metrics.json")]
-FEATURES = Path("build/features")
-"""Below the main workspace too: features of networks, by what they are of."""
+Plan = TypeVar("Plan", VersionPlan, StagePlan)
+HINT = "run `dvc repro plan` first, and name a version of tree.versions"
 
 
-def run_directory(version: str, seed: int) -> Path:
-    """Raises: GanealogyError for what is no version's name: it becomes part of paths."""
-    if not VERSION_NAME.fullmatch(version):
-        raise GanealogyError(f"{version!r} is not a version name: a small letter, then small letters, digits and '-'")
-    return RUNS / f"{version}-{seed}"
+@dataclass(frozen=True)
+class Stage:
+    outs: list[Path]
+    settings: dict[str, Any]
+    """Of the stage's plan; empty for the train stage, whose plan is the version's."""
+    version_plan: VersionPlan | None
+    code: dict[str, str]
+    inputs: InputSnapshot
 
-
-def features_directory() -> Path:
-    return process.main_workspace() / FEATURES
+    def verify(self) -> None:
+        """Raises: GanealogyError when code or inputs changed while the stage ran."""
+        fingerprint.verify(self.code, "while the stage ran")
+        fingerprint.verify_loaded(self.code)
+        self.inputs.verify()
 
 
 @contextmanager
-def stage(
-    name: str,
-    cost: Path | None = None,
-    version: str | None = None,
-    deps: Sequence[Path] = (),
-    outs: Sequence[Path] = (),
-) -> Iterator[dict[str, Any]]:
-    """The stage's plan; its code, plan and inputs are the same before and after, or the stage fails.
+def run_stage(
+    name: str, version: str | None = None, seed: int | None = None, cost: Path | None = None
+) -> Iterator[Stage]:
+    """Yield the stage, and verify its code and inputs at the end.
 
-    `cost`: where its seconds go; `version`: whose networks it runs (a change in them comes with the trained weights);
-    `deps`, `outs`: the files and directories that it reads and writes.
-
-    Raises: GanealogyError also for a disk that is full, naming `outs`.
+    `version`, `seed`: of a stage that is run per version and seed; `cost`: where to write its seconds.
+    Raises: GanealogyError, also for a full disk, naming the outputs.
     """
     process.die_with_parent()
-    remove_temp_files([*outs, *([cost] if cost else [])])
-    plans = [PLAN / "stages" / f"{name}.json", *([PLAN / "versions" / f"{version}.json"] if version else [])]
-    read = [read_plan(path) for path in plans]
-    code = {module: digest for planned in read for module, digest in planned["code"].items()}
-    inputs = InputSnapshot([*deps, *plans])
+    stage = prepare(name, version, seed)
+    remove_temp_files(stage.outs)
     began = time.monotonic()
-    with process.explain_full_disk(*outs):
-        yield read[0]
-        fingerprint.verify(code, "while it ran")
-        fingerprint.verify_loaded(code)
-        inputs.verify()
+    with process.explain_full_disk(*stage.outs):
+        yield stage
+        stage.verify()
         if cost is not None:
             atomic.write_json(cost, {"seconds": round(time.monotonic() - began, 3)})
 
 
-def read_plan(path: Path) -> dict[str, Any]:
-    """Raises: GanealogyError when there is no plan, it is damaged, or the sources are not those it was made for."""
-    cure = "run `dvc repro plan` first, and name a version of tree.versions"
-    if not path.is_file():
-        raise GanealogyError(f"{path} is not there: {cure}")
+def prepare(name: str, version: str | None = None, seed: int | None = None) -> Stage:
+    """Read a stage's plan and take a snapshot of its inputs.
+
+    Raises: GanealogyError when there is no plan, it is damaged, or the sources changed since it was made.
+    """
+    deps, outs = deps_and_outs(name, version, seed)
+    version_plan = stage_plan = None
+    plans: list[Path] = []
+    code: dict[str, str] = {}
+    if version is not None and name in ("train", "sample"):  # they run the version's networks
+        plans.append(plan_path(version))
+        version_plan = read_plan(plans[-1], VersionPlan)
+        code |= version_plan["code"]
+    if name != "train":
+        plans.append(stage_plan_path(name))
+        stage_plan = read_plan(plans[-1], StagePlan)
+        code |= stage_plan["code"]
+    inputs = InputSnapshot([*deps, *plans])
+    return Stage(outs, stage_plan["settings"] if stage_plan else {}, version_plan, code, inputs)
+
+
+def deps_and_outs(stage: str, version: str | None = None, seed: int | None = None) -> tuple[list[Path], list[Path]]:
+    """Return the files that a stage reads and writes, from dvc.yaml.
+
+    Raises: GanealogyError when dvc.yaml is absent or does not have the stage.
+    """
+    if version is not None and seed is not None:
+        run_name(version, seed)  # refuses what is no version name
+    path = Path("dvc.yaml")
     try:
-        planned = json.loads(path.read_text(encoding="utf-8"))
-        code = planned["code"]
-        if not isinstance(code, dict) or not all(isinstance(part, str) for part in (*code, *code.values())):
-            raise ValueError("its 'code' is no mapping of modules to hashes")
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise GanealogyError(f"{path}: not a plan ({error}): {cure}") from None
+        text = path.read_text(encoding="utf-8")
+        text = text.replace("${item.version}", version or "").replace("${item.seed}", str(seed))
+        entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"][stage]
+        deps, outs = ([Path(item) for item in entry.get(key, [])] for key in ("deps", "outs"))
+        outs += [Path(item) for item in entry.get("metrics", [])]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        reason = f"cannot be read ({type(error).__name__}: {error})"
+        raise GanealogyError(f"{path}: {reason}; run in the project's folder") from None
+    return deps, outs
+
+
+def read_plan(path: Path, kind: type[Plan]) -> Plan:
+    """Read a plan and verify that the sources are those that it was made for.
+
+    Raises: GanealogyError when there is no plan, it is damaged, or the sources changed since.
+    """
+    plan = read_record(path, kind, HINT, keys=("code", "fingerprint"))
+    code: Any = plan["code"]
+    if not isinstance(code, dict) or not all(isinstance(part, str) for part in (*code, *code.values())):
+        raise GanealogyError(f"{path}: not a plan ('code' is no mapping of modules to hashes); {HINT}")
     fingerprint.verify(code, "since the plan was made")
-    whole: dict[str, Any] = planned
-    return whole
+    return plan
 
 
 class InputSnapshot:
-    """What a stage reads, as it stood when it began: DVC hashes it only when the stage has ended."""
+    """Sizes and times of the files that a stage reads. DVC hashes them only after the stage has ended."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
-        self.state = self._look()
+        self.state = self._read()
 
     def verify(self) -> None:
-        """Raises: GanealogyError when a file was edited, added or removed since; plans count by their content."""
-        now = self._look()
+        """Raises: GanealogyError when a file was edited, added or removed; plans are compared by content."""
+        now = self._read()
         changed = sorted(path for path in {*self.state, *now} if self.state.get(path) != now.get(path))
         if changed:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise GanealogyError(
-                f"{changed[0]}{more}: changed while the stage ran; its results would be filed under inputs that did "
-                "not make them. Run `dvc repro` again"
+                f"{changed[0]}{more}: changed while the stage ran, so its results do not belong to its inputs. "
+                "Run `dvc repro` again"
             )
 
-    def _look(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         files = [file for path in self.paths for file in (path.rglob("*") if path.is_dir() else [path])]
         return {str(file): self._state(file) for file in files if file.is_file()}
 
     @staticmethod
     def _state(file: Path) -> Any:
         if PLAN in file.parents:
-            return atomic.sha256(file)  # a plan made anew with the same content is the same plan
+            return atomic.sha256(file)  # planning again writes the same content anew
         status = file.stat()
         return status.st_size, status.st_mtime_ns
 
 
-def verify_packed(manifest: dict[str, Any], directory: Path) -> None:
-    """Raises: GanealogyError when packed pictures are not those of the manifest: a bit flipped, another set."""
+def verify_packed(manifest: ManifestJson, directory: Path) -> None:
+    """Raises: GanealogyError when a packed array does not have the sha256 of its manifest."""
     sums = manifest.get("sha256")
     for name, expected in sums.items() if isinstance(sums, dict) else ():
         path = directory / Path(name).name
         if not path.is_file() or atomic.sha256(path) != expected:
-            raise GanealogyError(f"{path}: absent or damaged: not the sha256 of manifest.json; run `dvc repro`")
-
-
-def report_inputs() -> list[Path]:
-    """What the report reads: of the run directories only those that the plan lists, as it removes the others."""
-    try:
-        tree = json.loads((PLAN / "tree.json").read_text(encoding="utf-8"))
-        listed = [entry["name"] for entry in tree["versions"] if entry["listed"]]
-        runs = [run_directory(name, seed) for name in listed for seed in tree["seeds"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []  # the report itself says what is wrong with its plan
-    return [PLAN / "tree.json", PACKED / "manifest.json", REFERENCE / "anchors.json", REFERENCE / "real.png", *runs]
+            raise GanealogyError(f"{path}: absent or damaged (sha256 differs from manifest.json); run `dvc repro`")
 
 
 def remove_temp_files(outs: Sequence[Path]) -> None:
-    """Remove what a killed writer left beside its file; DVC empties output directories, not what lies beside them."""
+    """Remove the temporary files of a killed writer beside its outputs; DVC empties the output directories only."""
     for out in outs:
-        for stray in out.parent.glob(f".{out.name}.*tmp"):
-            if stray.is_dir():
-                shutil.rmtree(stray)
+        for temporary in out.parent.glob(f".{out.name}.*tmp"):
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
             else:
-                stray.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
+
+
+def features_dir() -> Path:
+    return main_root() / FEATURES
 
 
 def launch_with_torchrun(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:
-    """The stage on several processes of this machine, by torchrun; returns the exit code.
+    """Run a stage on several processes of this machine. Return the exit code.
 
-    Raises: GanealogyError when the batch cannot be shared so, or there are too few GPUs.
+    Raises: GanealogyError when the ranks do not divide the batch, or there are too few GPUs.
     """
     batch = settings.train.batch_size
     if stage == "train" and batch % ranks:
@@ -159,20 +193,20 @@ def launch_with_torchrun(ranks: int, stage: str, version: str, seed: int, settin
 
         if torch.cuda.device_count() < ranks:
             raise GanealogyError(f"{ranks} ranks need a GPU each, and there are {torch.cuda.device_count()}")
-    read_plan(PLAN / "versions" / f"{version}.json")
+    read_plan(plan_path(version), VersionPlan)
     return process.torchrun(ranks, [stage, version, str(seed)], process.threads(settings.train.threads))
 
 
 def setup_device(settings: Train) -> str:
-    """Give torch its threads; returns the device to work on, "cuda" or "cpu".
+    """Set torch's threads and kernel selection. Return the device, "cuda" or "cpu".
 
-    Raises: GanealogyError when CUDA is asked for and not there.
+    Raises: GanealogyError when params.yaml names cuda and torch has no GPU.
     """
     import torch
 
     memory.keep_freed()
     torch.set_num_threads(process.threads(settings.threads))
-    torch.backends.cudnn.benchmark = not settings.deterministic  # the fastest algorithm for each shape, found once
+    torch.backends.cudnn.benchmark = not settings.deterministic  # measure once which algorithm is fastest per shape
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"

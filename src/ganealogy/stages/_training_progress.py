@@ -1,71 +1,58 @@
-"""What a person sees of a training in the terminal."""
+"""The progress of a training in the terminal."""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from pathlib import Path
+import time
+from collections.abc import Callable
 
 from ganealogy.runtime import process
 from ganealogy.runtime.progress import Progress
 
-WARNING_LETTERS = 60
-"""Of the newest warning, in the progress bar."""
+WARNING_LENGTH = 60
+"""Characters of the newest warning shown in the progress bar."""
+STEP_SECONDS = "GANEALOGY_STEP_SECONDS"
+"""Environment variable: wait this long after each step. For tests and demonstrations, which need a slow training."""
 
 
-class TrainingBar:
-    """The progress of a training: kimg, images/s, time left, losses, the tracker's distance, the newest warning.
+class TrainingProgress:
+    """Callbacks of the training loop: kimg, images/s, time left, losses, the tracker's score, the newest warning."""
 
-    `metrics`: the record's metrics.jsonl, which has the distance of the newest tick.
-    """
-
-    def __init__(self, label: str, batch_size: int, metrics: Path | None = None) -> None:
-        self.label, self.batch_size, self.metrics = label, batch_size, metrics
-        self.progress: Progress | None = None
+    def __init__(self, label: str, batch_size: int, should_stop: Callable[[], bool] = lambda: False) -> None:
+        self.label, self.batch_size, self.should_stop = label, batch_size, should_stop
+        self.bar: Progress | None = None
         self.silent = not process.is_first_rank()
         self.warning = ""
-        self.read, self.latest = 0, ""
+        self.pause = float(os.environ.get(STEP_SECONDS, "0"))
 
     def on_start(self, step: int, steps: int) -> None:
         if self.silent:
             return
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
-        self.progress = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
+        self.bar = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
 
-    def on_step(self, step: int, images: int, note: str) -> None:
-        if self.progress is not None:
-            self.progress.update(images / 1000, self._note(note) if note else "")
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None:
+        if self.bar is not None:
+            self.bar.update(self.batch_size / 1000, self._note(scalars) if scalars else "")
+        if self.pause:
+            time.sleep(self.pause)
 
     def on_warning(self, text: str) -> None:
-        """On a line of its own, whole; its beginning stays in the bar."""
-        self.warning = text if len(text) <= WARNING_LETTERS else f"{text[: WARNING_LETTERS - 1]}…"
+        """Print the warning on a line of its own; its beginning stays in the bar."""
+        self.warning = text if len(text) <= WARNING_LENGTH else f"{text[: WARNING_LENGTH - 1]}…"
         line = f"ganealogy: {self.label}: {text}"
-        if self.progress is None:
+        if self.bar is None:
             print(line, file=sys.stderr)
         else:
-            self.progress.say(line)
+            self.bar.say(line)
 
     def close(self) -> None:
-        if self.progress is not None:
-            self.progress.close()
+        if self.bar is not None:
+            self.bar.close()
 
-    def _note(self, losses: str) -> str:
-        """`D 0.71 · G 1.90 · best 87` of the training, with the newest distance before the best."""
-        losses, _, best = losses.partition(" · best ")
-        distance = self._distance()
-        if best:
-            distance = f"{distance}, best {best}" if distance else f"best {best}"
-        return " · ".join(part for part in (losses, distance, self.warning and f"! {self.warning}") if part)
-
-    def _distance(self) -> str:
-        """`FD 91`, read again only when the record has grown."""
-        try:
-            size = self.metrics.stat().st_size if self.metrics else 0
-            if self.metrics and size != self.read:
-                self.read = size
-                line = json.loads(self.metrics.read_text(encoding="utf-8").splitlines()[-1])
-                scores = [value for name, value in line.items() if name.startswith("fd_")]
-                self.latest = f"FD {scores[0]:.0f}" if scores and scores[0] is not None else ""
-        except (OSError, ValueError, IndexError, AttributeError):
-            return ""  # a bar never stops a training
-        return self.latest
+    def _note(self, scalars: dict[str, float]) -> str:
+        """Return such as `D 0.71 · G 1.90 · FD 91, best 87`."""
+        scores = [f"{label} {scalars[key]:.0f}" for key, label in (("fd", "FD"), ("best", "best")) if key in scalars]
+        losses = f"D {scalars['d_loss']:.2f} · G {scalars['g_loss']:.2f}"
+        return " · ".join(part for part in (losses, ", ".join(scores), self.warning and f"! {self.warning}") if part)

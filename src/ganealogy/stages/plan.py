@@ -1,14 +1,14 @@
-"""The plan: everything checked and resolved before anything is fetched or trained.
+"""The plan stage: check and resolve params.yaml and all versions, before anything is downloaded or trained.
 
-`build/plan/` holds one small file for each version and stage, with its settings and the fingerprint of its code. The
-later stages depend on these files, so that exactly what a change concerns runs again.
+`build/plan/` holds one small file per version and per stage, with its settings and the fingerprint of its code. Later
+stages depend on these files, so that a change re-runs only the stages that it affects.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ganealogy import components
 from ganealogy.data import download
@@ -16,19 +16,29 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.versions import FOLDER, Version, read_family
-from ganealogy.params.schema import PARAMS, Settings, load
+from ganealogy.lineage.versions import Version, read_family
+from ganealogy.params.schema import Settings, load
+from ganealogy.runtime import process
+from ganealogy.workspace import PARAMS, PLAN, VERSIONS, StagePlan, TreeJson, VersionPlan
 
-PLAN = Path("build/plan")
-
-# Settings that say where or how fast, not what: they move no result's identity.
+# Settings that say where or how fast, not what to compute.
 WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads"}}
-# Settings by which the report judges numbers that are there: they measure nothing anew.
-JUDGING_ONLY = {"equivalence_margin"}
+# Settings that only the report's verdicts use.
+VERDICTS_ONLY = {"equivalence_margin"}
 
 
-def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
-    """Check everything and resolve it. Returns relative path → content of the plan's files.
+def run() -> TreeJson:
+    """Write the plan. Return what people read of it."""
+    process.die_with_parent()
+    files = make()
+    with process.explain_full_disk(PLAN):
+        write(files)
+    tree: TreeJson = files["tree.json"]
+    return tree
+
+
+def make(params: Path = PARAMS, versions: Path = VERSIONS) -> dict[str, Any]:
+    """Check and resolve everything. Return relative path → content of the plan's files.
 
     Raises: GanealogyError naming file, key, value and what is legal.
     """
@@ -36,9 +46,9 @@ def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
     _check_names(settings, params)
     family = read_family(settings.tree.versions, versions)
     completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
-    # Only what will train must fit the data: a version's ancestors may be unable to express this size.
+    # Only listed versions must fit the data; an ancestor may not support this image size.
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
-    files = {f"stages/{name}.json": content for name, content in stage_plans(settings).items()}
+    files: dict[str, Any] = {f"stages/{name}.json": content for name, content in stage_plans(settings).items()}
     for name in settings.tree.versions:
         files[f"versions/{name}.json"] = version_plan(family[name], completed[name], settings)
     flops = {name: count_flops(files[f"versions/{name}.json"]) for name in settings.tree.versions}
@@ -47,7 +57,7 @@ def make(params: Path = PARAMS, versions: Path = FOLDER) -> dict[str, Any]:
 
 
 def write(files: dict[str, Any], folder: Path = PLAN) -> None:
-    """Replace the folder by exactly these files; a kill leaves the old plan, the new one or none, never a part."""
+    """Replace the folder by these files; a kill leaves the old plan, the new one or none, never a part."""
     fresh, old = (folder.with_name(f".{folder.name}.{which}.tmp") for which in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -62,8 +72,8 @@ def write(files: dict[str, Any], folder: Path = PLAN) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """What a training of this version depends on, and nothing else: no title, no seed, no list of versions."""
+def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -> VersionPlan:
+    """Return all that a training of this version depends on: no title, no seed, no list of versions."""
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
     protocol = {**train, "image_size": settings.dataset.image_size, "channels": settings.dataset.channels}
     if recipe["labels"]:
@@ -72,16 +82,17 @@ def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -
     tracker = components.module_name("evaluation.extractors", settings.train.tracker)
     code = fingerprint.closure(["ganealogy.training.loop", tracker, *recipes.component_modules(recipe)])
     content = {"recipe": resolved, "protocol": protocol, "code": code}
-    return {"version": version.name, "parent": version.parent, **content, "fingerprint": atomic.digest(content)}
+    plan = {"version": version.name, "parent": version.parent, **content, "fingerprint": atomic.digest(content)}
+    return cast(VersionPlan, plan)
 
 
-def stage_plans(settings: Settings) -> dict[str, Any]:
-    """One mapping a stage that is not a training: its settings, its code, and the digest of both."""
+def stage_plans(settings: Settings) -> dict[str, StagePlan]:
+    """Return the plan of each stage except train: its settings, its code, and the digest of both."""
     dataset = settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"])
     source = components.module_name("data.sources", settings.dataset.name)
     extractors = [components.module_name("evaluation.extractors", name) for name in settings.evaluate.extractors]
     raw = download.inputs(dataset)
-    measured = {**settings.evaluate.model_dump(exclude=JUDGING_ONLY), "count": settings.sample.count}
+    measured = {**settings.evaluate.model_dump(exclude=VERDICTS_ONLY), "count": settings.sample.count}
     stages = {
         "download": (raw, ["ganealogy.data.download", source]),
         "preprocess": (dataset, ["ganealogy.data.preprocess", source]),
@@ -90,13 +101,13 @@ def stage_plans(settings: Settings) -> dict[str, Any]:
         "evaluate": (measured, ["ganealogy.evaluation.evaluate", *extractors]),
         "report": ({}, ["ganealogy.report.build"]),
     }
-    plans = {}
+    plans: dict[str, StagePlan] = {}
     for name, (values, entries) in stages.items():
         code = fingerprint.closure(entries)
         if name == "report":
             code |= fingerprint.resources("report")
         content = {"settings": values, "code": code}
-        plans[name] = {**content, "fingerprint": atomic.digest(content)}
+        plans[name] = cast(StagePlan, {**content, "fingerprint": atomic.digest(content)})
     return plans
 
 
@@ -106,8 +117,8 @@ def tree(
     counts: dict[str, dict[str, int]],
     flops: dict[str, int],
     settings: Settings,
-) -> dict[str, Any]:
-    """What people read: titles, ideas, changes. Only the report depends on it, so a mended typo trains nothing."""
+) -> TreeJson:
+    """Return what people read: titles, ideas, changes. Only the report depends on it, so an edit trains nothing."""
     members = [
         {
             "name": name,
@@ -137,15 +148,15 @@ def tree(
 
 
 def origins(version: Version, completed: dict[str, Any]) -> dict[str, str]:
-    """Dotted key → the version that set it, or `default` where a component's own default stands."""
+    """Return dotted key → the version that set it, or `default` for a component's own default."""
     return {key: version.origins.get(key, "default") for key in recipes.flatten(completed)}
 
 
 def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> dict[str, int]:
-    """Trainable parameters of both networks, built without memory: this is also the check that they can be built.
+    """Return the trainable parameters of both networks, built on the meta device, which needs no memory.
 
-    Raises: GanealogyError when a network cannot express the image size or the number of channels, or when ideas of the
-    recipe cannot be combined.
+    Raises: GanealogyError when a network does not support the image size or the channels, or when ideas of the recipe
+    cannot be combined.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -189,43 +200,43 @@ def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> 
     return {name: _build.parameter_count(network) for name, network in networks.items()}
 
 
-def count_flops(planned: dict[str, Any]) -> int:
-    """Operations of a training step per image; `planned`: a version's plan."""
+def count_flops(plan: VersionPlan) -> int:
+    """Return the floating-point operations of a training step per image."""
     from ganealogy.lineage import flops
 
-    return flops.per_image(planned["recipe"], planned["protocol"])
+    return flops.per_image(plan["recipe"], plan["protocol"])
 
 
 def class_count(settings: Settings) -> int:
-    """The classes of the data set; 0 when it has none."""
+    """Return the number of classes of the data set; 0 when it has no labels."""
     source = components.load("data.sources", settings.dataset.name)
     return int(getattr(source, "CLASSES", 0))
 
 
 def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
-    """Whether the data and the key are what an extractor's file says it is made for."""
-    stated = components.module_constants("evaluation.extractors", name)
-    if settings.dataset.name not in stated.get("DATASETS", (settings.dataset.name,)):
-        made_for = ", ".join(stated["DATASETS"])
+    """Raises: GanealogyError when an extractor does not support the data set, the image size or its use as tracker."""
+    constants = components.module_constants("evaluation.extractors", name)
+    if settings.dataset.name not in constants.get("DATASETS", (settings.dataset.name,)):
+        made_for = ", ".join(constants["DATASETS"])
         raise GanealogyError(
-            f"{params}: {key}: {name} is made for dataset.name {made_for} and its labels, "
-            f"not {settings.dataset.name!r}: take it out"
+            f"{params}: {key}: {name} needs the labels of dataset.name {made_for}, "
+            f"not {settings.dataset.name!r}: remove it"
         )
-    if settings.dataset.image_size not in stated.get("IMAGE_SIZES", (settings.dataset.image_size,)):
-        sizes = " or ".join(map(str, stated["IMAGE_SIZES"]))
+    if settings.dataset.image_size not in constants.get("IMAGE_SIZES", (settings.dataset.image_size,)):
+        sizes = " or ".join(map(str, constants["IMAGE_SIZES"]))
         raise GanealogyError(
             f"{params}: {key}: {name} takes {sizes} pixels a side, and dataset.image_size is "
-            f"{settings.dataset.image_size}: take it out or change the size"
+            f"{settings.dataset.image_size}: remove it or change the size"
         )
-    if key == "train.tracker" and "prepare" in stated:
+    if key == "train.tracker" and "prepare" in constants:
         raise GanealogyError(
-            f"{params}: {key}: {name} is trained on labels in the reference stage, which no training waits for, and "
-            "what picked `best` must not measure it too: name pixel8 or effnet_lite0"
+            f"{params}: {key}: {name} is trained on labels in the reference stage, which trainings do not wait for: "
+            "use pixel8 or effnet_lite0"
         )
 
 
 def _check_names(settings: Settings, params: Path) -> None:
-    """The names that params.yaml gives of files in the package; checked before torch is imported."""
+    """Check component names of params.yaml, before torch is imported. Raises: GanealogyError."""
     for key, names in (
         ("train.tracker", [settings.train.tracker]),
         ("evaluate.extractors", settings.evaluate.extractors),

@@ -1,12 +1,12 @@
-"""Picks `best` while training: a Frechet distance on reals and latents of its own.
+"""Pick the best checkpoint during training, by a Fréchet distance on reals and latents of its own.
 
-The final numbers are measured on other reals and other latents, so that they are not measured on what picked.
+The final metrics use other reals and other latents, so the pick does not bias them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +22,16 @@ from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, generate
 
+if TYPE_CHECKING:
+    from ganealogy import workspace
+
 
 class Tracker:
+    """Score generators against a fixed set of reals."""
+
     def __init__(self, name: str, count: int, train_images: Pictures, latent: dict[str, Any], device: str) -> None:
-        """`count`: at most so many reals, and as many fakes; `train_images`: uint8 (N, H, W, C)."""
-        self.name = name
+        """`count`: at most this many reals, and as many fakes; `train_images`: uint8 (N, H, W, C)."""
+        self.name, self.latent = name, latent
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)
         reals = np.ascontiguousarray(train_images[packed.tracker_slice(len(train_images))][:count])
         self.features = self.extractor.features(reals)
@@ -35,36 +40,40 @@ class Tracker:
 
     @property
     def column(self) -> str:
-        """Of metrics.jsonl: what picks `best`, lower is better."""
+        """The column of metrics.jsonl that picks the best checkpoint; lower is better."""
         return f"fd_{self.name}"
 
     def features_of(self, generator: nn.Module) -> NDArray[np.float32]:
-        """Return the features (n, d) of the generator's images: the device's part of a measurement."""
+        """Return the features (n, d) of the generator's images. This is the part that runs on the device."""
         labels = cycled_labels(generator, len(self.latents))
 
         def features(rows: slice) -> NDArray[np.float32]:
-            found: NDArray[np.float32] = self.extractor.features(generate(generator, self.latents[rows], labels[rows]))
-            return found
+            images = generate(generator, self.latents[rows], labels[rows])
+            batch: NDArray[np.float32] = self.extractor.features(images)
+            return batch
 
         return distributed.sharded_map(len(self.latents), BATCH, self.features.shape[1], features)
 
     def scores(self, fakes: NDArray[np.float32]) -> dict[str, float]:
-        """Return column → value of features against the reals', KID where they allow it: the host's part alone."""
-        measured = {self.column: frechet_distance(Moments.of(fakes), self.reals)}
+        """Return column → score of features (n, d): the distance, and KID for a network's features. Runs on the CPU."""
+        scores = {self.column: frechet_distance(Moments.of(fakes), self.reals)}
         if self.extractor.network:
-            measured[f"kid_{self.name}"] = squared_mmd(fakes, self.features)
-        return measured
+            scores[f"kid_{self.name}"] = squared_mmd(fakes, self.features)
+        return scores
 
 
 @dataclass
 class Best:
-    """The best generator so far, decided one tick after the other."""
+    """The best generator so far."""
 
-    found: dict[str, Any] | None = None
-    """step, kimg and score, lower is better."""
+    record: workspace.Best | None = None
+    """step, kimg and score; lower is better."""
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    latest: float | None = None
+    """Score of the newest tick."""
 
-    def consider(self, candidate: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
-        """Take the candidate where its score is lower; nothing else may change its `weights`."""
-        if self.found is None or candidate["score"] < self.found["score"]:
-            self.found, self.weights = candidate, weights
+    def consider(self, candidate: workspace.Best, weights: dict[str, torch.Tensor]) -> None:
+        """Take the candidate if its score is lower. `weights` must not be changed afterwards."""
+        self.latest = candidate["score"]
+        if self.record is None or candidate["score"] < self.record["score"]:
+            self.record, self.weights = candidate, weights

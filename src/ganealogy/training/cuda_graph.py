@@ -1,11 +1,10 @@
-"""A training step as one CUDA graph: the host launches it once, in place of hundreds of operations.
+"""Run a training step as one CUDA graph: one launch instead of hundreds.
 
-A graph repeats what was done while it was recorded: the same kernels on the same memory. What differs between steps
-must therefore lie in memory that is filled before each replay: the reals, their labels, and the progress, from which
-every schedule is worked out on the card (`adversary/schedule.py`). Draws are the default generator's, whose seed a
-replay takes up anew. So one graph serves a whole training.
+A graph repeats the captured kernels on the same memory. Therefore images, labels and the progress are copied into fixed
+buffers before each replay, schedules are computed from the progress on the device (`adversary/schedule.py`), and random
+draws use the default generator, whose seed a replay reads anew. One graph serves a whole training.
 
-Before it is trusted, a graph is held against the same step run one operation at a time.
+Before a graph is used, its result is compared with that of the same step run eagerly.
 """
 
 from __future__ import annotations
@@ -19,48 +18,46 @@ import torch
 
 PACKAGE = Path(__file__).parents[1]
 WARM_UP = 3
-"""Steps before one is recorded: libraries choose their kernels in the first."""
+"""Eager steps before the capture, in which libraries choose their kernels."""
 TOLERANCE = 0.1
-"""Of a step's length: by how much the replayed step may miss the played one. Kernels that add in no fixed order miss it
-by far less; another draw, batch or rate by far more."""
+"""Largest accepted difference between a replayed and an eager step, relative to the step's L2 norm. Kernels that add in
+no fixed order stay far below it; other draws, batches or learning rates exceed it."""
 
-Statistics = dict[str, torch.Tensor]
+Scalars = dict[str, torch.Tensor]
 Batch = Callable[[int], torch.Tensor]
 
 
 class Graph(Protocol):
-    def play(self, step: Callable[[], Statistics]) -> Statistics:
-        """The step, one operation at a time."""
-
-    def record(self, step: Callable[[], Statistics]) -> Statistics:
-        """Where `replay` will leave what the step returns."""
+    def run_eagerly(self, step: Callable[[], Scalars]) -> Scalars: ...
+    def capture(self, step: Callable[[], Scalars]) -> Scalars:
+        """Return the tensors in which `replay` leaves what the step returns."""
 
     def replay(self) -> None: ...
 
 
 class CUDAGraph:
-    """Played and recorded on one stream of its own, as torch asks for."""
+    """Eager steps and the capture share a side stream, as torch requires."""
 
     def __init__(self) -> None:
         self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.graph = torch.cuda.CUDAGraph()
 
-    def play(self, step: Callable[[], Statistics]) -> Statistics:
+    def run_eagerly(self, step: Callable[[], Scalars]) -> Scalars:
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            statistics = step()
+            scalars = step()
         torch.cuda.current_stream().wait_stream(self.stream)
-        return statistics
+        return scalars
 
-    def record(self, step: Callable[[], Statistics]) -> Statistics:
+    def capture(self, step: Callable[[], Scalars]) -> Scalars:
         outside = torch.cuda.current_stream()
         try:
-            # thread_local: a checkpoint may be on its way from the card to the disk meanwhile.
+            # thread_local: the writer thread may copy a checkpoint to the CPU meanwhile.
             with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
                 return step()
         except BaseException:
-            # A capture that CUDA breaks off leaves its stream current before torch 2.15, and in 2.11 its generator
-            # waiting for the capture's end: every later draw would fail. Both are put back; 2.15 needs neither.
+            # After a failed capture torch before 2.15 leaves its stream current, and 2.11 leaves the generator in
+            # capture mode, so that every later draw fails. Restore both; 2.15 needs neither.
             torch.cuda.set_stream(outside)
             generator = torch.cuda.default_generators[outside.device_index]
             generator.graphsafe_set_state(torch.Generator(outside.device).graphsafe_get_state())
@@ -71,39 +68,38 @@ class CUDAGraph:
 
 
 class CUDAGraphStep:
-    """A game whose steps are replayed from the fifth on."""
+    """A game's step, run eagerly `WARM_UP` times, then captured and checked, then replayed."""
 
     def __init__(
         self,
         game: Any,
         device: torch.device | str,
-        state: Callable[[], Mapping[str, torch.Tensor]],
+        tensors: Callable[[], Mapping[str, torch.Tensor]],
         warn: Callable[[str], None],
     ) -> None:
-        """`state`: all that a step changes, as the tensors themselves; `warn`: is told where no graph can be used."""
-        self.game, self.state, self.warn = game, state, warn
+        """`tensors`: returns all that a step changes, not copies; `warn`: called when no graph can be used."""
+        self.game, self.tensors, self.warn = game, tensors, warn
         self.graph: Graph = CUDAGraph()
-        self.recorded: Statistics | None = None
-        self.refused, self.warmed = False, 0
+        self.captured: Scalars | None = None
+        self.unusable, self.eager_steps = False, 0
         self.progress = torch.zeros((), dtype=torch.float64, device=device)
         self.images: list[torch.Tensor] = []
-        self.classes: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
 
-    def step(self, reals: Batch, labels: Batch | None = None, progress: float = 0.0) -> Statistics:
-        """What the game's own step does and returns."""
+    def step(self, reals: Batch, labels: Batch | None = None, progress: float = 0.0) -> Scalars:
+        """Do what the game's own step does."""
         self.progress.fill_(progress)
-        if self.refused or self.warmed < WARM_UP:
-            self.warmed += 1
-            return self.graph.play(lambda: self.game.step(reals, labels, self.progress))
-        self._fill(reals, labels)
-        if self.recorded is None:
-            return self._record()
+        if self.unusable or self.eager_steps < WARM_UP:
+            self.eager_steps += 1
+            return self.graph.run_eagerly(lambda: self.game.step(reals, labels, self.progress))
+        self._fill_buffers(reals, labels)
+        if self.captured is None:
+            return self._capture_and_check()
         self.graph.replay()
-        return {name: value.clone() for name, value in self.recorded.items()}
+        return {name: value.clone() for name, value in self.captured.items()}
 
-    def _fill(self, reals: Batch, labels: Batch | None) -> None:
-        """The step's batches, into the memory that a graph reads."""
-        for buffers, batch in ((self.images, reals), (self.classes, labels)):
+    def _fill_buffers(self, reals: Batch, labels: Batch | None) -> None:
+        for buffers, batch in ((self.images, reals), (self.labels, labels)):
             for index in range(self.game.d_steps if batch is not None else 0):
                 assert batch is not None
                 if index == len(buffers):
@@ -111,41 +107,41 @@ class CUDAGraphStep:
                 else:
                     buffers[index].copy_(batch(index))
 
-    def _record(self) -> Statistics:
-        """Record the step, try it, and play it after all: with what it then does the replayed one is compared."""
+    def _capture_and_check(self) -> Scalars:
+        """Capture the step and replay it; then undo it, run it eagerly, and compare the two results."""
 
-        def step() -> Statistics:
-            labels = self.classes.__getitem__ if self.classes else None
-            statistics: Statistics = self.game.step(self.images.__getitem__, labels, self.progress)
-            return statistics
+        def step() -> Scalars:
+            labels = self.labels.__getitem__ if self.labels else None
+            scalars: Scalars = self.game.step(self.images.__getitem__, labels, self.progress)
+            return scalars
 
-        before = _copies(self.state())
+        before = _copies(self.tensors())
         device = self.progress.device
         try:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                self.recorded = self.graph.record(step)
+                self.captured = self.graph.capture(step)
                 self.graph.replay()
         except RuntimeError as error:
-            self._refuse(cause(error))
-            _restore(self.state(), before)
-            return self.graph.play(step)
-        replayed = _copies(self.state())
-        _restore(self.state(), before)
-        statistics = self.graph.play(step)
-        length, miss = (_distance(self.state(), other) for other in (before, replayed))
-        if not miss <= TOLERANCE * length:
-            self._refuse(f"its step misses the played one by {miss:.3g}, which is {length:.3g} long")
-        return statistics
+            self._give_up(cause(error))
+            _restore(self.tensors(), before)
+            return self.graph.run_eagerly(step)
+        replayed = _copies(self.tensors())
+        _restore(self.tensors(), before)
+        scalars = self.graph.run_eagerly(step)
+        length, difference = (_distance(self.tensors(), other) for other in (before, replayed))
+        if not difference <= TOLERANCE * length:
+            self._give_up(f"a replayed step differs from the eager one by {difference:.3g}; its norm is {length:.3g}")
+        return scalars
 
-    def _refuse(self, why: str) -> None:
-        self.refused, self.recorded = True, None
-        self.warn(f"no CUDA graph is used, so that steps are launched one operation at a time: {why}")
+    def _give_up(self, reason: str) -> None:
+        self.unusable, self.captured = True, None
+        self.warn(f"no CUDA graph is used, which is slower: {reason}")
 
 
 def cause(error: BaseException) -> str:
-    """Return an error's first cause in a line, with the place in our code that raised it.
+    """Return the first line of an error's original cause, with the file and line of this package that raised it.
 
-    The end of a broken capture raises too and says only that something failed: the cause is the context of that error.
+    Ending a broken capture raises an error of its own, whose context is the cause.
     """
     error = error.__context__ or error
     line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -154,18 +150,18 @@ def cause(error: BaseException) -> str:
     return f"{line} ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else line
 
 
-def _copies(state: Mapping[str, torch.Tensor]) -> Statistics:
-    return {name: value.clone() for name, value in state.items()}
+def _copies(tensors: Mapping[str, torch.Tensor]) -> Scalars:
+    return {name: value.clone() for name, value in tensors.items()}
 
 
-def _restore(state: Mapping[str, torch.Tensor], copies: Statistics) -> None:
+def _restore(tensors: Mapping[str, torch.Tensor], copies: Scalars) -> None:
     with torch.no_grad():
-        for name, value in state.items():
+        for name, value in tensors.items():
             value.copy_(copies[name])
 
 
-def _distance(state: Mapping[str, torch.Tensor], other: Statistics) -> float:
-    """L2, over both networks' floating-point tensors."""
-    names = [name for name in state if name.startswith(("generator/", "discriminator/"))]
-    gaps = [state[name] - other[name] for name in names if state[name].is_floating_point()]
+def _distance(tensors: Mapping[str, torch.Tensor], other: Scalars) -> float:
+    """Return the L2 distance over both networks' floating-point tensors."""
+    names = [name for name in tensors if name.startswith(("generator/", "discriminator/"))]
+    gaps = [tensors[name] - other[name] for name in names if tensors[name].is_floating_point()]
     return float(torch.nn.utils.get_total_norm(gaps))

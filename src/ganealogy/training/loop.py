@@ -1,7 +1,7 @@
-"""The training of one version with one seed: from a plan and a packed array to weights, metrics and grids.
+"""Train one version with one seed: from a plan and a packed array to weights, metrics and image grids.
 
-Everything that the record receives is a function of (plan, data, seed) on one kind of machine: the same bytes when it
-is done again, and the same bytes when it was interrupted on the way. Clocks are returned, not recorded.
+The run files are a function of (plan, data, seed) on one kind of machine: the same bytes when repeated, and the same
+bytes when interrupted and resumed. Clocks are returned in `Outcome`, not written to the run files.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -25,214 +23,178 @@ from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
-from ganealogy.training.background_writer import BackgroundWriter
-from ganealogy.training.best_checkpoint import Best, Tracker
+from ganealogy.training.best_checkpoint import Tracker
 from ganealogy.training.run_files import RunFiles
 from ganealogy.training.state import TrainingState
 
+if TYPE_CHECKING:
+    from ganealogy import workspace
+
+GRID_IMAGES = 64
+REPORT_EVERY = 25
+"""Steps between two reports of the losses to the progress bar."""
+
 
 class Callbacks(Protocol):
-    """Whoever shows the progress: the command line, a test, nobody."""
+    """Progress reports, and the request to stop."""
 
     def on_start(self, step: int, steps: int) -> None: ...
-    def on_step(self, step: int, images: int, note: str) -> None: ...
+    def on_step(self, step: int, scalars: dict[str, float] | None) -> None:
+        """`scalars`: d_loss, g_loss, and the tracker's `fd` and `best`, at some steps only: reading them costs time."""
+
     def on_warning(self, text: str) -> None: ...
+    def should_stop(self) -> bool:
+        """Called after each step; if true, the training saves a checkpoint and returns."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class TrainingData:
+    images: Pictures
+    """uint8 (N, H, W, C)."""
+    labels: NDArray[np.int64] | None = None
+    """(N,), where the recipe conditions on them."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     status: str
     """finished, diverged or interrupted."""
     run: dict[str, Any]
-    """run.json's content."""
+    """Content of run.json."""
     seconds: float
-    """Of training, ticks included, over all sittings."""
+    """Training time including ticks, summed over all sittings."""
     tick_seconds: list[float]
-    """The same clock at each tick, when its steps were done: a line of metrics.jsonl each."""
+    """Training time at each tick, one per line of metrics.jsonl."""
     images: int
-    """Images by which G was updated over all sittings."""
+    """Images by which G was updated, summed over all sittings."""
     resumed: int
-    """How often the training was taken up again."""
-    arithmetic: str
-    """What the networks ran in on this device: see `ganealogy/runtime/precision.py`."""
+    """Number of resumes."""
+    precision: str
+    """Arithmetic that the networks ran in on this device: see `runtime/precision.py`."""
 
 
 def train(
-    plan: dict[str, Any],
-    seed: int,
-    data: str,
-    train_images: Pictures,
-    record: RunFiles,
-    checkpoints: Path,
-    device: str,
-    watcher: Callbacks,
-    interrupted: Callable[[], bool],
-    labels: NDArray[np.int64] | None = None,
+    plan: workspace.VersionPlan, seed: int, data: TrainingData, files: RunFiles, device: str, callbacks: Callbacks
 ) -> Outcome:
-    """Train, or go on with, one run.
+    """Train one version with one seed, or resume it.
 
-    `plan`: build/plan/versions/<version>.json; `data`: the packed set's digest; `train_images`: uint8 (N, H, W, C);
-    `interrupted()` is asked after every step: when true, the training checkpoints and returns; `labels`: (N,), where
-    the recipe conditions on them.
-
-    On a GPU the host works ahead, and a divergence is found at the next tick: the training then ends with the weights
-    of the tick before it.
+    On a GPU a divergence is detected at the next tick; the training then ends with the weights of the tick before it.
     """
+    # Set up. The initial weights are the first draws of the seed.
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
-    tick_steps = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
-
-    # Construct: the networks' first weights are the first draws of the seed.
+    ticks = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
     seed_everything(step_seed(seed, "initialise"))
-    learner = TrainingState(recipe, protocol, device, watcher.on_warning)
-    game, ema = learner.game, learner.ema
-    batches = Batches(train_images, batch_size, seed, device, labels)
-    tracker = Tracker(protocol["tracker"], protocol["tracker_images"], train_images, recipe["latent"], device)
-    grid_latents = latents.sample_latents(recipe["latent"], 64, latents.GRID_SEED)
-    writer, sums, best = BackgroundWriter(), dict[str, torch.Tensor](), Best()
-    facts: dict[str, Any] = {"step": 0, "ticks": 0, "summed": 0, "seconds": 0.0, "tick_seconds": [], "resumed": 0}
+    state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
+    batches = Batches(data.images, batch_size, seed, device, data.labels)
+    tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
+    description = {"tracker": tracker.name, "shown": state.eval_generator_name}
 
-    def look() -> None:
-        """Whether all went well so far, with the last tick's files and on a device that we work ahead of."""
-        writer.wait()
-        game.gan.look()
+    # Resume from the newest intact checkpoint, or begin with a tick of the untrained generator.
+    resumed = files.restore(state, callbacks.on_warning)
+    files.write_status(
+        "running", steps=steps, kimg=protocol["kimg"], best=state.best.record, reason=None, **description
+    )
+    clock = Stopwatch(state.progress.seconds)
+    if not resumed:
+        tick(state, tracker, files, batches)
+        if state.checks_are_deferred:
+            files.save_checkpoint(state)  # the weights to return to after a divergence before the next tick
+    callbacks.on_start(state.progress.step, steps)
 
-    def save(step: int) -> None:
-        """Have the checkpoint written, beside the next steps."""
-        now = checkpoint.snapshot({**learner.tensors(), **checkpoint.named("sums", distributed.statistics(sums))})
-        if distributed.is_first():
-            writer.submit(save_with_best, step, now, dict(facts))
-
-    def save_with_best(step: int, now: dict[str, torch.Tensor], position: dict[str, Any]) -> None:
-        tensors = {**now, **checkpoint.named("best", best.weights)}
-        checkpoint.save(checkpoints, step, tensors, {**position, "best": best.found})
-
-    def restore(loaded: dict[str, torch.Tensor], saved: dict[str, Any]) -> None:
-        learner.restore(loaded)
-        on_device = {name: tensor.to(device) for name, tensor in loaded.items()}
-        best.found, best.weights = saved.pop("best"), checkpoint.below("best", on_device)
-        sums.clear()
-        sums.update(checkpoint.below("sums", on_device))
-        facts.update(saved)
-
-    def tick(step: int) -> None:
-        """Record the last steps' means, look at the pictures, reconsider `best`: what needs the host alone is done
-        beside the next steps."""
-        d_images = step * batch_size * game.d_steps
-        epoch = d_images / (batches.steps_per_epoch * batch_size)
-        line = {"tick": facts["ticks"], "step": step, "kimg": step * batch_size / 1000, "epoch": epoch}
-        line |= {"d_images": d_images, **means(sums, facts["summed"])}
-        features, pictures = tracker.features_of(learner.eval_generator), generate(learner.eval_generator, grid_latents)
-        writer.submit(judge, line, features, pictures, checkpoint.snapshot(learner.eval_generator.state_dict()))
-        seconds = [*facts["tick_seconds"], round(facts["seconds"], 2)]
-        facts.update(ticks=facts["ticks"] + 1, summed=0, tick_seconds=seconds)
-        sums.clear()
-
-    def judge(
-        line: dict[str, Any], features: NDArray[np.float32], pictures: Pictures, weights: dict[str, torch.Tensor]
-    ) -> None:
-        measured = tracker.scores(features)
-        record.tick({**line, **measured}, pictures)
-        best.consider({"step": line["step"], "kimg": line["kimg"], "score": measured[tracker.column]}, weights)
-
-    # Resume where a checkpoint stands, else begin with a look at the untrained generator.
-    warnings: list[str] = []
-    found = checkpoint.newest(checkpoints, warnings)
-    for warning in warnings:
-        watcher.on_warning(warning)
-    if found is not None:
-        _, loaded, saved = found
-        restore(loaded, saved)
-        facts["resumed"] += 1
-        record.rewind(facts["ticks"])
-    elif warnings:
-        watcher.on_warning("no whole checkpoint is left: starting afresh")
-    about = {"tracker": tracker.name, "shown": "generator" if ema is None else "running mean of the generator (EMA)"}
-    record.status("running", steps=steps, kimg=protocol["kimg"], best=best.found, reason=None, **about)
-    began, before = time.monotonic(), facts["seconds"]
-    if found is None:
-        record.rewind(0)
-        tick(0)
-        if learner.ahead:
-            save(0)  # to go back to
-    watcher.on_start(facts["step"], steps)
-
-    # Play: each step's draws come from (seed, step) alone, so that a resumed training needs no generator states.
-    status, reason, step = "finished", None, facts["step"]
+    # Train. Each step is seeded by (seed, step), so a checkpoint needs no generator state.
+    status, reason, step = "finished", None, state.progress.step
     try:
-        for step in range(facts["step"] + 1, steps + 1):
-            seed_everything(step_seed(seed, step))
-            reals, classes = batches.window((step - 1) * game.d_steps)
-            with distributed.global_batch_rng(batch_size):
-                statistics = learner.step(reals, classes, progress=(step - 1) / steps)
-            if ema is not None:
-                ema.update(step * batch_size / 1000, batch_size / 1000, step / steps)
-            for name, value in statistics.items():
-                sums[name] = sums[name] + value.double() if name in sums else value.double()
-            if step in tick_steps:
-                look()
-            facts.update(step=step, summed=facts["summed"] + 1, seconds=before + time.monotonic() - began)
-            if step in tick_steps:
-                tick(step)
-                save(step)
-            told = step in tick_steps or (step % 25 == 1 and not learner.ahead)
-            watcher.on_step(step, batch_size, note(statistics, best) if told else "")
-            if distributed.any_across_ranks(interrupted()) and step < steps:
-                look()
-                save(step)
+        for step in range(state.progress.step + 1, steps + 1):
+            seed_everything(step_seed(seed, step, distributed.rank()))
+            losses = state.train_step(*batches.window((step - 1) * state.game.d_steps))
+            state.progress.seconds = clock.seconds()
+            if step in ticks:
+                tick(state, tracker, files, batches)
+                files.save_checkpoint(state)
+            report = step in ticks or (step % REPORT_EVERY == 1 and not state.checks_are_deferred)
+            callbacks.on_step(step, state.scalars(losses) if report else None)
+            if distributed.any_across_ranks(callbacks.should_stop()) and step < steps:
+                files.save_checkpoint(state)
                 status, reason = "interrupted", f"stopped at step {step} of {steps}"
                 break
-    except Diverged as trouble:
-        status, reason = "diverged", f"at step {step}: {trouble}"
-    except DivergedEarlier as trouble:
-        distributed.barrier()  # the first has waited for its checkpoint to be written
-        _, loaded, saved = checkpoint.last(checkpoints)
-        restore(loaded, {**saved, "resumed": facts["resumed"]})
-        status, reason = "diverged", f"between steps {facts['step']} and {step}: {trouble}"
+    except Diverged as error:
+        status, reason = "diverged", f"at step {step}: {error}"
+    except DivergedEarlier as error:
+        files.return_to_last_checkpoint(state)
+        status, reason = "diverged", f"between steps {state.progress.step} and {step}: {error}"
 
-    # Hand over: the weights that later stages read.
-    writer.wait()
+    # Finish. Later stages read the weights.
+    files.wait()
     if status != "interrupted":
-        record.weights("generator-best", best.weights)
-        record.weights("generator-last", learner.eval_generator.state_dict())
-        record.weights("discriminator-last", learner.discriminator.state_dict())
-    end = {"steps": facts["step"], "kimg": facts["step"] * batch_size / 1000, "best": best.found}
-    run = record.status(status, reason=reason, **about, **end)
-    seconds, images = before + time.monotonic() - began, facts["step"] * batch_size
-    arithmetic = game.gan.describe_precision()
-    return Outcome(status, run, seconds, facts["tick_seconds"], images, facts["resumed"], arithmetic)
+        files.save_weights("generator-best", state.best.weights)
+        files.save_weights("generator-last", state.eval_generator.state_dict())
+        files.save_weights("discriminator-last", state.discriminator.state_dict())
+    done, images = state.progress, state.progress.step * batch_size
+    end = {"steps": done.step, "kimg": images / 1000, "best": state.best.record}
+    run = files.write_status(status, reason=reason, **description, **end)
+    precision = state.game.gan.describe_precision()
+    return Outcome(status, run, clock.seconds(), done.tick_seconds, images, done.resumed, precision)
 
 
-def means(sums: dict[str, torch.Tensor], count: int) -> dict[str, float]:
-    """Return the means of `count` steps' statistics over all ranks, by name; one read for all of them."""
-    if not sums:
-        return {}
-    names = sorted(sums)
-    totals: list[float] = distributed.average(torch.stack([sums[name] for name in names])).tolist()
-    return {name: total / count for name, total in zip(names, totals, strict=True)}
+def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batches) -> None:
+    """Log the mean losses since the last tick, the tracker's scores and a grid; keep the weights if they are the best.
+
+    The scores are computed and the files written in the background, while the next steps run.
+    """
+    files.wait()
+    state.raise_if_diverged()
+    step, batch_size = state.progress.step, batches.batch_size
+    d_images = step * batch_size * state.game.d_steps
+    line = {
+        "tick": state.progress.ticks,
+        "step": step,
+        "kimg": step * batch_size / 1000,
+        "epoch": d_images / (batches.steps_per_epoch * batch_size),
+        "d_images": d_images,
+        **state.mean_losses(),
+    }
+    generator = state.eval_generator
+    features = tracker.features_of(generator)
+    grid = generate(generator, latents.sample_latents(tracker.latent, GRID_IMAGES, latents.GRID_SEED))
+    weights = checkpoint.snapshot(generator.state_dict())
+
+    def score_and_write() -> None:
+        scores = tracker.scores(features)
+        files.append_tick({**line, **scores}, grid)
+        state.best.consider({"step": step, "kimg": line["kimg"], "score": scores[tracker.column]}, weights)
+
+    files.submit(score_and_write)
+    state.start_next_tick()
 
 
-def step_count(protocol: dict[str, Any]) -> int:
-    """G updates in the budget: kimg counts G updates x batch / 1000, as StyleGAN's and R3GAN's code do."""
-    updates: float = protocol["kimg"] * 1000 / protocol["batch_size"]
+class Stopwatch:
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: time of the earlier sittings."""
+        self.before, self.began = seconds, time.monotonic()
+
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.began
+
+
+def step_count(protocol: workspace.Protocol) -> int:
+    """Return the G updates of the budget: kimg counts G updates × batch / 1000, as StyleGAN's and R3GAN's code do."""
+    updates = protocol["kimg"] * 1000 / protocol["batch_size"]
     return max(1, math.ceil(updates))
 
 
-def step_seed(seed: int, step: int | str) -> int:
-    """63 bits that depend on the run's seed and on the step, and on nothing else."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+def step_seed(seed: int, step: int | str, rank: int = 0) -> int:
+    """Return 63 bits that depend on the run's seed, the step and the rank only."""
+    name = f"{seed}/{step}" if rank == 0 else f"{seed}/{step}/{rank}"
+    digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def seed_everything(number: int) -> None:
-    """torch.manual_seed for the generators that are in use. Its own notes a stack trace for every kind of device that
-    is not, half a millisecond in all."""
-    torch.default_generator.manual_seed(number)
+def seed_everything(seed: int) -> None:
+    """Seed torch's default generators as `torch.manual_seed` does.
+
+    torch.manual_seed also records a stack trace for each kind of device that is not in use: 0.5 ms per step.
+    """
+    torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(number)
-
-
-def note(statistics: dict[str, torch.Tensor], best: Best) -> str:
-    """What stands behind the progress bar."""
-    distance = f" · best {best.found['score']:.0f}" if best.found else ""
-    return f"D {statistics['d_loss'].item():.2f} · G {statistics['g_loss'].item():.2f}{distance}"
+        torch.cuda.manual_seed_all(seed)

@@ -1,10 +1,11 @@
-"""All that a training changes, and how it goes into a checkpoint and comes back."""
+"""Everything that a training changes, and its conversion to and from a checkpoint's tensors."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,68 +14,153 @@ from ganealogy.adversary import build as adversary
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import _build as networks
 from ganealogy.runtime import distributed
-from ganealogy.training import checkpoint, cuda_graph
+from ganealogy.training import checkpoint
+from ganealogy.training.best_checkpoint import Best
+from ganealogy.training.cuda_graph import CUDAGraphStep
 from ganealogy.training.ema import EMA
 
+if TYPE_CHECKING:
+    from ganealogy import workspace
+
 DEFERRED_CHECK_DEVICES = {"cuda"}
-"""Types of device whose host works ahead of them: it should read no number before it must."""
+"""Device types on which reading a value forces a sync: finite checks are deferred to the next tick."""
 GRAPHS = "GANEALOGY_CUDA_GRAPHS"
-"""Environment variable: 0 has every operation launched by itself. The results are the same within rounding, so that it
-belongs to no protocol."""
+"""Environment variable. 0 launches every operation by itself; results agree within rounding, so no protocol has it."""
+
+
+@dataclass
+class Progress:
+    """Counters of a training; a checkpoint's JSON, field by field."""
+
+    step: int = 0
+    ticks: int = 0
+    summed: int = 0
+    """Steps in the running loss sums."""
+    seconds: float = 0.0
+    tick_seconds: list[float] = field(default_factory=list)
+    resumed: int = 0
 
 
 class TrainingState:
-    """Networks, their game with its optimizers, and the running mean of G where the recipe has one."""
+    """G, D, their game with its optimizers, the EMA of G, the running loss sums, the best weights and the counters."""
 
     def __init__(
         self,
         recipe: dict[str, Any],
-        protocol: dict[str, Any],
+        protocol: workspace.Protocol,
+        steps: int,
         device: str,
         warn: Callable[[str], None] = print,
     ) -> None:
-        """The networks' first weights are the next draws of torch's default generator.
+        """Draw the initial weights from torch's default generator.
 
-        `warn` is called with what costs speed.
+        `steps`: G updates of the whole budget; `warn` is called with messages about lost speed.
         """
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
-        self.generator = distributed.synchronise(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
-        self.discriminator = distributed.synchronise(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        self.generator = distributed.sync_batch_norm(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        self.discriminator = distributed.sync_batch_norm(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
         self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
-        self.step, self.ahead = self.game.step, torch.device(device).type in DEFERRED_CHECK_DEVICES
-        """`step(reals, labels, progress)` is one G update: see `adversary/games/`."""
-        if self.ahead:
-            self.game.gan.defer()
-        if self.ahead and distributed.world_size() == 1 and use_graphs():  # what ranks tell each other is in no graph
-            self.step = cuda_graph.CUDAGraphStep(self.game, device, self.tensors, warn).step
+        self.steps, self.batch_size, self.device = steps, protocol["batch_size"], device
+        self.progress, self.best = Progress(), Best()
+        self.loss_sums: dict[str, torch.Tensor] = {}
+
+        self.step: Callable[..., dict[str, torch.Tensor]] = self.game.step
+        """`step(reals, labels, progress)`: one G update, see `adversary/games/`."""
+        self.checks_are_deferred = torch.device(device).type in DEFERRED_CHECK_DEVICES
+        if self.checks_are_deferred:
+            self.game.gan.defer_divergence_checks()
+        # Collectives between ranks cannot be captured in a graph.
+        if self.checks_are_deferred and distributed.world_size() == 1 and use_graphs():
+            self.step = CUDAGraphStep(self.game, device, self.network_tensors, warn).step
 
     @property
     def eval_generator(self) -> nn.Module:
-        """The generator whose pictures people see and whose weights later stages read."""
+        """The generator that grids show and later stages read: the EMA where the recipe has one."""
         return self.generator if self.ema is None else self.ema.generator
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything under the names that it has in a checkpoint."""
-        state = {
+    @property
+    def eval_generator_name(self) -> str:
+        return "generator" if self.ema is None else "running mean of the generator (EMA)"
+
+    def train_step(
+        self, reals: Callable[[int], torch.Tensor], labels: Callable[[int], torch.Tensor] | None
+    ) -> dict[str, torch.Tensor]:
+        """Update D and G, the EMA, the loss sums and the step count. Return the step's detached scalars.
+
+        `reals(i)`, `labels(i)`: batch of the i-th D step, (N, C, H, W) and (N,).
+        Raises: Diverged before an update that would spoil the weights.
+        """
+        losses = self.step(reals, labels, progress=self.progress.step / self.steps)
+        self.progress.step += 1
+        self.progress.summed += 1
+        if self.ema is not None:
+            kimg = self.progress.step * self.batch_size / 1000
+            self.ema.update(kimg, self.batch_size / 1000, self.progress.step / self.steps)
+        for name, value in losses.items():
+            self.loss_sums[name] = self.loss_sums[name] + value.double() if name in self.loss_sums else value.double()
+        return losses
+
+    def raise_if_diverged(self) -> None:
+        """Raises: DivergedEarlier if a deferred finite check has failed."""
+        self.game.gan.raise_if_diverged()
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the means of the losses since the last tick, over all ranks; one device sync for all of them."""
+        if not self.loss_sums:
+            return {}
+        names = sorted(self.loss_sums)
+        totals: list[float] = distributed.average(torch.stack([self.loss_sums[name] for name in names])).tolist()
+        return {name: total / self.progress.summed for name, total in zip(names, totals, strict=True)}
+
+    def start_next_tick(self) -> None:
+        self.progress.ticks += 1
+        self.progress.tick_seconds.append(round(self.progress.seconds, 2))
+        self.progress.summed = 0
+        self.loss_sums.clear()
+
+    def scalars(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Return d_loss and g_loss of a step, and the tracker's newest (`fd`) and best score; forces a sync."""
+        scalars = {"d_loss": losses["d_loss"].item(), "g_loss": losses["g_loss"].item()}
+        if self.best.latest is not None:
+            scalars["fd"] = self.best.latest
+        if self.best.record is not None:
+            scalars["best"] = self.best.record["score"]
+        return scalars
+
+    def network_tensors(self) -> dict[str, torch.Tensor]:
+        """Return all that a step changes, under the names of a checkpoint; the tensors themselves, not copies."""
+        gan = self.game.gan
+        parts = {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "g_optimizer": self.game.gan.g_optimizer.optimizer.state_dict()["state"],
-            "d_optimizer": self.game.gan.d_optimizer.optimizer.state_dict()["state"],
-            "game": self.game.gan.state_dict(),
+            "g_optimizer": gan.g_optimizer.optimizer.state_dict()["state"],
+            "d_optimizer": gan.d_optimizer.optimizer.state_dict()["state"],
+            "game": gan.state_dict(),
             "ema": {} if self.ema is None else self.ema.state_dict(),
         }
-        return {name: tensor for part, values in state.items() for name, tensor in checkpoint.flatten(part, values)}
+        return {
+            name: tensor for part, values in parts.items() for name, tensor in checkpoint.named(part, values).items()
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return `network_tensors` and the loss sums, averaged over the ranks."""
+        sums = {name: distributed.average(value) for name, value in self.loss_sums.items()}
+        return {**self.network_tensors(), **checkpoint.named("sums", sums)}
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Put back what `tensors` of the same recipe returned."""
+        """Load the tensors of a checkpoint of the same recipe and protocol."""
+        gan = self.game.gan
         self.generator.load_state_dict(checkpoint.below("generator", tensors))
         self.discriminator.load_state_dict(checkpoint.below("discriminator", tensors))
-        checkpoint.restore_optimizer(self.game.gan.g_optimizer.optimizer, checkpoint.below("g_optimizer", tensors))
-        checkpoint.restore_optimizer(self.game.gan.d_optimizer.optimizer, checkpoint.below("d_optimizer", tensors))
-        self.game.gan.load_state_dict(checkpoint.below("game", tensors))
+        checkpoint.restore_optimizer(gan.g_optimizer.optimizer, checkpoint.below("g_optimizer", tensors))
+        checkpoint.restore_optimizer(gan.d_optimizer.optimizer, checkpoint.below("d_optimizer", tensors))
+        gan.load_state_dict(checkpoint.below("game", tensors))
         if self.ema is not None:
             self.ema.load_state_dict(checkpoint.below("ema", tensors))
+        on_device = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        self.loss_sums = checkpoint.below("sums", on_device)
+        self.best.weights = checkpoint.below("best", on_device)
 
 
 def use_graphs() -> bool:

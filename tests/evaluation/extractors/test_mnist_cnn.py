@@ -136,7 +136,12 @@ def test_absent_and_damaged_weights_name_the_stage(reference, tmp_path):
 @pytest.mark.parametrize(
     ("preset", "old", "new", "said"),
     [
-        ("demo", "effnet_lite0]", "mnist_cnn]", r"evaluate\.extractors: mnist_cnn is made for dataset\.name mnist"),
+        (
+            "demo",
+            "effnet_lite0]",
+            "mnist_cnn]",
+            r"extractors: mnist_cnn needs the labels of dataset\.name mnist",
+        ),
         ("mnist", "tracker: pixel8", "tracker: mnist_cnn", r"train\.tracker: mnist_cnn is trained on labels"),
         ("mnist", "image_size: 28", "image_size: 64", r"mnist_cnn takes 28 or 32 pixels a side.*64"),
     ],

@@ -1,4 +1,4 @@
-"""What an augmentation is. N images, C channels."""
+"""The interface of an augmentation. N images, C channels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from ganealogy.adversary.schedule import Progress
 
 
 class Augmentation(nn.Module):
-    """A module, so that what it remembers between steps is its buffers. All draws are torch's default generator's."""
+    """Returned by the function `augment(*, …)` of each file in this folder.
+
+    State between steps is kept in buffers. Random draws use torch's default generator.
+    """
 
     def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
-        """(N, C, H, W) → the same shape; differentiable. `progress`: the share of the budget done, for schedules."""
+        """Return augmented images (N, C, H, W); differentiable. `progress`: fraction of the budget, for schedules."""
         raise NotImplementedError
 
     def observe(self, real_logits: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Told D's logits on the (augmented) reals of each D step, (N,); returns what the curves should show."""
+        """Receive D's logits (N,) of the augmented reals after each D step; return scalars for the curves."""
         return {}

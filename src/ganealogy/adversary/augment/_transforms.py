@@ -1,6 +1,6 @@
-"""Differentiable image transforms, each image of a batch under a draw of its own (DiffAugment, arXiv 2006.10738, §4).
+"""Differentiable image transforms with one random draw per image (DiffAugment, arXiv 2006.10738, §4).
 
-Images are (N, C, H, W) with grey at 0. Gradients pass, twice if need be: only sums, products and gathers are used.
+Images are (N, C, H, W) with grey at 0. Only sums, products and gathers are used, so second derivatives exist.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import torch
 from torch.nn.functional import pad
 
 TRANSLATION = 1 / 8
-"""Of the side, at most, either way along each axis."""
+"""Largest shift along each axis, as a fraction of the side."""
 CUTOUT = 1 / 2
-"""Of the side: the edge of the square."""
+"""Edge of the square, as a fraction of the side."""
 
 
 def colour(images: torch.Tensor) -> torch.Tensor:
-    """Brightness moved by up to 0.5, saturation scaled by 0 to 2, contrast by 0.5 to 1.5; all uniform."""
+    """Add brightness in ±0.5, scale saturation by 0 to 2 and contrast by 0.5 to 1.5; all uniform draws."""
     images = images + _uniform(images, -0.5, 0.5)
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * _uniform(images, 0.0, 2.0)
@@ -26,12 +26,12 @@ def colour(images: torch.Tensor) -> torch.Tensor:
 
 
 def translation(images: torch.Tensor) -> torch.Tensor:
-    """Moved by whole pixels, up to 1/8 of the side; what comes in is grey."""
+    """Shift by whole pixels, up to 1/8 of the side; the border is grey."""
     return shifted(images, TRANSLATION, "constant")
 
 
 def cutout(images: torch.Tensor) -> torch.Tensor:
-    """A grey square of half the side, its centre anywhere, so that a part of it may lie outside."""
+    """Paint a grey square of half the side; its centre is anywhere, so part of it may be outside."""
     inside = torch.ones((), device=images.device, dtype=torch.bool)
     for axis in (2, 3):
         side = images.shape[axis]
@@ -44,13 +44,13 @@ def cutout(images: torch.Tensor) -> torch.Tensor:
 
 
 def flip(images: torch.Tensor) -> torch.Tensor:
-    """Half of the images, left to right."""
+    """Flip half of the images left to right."""
     return torch.where(_uniform(images, 0.0, 1.0) < 0.5, images.flip(3), images)
 
 
-def shifted(images: torch.Tensor, share: float, mode: str) -> torch.Tensor:
-    """Moved by whole pixels, up to `share` of the side along both axes; `mode`: torch's padding, for what enters."""
-    reach = [int(images.shape[axis] * share + 0.5) for axis in (2, 3)]
+def shifted(images: torch.Tensor, fraction: float, mode: str) -> torch.Tensor:
+    """Shift by whole pixels, up to `fraction` of the side along both axes; `mode`: torch's padding of the border."""
+    reach = [int(images.shape[axis] * fraction + 0.5) for axis in (2, 3)]
     padded = pad(images, (reach[1], reach[1], reach[0], reach[0]), mode)
     for axis in (2, 3):
         first = _integers(images, 0, 2 * reach[axis - 2] + 1)
@@ -64,7 +64,7 @@ def shifted(images: torch.Tensor, share: float, mode: str) -> torch.Tensor:
 def sometimes(
     transform: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, probability: float | torch.Tensor
 ) -> torch.Tensor:
-    """The transform for each image with this probability, a number or a scalar on the images' device."""
+    """Apply the transform to each image with this probability, a number or a scalar on the images' device."""
     return torch.where(_uniform(images, 0.0, 1.0) < probability, transform(images), images)
 
 

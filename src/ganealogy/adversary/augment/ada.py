@@ -1,6 +1,6 @@
-"""Adaptive discriminator augmentation: as much as D's overfitting asks for (Karras et al., arXiv 2006.06676).
+"""Adaptive discriminator augmentation: stronger as D overfits (Karras et al., arXiv 2006.06676).
 
-The heuristic is r_t = E[sign(D(x))] on the reals that D trains on (eq. 1). The transforms are DiffAugment's.
+The overfitting heuristic is r_t = E[sign(D(x))] on training reals (eq. 1). The transforms are DiffAugment's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ganealogy.adversary.schedule import Progress, Share
 class ADA(Augmentation):
     probability: torch.Tensor
     signs: torch.Tensor
-    """Sum of the signs since the last adjustment, the images and the D steps it counts."""
+    """(3,): since the last adjustment, the sum of signs, the images and the D steps."""
 
     def __init__(self, policy: list[str], target: float, kimg: float, interval: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ADA(Augmentation):
         seen = torch.full_like(self.signs, 1.0)
         seen[0], seen[1] = real_logits.sign().sum(), len(real_logits)
         self.signs += seen
-        # Without a look at the numbers from the host: the GPU need not be waited for.
+        # On the device, without a sync.
         due = self.signs[2] >= self.interval
         step = torch.sign(self.signs[0] / self.signs[1] - self.target) * self.signs[1] / self.images
         self.probability.copy_(torch.where(due, (self.probability + step).clamp(0, 1), self.probability))
@@ -54,8 +54,8 @@ def augment(
     kimg: Annotated[float, Gt(0)] = 500.0,
     interval: Annotated[int, Ge(1), Le(1000)] = 4,
 ) -> ADA:
-    """`policy`: the transforms, in this order; `target`: where r_t is steered.
+    """`policy`: the transforms, in this order; `target`: desired r_t.
 
-    `kimg`: reals in which the probability can go from 0 to 1; `interval`: D steps between its adjustments.
+    `kimg`: thousands of reals in which the probability can go from 0 to 1; `interval`: D steps between adjustments.
     """
     return ADA([*policy], target, kimg, interval)

@@ -1,4 +1,4 @@
-"""DiffAugment: D sees reals and fakes through the same differentiable transforms (Zhao et al., arXiv 2006.10738)."""
+"""DiffAugment: transform reals and fakes alike, differentiably, before D (Zhao et al., arXiv 2006.10738)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DiffAugment(Augmentation):
 
     def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         for name in self.policy if self.probability else []:
-            if self.probability == 1:  # nothing is drawn for the choice
+            if self.probability == 1:  # no draw is needed
                 images = TRANSFORMS[name](images)
             else:
                 images = sometimes(TRANSFORMS[name], images, scheduled_value(self.probability, progress))
@@ -35,5 +35,5 @@ def augment(
     ],
     probability: ScheduledShare = 1.0,
 ) -> DiffAugment:
-    """`policy`: in this order; `probability`: the probability of each for each image. The paper's is 1."""
+    """`policy`: transforms, in this order; `probability`: of each transform, per image; 1 in the paper."""
     return DiffAugment([*policy], probability)

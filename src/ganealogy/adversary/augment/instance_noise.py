@@ -1,4 +1,4 @@
-"""Instance noise: white noise on reals and fakes gives their distributions a common support (arXiv 1610.04490, §3)."""
+"""Instance noise: white noise on reals and fakes gives both distributions the same support (arXiv 1610.04490, §3)."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def augment(
     *,
     deviation: Scheduled = {"from": 0.1, "to": 0.0, "shape": "linear"},  # noqa: B006 (read only)
 ) -> InstanceNoise:
-    """`deviation`: the noise's standard deviation, in pixel values of which black and white are 2 apart."""
+    """`deviation`: standard deviation of the noise, for pixel values in [-1, 1]."""
     return InstanceNoise(deviation)

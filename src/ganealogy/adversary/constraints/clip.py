@@ -1,4 +1,4 @@
-"""Weight clipping: the crude Lipschitz constraint of the first Wasserstein GAN (arXiv 1701.07875, algorithm 1)."""
+"""Weight clipping: the Lipschitz constraint of the first Wasserstein GAN (arXiv 1701.07875, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def constraint(discriminator: nn.Module, *, limit: Annotated[float, Gt(0)] = 0.01) -> Callable[[], None]:
-    """After each D step: every parameter of D, BatchNorm's included, into [-limit, limit]."""
+    """Return a function that clips all parameters of D, BatchNorm's included, to [-limit, limit] after each D step."""
     parameters = [parameter.data for parameter in discriminator.parameters()]
 
     def clip() -> None:

@@ -1,17 +1,16 @@
-"""The TensorFlow tutorial's game: one latent batch a step, and both gradients before either update.
+"""The TensorFlow tutorial's game: one latent batch per step, and both gradients before either update.
 
-D looks at the fakes once: what G's gradient passes through is what D's loss saw, dropout mask and augmentation
-included.
+D runs once on the fakes: G's gradient passes through the same dropout mask and augmentation as D's loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
 from annotated_types import Ge, Le
 
+from ganealogy.adversary.games._base import Batch
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.penalties._base import DiscriminatorStep
 from ganealogy.adversary.schedule import Progress
@@ -20,45 +19,35 @@ from ganealogy.adversary.schedule import Progress
 class Simultaneous:
     d_steps = 1
 
-    def __init__(self, players: GAN) -> None:
-        self.gan = players
+    def __init__(self, gan: GAN) -> None:
+        self.gan = gan
 
-    def step(
-        self,
-        reals: Callable[[int], torch.Tensor],
-        labels: Callable[[int], torch.Tensor] | None = None,
-        progress: Progress = 0.0,
-    ) -> dict[str, torch.Tensor]:
-        """One update of both; parameters, result and errors are those of `alternating`."""
-        self.gan.progress(progress)
+    def step(self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0) -> dict[str, torch.Tensor]:
+        """Update D and G once: see `Game.step`."""
+        self.gan.set_progress(progress)
         with self.gan.arithmetic(penalised=True):
-            return self.update(reals, labels, progress)
+            return self.update(reals(0), None if labels is None else labels(0), progress)
 
-    def update(
-        self,
-        reals: Callable[[int], torch.Tensor],
-        labels: Callable[[int], torch.Tensor] | None,
-        progress: Progress,
-    ) -> dict[str, torch.Tensor]:
-        """Do the step at the rates that `step` has set."""
+    def update(self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress) -> dict[str, torch.Tensor]:
+        """Update both on (N, C, H, W) reals and as many fakes."""
         gan = self.gan
-        images, classes = reals(0), None if labels is None else labels(0)
-        discriminate = gan.discriminator_fn(progress, classes, penalised=True)
-        fakes = gan.generate_fakes(len(images), images, classes)
-        images = gan.track_gradients(images)
-        real, fake = discriminate(images), discriminate(fakes)
-        d_loss, g_loss = gan.loss.discriminator(real, fake), gan.loss.generator(fake, real)
-        penalty = gan.penalty(DiscriminatorStep(discriminate, images, fakes, real, fake, progress))
+        discriminate = gan.discriminator_fn(progress, labels, penalised=True)
+        fakes = gan.generate_fakes(len(reals), reals, labels)
+        reals = gan.track_gradients(reals)
+        real_logits, fake_logits = discriminate(reals), discriminate(fakes)
+        d_loss = gan.loss.discriminator(real_logits, fake_logits)
+        g_loss = gan.loss.generator(fake_logits, real_logits)
+        penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real_logits, fake_logits, progress))
         gan.d_optimizer.backward(d_loss + penalty["penalty"] if penalty else d_loss, retain_graph=True)
         gan.g_optimizer.backward(g_loss)
         gan.g_optimizer.step()
         gan.d_optimizer.step()
         if gan.constrain is not None:
             gan.constrain()
-        statistics = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **gan.scores(real, fake)}
-        return {name: value.detach() for name, value in statistics.items()}
+        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **gan.scores(real_logits, fake_logits)}
+        return {name: value.detach() for name, value in scalars.items()}
 
 
-def game(players: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> Simultaneous:
-    """`d_steps`: 1, and the plan refuses another: there is one D pass on one latent batch."""
-    return Simultaneous(players)
+def game(gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> Simultaneous:
+    """`d_steps`: 1; the plan refuses other values, as D runs once on one latent batch."""
+    return Simultaneous(gan)

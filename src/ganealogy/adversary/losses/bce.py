@@ -1,4 +1,4 @@
-"""The original game: binary cross-entropy, G's term non-saturating (Goodfellow et al., arXiv 1406.2661)."""
+"""The original GAN loss: binary cross-entropy, non-saturating for G (Goodfellow et al., arXiv 1406.2661)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Probability = Annotated[float, Ge(0), Le(1)]
 
 
 class Uniform(TypedDict):
-    """A target drawn anew for each term of each step, one scalar a batch: {uniform: [low, high]}."""
+    """A target drawn per term and step, one scalar per batch: {uniform: [low, high]}."""
 
     uniform: Annotated[list[Probability], Len(2, 2)]
 
@@ -22,7 +22,7 @@ Target = Probability | Uniform
 
 
 class BCE:
-    """Cross-entropy on logits: the same function as a sigmoid followed by BCE, without its overflow."""
+    """Cross-entropy on logits: equal to a sigmoid followed by BCE, without overflow."""
 
     needs_reals = False
 
@@ -30,15 +30,15 @@ class BCE:
         self.real_target, self.fake_target, self.generator_target = real_target, fake_target, generator_target
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """D's logits on reals (N,) and on fakes (N,) → scalar: the real term plus the fake term."""
+        """Return the real term plus the fake term."""
         return self._term(real, self.real_target) + self._term(fake, self.fake_target)
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-        """D's logits on fakes (N,) → scalar."""
+        """Return the cross-entropy of the fakes to `generator_target`."""
         return self._term(fake, self.generator_target)
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """D's mean belief that the images are real, in [0, 1]."""
+        """Return D's mean probability of "real"."""
         return logits.sigmoid().mean()
 
     @staticmethod
@@ -47,11 +47,11 @@ class BCE:
             low, high = target["uniform"]
             value = torch.rand((), device=logits.device, dtype=logits.dtype) * (high - low) + low
         else:
-            # Made on the device: a number copied there makes the host wait for all that was asked of a GPU before.
+            # Created on the device: copying a number there would force a sync.
             value = torch.full((), target, device=logits.device, dtype=logits.dtype)
         return binary_cross_entropy_with_logits(logits, value.expand_as(logits))
 
 
 def loss(*, real_target: Target = 1.0, fake_target: Target = 0.0, generator_target: Target = 1.0) -> BCE:
-    """`real_target`, `fake_target`: what D is trained towards; `generator_target`: what G makes D say of its fakes."""
+    """`real_target`, `fake_target`: D's targets; `generator_target`: the target of G's fakes in G's step."""
     return BCE(real_target, fake_target, generator_target)

@@ -1,4 +1,4 @@
-"""The hinge loss: D stops pushing once a logit is past the margin (Lim and Ye, arXiv 1705.02894)."""
+"""Hinge loss: D gets no gradient from logits beyond the margin (Lim and Ye, arXiv 1705.02894)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ class Hinge:
     needs_reals = False
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """D's outputs on reals (N,) and on fakes (N,) → E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
+        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
         return relu(1 - real).mean() + relu(1 + fake).mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-        """D's outputs on fakes (N,) → -E[D(G(z))]."""
+        """Return -E[D(G(z))]."""
         return -fake.mean()
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """Through a sigmoid, so that the curve can stand beside a cross-entropy's."""
+        """Return the mean sigmoid, comparable with cross-entropy's curve."""
         return logits.sigmoid().mean()
 
 

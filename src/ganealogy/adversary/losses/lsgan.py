@@ -1,4 +1,4 @@
-"""Least squares: D regresses to 1 on reals and 0 on fakes, G to 1 (Mao et al., arXiv 1611.04076, eq. 9)."""
+"""Least squares: D regresses to 1 on reals and 0 on fakes; G's target is 1 (Mao et al., arXiv 1611.04076, eq. 9)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ class LSGAN:
     needs_reals = False
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """D's outputs on reals (N,) and on fakes (N,) → (E[(D(x) - 1)²] + E[D(G(z))²]) / 2."""
+        """Return (E[(D(x) - 1)²] + E[D(G(z))²]) / 2."""
         return ((real - 1).square().mean() + fake.square().mean()) / 2
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-        """D's outputs on fakes (N,) → E[(D(G(z)) - 1)²] / 2."""
+        """Return E[(D(G(z)) - 1)²] / 2."""
         return (fake - 1).square().mean() / 2
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """D's plain mean: it is trained to be 1 on reals and 0 on fakes."""
+        """Return the mean logit, whose targets are 1 and 0."""
         return logits.mean()
 
 

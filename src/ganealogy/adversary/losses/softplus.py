@@ -1,4 +1,4 @@
-"""The non-saturating logistic loss as StyleGAN writes it: cross-entropy with targets 1 and 0, on logits."""
+"""Non-saturating logistic loss as in StyleGAN: cross-entropy on logits with targets 1 and 0."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ class Softplus:
     needs_reals = False
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """D's logits on reals (N,) and on fakes (N,) → E[softplus(-D(x))] + E[softplus(D(G(z)))]."""
+        """Return E[softplus(-D(x))] + E[softplus(D(G(z)))]."""
         return softplus(-real).mean() + softplus(fake).mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-        """D's logits on fakes (N,) → E[softplus(-D(G(z)))]."""
+        """Return E[softplus(-D(G(z)))]."""
         return softplus(-fake).mean()
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """D's mean belief that the images are real, in [0, 1]."""
+        """Return D's mean probability of "real"."""
         return logits.sigmoid().mean()
 
 

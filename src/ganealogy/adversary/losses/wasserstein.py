@@ -1,4 +1,4 @@
-"""The Wasserstein critic's loss (Arjovsky et al., arXiv 1701.07875); it needs a constraint or a penalty."""
+"""Wasserstein critic loss (Arjovsky et al., arXiv 1701.07875); it needs a constraint or a penalty."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ class Wasserstein:
     needs_reals = False
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """The critic's outputs on reals (N,) and on fakes (N,) → E[D(G(z))] - E[D(x)]."""
+        """Return E[D(G(z))] - E[D(x)]."""
         return fake.mean() - real.mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-        """The critic's outputs on fakes (N,) → -E[D(G(z))]."""
+        """Return -E[D(G(z))]."""
         return -fake.mean()
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """The critic's plain mean: it is no probability."""
+        """Return the mean output; it is not a probability."""
         return logits.mean()
 
 

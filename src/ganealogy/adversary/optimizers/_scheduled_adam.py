@@ -1,8 +1,8 @@
-"""Adam whose rate, betas and weight decay may be scalars on the device, so that a CUDA graph reads them at each replay.
+"""Adam whose learning rate, betas and weight decay may be scalars on the device, which a CUDA graph reads per replay.
 
-torch's own implementations take a beta from the host: the fused one as a kernel's argument, the others by `.item()`
-(torch 2.11 to 2.15), which waits for the card and is not allowed while a graph is recorded. State and results are
-torch's (Kingma and Ba, arXiv 1412.6980; weight decay apart from the gradient: Loshchilov and Hutter, 1711.05101).
+torch's implementations read betas on the host: the fused one as a kernel argument, the others by `.item()` (torch 2.11
+to 2.15), a sync that graph capture forbids. State and results are torch's (Kingma and Ba, arXiv 1412.6980; decoupled
+weight decay: Loshchilov and Hutter, 1711.05101).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 
 
 class ScheduledAdam(torch.optim.Adam):
-    """`weight_decay` is AdamW's, apart from the gradient."""
+    """`weight_decay` is decoupled from the gradient, as in AdamW."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step; there is no closure."""
+        """Update the parameters; closures are not supported."""
         for group in self.param_groups:
             parameters, gradients, means, squares, steps = [], [], [], [], []  # type: ignore[var-annotated]
             self._init_group(group, parameters, gradients, means, squares, [], steps)  # type: ignore[no-untyped-call]
@@ -35,7 +35,7 @@ def _step(
 ) -> None:
     rate, decay, (beta1, beta2), dtype = group["lr"], group["weight_decay"], group["betas"], parameters[0].dtype
 
-    def scalar(value: Any) -> Any:  # torch's fast paths want the parameters' own type
+    def scalar(value: Any) -> Any:  # torch's fast paths need the parameters' dtype
         return value.to(dtype) if isinstance(value, torch.Tensor) else value
 
     torch._foreach_add_(steps, 1)

@@ -19,7 +19,7 @@ def optimizer(
     betas: Annotated[list[ScheduledDecay], Len(2, 2)] = [0.9, 0.999],  # noqa: B006 (read only; a recipe gives a list)
     eps: Annotated[float, Gt(0)] = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Fused where the betas stay the same: one pass over the parameters in place of a dozen."""
+    """Return Adam, fused unless the betas are scheduled: one pass over the parameters instead of a dozen."""
     begin = scheduled_value(betas[0], 0.0), scheduled_value(betas[1], 0.0)
     if moves(betas):
         return ScheduledAdam(parameters, lr, begin, eps)

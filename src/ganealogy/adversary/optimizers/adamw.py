@@ -1,4 +1,4 @@
-"""Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101)."""
+"""Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def optimizer(
     eps: Annotated[float, Gt(0)] = 1e-8,
     weight_decay: Scheduled = 0.01,
 ) -> torch.optim.Optimizer:
-    """Fused where betas and decay stay the same: one pass over the parameters in place of a dozen."""
+    """Return AdamW, fused unless betas or weight decay are scheduled."""
     begin, decay = (scheduled_value(betas[0], 0.0), scheduled_value(betas[1], 0.0)), scheduled_value(weight_decay, 0.0)
     if moves([betas, weight_decay]):
         return ScheduledAdam(parameters, lr, begin, eps, decay)

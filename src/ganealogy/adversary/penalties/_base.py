@@ -1,4 +1,4 @@
-"""What a penalty is, and what it sees of one step of D."""
+"""The interface of a penalty, and the discriminator step that it receives."""
 
 from __future__ import annotations
 
@@ -14,33 +14,39 @@ from ganealogy.runtime import distributed
 
 @dataclass(frozen=True)
 class DiscriminatorStep:
-    """N images, C channels. `reals` and `fakes` are un-augmented; they require grad where a penalty is `at_images`."""
+    """Inputs and logits of one D step. N images, C channels.
+
+    `reals` and `fakes` are not augmented; they require gradients if a penalty is `at_images`.
+    """
 
     discriminate: Callable[[torch.Tensor], torch.Tensor]
-    """Images (N, C, H, W) → D's logits (N,), through a fresh draw of the augmentation."""
+    """Images (N, C, H, W) → D's logits (N,), behind a fresh draw of the augmentations."""
     reals: torch.Tensor
     fakes: torch.Tensor
     real_logits: torch.Tensor
-    """(N,), with the graph that leads back to `reals`."""
+    """(N,), with the graph back to `reals`."""
     fake_logits: torch.Tensor
     progress: Progress
-    """The share of the budget that is done, for schedules."""
+    """Fraction of the budget that is done, for schedules."""
 
 
 class Penalty(nn.Module):
-    """A module, so that what it remembers between steps is its buffers. All draws are torch's default generator's."""
+    """Returned by the function `penalty(*, …)` of each file in this folder.
+
+    State between steps is kept in buffers. Random draws use torch's default generator.
+    """
 
     at_images = False
-    """Whether it differentiates the step's own logits at the step's images."""
+    """Whether it differentiates the step's logits with respect to the step's images."""
     differentiates = False
-    """Whether it differentiates D at images, its own or the step's: the precision of D's step may then be another."""
+    """Whether it differentiates D with respect to any images. Such a D step may run in another precision."""
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """The scalar to add to D's loss."""
+        """Return the scalar to add to D's loss."""
         raise NotImplementedError
 
 
 def gradients(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """(N, C·H·W): for each image the gradient of its own logit at it; itself differentiable."""
-    (found,) = torch.autograd.grad(distributed.shard(logits).sum(), images, create_graph=True)
-    return found.flatten(1)
+    """Return (N, C·H·W): the gradient of each image's logit at that image; differentiable."""
+    (gradient,) = torch.autograd.grad(distributed.shard(logits).sum(), images, create_graph=True)
+    return gradient.flatten(1)

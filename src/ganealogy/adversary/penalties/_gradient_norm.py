@@ -1,4 +1,4 @@
-"""γ/2 E‖∇D‖² at one side's images: R1 and R2 (Mescheder et al., arXiv 1801.04406, eqs. 9 and 10), at every step."""
+"""γ/2 E‖∇D‖² on reals or on fakes: R1 and R2 (Mescheder et al., arXiv 1801.04406, eqs. 9 and 10), at each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class GradientNorm(Penalty):
         self.gamma, self.side = gamma, side
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """At the un-augmented images, through the augmentation that the loss saw them through."""
+        """Differentiate the loss's own logits, behind its augmentation, with respect to the images before it."""
         reals = self.side == "reals"
         images, logits = (step.reals, step.real_logits) if reals else (step.fakes, step.fake_logits)
         gamma = scheduled_value(value_for_size(self.gamma, images.shape[-1]), step.progress)

@@ -1,4 +1,4 @@
-"""Balanced consistency: D says the same of an image and of its transform (Zhao et al., arXiv 2002.04724, algorithm 1).
+"""Balanced consistency: D gives an image and its transform the same logit (Zhao et al., arXiv 2002.04724, alg. 1).
 
 The transforms are the paper's: flip and shift by a few pixels.
 """
@@ -12,7 +12,7 @@ from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
 from ganealogy.adversary.schedule import Scheduled, scheduled_value
 
 REACH = 1 / 8
-"""Four pixels at 32."""
+"""Largest shift, as a fraction of the side: 4 pixels of 32."""
 
 
 class BCR(Penalty):
@@ -21,20 +21,19 @@ class BCR(Penalty):
         self.real_weight, self.fake_weight = real_weight, fake_weight
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """λ_real E[(D(x) - D(T(x)))²] + λ_fake E[(D(G(z)) - D(T(G(z))))²]."""
+        """Return λ_real E[(D(x) - D(T(x)))²] + λ_fake E[(D(G(z)) - D(T(G(z))))²]."""
         real = (step.real_logits - step.discriminate(transformed(step.reals))).square().mean()
         fake = (step.fake_logits - step.discriminate(transformed(step.fakes))).square().mean()
-        return (
-            scheduled_value(self.real_weight, step.progress) * real
-            + scheduled_value(self.fake_weight, step.progress) * fake
-        )
+        real_weight = scheduled_value(self.real_weight, step.progress)
+        fake_weight = scheduled_value(self.fake_weight, step.progress)
+        return real_weight * real + fake_weight * fake
 
 
 def transformed(images: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W), each under a draw of its own; what enters at the border mirrors what is there."""
+    """Flip and shift each image of (N, C, H, W) by its own draw; the border is mirrored."""
     return shifted(flip(images), REACH, "reflect")
 
 
 def penalty(*, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0) -> BCR:
-    """The paper's λ_real and λ_fake."""
+    """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake."""
     return BCR(real_weight, fake_weight)

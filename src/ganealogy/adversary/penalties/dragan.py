@@ -1,4 +1,4 @@
-"""DRAGAN: D's gradient has length 1 around the reals (Kodali et al., arXiv 1705.07215, §2.3)."""
+"""DRAGAN: D's gradient has norm 1 around the reals (Kodali et al., arXiv 1705.07215, §2.3)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class DRAGAN(Penalty):
         self.weight, self.deviation = weight, deviation
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """λ E[(‖∇D(x + δ)‖ - 1)²] with white noise δ."""
+        """Return λ E[(‖∇D(x + δ)‖ - 1)²] with white noise δ."""
         deviation = scheduled_value(self.deviation, step.progress) * distributed.all_gather(step.reals).std()
         near = (step.reals + deviation * torch.randn_like(step.reals)).detach().requires_grad_()
-        lengths: torch.Tensor = vector_norm(gradients(step.discriminate(near), near), dim=1)
-        return scheduled_value(self.weight, step.progress) * (lengths - 1).square().mean()
+        norms: torch.Tensor = vector_norm(gradients(step.discriminate(near), near), dim=1)
+        return scheduled_value(self.weight, step.progress) * (norms - 1).square().mean()
 
 
 def penalty(*, weight: Scheduled = 10.0, deviation: Scheduled = 0.5) -> DRAGAN:
-    """`weight`: the paper's λ; `deviation`: δ's standard deviation, as a share of the batch's."""
+    """`weight`: the paper's λ; `deviation`: δ's standard deviation, relative to that of the batch."""
     return DRAGAN(weight, deviation)

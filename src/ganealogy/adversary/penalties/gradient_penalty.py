@@ -1,4 +1,4 @@
-"""WGAN-GP: D's gradient has length 1 on the way between reals and fakes (Gulrajani et al., arXiv 1704.00028, eq. 3)."""
+"""WGAN-GP: D's gradient has norm 1 between reals and fakes (Gulrajani et al., arXiv 1704.00028, eq. 3)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class GradientPenalty(Penalty):
         self.weight = weight
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """λ E[(‖∇D(x̂)‖ - 1)²], x̂ = εx + (1 - ε)G(z), ε ~ U(0, 1) for each pair."""
-        share = torch.rand(len(step.reals), 1, 1, 1, device=step.reals.device, dtype=step.reals.dtype)
-        between = (share * step.reals + (1 - share) * step.fakes).detach().requires_grad_()
-        lengths: torch.Tensor = vector_norm(gradients(step.discriminate(between), between), dim=1)
-        return scheduled_value(self.weight, step.progress) * (lengths - 1).square().mean()
+        """Return λ E[(‖∇D(x̂)‖ - 1)²] with x̂ = εx + (1 - ε)G(z), ε ~ U(0, 1) per pair."""
+        epsilon = torch.rand(len(step.reals), 1, 1, 1, device=step.reals.device, dtype=step.reals.dtype)
+        between = (epsilon * step.reals + (1 - epsilon) * step.fakes).detach().requires_grad_()
+        norms: torch.Tensor = vector_norm(gradients(step.discriminate(between), between), dim=1)
+        return scheduled_value(self.weight, step.progress) * (norms - 1).square().mean()
 
 
 def penalty(*, weight: Scheduled = 10.0) -> GradientPenalty:

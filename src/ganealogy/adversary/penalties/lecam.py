@@ -1,4 +1,4 @@
-"""LeCam: D's outputs stay near the running means of the other kind (Tseng et al., arXiv 2104.03310, eq. 5)."""
+"""LeCam: keep D's logits near the running mean of the other side (Tseng et al., arXiv 2104.03310, eq. 5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ganealogy.adversary.schedule import Decay, Scheduled, scheduled_value
 
 class LeCam(Penalty):
     anchors: torch.Tensor
-    """Running means of D's outputs on reals and on fakes, and 1 once they have begun."""
+    """(3,): running means of D's logits on reals and on fakes, and 1 after the first step."""
 
     def __init__(self, weight: Scheduled, decay: float) -> None:
         super().__init__()
@@ -18,11 +18,11 @@ class LeCam(Penalty):
         self.register_buffer("anchors", torch.zeros(3, dtype=torch.float64))
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """λ (E[(D(x) - α_F)²] + E[(D(G(z)) - α_R)²])."""
+        """Return λ (E[(D(x) - α_F)²] + E[(D(G(z)) - α_R)²])."""
         real, fake = step.real_logits, step.fake_logits
         with torch.no_grad():
             now = torch.stack([real.mean(), fake.mean(), torch.ones_like(real.mean())]).double()
-            # The first batch's means are where the running ones start.
+            # The running means start at the first batch's.
             self.anchors.copy_(torch.where(self.anchors[2] == 0, now, now.lerp(self.anchors, self.decay)))
         anchors = self.anchors.to(real.dtype).clone()
         return scheduled_value(self.weight, step.progress) * (
@@ -31,5 +31,5 @@ class LeCam(Penalty):
 
 
 def penalty(*, weight: Scheduled = 0.3, decay: Decay = 0.99) -> LeCam:
-    """`weight`: the paper's λ; `decay`: how much of the running means stays at each step."""
+    """`weight`: the paper's λ; `decay`: fraction of the running means kept per step."""
     return LeCam(weight, decay)

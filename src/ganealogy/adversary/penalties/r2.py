@@ -1,4 +1,4 @@
-"""R2: γ/2 E‖∇D‖² on fakes (Mescheder et al., arXiv 1801.04406, eq. 10), at every step, as R3GAN does."""
+"""R2: γ/2 E‖∇D‖² on fakes (Mescheder et al., arXiv 1801.04406, eq. 10), at each step as in R3GAN."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from ganealogy.adversary.schedule import ScheduledBySize
 
 
 def penalty(*, gamma: ScheduledBySize = 10.0) -> GradientNorm:
-    """`gamma` grows with the number of pixels; R3GAN, with R1 beside it: .05 → .005 at 32, 2 → .2 at 64."""
+    """`gamma` grows with the number of pixels. R3GAN uses, together with R1, .05 → .005 at 32, 2 → .2 at 64."""
     return GradientNorm(gamma, "fakes")

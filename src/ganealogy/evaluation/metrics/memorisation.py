@@ -1,14 +1,14 @@
-"""Whether samples lie nearer to the training pictures than to held-out ones, which the generator never saw.
+"""Test whether samples are nearer to training pictures than to held-out pictures, which the generator never saw.
 
-Both come from one distribution, so a generator that learnt it is as near to either. The sides differ in number, and
-the nearest of more pictures is nearer: that is set right by weight. (Training pictures subsampled to the holdout's
-number would lose most of those that were copied: at nine to one a generator that only copies would score 0.56.)
+Training and held-out pictures come from one distribution, so a generator that learnt it is equally near to both. The
+sides differ in size, and the nearest of more pictures is nearer; each side is therefore weighted by its size.
+(Subsampling the training set to the holdout's size would lose most copied pictures: at nine to one, a generator that
+only copies would score 0.56.)
 
-The test is of the kind of Meehan, Chaudhuri and Dasgupta (arXiv 2004.05675), by permutation: were training and
-held-out pictures exchangeable, any split of them would do. It keeps the samples and the reals as they are, so that many
-samples about one real picture count as one piece of evidence and not as many. Early generators are like that: by
-EfficientNet's features 500 samples of one had 42 nearest pictures among 2,000, and 476 samples were nearer to a
-training picture than to a held-out one; a binomial test says p = 1e-33 to that, this one 0.19.
+The test resembles Meehan, Chaudhuri and Dasgupta's (arXiv 2004.05675). It permutes the split of the real pictures into
+training and held-out, and keeps the samples. Many samples near one real picture therefore count as one observation.
+Example: 500 samples of an early generator shared 42 nearest neighbours among 2,000 pictures by EfficientNet's features,
+and 476 of them were nearer to a training picture. A binomial test gives p = 1e-33; this test 0.19.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ import numpy as np
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix
 
 ALPHA = 0.001
-LARGE = 0.75
-"""Share from which on it is called memorised: three samples near a training picture to one near a held-out one."""
+MIN_FRACTION = 0.75
+"""Fraction that counts as memorised: three samples near a training picture per sample near a held-out one."""
 
 
 class Memorisation(NamedTuple):
-    share: float
-    """Of samples nearer to a training picture, with both sides counted as equally many: 0.5 where nothing is copied."""
+    fraction: float
+    """Of samples nearer to a training picture, with both sides weighted equally: 0.5 without copying."""
     p: float
-    """One-sided, of the permutation of training and held-out pictures; normal approximation."""
+    """One-sided p-value of the permutation of training and held-out pictures; normal approximation."""
 
     @property
     def flag(self) -> bool:
-        return self.p < ALPHA and self.share >= LARGE
+        return self.p < ALPHA and self.fraction >= MIN_FRACTION
 
 
 def memorisation(
     to_train: tuple[Indices, Matrix], to_holdout: tuple[Indices, Matrix], train: int, holdout: int
 ) -> Memorisation:
-    """`to_train`, `to_holdout`: of each sample the nearest picture's index and distance, each (n,).
+    """Test samples by their nearest pictures on either side. A tie counts half for each side.
 
-    `train` and `holdout` are the numbers of pictures looked among. A sample as far from both counts half for each.
+    `to_train`, `to_holdout`: index and distance of each sample's nearest picture, each (n,).
+    `train`, `holdout`: number of pictures on each side.
     """
-    (near_train, train_distance), (near_holdout, holdout_distance) = to_train, to_holdout
-    nearer = np.where(train_distance == holdout_distance, 0.5, train_distance < holdout_distance)
-    weights = np.concatenate(  # of each real picture, the samples that it is the nearest of
-        [np.bincount(near_train, nearer, train), np.bincount(near_holdout, 1 - nearer, holdout)]
+    (train_indices, train_distances), (holdout_indices, holdout_distances) = to_train, to_holdout
+    nearer = np.where(train_distances == holdout_distances, 0.5, train_distances < holdout_distances)
+    weights = np.concatenate(  # per real picture: the number of samples that it is nearest to
+        [np.bincount(train_indices, nearer, train), np.bincount(holdout_indices, 1 - nearer, holdout)]
     )
     pictures, samples = train + holdout, len(nearer)
     expected = samples * train / pictures
-    counted = float(nearer.sum())
+    observed = float(nearer.sum())
     # Variance of the sum of `train` weights drawn without replacement.
-    spread = float(((weights - weights.mean()) ** 2).sum() * train * holdout / (pictures * (pictures - 1)))
-    p = erfc((counted - expected) / sqrt(2 * spread)) / 2 if spread > 0 else 1.0
-    per_train, per_holdout = counted / train, (samples - counted) / holdout
+    variance = float(((weights - weights.mean()) ** 2).sum() * train * holdout / (pictures * (pictures - 1)))
+    p = erfc((observed - expected) / sqrt(2 * variance)) / 2 if variance > 0 else 1.0
+    per_train, per_holdout = observed / train, (samples - observed) / holdout
     return Memorisation(per_train / (per_train + per_holdout), p)

@@ -1,6 +1,7 @@
 """Precision and recall (Kynkäänniemi et al., arXiv 1904.06991), density and coverage (Naeem et al., arXiv 2002.09797).
 
-A set's manifold is the union of balls about its features, each reaching to the k-th nearest other of its set.
+The manifold of a set is the union of balls around its features. Each ball's radius is the distance to the k-th nearest
+other feature of the same set.
 """
 
 from __future__ import annotations
@@ -11,41 +12,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganealogy.evaluation.metrics.neighbours import Matrix, resident, squared_distances
+from ganealogy.evaluation.metrics.neighbours import Matrix, squared_distances, to_device
 
 K = 5
 RIM = 1e-12
-"""Share by which a ball's squared radius is smaller here: what lies on its rim is outside, and rounding must not put it
-inside. A copy of the neighbour that the ball reaches to lies there."""
+"""Relative reduction of squared radii. A point on the rim, such as a copy of the k-th neighbour, is outside; without
+this, rounding could put it inside."""
 
 
 class Manifolds:
-    """Which balls hold what, counted while the distances between fakes and reals pass by."""
+    """Count which balls contain which features, tile by tile of the distances between fakes and reals."""
 
     def __init__(self, fake_radii: Matrix, real_radii: Matrix, device: str = "cpu") -> None:
-        """The `squared_radii` of both sets, (n,) and (m,)."""
-        self.fake_radii, self.real_radii = (resident(radii, device) * (1 - RIM) for radii in (fake_radii, real_radii))
-        self.about_fake = torch.zeros(len(fake_radii), dtype=torch.int64, device=device)  # real balls that hold it
+        """`fake_radii` (n,), `real_radii` (m,): see `neighbours.squared_radii`."""
+        self.fake_radii, self.real_radii = (to_device(radii, device) * (1 - RIM) for radii in (fake_radii, real_radii))
+        self.balls_per_fake = torch.zeros(len(fake_radii), dtype=torch.int64, device=device)  # real balls around each
         self.covered, self.recalled = torch.zeros(2, len(real_radii), dtype=torch.bool, device=device)
 
-    def watch(self, fakes: slice, reals: slice, squares: Tensor) -> None:
-        """Of these fakes to these reals, (fakes, reals); each pair must come once."""
+    def add_tile(self, fakes: slice, reals: slice, squares: Tensor) -> None:
+        """Count a tile of squared distances (fakes, reals). Each pair must be added exactly once."""
         in_real_ball = squares < self.real_radii[reals]
-        self.about_fake[fakes] += in_real_ball.sum(dim=1, dtype=torch.int32)  # no tile is so wide; the half of int64
+        self.balls_per_fake[fakes] += in_real_ball.sum(dim=1, dtype=torch.int32)  # a tile's sum fits; int64 is slower
         self.covered[reals] |= in_real_ball.any(dim=0)
         self.recalled[reals] |= (squares < self.fake_radii[fakes, None]).any(dim=0)
 
     def values(self, k: int = K) -> dict[str, float]:
-        """precision: share of fakes inside a real's ball; recall: share of reals inside a fake's ball; density: real
-        balls about a fake, over k (above 1 where fakes crowd where reals do); coverage: share of reals with a fake in
-        their ball."""
-        counted = {
-            "precision": self.about_fake > 0,
+        """Return the four metrics.
+
+        - precision: fraction of fakes inside a real's ball.
+        - recall: fraction of reals inside a fake's ball.
+        - density: real balls per fake, divided by k; above 1 when fakes crowd in dense regions of the reals.
+        - coverage: fraction of reals with a fake in their ball.
+        """
+        counts = {
+            "precision": self.balls_per_fake > 0,
             "recall": self.recalled,
-            "density": self.about_fake,
+            "density": self.balls_per_fake,
             "coverage": self.covered,
         }
-        means = {name: float(of.double().mean()) for name, of in counted.items()}
+        means = {name: float(count.double().mean()) for name, count in counts.items()}
         return means | {"density": means["density"] / k}
 
 
@@ -57,8 +62,8 @@ def prdc(
     k: int = K,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Of features (n, d) and (m, d), with the `squared_radii` of each at this k; see `Manifolds.values`."""
+    """Return `Manifolds.values` of features (n, d) and (m, d), given the `squared_radii` of each for this k."""
     manifolds = Manifolds(fake_radii, real_radii, device)
     for tile in squared_distances(fakes, reals, device):
-        manifolds.watch(*tile)
+        manifolds.add_tile(*tile)
     return manifolds.values(k)

@@ -1,4 +1,4 @@
-"""The Vendi score: how many different pictures a set is worth (Friedman and Dieng, arXiv 2210.02410)."""
+"""Vendi score: the effective number of different pictures in a set (Friedman and Dieng, arXiv 2210.02410)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from ganealogy.errors import GanealogyError
 
 
 def vendi(features: NDArray[Any]) -> float:
-    """exp of the entropy of the eigenvalues of the cosine kernel over n, of features (n, d): between 1 and n.
+    """Return the Vendi score of features (n, d), between 1 and n.
 
-    The kernel's n eigenvalues other than 0 are those of a d × d matrix too; the smaller is taken.
+    It is exp of the entropy of the eigenvalues of the cosine kernel divided by n. The n × n and the d × d matrix have
+    the same eigenvalues above 0; the smaller matrix is used.
 
-    Raises: GanealogyError when a picture's features are all 0, which have no direction.
+    Raises: GanealogyError when a picture's features are all 0: its cosine is not defined.
     """
     rows = np.array(features, np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]  # norm would square a copy
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]  # np.linalg.norm would allocate a squared copy
     if not lengths.all():
-        raise GanealogyError("the cosine kernel is not defined: the features of some picture are all 0")
+        raise GanealogyError("the cosine kernel is not defined: at least one picture has features that are all 0")
     rows /= lengths
     rows /= np.sqrt(len(rows))
     kernel = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
     values = np.linalg.eigvalsh(kernel)
-    values = values[values > 0]  # rounding leaves some below
+    values = values[values > 0]  # rounding makes some of them negative
     return float(np.exp(-np.sum(values * np.log(values))))

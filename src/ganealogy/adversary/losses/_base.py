@@ -1,0 +1,23 @@
+"""The interface of a loss."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+
+class Loss(Protocol):
+    """Returned by the function `loss(*, …)` of each file in this folder. Logits are D's, (N,); results are scalars."""
+
+    needs_reals: bool
+    """Whether G's loss compares fakes with reals; if not, D sees no reals in G's step."""
+
+    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """Return D's loss from the logits of reals and fakes."""
+
+    def generator(self, fake: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+        """Return G's loss from the logits of fakes; `real` is None unless `needs_reals`."""
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the mean score that the curves show, in [0, 1] where the logits are log-odds."""

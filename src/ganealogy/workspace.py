@@ -1,0 +1,259 @@
+"""Paths, run names, run keys and the records that the stages exchange: each is written here once.
+
+A record is a JSON file that one stage writes and later stages read. A TypedDict below lists its keys, and `read_record`
+reads it. Modules that compute import the types under TYPE_CHECKING alone, so that an edit here trains nothing again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, cast
+
+from ganealogy.errors import GanealogyError
+
+PARAMS = Path("params.yaml")
+VERSIONS = Path("versions")
+PRESETS = Path("presets")
+
+PLAN = Path("build/plan")
+TREE = PLAN / "tree.json"
+RUNS = Path("build/runs")
+RAW, PACKED, REFERENCE = Path("data/raw"), Path("data/packed"), Path("data/reference")
+MANIFEST = PACKED / "manifest.json"
+ANCHORS = REFERENCE / "anchors.json"
+
+REPORT_PAGE = Path("reports/index.html")
+REPORT_MARKDOWN = Path("reports/report.md")
+REPORT_FIGURES = Path("reports/report")
+REPORT_CURVES = Path("reports/fd.csv")
+REPORT_METRICS = Path("reports/metrics.json")
+REPORTS = [REPORT_PAGE, REPORT_MARKDOWN, REPORT_FIGURES, REPORT_CURVES, REPORT_METRICS]
+"""Outputs of the report stage in dvc.yaml."""
+COMPARISON_PAGE = Path("reports/compare.html")
+LIVE_PAGE = Path("reports/live.html")
+ONNX_MODELS = Path("reports/live")
+
+# Below the main workspace: `dvc exp run --temp` shares them.
+WORK = Path("build/wip")
+"""Unfinished trainings, by run key."""
+FEATURES = Path("build/features")
+WEIGHTS = Path("build/weights")
+MLFLOW = Path("build/mlflow")
+
+VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
+RUN_NAME = re.compile(rf"{VERSION_NAME.pattern}-\d+")
+KEY_LENGTH = 20
+"""Hexadecimal digits of a run key in the name of its folder in `WORK`."""
+
+
+def main_root() -> Path:
+    """Return the absolute path of the main workspace, also inside the copy that `dvc exp run --temp` works in."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def plan_path(version: str) -> Path:
+    return PLAN / "versions" / f"{version}.json"
+
+
+def stage_plan_path(stage: str) -> Path:
+    return PLAN / "stages" / f"{stage}.json"
+
+
+def run_name(version: str, seed: int) -> str:
+    """Return the name of a run in dvc.yaml, in `RUNS` and on the command line, such as `v3-0`.
+
+    Raises: GanealogyError when `version` is no version name: it becomes part of a path.
+    """
+    if not VERSION_NAME.fullmatch(version):
+        raise GanealogyError(f"{version!r} is not a version name: a small letter, then small letters, digits and '-'")
+    return f"{version}-{seed}"
+
+
+def run_dir(version: str, seed: int, root: Path = Path()) -> Path:
+    """Raises: GanealogyError when `version` is no version name."""
+    return root / RUNS / run_name(version, seed)
+
+
+def run_key(fingerprint: str, data: str, seed: int) -> str:
+    """Return the digest that identifies a training: of the plan's fingerprint, the data set's digest and the seed."""
+    from ganealogy.files import atomic
+
+    return atomic.digest([fingerprint, data, seed])
+
+
+def work_dir(key: str, root: Path | None = None) -> Path:
+    """Return the folder of an unfinished training below `root`, the main workspace by default."""
+    return (root or main_root()) / WORK / key[:KEY_LENGTH]
+
+
+class Protocol(TypedDict, total=False):
+    """What all versions share: params.yaml's `train` section without device and threads, and the images' shape."""
+
+    kimg: float
+    batch_size: int
+    width: int
+    precision: Literal["fp32", "tf32", "bf16"]
+    ticks: int
+    tracker: str
+    tracker_images: int
+    deterministic: bool
+    image_size: int
+    channels: int
+    classes: int
+    """Only where the recipe conditions on labels."""
+
+
+class VersionPlan(TypedDict):
+    """build/plan/versions/<version>.json: all that a training depends on."""
+
+    version: str
+    parent: str | None
+    recipe: dict[str, Any]
+    """Resolved: see `lineage/recipe.py`."""
+    protocol: Protocol
+    code: dict[str, str]
+    """Module → sha256 of its syntax tree."""
+    fingerprint: str
+
+
+class StagePlan(TypedDict):
+    """build/plan/stages/<stage>.json."""
+
+    settings: dict[str, Any]
+    code: dict[str, str]
+    fingerprint: str
+
+
+class Best(TypedDict):
+    """The checkpoint with the lowest tracker score."""
+
+    step: int
+    kimg: float
+    score: float
+
+
+class RunJson(TypedDict):
+    """train/run.json of a run directory."""
+
+    version: str
+    parent: str | None
+    seed: int
+    plan: str
+    """Fingerprint of the version's plan."""
+    data: str
+    """Digest of the packed data set."""
+    key: str
+    """`run_key` of the three."""
+    recipe: dict[str, Any]
+    protocol: Protocol
+    status: str
+    """running, interrupted, finished or diverged."""
+    reason: str | None
+    steps: int
+    """Planned while it runs, done when it has ended."""
+    kimg: float
+    best: Best | None
+    tracker: str
+    shown: str
+    """Which generator the grids show."""
+    weights: dict[str, str]
+    """File stem → sha256, of a finished training."""
+
+
+class SampleJson(TypedDict):
+    """sample/sample.json of a run directory."""
+
+    version: str
+    seed: int
+    checkpoint: str
+    step: int | None
+    kimg: float | None
+    count: int
+    latent_seed: int
+    truncation: float
+    sha256: str | None
+    reason: str | None
+
+
+class MetricsJson(TypedDict):
+    """evaluate/metrics.json of a run directory."""
+
+    version: str
+    seed: int
+    status: str
+    reason: str | None
+    checkpoint: str
+    step: int | None
+    kimg: float | None
+    ema: bool
+    metrics: dict[str, float]
+    protocol: dict[str, dict[str, Any]]
+    not_measured: dict[str, str]
+    flags: dict[str, dict[str, Any]]
+    neighbours: dict[str, list[list[Any]]]
+
+
+class ManifestJson(TypedDict, total=False):
+    """data/packed/manifest.json."""
+
+    dataset: str
+    """Digest of the packed arrays."""
+    sha256: dict[str, str]
+    counts: dict[str, int]
+    image_size: int
+    channels: int
+    rejected: list[dict[str, str]]
+    source: str
+    title: str
+    url: str
+    licence: str
+
+
+class AnchorsJson(TypedDict):
+    """data/reference/anchors.json."""
+
+    metrics: dict[str, dict[str, float]]
+    not_measured: dict[str, dict[str, str]]
+    protocol: dict[str, dict[str, Any]]
+    dimensions: dict[str, int]
+    sha256: dict[str, str]
+    count: int
+    reals: int
+    shape: list[int]
+    described: dict[str, str]
+
+
+class TreeJson(TypedDict):
+    """build/plan/tree.json: what people read of the plan. Only the report depends on it."""
+
+    versions: list[dict[str, Any]]
+    seeds: list[int]
+    dataset: dict[str, Any]
+    protocol: dict[str, Any]
+    sample: dict[str, Any]
+    evaluate: dict[str, Any]
+
+
+Record = TypeVar("Record")
+
+
+def read_record(path: Path, kind: type[Record], hint: str, keys: tuple[str, ...] = ()) -> Record:
+    """Read a record and check that `keys` are in it.
+
+    Raises: GanealogyError naming the file, what is wrong with it, and `hint`, which says what to type.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GanealogyError(f"{path}: no such file; {hint}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise GanealogyError(f"{path}: cannot be read ({error}); {hint}") from None
+    if not isinstance(content, dict):
+        raise GanealogyError(f"{path}: expected a JSON mapping, found {type(content).__name__}; {hint}")
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise GanealogyError(f"{path}: lacks {', '.join(missing)}; {hint}")
+    return cast(Record, content)
