@@ -47,27 +47,25 @@ def test_one_command_goes_from_pictures_to_the_report(finished: tuple[Workspace,
         assert (run / "sample" / "walk.webp").stat().st_size > 0
 
 
-def test_nothing_of_it_is_for_git_but_the_lock(finished: tuple[Workspace, str]) -> None:
+def test_git_has_to_track_only_dvc_lock(finished: tuple[Workspace, str]) -> None:
     workspace, _ = finished
     assert workspace.run("git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
 
 
 def test_a_second_time_nothing_runs(workspace: Workspace) -> None:
-    began = time.monotonic()
     assert ran(workspace.dvc("repro")) == []
-    assert time.monotonic() - began < 15
     assert "up to date" in workspace.dvc("status")
 
 
 def test_comments_and_unused_code_rerun_nothing_but_the_plan(workspace: Workspace) -> None:
     workspace.edit("versions/v3.yaml", "title:", "# why not\ntitle:")
     workspace.edit("params.yaml", "  kimg: 0.064", "  kimg: 0.064   # short")
-    workspace.edit("src/ganealogy/adversary/losses/bce.py", "class BCE:", "# a comment\nclass BCE:")
+    workspace.append("src/ganealogy/adversary/losses/bce.py", "# a comment")
     (workspace.path / "src/ganealogy/adversary/losses/unused.py").write_text("def loss():\n    return None\n")
     assert ran(workspace.dvc("repro")) == ["plan"]
 
 
-def test_a_mended_text_rerenders_the_report_only(workspace: Workspace) -> None:
+def test_an_edited_text_rerenders_the_report_only(workspace: Workspace) -> None:
     workspace.edit("versions/v3.yaml", "One-sided label smoothing", "Label smoothing on one side")
     assert ran(workspace.dvc("repro")) == ["plan", "report"]
 
@@ -81,16 +79,16 @@ def test_a_versions_value_retrains_it_and_its_descendants_only(workspace: Worksp
     assert {"train@v1-0", "train@v3-0"} <= set(ran(workspace.dvc("repro")))
 
 
-def test_code_retrains_only_who_uses_it(workspace: Workspace) -> None:
-    """v6 alone clips; kid is the evaluation's; neither is anything to v1 and v3."""
-    workspace.edit("src/ganealogy/adversary/constraints/clip.py", "-limit)", "-limit * 1.0)")
+def test_edited_code_retrains_only_the_versions_that_use_it(workspace: Workspace) -> None:
+    """Only v6 clips, and only the evaluation uses KID."""
+    workspace.append("src/ganealogy/adversary/constraints/clip.py", "UNUSED = 1")
     assert ran(workspace.dvc("repro")) == ["plan"]
-    workspace.edit("src/ganealogy/evaluation/metrics/kid.py", "SUBSETS =", "UNUSED = 1\nSUBSETS =")
+    workspace.append("src/ganealogy/evaluation/metrics/kid.py", "UNUSED = 1")
     stages = ran(workspace.dvc("repro"))
     assert "evaluate@v1-0" in stages and not any(stage.startswith(("train", "sample")) for stage in stages)
 
 
-def test_threads_and_device_are_where_not_what(workspace: Workspace) -> None:
+def test_another_number_of_threads_reruns_nothing(workspace: Workspace) -> None:
     workspace.edit("params.yaml", "  threads: 1", "  threads: 2")
     assert ran(workspace.dvc("repro")) == ["plan"]
 
@@ -124,7 +122,7 @@ def test_experiments(workspace: Workspace) -> None:
 
 
 def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> None:
-    """`dvc metrics diff` and `dvc plots diff` behind a changed parameter: both sides are there."""
+    """`dvc metrics diff` and `dvc plots diff` after a changed parameter show both sides."""
     workspace.run("git", "add", "dvc.lock")
     workspace.run("git", "commit", "-q", "-m", "first results")
     workspace.edit("params.yaml", "reals: 64", "reals: 70")
@@ -238,9 +236,9 @@ def wait_for(condition, process: subprocess.Popen[str], what: str) -> None:
         if condition():
             return
         if process.poll() is not None:
-            pytest.fail(f"{what} did not come about: {process.stdout.read() if process.stdout else ''}")
+            pytest.fail(f"{what} did not appear: {process.stdout.read() if process.stdout else ''}")
         time.sleep(0.05)
-    pytest.fail(f"{what} did not come about in time")
+    pytest.fail(f"{what} did not appear in time")
 
 
 def long_training(workspace: Workspace) -> None:
@@ -255,7 +253,7 @@ def checkpoints(workspace: Workspace) -> list[Path]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_told_to_stop_it_checkpoints_and_goes_on_later(workspace: Workspace, number: int, code: int) -> None:
+def test_a_stopped_training_saves_a_checkpoint_and_resumes_later(workspace: Workspace, number: int, code: int) -> None:
     long_training(workspace)
     train = [sys.executable, "-m", "ganealogy", "train", "v1", "0"]
     process = start_training(workspace, *train)
@@ -265,7 +263,7 @@ def test_told_to_stop_it_checkpoints_and_goes_on_later(workspace: Workspace, num
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
-    assert "goes on from there" in output
+    assert "the next `dvc repro` resumes it" in output
     workspace.edit("params.yaml", "  kimg: 12", "  kimg: 12   # the same")
     done = workspace.run(*train)
     cost = json.loads((workspace.path / RUNS / "v1-0/cost/train.json").read_text())
@@ -295,13 +293,13 @@ def test_code_edited_under_a_training_fails_it(workspace: Workspace) -> None:
     long_training(workspace)
     process = start_training(workspace, sys.executable, "-m", "ganealogy", "train", "v1", "0")
     wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
-    workspace.edit("src/ganealogy/adversary/losses/bce.py", "class BCE:", "EDITED = True\n\n\nclass BCE:")
+    workspace.append("src/ganealogy/adversary/losses/bce.py", "EDITED = True")
     output, _ = process.communicate(timeout=200)
-    assert process.returncode == 2 and "losses.bce: edited while it trained" in output
+    assert process.returncode == 2 and "losses.bce: edited while the stage ran" in output
 
 
-def test_a_version_that_diverges_stops_nobody(workspace: Workspace) -> None:
-    """v5's pinned rate raised until nothing survives it: recorded, and the report comes all the same."""
+def test_a_version_that_diverges_is_reported_beside_the_others(workspace: Workspace) -> None:
+    """v5 with a learning rate that no training survives."""
     workspace.edit("params.yaml", "[v1, v3]", "[v1, v5]")
     workspace.edit("versions/v5.yaml", "lr: 0.02", "lr: 1.0, momentum: 0.999")
     workspace.edit("params.yaml", "  kimg: 0.064", "  kimg: 2")

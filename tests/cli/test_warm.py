@@ -257,10 +257,10 @@ def test_loading_starts_nothing_that_a_fork_would_lack() -> None:
 def test_our_own_modules_are_read_anew(tmp_path: Path) -> None:
     work: Workspace = fresh(tmp_path / "work")
     help_ = f"{sys.executable} -m ganealogy --help"
-    edit = "sed -i 's/A family tree of GANs/An EDITED tree of GANs/' src/ganealogy/cli/main.py"
+    edit = "echo 'print(\"EDITED\")' >> src/ganealogy/cli/main.py"
     done = work.ganealogy("warm", "sh", "-c", f"{help_} && {edit} && {help_}")
     assert done.returncode == 0
-    assert done.stdout.count("A family tree of GANs") == done.stdout.count("An EDITED tree of GANs") == 1
+    assert done.stdout.count("Usage:") == 2 and done.stdout.count("EDITED") == 1
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ramp = np.linspace(0, 200, 16)[:, None, None] * rng.random(3) + rng.random((16, 16, 3)) * 50
         Image.fromarray(ramp.astype(np.uint8)).save(pictures / f"{index}.png")
     (folder / "versions").symlink_to(trainings.ROOT / "versions")
+    shutil.copy(trainings.ROOT / "dvc.yaml", folder)
     (folder / "params.yaml").write_text(
         "dataset: {name: folder, path: pictures, image_size: 16, holdout: 0.2}\n"
         "tree: {versions: [v1], seeds: [0]}\n"

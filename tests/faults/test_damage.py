@@ -189,7 +189,7 @@ def test_pictures_of_another_size_than_the_plans_are_refused(tmp_path: Path) -> 
     forge(packed, "train.npy", an_npy(np.load(packed / "train.npy", allow_pickle=False)[:, ::2, ::2]))
     code, said = trainings.run(trainings.train, workspace, "v1")
     assert code == 2 and said.count("\n") == 1, said
-    assert "pictures (8, 8, 3), where the plan is for (16, 16, 3)" in said and "dvc repro" in said, said
+    assert "pictures (8, 8, 3), but the plan has (16, 16, 3)" in said and "dvc repro" in said, said
 
 
 LABELS: dict[str, Callable[[NDArray[np.int64]], bytes]] = {

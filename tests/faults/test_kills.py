@@ -115,7 +115,7 @@ def test_told_to_stop_it_checkpoints_and_a_second_trainer_is_refused(number: int
     finally:
         first.kill()
         first.join()
-    assert "goes on from there next time" in trainings.said(folder)
+    assert "the next `dvc repro` resumes it" in trainings.said(folder)
     [run] = folder.glob("build/wip/*/train/run.json")
     record = json.loads(run.read_text())
     assert record["status"] == "interrupted" and f"of {100_000}" in record["reason"]

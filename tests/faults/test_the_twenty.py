@@ -11,7 +11,7 @@
 | 7 | a flipped bit | faults/test_damage.py: test_a_flipped_bit_is_named_and_nothing_is_computed_from_it; training/test_loop.py: test_a_damaged_checkpoint_is_named_and_the_older_one_used |
 | 8 | a pickle with code | faults/test_damage.py: test_a_pickle_is_refused_and_does_not_run, test_a_bad_checkpoint_is_named_and_the_older_one_used; evaluation/extractors/test_inception.py: test_a_pickle_with_code_is_refused_even_under_the_right_hash |
 | 9 | disk full | faults/test_damage.py: test_a_full_disk_is_one_line_and_leaves_the_last_good_files; data/test_preprocess.py: test_a_full_disk_is_one_line_and_leaves_nothing_half_written |
-| 10 | NaN or Inf | faults/test_inputs.py: test_a_number_that_is_none_stops_the_training_before_the_step; test_pipeline.py: test_a_version_that_diverges_stops_nobody |
+| 10 | NaN or Inf | faults/test_inputs.py: test_a_number_that_is_none_stops_the_training_before_the_step; test_pipeline.py: test_a_version_that_diverges_is_reported_beside_the_others |
 | 11 | collapsed generator | faults/test_inputs.py: test_a_collapsed_generator_is_measured_and_flagged |
 | 12 | a bad download | data/test_fetch.py: test_a_bad_answer_is_one_clear_error_and_the_old_file_stands, test_a_whole_file_arrives_if_need_be_at_a_later_try, test_a_redirect_from_https_to_http_is_refused |
 | 13 | hostile archive | faults/test_inputs.py: test_a_hostile_archive_is_refused_at_the_door; data/test_archives.py: test_refused, test_caps |

@@ -57,6 +57,11 @@ class Workspace:
         assert old in content, f"{old!r} is not in {name}"
         path.write_text(content.replace(old, new, 1))
 
+    def append(self, name: str, text: str) -> None:
+        """Edit a file without depending on its content: a comment, or code that nothing uses."""
+        path = self.path / name
+        path.write_text(f"{path.read_text()}{text}\n")
+
     def digest(self, name: str) -> str:
         return (self.path / name).read_text()
 

@@ -7,19 +7,12 @@ from pathlib import Path
 
 import click
 
+from ganealogy.cli import stage_verbs
 from ganealogy.cli._groups import SectionedGroup
+from ganealogy.cli.stage_verbs import FILE, SEED
 from ganealogy.runtime import process
 
 DEBUG = "--debug"
-RANKS = click.option(
-    "--ranks",
-    type=click.IntRange(min=1),
-    default=1,
-    envvar="GANEALOGY_RANKS",
-    help="Processes that share each batch, with one GPU each (torchrun --nproc-per-node).",
-)
-SEED = click.IntRange(min=0)
-FILE = click.Path(path_type=Path)
 EPILOG = """
 \b
 Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line ·
@@ -46,153 +39,8 @@ def cli(debug: bool) -> None:
     """
 
 
-@cli.command()
-def plan() -> None:
-    """Check params.yaml and all versions, write build/plan, and print the versions."""
-    from ganealogy.lineage import tables
-    from ganealogy.stages import plan
-
-    tables.show(tables.table(plan.run()))
-
-
-@cli.command()
-def download() -> None:
-    """Download or draw the pictures of dataset.name into data/raw.
-
-    A public data set is copied from dataset.mirror, or from the directory in GANEALOGY_MIRROR, if its files are there.
-    """
-    from ganealogy.stages import download
-
-    download.run()
-
-
-@cli.command()
-def preprocess() -> None:
-    """Decode, crop, resize, drop duplicates and split into data/packed."""
-    from ganealogy.stages import preprocess
-
-    preprocess.run()
-
-
-@cli.command()
-def reference() -> None:
-    """Measure the real pictures: their features, and the anchors of each metric."""
-    from ganealogy.stages import reference
-
-    reference.run()
-
-
-@cli.command()
-@click.argument("version")
-@click.argument("seed", type=SEED)
-@RANKS
-def train(version: str, seed: int, ranks: int) -> None:
-    """Train VERSION with SEED, or resume it if it was interrupted."""
-    from ganealogy.stages import train
-
-    sys.exit(train.run(version, seed, ranks))
-
-
-@cli.command()
-@click.argument("version")
-@click.argument("seed", type=SEED)
-def sample(version: str, seed: int) -> None:
-    """Generate pictures, a grid and a walk between latents from VERSION with SEED."""
-    from ganealogy.stages import sample
-
-    sample.run(version, seed)
-
-
-@cli.command()
-@click.argument("version", required=False)
-@click.argument("seed", type=SEED, required=False)
-@click.option("--real", type=FILE, hidden=True)
-@click.option("--fake", type=FILE, hidden=True)
-@click.option("--extractor", "extractors", multiple=True, hidden=True)
-@click.option("--json", type=FILE, hidden=True)
-@click.option("--save-statistics", type=FILE, hidden=True)
-@RANKS
-@click.pass_context
-def evaluate(
-    context: click.Context,
-    version: str | None,
-    seed: int | None,
-    ranks: int,
-    real: Path | None,
-    fake: Path | None,
-    extractors: tuple[str, ...],
-    json: Path | None,
-    save_statistics: Path | None,
-) -> None:
-    """Measure the samples of VERSION with SEED; see `measure` for any two sets of pictures."""
-    if real is not None and version is None:  # the older spelling of `measure`
-        context.invoke(measure, real=real, fake=fake, extractors=extractors, json=json, save_statistics=save_statistics)
-        return
-    if version is None or seed is None:
-        raise click.UsageError("give VERSION and SEED; for other pictures: ganealogy measure --real A --fake B")
-    if real or fake or extractors or json or save_statistics:
-        raise click.UsageError("these options belong to: ganealogy measure --real A --fake B")
-    from ganealogy.stages import evaluate
-
-    sys.exit(evaluate.run(version, seed, ranks))
-
-
-@cli.command()
-@click.option("--real", type=FILE, required=True, help="Real pictures: a folder, zip, .npy, .npz or statistics.")
-@click.option("--fake", type=FILE, help="Pictures to compare with them.")
-@click.option("--extractor", "extractors", multiple=True, help="Repeatable; default: effnet_lite0 and pixel8.")
-@click.option("--json", type=FILE, help="File to write the numbers and their protocols to.")
-@click.option("--save-statistics", type=FILE, help="File (.npz) to write mu and sigma of the reals to.")
-def measure(
-    real: Path, fake: Path | None, extractors: tuple[str, ...], json: Path | None, save_statistics: Path | None
-) -> None:
-    """Measure any two sets of pictures: FID and the other metrics.
-
-    \b
-    ganealogy measure --real photos/ --fake samples.zip --extractor inception
-    """
-    if fake is None and save_statistics is None:
-        raise click.UsageError("--real needs --fake, or --save-statistics")
-    import torch
-    from rich.console import Console
-
-    from ganealogy.evaluation import standalone
-
-    torch.set_num_threads(process.threads(torch.get_num_threads()))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = standalone.run(real, fake, extractors, json=json, save_statistics=save_statistics, device=device)
-    if result is not None:
-        Console().print(standalone.table(result))
-        for note in result.notes:
-            click.echo(note)
-    for written in filter(None, (json, save_statistics)):
-        click.echo(f"wrote {written}")
-
-
-@cli.command()
-@click.option("--exp", "experiments", is_flag=True, help="Compare these DVC experiments: reports/compare.html.")
-@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
-def report(experiments: bool, names: tuple[str, ...]) -> None:
-    """Compare the versions in reports/, and post new runs to MLflow.
-
-    \b
-    ganealogy report --exp faster wider      compare two experiments, read from git and DVC's cache
-    ganealogy report --exp workspace faster  compare the workspace and an experiment
-    """
-    from ganealogy import tracking
-
-    if experiments or names:
-        if not experiments:
-            raise click.UsageError("experiments are named after --exp: ganealogy report --exp A B")
-        from ganealogy.report import compare
-
-        click.echo(f"comparison: {compare.compare(list(names)).resolve().as_uri()}")
-        return
-    from ganealogy.stages import report
-
-    page = report.run()
-    tracking.sync_all(Path())
-    click.echo(f"report: {page.resolve().as_uri()}")
+for verb in stage_verbs.VERBS:
+    cli.add_command(verb)
 
 
 @cli.command()
@@ -212,7 +60,7 @@ def _fraction(context: click.Context, option: click.Parameter, text: str) -> flo
     from ganealogy.verdicts import power
 
     try:
-        return power.parse_share(text)
+        return power.parse_fraction(text)
     except GanealogyError as error:
         raise click.BadParameter(str(error), context, option) from None
 

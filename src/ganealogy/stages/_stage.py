@@ -108,9 +108,11 @@ def deps_and_outs(stage: str, version: str | None = None, seed: int | None = Non
         entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"][stage]
         deps, outs = ([Path(item) for item in entry.get(key, [])] for key in ("deps", "outs"))
         outs += [Path(item) for item in entry.get("metrics", [])]
+    except FileNotFoundError:
+        raise GanealogyError(f"{path}: no such file; run in the project's folder") from None
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
-        raise GanealogyError(f"{path}: {reason}; run in the project's folder") from None
+        raise GanealogyError(f"{path}: {reason}; `git checkout dvc.yaml` restores it") from None
     return deps, outs
 
 

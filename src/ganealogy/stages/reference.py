@@ -20,5 +20,5 @@ def run() -> None:
             PACKED,
             REFERENCE,
             device=_stage.setup_device(schema.load().train),
-            kept=_stage.features_dir(),
+            cache_dir=_stage.features_dir(),
         )
