@@ -2,6 +2,8 @@
 # make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
 # make bench   every claim about speed, measured on this machine; under 20 minutes on two idle cores
 # make soak    the fault tests at length: hours
+# make test-fast      the unit tests, in under a minute
+# make docs           the documents as a site, in build/docs
 # make test-oldest    what trains, with the oldest torch and the oldest of all else that pyproject.toml allows
 # make lock    a new requirements.lock from pyproject.toml
 
@@ -9,10 +11,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+# Tests that start no process, or few.
+FAST := $(addprefix tests/,adversary networks sampling params verdicts lineage/test_changes.py lineage/test_recipe.py)
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test test-oldest soak lint ui live bench setup lock clean
+.PHONY: repro test test-fast docs test-oldest soak lint ui live bench setup lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -22,6 +26,12 @@ repro: setup
 
 test: setup
 	$(RUN) python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+test-fast: setup
+	$(RUN) python -m pytest -n 2 --dist loadfile -m 'not soak and not slow' $(FAST) $(PYTEST_ARGS)
+
+docs: setup
+	$(RUN) python -m sphinx -W --keep-going -q -b html docs build/docs
 
 # Old packages beside newer ones are deprecated in many words, which no one can act on. PYTEST_ARGS=tests/evaluation adds
 # what takes longer than all of these.

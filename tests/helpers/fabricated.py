@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers.fake_runs import cost_json, metrics_json, recipe, run_json, sample_json, write_run
 from PIL import Image, ImageDraw
 
 from ganealogy.files import images
+from ganealogy.lineage.recipe import merge
 
 SIZE = 32
 HOSTILE = "<script>alert(1)</script> | **Smooth**"
@@ -64,15 +66,6 @@ def entry(name: str, title: str, parent: str | None, changes: Any, recipe: Any, 
         "parameters": {"generator": 1183616, "discriminator": 663424},
         "pinned_lr": False,
         **more,
-    }
-
-
-def recipe(**adversary: Any) -> dict[str, Any]:
-    return {
-        "latent": {"size": 128, "distribution": "normal"},
-        "networks": {"name": "dcgan", "d_norm": "batch"},
-        "adversary": {"loss": {"name": "bce", "real_target": 1}, **adversary},
-        "optimizer": {"d_lr": "1x", "g_lr": "1x"},
     }
 
 
@@ -144,27 +137,19 @@ def fabricate_run(
             }  # fmt: skip
         lines.append(line)
         save(run / f"train/grids/{step:06d}.png", images.grid(draw(64, quality, 7 + seed), 8))
-    (run / "train/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    best = {"step": lines[-1]["step"], "kimg": lines[-1]["kimg"], "score": lines[-1]["fd_pixel8"]}
-    status = "diverged" if diverged else "finished"
-    reason = "d_loss is NaN" if diverged else None
-    about = {"version": version, "seed": seed, "status": status, "reason": reason}
-    record = {**about, "parent": None, "plan": f"plan-{version}", "data": "2" * 64, "key": "3" * 64, "recipe": {}}
-    record |= {"protocol": {}, "steps": best["step"], "kimg": best["kimg"], "best": best, "tracker": "pixel8"}
-    write(run / "train/run.json", record)
-    seconds = float(rng.uniform(38, 52))
-    cost = {
-        "seconds": seconds, "images_per_second": 60000 / seconds, "peak_memory_bytes": 612_000_000, "device": "cpu",
-        "device_name": "x86_64", "threads": 2, "torch": "2.15.0", "python": "3.11.9", "host_cpus": 2, "resumed": 0,
-        "arithmetic": "fp32",
-        "tick_seconds": [seconds * tick / ticks for tick in range(last + 1)],
-    }  # fmt: skip
-    write(run / "cost/train.json", cost)
+    end = {"step": lines[-1]["step"], "kimg": lines[-1]["kimg"]}
+    status = {"status": "diverged", "reason": "d_loss is NaN"} if diverged else {"status": "finished", "reason": None}
+    best = {**end, "score": lines[-1]["fd_pixel8"]}
+    record = run_json(
+        version, seed, plan=f"plan-{version}", data="2" * 64, steps=end["step"], kimg=end["kimg"], best=best, **status
+    )
+    cost = cost_json(float(rng.uniform(38, 52)), ticks)
+    cost["tick_seconds"] = cost["tick_seconds"][: last + 1]
+    write_run(run, record, cost=cost, ticks=lines)
     if diverged:
         reason = "no best generator was saved before the training diverged"
-        write(run / "sample/sample.json", {**about, "count": 0, "reason": reason})
-        write(run / "evaluate/metrics.json", {**about, "metrics": {}, "protocol": {}})
-        return run
+        sample = sample_json(version, seed, count=0, sha256=None, step=None, kimg=None, reason=reason)
+        return write_run(run, sample=sample, metrics=metrics_json(version, seed, metrics={}, **status))
     faces = draw(80, good, 7 + seed)
     (run / "sample").mkdir(parents=True)
     np.save(run / "sample/images.npy", faces)
@@ -179,35 +164,32 @@ def fabricate_run(
         "kid_effnet_lite0": 0.1 + 0.3 * (1 - good), "kid_effnet_lite0_se": 0.004,
         "precision_effnet_lite0": 0.6 * good, "recall_effnet_lite0": 0.3 * good,
     }  # fmt: skip
-    way = {
-        "weights_sha256": "579344248a93e230", "resize": "bicubic", "reals": 2000, "fakes": 500, "split": "train",
-        "checkpoint": "best", "precision": "fp32", "fingerprint": "0123456789ab",
-    }  # fmt: skip
-    protocol = {name: {"extractor": name.split("_", 1)[1], **way} for name in metrics if not name.endswith("_se")}
-    at = {"checkpoint": "best", "step": best["step"], "kimg": best["kimg"]}
     collapsed = {"flag": good < 0.25, "why": "2% of the reals' variance: below 5%", "value": 0.02}
-    more = {
-        "flags": {"collapsed_effnet_lite0": collapsed, "memorised_effnet_lite0": {**collapsed, "flag": False}},
-        "not_measured": {"fd_inf_effnet_lite0": "needs 5120 samples, has 500"},
-        "neighbours": {"effnet_lite0": [[0, [3, 5], [0.1, 0.2]]]},
-        "ema": False,
-    }  # fmt: skip
+    record = metrics_json(
+        version,
+        seed,
+        **end,
+        metrics=metrics,
+        flags={"collapsed_effnet_lite0": collapsed, "memorised_effnet_lite0": {**collapsed, "flag": False}},
+        not_measured={"fd_inf_effnet_lite0": "needs 5120 samples, has 500"},
+        neighbours={"effnet_lite0": [[0, [3, 5], [0.1, 0.2]]]},
+    )
     save(run / "evaluate/neighbours.png", images.grid(faces[:24], 6))
-    write(run / "evaluate/metrics.json", {**about, **at, "metrics": metrics, "protocol": protocol, **more})
-    return run
+    sample = sample_json(version, seed, **end, count=len(faces))
+    return write_run(run, sample=sample, metrics=record)  # type: ignore[arg-type]
 
 
 def fabricate(root: Path) -> Path:
     """v1 fine, v3 hostile in its words, v5 diverged with seed 1, v7 missing with seed 0."""
-    smooth, slow = {"real_target": 0.9}, {"d_lr": 0.02}
-    smoothed, slowed = recipe(loss={"name": "bce", **smooth}), recipe() | {"optimizer": {**slow, "g_lr": "1x"}}
-    spectral = recipe() | {"networks": {"name": "dcgan", "d_norm": "spectral"}}
+    smooth = {"adversary": {"loss": {"real_target": 0.9}}}
+    slow = {"optimizers": {"discriminator": {"name": "sgd", "lr": 0.02}}}
+    spectral = {"discriminator": {"norm": "spectral"}}
     words = {"idea": f"{HOSTILE} & <b>bold</b>", "note": HOSTILE}
     entries = [
         entry("v1", "The notebook's DCGAN", None, None, recipe()),
-        entry("v3", HOSTILE, "v1", {"adversary": {"loss": smooth}}, smoothed, **words),
-        entry("v5", "SGD for D", "v3", {"optimizer": slow}, slowed, pinned_lr=True),
-        entry("v7", "Spectral norm in D", "v1", {"networks": {"d_norm": "spectral"}}, spectral),
+        entry("v3", HOSTILE, "v1", smooth, recipe(**smooth), **words),
+        entry("v5", "SGD for D", "v3", slow, recipe(**merge(smooth, slow)), pinned_lr=True),
+        entry("v7", "Spectral norm in D", "v1", spectral, recipe(**spectral)),
     ]
     fabricate_plan(root, entries, [0, 1])
     fabricate_data(root)
