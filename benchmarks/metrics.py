@@ -182,7 +182,8 @@ def estimate(bench: claims.Benchmark, count: int, dimension: int) -> None:
 
     pairs = count**2
     in_subsets = min(pairs, kid.SUBSETS * kid.subset_size(count, count) ** 2)
-    images = count + (sum(fd_infinity.counts(count, dimension)) if count >= fd_infinity.TIMES * dimension else 0)
+    enough = count >= fd_infinity.MIN_IMAGES_PER_DIMENSION * dimension
+    images = count + (sum(fd_infinity.counts(count, dimension)) if enough else 0)
     works = {  # pairs, or rows and columns of a covariance; operations and bytes of each
         "the fakes' radii": (pairs / 2, 2 * dimension, DISTANCE + RADII),
         "nearest reals, with all that PRDC counts": (pairs, 2 * dimension, DISTANCE + MANIFOLDS + NEAREST * NEIGHBOURS),

@@ -7,12 +7,13 @@ reads it. Modules that compute import the types under TYPE_CHECKING alone, so th
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, cast
 
 from ganealogy.errors import GanealogyError
+from ganealogy.files import atomic
+from ganealogy.runtime.root import main_root
 
 PARAMS = Path("params.yaml")
 VERSIONS = Path("versions")
@@ -42,16 +43,12 @@ WORK = Path("build/wip")
 FEATURES = Path("build/features")
 WEIGHTS = Path("build/weights")
 MLFLOW = Path("build/mlflow")
+CLUSTER_LOGS = Path("build/cluster")
 
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
 RUN_NAME = re.compile(rf"{VERSION_NAME.pattern}-\d+")
 KEY_LENGTH = 20
 """Hexadecimal digits of a run key in the name of its folder in `WORK`."""
-
-
-def main_root() -> Path:
-    """Return the absolute path of the main workspace, also inside the copy that `dvc exp run --temp` works in."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
 
 
 def plan_path(version: str) -> Path:
@@ -79,8 +76,6 @@ def run_dir(version: str, seed: int, root: Path = Path()) -> Path:
 
 def run_key(fingerprint: str, data: str, seed: int) -> str:
     """Return the digest that identifies a training: of the plan's fingerprint, the data set's digest and the seed."""
-    from ganealogy.files import atomic
-
     return atomic.digest([fingerprint, data, seed])
 
 

@@ -73,10 +73,10 @@ def test_a_bucket_that_is_not_there(workspace: Workspace) -> None:
 
 def test_checkpoints_travel(workspace: Workspace, tmp_path: Path) -> None:
     """One node sends, another fetches the same bytes, and what is finished is forgotten."""
-    from ganealogy.cluster.checkpoint_sync import KEY_LENGTH, Mirror
+    from ganealogy.cluster.checkpoint_sync import Mirror
 
     here = Mirror(workspace.path, "store", KEY)
-    work = workspace.path / "build" / "wip" / KEY[:KEY_LENGTH]
+    work = workspace.path / "build" / "wip" / KEY[:20]
     files = {
         "train/metrics.jsonl": "{}\n",
         "train/grids/000004.png": "a grid",

@@ -1,4 +1,4 @@
-"""The reference and evaluate stages on tiny pictures: the files, the anchors' order, the refusals."""
+"""The reference and evaluate stages on tiny pictures: their files, the order of anchors, and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = {"extractors": ["pixel8"], "reals": 200}
 
 
 def faces(count: int, seed: int, size: int = 16) -> np.ndarray:
-    """A disc with two dots, at changing places and in changing colours."""
+    """Discs with two dots, at random places and in random colours."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     images = np.empty((count, size, size, 3), np.uint8)
@@ -62,16 +62,16 @@ def reference(packed, tmp_path_factory) -> Path:
 def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", **sample: Any) -> Path:
     run = folder / "v3-1"
     atomic.write_json(run / "train/run.json", {"version": "v3", "seed": 1, "status": status, "reason": None})
-    facts: dict[str, Any] = {"version": "v3", "seed": 1, "checkpoint": "best", "step": 40, "kimg": 2.5, "count": 0}
-    facts |= {"sha256": None, "reason": None, "truncation": 1.0, "latent_seed": 7}
+    record: dict[str, Any] = {"version": "v3", "seed": 1, "checkpoint": "best", "step": 40, "kimg": 2.5, "count": 0}
+    record |= {"sha256": None, "reason": None, "truncation": 1.0, "latent_seed": 7}
     if images is not None:
         save(run / "sample/images.npy", images)
-        facts |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy")}
-    atomic.write_json(run / "sample/sample.json", facts | sample)
+        record |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy")}
+    atomic.write_json(run / "sample/sample.json", record | sample)
     return run
 
 
-def test_anchors_are_ordered_as_the_eye_would(tmp_path):
+def test_anchors_are_ordered_by_visible_quality(tmp_path):
     save(tmp_path / "train.npy", faces(2500, 1))
     save(tmp_path / "holdout.npy", faces(800, 2))
     measure_reference({"extractors": ["pixel8"], "reals": 2000}, 800, tmp_path, tmp_path / "out")
@@ -84,7 +84,7 @@ def test_anchors_are_ordered_as_the_eye_would(tmp_path):
     assert anchors["described"]["floor"] == "800 held-out reals"
 
 
-def test_reference_keeps_off_the_trackers_reals_and_says_a_smaller_holdout(packed, tmp_path):
+def test_reference_leaves_out_the_trackers_reals_and_records_a_smaller_holdout(packed, tmp_path):
     measure_reference({"extractors": ["pixel8"], "reals": 10_000}, 500, packed, tmp_path)
     anchors = json.loads((tmp_path / "anchors.json").read_text())
     assert anchors["reals"] == 240  # 80 % of 300
@@ -92,29 +92,29 @@ def test_reference_keeps_off_the_trackers_reals_and_says_a_smaller_holdout(packe
     assert anchors["protocol"]["fd_pixel8"]["fakes"] == 120
 
 
-def test_reference_is_the_same_bytes_twice(packed, reference, tmp_path):
+def test_reference_is_deterministic(packed, reference, tmp_path):
     measure_reference(SETTINGS, 100, packed, tmp_path)
     for name in ("anchors.json", "pixel8.npz", "real.png"):
         assert (tmp_path / name).read_bytes() == (reference / name).read_bytes()
 
 
-def test_too_small_a_holdout_is_refused(packed, tmp_path):
+def test_too_small_a_holdout_is_rejected(packed, tmp_path):
     save(tmp_path / "train.npy", faces(50, 1))
     save(tmp_path / "holdout.npy", faces(3, 1))
     with pytest.raises(GanealogyError, match="3 held-out images are too few"):
         measure_reference(SETTINGS, 100, tmp_path, tmp_path / "out")
 
 
-def test_evaluate_measures_and_states_the_protocol(reference, tmp_path):
+def test_evaluate_writes_metrics_and_their_protocol(reference, tmp_path):
     run = make_run(tmp_path, faces(100, 3))
     record = evaluate(run, SETTINGS, reference)
     assert record == json.loads((run / "evaluate/metrics.json").read_text())
-    # No kernel distance and no manifolds on bare pixels.
+    # No KID and no PRDC of pixels.
     assert record["metrics"].keys() == {"fd_pixel8", "diversity_pixel8", "memorised_pixel8"}
     assert record["not_measured"] == {"fd_inf_pixel8": "needs 768 images, 4 for each of 192 dimensions; there are 100"}
-    way = record["protocol"]["fd_pixel8"]
-    fingerprint = way.pop("fingerprint")
-    assert way == {
+    protocol = record["protocol"]["fd_pixel8"]
+    fingerprint = protocol.pop("fingerprint")
+    assert protocol == {
         "extractor": "pixel8",
         "weights_sha256": None,
         "resize": "area mean to 8x8",
@@ -127,14 +127,14 @@ def test_evaluate_measures_and_states_the_protocol(reference, tmp_path):
         "truncation": 1.0,
         "latent_seed": 7,
     }
-    assert fingerprint == atomic.digest(way)[:12]
-    assert record["protocol"]["memorised_pixel8"]["searched"] == 300  # all of train, not only the reals
+    assert fingerprint == atomic.digest(protocol)[:12]
+    assert record["protocol"]["memorised_pixel8"]["searched"] == 300  # all of train, not the reals alone
     assert record["protocol"]["memorised_pixel8"]["holdout"] == 120
     assert (record["version"], record["seed"], record["step"], record["kimg"]) == ("v3", 1, 40, 2.5)
 
 
 def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
-    """The held-out reals handed in as fakes score the floor; the mean image repeated scores its anchor."""
+    """Held-out reals as fakes score the floor; the mean image repeated scores its anchor."""
     anchors = json.loads((reference / "anchors.json").read_text())["metrics"]["fd_pixel8"]
     held_out = np.load(packed / "holdout.npy")[:100]
     mean = np.load(packed / "train.npy")[:200].mean(0).round().astype(np.uint8)
@@ -156,7 +156,7 @@ def test_networks_get_every_metric(packed, tmp_path):
     assert anchors["kid_effnet_lite0"]["floor"] < anchors["kid_effnet_lite0"]["mean_image"]
 
 
-def test_a_diverged_run_is_measured_when_it_left_samples(reference, tmp_path):
+def test_a_diverged_run_with_samples_is_measured(reference, tmp_path):
     record = evaluate(make_run(tmp_path, faces(50, 3), status="diverged"), SETTINGS, reference)
     assert record["status"] == "diverged" and record["metrics"]["fd_pixel8"] > 0
 
@@ -167,7 +167,7 @@ def test_a_run_without_samples_gets_the_reason(reference, tmp_path):
 
 
 def few_pictures(count: int) -> np.ndarray:
-    """Three different faces, over and over with a little noise."""
+    """Three faces, repeated with a little noise."""
     rng = np.random.default_rng(0)
     images = np.tile(faces(3, 5), (count // 3 + 1, 1, 1, 1))[:count]
     return (images + rng.normal(0, 2, images.shape)).clip(0, 255).astype(np.uint8)
@@ -189,7 +189,7 @@ def test_a_generator_like_the_reals_gets_no_flag(reference, tmp_path):
     assert record["metrics"]["diversity_pixel8"] == pytest.approx(1, abs=0.2)
 
 
-def test_copies_of_training_pictures_are_flagged_and_found(packed, reference, tmp_path):
+def test_copies_of_training_pictures_are_flagged_and_shown(packed, reference, tmp_path):
     train, rows = np.load(packed / "train.npy"), np.random.default_rng(0).permutation(300)[:100]
     copies = (train[rows] + np.random.default_rng(1).normal(0, 3, train[rows].shape)).clip(0, 255).astype(np.uint8)
     run = make_run(tmp_path, copies)
@@ -199,11 +199,11 @@ def test_copies_of_training_pictures_are_flagged_and_found(packed, reference, tm
     assert [near[1][0] for near in record["neighbours"]["pixel8"]] == rows[:8].tolist()
     sheet = np.asarray(Image.open(run / "evaluate/neighbours.png"))
     assert sheet.shape == (8 * 66 + 2, 68 + 8 + 5 * 66 + 2, 3)  # 8 rows; a sample, a gap, 5 neighbours of 64 + 2 pixels
-    shown = sheet[2:66:4, 78:142:4]
-    np.testing.assert_array_equal(shown, train[rows[0]])
+    neighbour = sheet[2:66:4, 78:142:4]
+    np.testing.assert_array_equal(neighbour, train[rows[0]])
 
 
-def test_whether_the_weights_were_a_running_mean_is_told_beside_the_protocol(reference, tmp_path):
+def test_ema_is_recorded_outside_the_protocol(reference, tmp_path):
     protocols = []
     for ema in (None, {"kimg": 1}):
         run = make_run(tmp_path / str(bool(ema)), faces(50, 3))
@@ -215,35 +215,35 @@ def test_whether_the_weights_were_a_running_mean_is_told_beside_the_protocol(ref
     assert protocols[0] == protocols[1]
 
 
-def test_a_second_evaluation_runs_no_network(packed, tmp_path, monkeypatch):
+def test_a_second_evaluation_reads_cached_features(packed, tmp_path, monkeypatch):
     settings = {"extractors": ["effnet_lite0"], "reals": 8}
-    measure_reference(settings, 8, packed, tmp_path / "reference", kept=tmp_path / "kept")
+    measure_reference(settings, 8, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(8, 3))
-    first = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
+    first = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
     monkeypatch.setattr(effnet_lite0.EffnetLite0, "features", lambda *args: pytest.fail("it ran"))
-    assert evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept") == first
+    assert evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache") == first
 
 
-def test_flipped_bits_in_the_samples_are_noticed(reference, tmp_path):
+def test_a_flipped_bit_in_the_samples_is_detected(reference, tmp_path):
     run = make_run(tmp_path, faces(50, 3))
     path = run / "sample/images.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(GanealogyError, match=r"images\.npy: not the bytes.*dvc repro sample@v3-1"):
+    with pytest.raises(GanealogyError, match=r"images\.npy: its sha256 differs.*dvc repro sample@v3-1"):
         evaluate(run, SETTINGS, reference)
 
 
-def test_another_size_than_the_references_is_refused(reference, tmp_path):
-    with pytest.raises(GanealogyError, match=r"made of images \[16, 16, 3\], the fakes are \[8, 8, 3\]"):
+def test_another_image_size_than_the_references_is_rejected(reference, tmp_path):
+    with pytest.raises(GanealogyError, match=r"computed from images \[16, 16, 3\], the fakes are \[8, 8, 3\]"):
         evaluate(make_run(tmp_path, faces(50, 3, size=8)), SETTINGS, reference)
 
 
 @pytest.mark.parametrize("images", [faces(9, 1), faces(300, 1, size=8)])
-def test_training_pictures_that_the_reference_does_not_know_are_refused(packed, reference, tmp_path, images):
+def test_training_pictures_other_than_the_references_are_rejected(packed, reference, tmp_path, images):
     save(tmp_path / "train.npy", images)
     run = make_run(tmp_path, faces(50, 3))
-    with pytest.raises(GanealogyError, match=r"train\.npy: .* does not fit: the reference knows 300 .*dvc repro"):
+    with pytest.raises(GanealogyError, match=r"train\.npy: shape .*, expected at least 300 pictures.*dvc repro"):
         evaluate(run, SETTINGS, reference, tmp_path)
     evaluate(run, SETTINGS, reference, packed)
 
@@ -260,17 +260,17 @@ def test_a_damaged_reference_is_named(packed, tmp_path, damage):
         evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
 
 
-def test_a_reference_of_other_weights_is_refused(packed, tmp_path):
+def test_a_reference_of_other_weights_is_rejected(packed, tmp_path):
     measure_reference(SETTINGS, 100, packed, tmp_path / "reference")
     path = tmp_path / "reference/anchors.json"
-    facts = json.loads(path.read_text())
-    facts["protocol"]["fd_pixel8"]["weights_sha256"] = "0" * 64
-    atomic.write_json(path, facts)
+    anchors = json.loads(path.read_text())
+    anchors["protocol"]["fd_pixel8"]["weights_sha256"] = "0" * 64
+    atomic.write_json(path, anchors)
     with pytest.raises(GanealogyError, match="other weights or another resize"):
         evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
 
 
-def test_only_inceptions_distance_is_called_fid():
+def test_only_inceptions_distance_is_named_fid():
     assert full_name("fd_{}", "inception") == "fid"
     assert full_name("kid_{}_se", "inception") == "kid_inception_se"
     assert full_name("fd_{}", "effnet_lite0") == "fd_effnet_lite0"
@@ -278,46 +278,48 @@ def test_only_inceptions_distance_is_called_fid():
 
 @pytest.fixture
 def computed(monkeypatch) -> list[tuple[str, int]]:
-    """What was computed of how many features: their radii, or their sums within KID's subsets."""
-    found: list[tuple[str, int]] = []
+    """Computations of radii and of KID's sums within subsets, with the number of features."""
+    calls: list[tuple[str, int]] = []
 
     def spied(name: str, function):
         def call(features, *arguments):
-            found.append((name, len(features)))
+            calls.append((name, len(features)))
             return function(features, *arguments)
 
         return call
 
     monkeypatch.setattr(neighbours, "squared_radii", spied("radii", neighbours.squared_radii))
-    monkeypatch.setattr(kid, "within", spied("sums", kid.within))
-    return found
+    monkeypatch.setattr(kid, "sums_within", spied("sums", kid.sums_within))
+    return calls
 
 
 @pytest.mark.parametrize("count", [20, 16], ids=["as many as planned", "fewer"])
-def test_what_is_of_the_reals_alone_is_read_where_it_fits(packed, tmp_path, monkeypatch, computed, count):
+def test_radii_and_sums_of_the_reals_are_read_from_the_reference(packed, tmp_path, monkeypatch, computed, count):
     settings = {"extractors": ["effnet_lite0"], "reals": 40}
-    measure_reference(settings, 20, packed, tmp_path / "reference", kept=tmp_path / "kept")
+    measure_reference(settings, 20, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(count, 3))
     computed.clear()
     real = read_reference(tmp_path / "reference", effnet_lite0.load("cpu"), (16, 16, 3))
-    assert real.train is real.reals  # so that one pass over distances to them will do
-    found = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
-    sums = [("sums", count)] if count == 20 else [("sums", count), ("sums", 40)]  # other subsets: drawn in turns
+    assert real.train is real.reals  # the same object, so that neighbours and PRDC share one pass
+    from_reference = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
+    sums = (
+        [("sums", count)] if count == 20 else [("sums", count), ("sums", 40)]
+    )  # other subsets: both sides draw from one generator
     assert sorted(computed) == [("radii", count), *sums]
     monkeypatch.setattr(reference_stage, "_with_derived", lambda values, device, derived: FeatureSet(values, device))
-    anew = evaluate(run, settings, tmp_path / "reference", kept=tmp_path / "kept")
+    recomputed = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
     assert {("radii", 40), ("sums", 40)} < set(computed)
-    assert found == anew
+    assert from_reference == recomputed
 
 
-def rewritten(directory: Path, **changes: np.ndarray | None) -> None:
-    """pixel8.npz with other arrays, or without some, under a hash that is right."""
+def rewrite(directory: Path, **changes: np.ndarray | None) -> None:
+    """Rewrite pixel8.npz with other arrays, or without some, and update its hash."""
     path = directory / "pixel8.npz"
     with np.load(path) as archive:
         arrays = {name: array for name, array in {**archive, **changes}.items() if array is not None}
     np.savez(path, **arrays)
-    facts = json.loads((directory / "anchors.json").read_text())
-    atomic.write_json(directory / "anchors.json", facts | {"sha256": {"pixel8": atomic.sha256(path)}})
+    anchors = json.loads((directory / "anchors.json").read_text())
+    atomic.write_json(directory / "anchors.json", anchors | {"sha256": {"pixel8": atomic.sha256(path)}})
 
 
 @pytest.mark.parametrize(
@@ -342,44 +344,44 @@ def rewritten(directory: Path, **changes: np.ndarray | None) -> None:
     ],
     ids=str,
 )
-def test_a_reference_whose_derived_numbers_do_not_fit_is_named(packed, tmp_path, changes):
+def test_a_reference_with_inconsistent_arrays_is_rejected(packed, tmp_path, changes):
     measure_reference(SETTINGS, 100, packed, tmp_path / "reference")
     run = make_run(tmp_path, faces(50, 3))
-    rewritten(tmp_path / "reference")
+    rewrite(tmp_path / "reference")
     evaluate(run, SETTINGS, tmp_path / "reference")
-    rewritten(tmp_path / "reference", **changes)
+    rewrite(tmp_path / "reference", **changes)
     with pytest.raises(GanealogyError, match=r"pixel8\.npz: cannot be read .*dvc repro reference"):
         evaluate(run, SETTINGS, tmp_path / "reference")
 
 
-def test_few_reals_have_no_radii_and_the_rest_is_measured(tmp_path):
+def test_too_few_reals_for_radii_still_get_the_other_metrics(tmp_path):
     save(tmp_path / "train.npy", faces(6, 1))
     save(tmp_path / "holdout.npy", faces(4, 2))
     measure_reference(SETTINGS, 50, tmp_path, tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
     assert record["protocol"]["fd_pixel8"]["reals"] == 5
-    assert "more than 5 images a side" in record["not_measured"]["diversity_pixel8"]
+    assert "more than 5 images per side" in record["not_measured"]["diversity_pixel8"]
 
 
 @pytest.fixture
-def sent(monkeypatch) -> set[tuple[str, bool]]:
-    """What was computed, and whether it was sent to a card: none is needed, the processor stands in."""
-    found: set[tuple[str, bool]] = set()
-    begun: list[str] = []
+def placements(monkeypatch) -> set[tuple[str, bool]]:
+    """Computations, and whether their device was cuda. They run on the CPU, so that no GPU is needed."""
+    calls: set[tuple[str, bool]] = set()
+    active: list[str] = []
 
-    def here(value: Any) -> Any:
+    def on_cpu(value: Any) -> Any:
         return "cpu" if isinstance(value, str) and value == "cuda" else value
 
     def spied(owner: Any, name: str) -> None:
         original = getattr(owner, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            given = [value for value in (*arguments, *options.values()) if isinstance(value, str)]
-            if not begun:  # what one of them asks of another is done here
-                found.add((name, given == ["cuda"]))
-            begun.append(name)
-            result = original(*map(here, arguments), **{key: here(value) for key, value in options.items()})
-            begun.pop()
+            devices = [value for value in (*arguments, *options.values()) if isinstance(value, str)]
+            if not active:  # nested calls already have the CPU as their device
+                calls.add((name, devices == ["cuda"]))
+            active.append(name)
+            result = original(*map(on_cpu, arguments), **{key: on_cpu(value) for key, value in options.items()})
+            active.pop()
             return result
 
         monkeypatch.setattr(owner, name, call)
@@ -389,24 +391,24 @@ def sent(monkeypatch) -> set[tuple[str, bool]]:
         (measure, "nearest"),
         (prdc, "Manifolds"),
         (kid, "kid"),
-        (kid, "within"),
+        (kid, "sums_within"),
         (features, "moments_by_torch"),
     ):
         spied(owner, name)
-    return found
+    return calls
 
 
-def test_the_metrics_are_computed_where_the_stage_runs(packed, tmp_path, monkeypatch, sent):
-    monkeypatch.setattr(Pixel8, "network", True)  # for KID and its like
+def test_metrics_are_computed_on_the_stages_device(packed, tmp_path, monkeypatch, placements):
+    monkeypatch.setattr(Pixel8, "network", True)  # for KID and PRDC
     reference = tmp_path / "reference"
-    everything = ("squared_radii", "nearest", "Manifolds", "kid", "within", "moments_by_torch")
-    on_the_card = {(name, True) for name in everything}
+    names = ("squared_radii", "nearest", "Manifolds", "kid", "sums_within", "moments_by_torch")
+    all_on_gpu = {(name, True) for name in names}
     save(tmp_path / "fakes.npy", faces(200, 3))
     measure_reference(SETTINGS, 100, packed, reference, device="cuda")
-    assert sent == on_the_card
-    sent.clear()
+    assert placements == all_on_gpu
+    placements.clear()
     evaluate(make_run(tmp_path, faces(60, 3)), SETTINGS, reference, device="cuda")
-    assert sent == on_the_card
-    sent.clear()
+    assert placements == all_on_gpu
+    placements.clear()
     standalone.run(packed / "holdout.npy", tmp_path / "fakes.npy", ["pixel8"], device="cuda")
-    assert sent == on_the_card
+    assert placements == all_on_gpu

@@ -1,4 +1,4 @@
-"""Features kept between evaluations: found by content, checked by sha256, bounded, never in the way."""
+"""The feature cache: addressed by content, verified by sha256, bounded in size, never a cause of failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganealogy.evaluation.features import extract
 
 
 class Counting:
-    """An extractor that tells how many images it was given."""
+    """An extractor that counts its images."""
 
     name, network, dimension = "counting", True, 3
 
@@ -31,7 +31,7 @@ def pictures(seed: int = 0, count: int = 20) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
 
 
-def test_the_same_pictures_pass_once(tmp_path):
+def test_the_same_pictures_pass_through_the_network_once(tmp_path):
     extractor = Counting()
     first = extract(extractor, pictures(), "a", tmp_path).values
     np.testing.assert_array_equal(extract(Counting(), pictures(), "b", tmp_path).values, first)
@@ -40,7 +40,7 @@ def test_the_same_pictures_pass_once(tmp_path):
     assert (extractor.seen, again.seen) == (20, 0)
 
 
-def test_other_pictures_another_protocol_or_device_are_measured_anew(tmp_path):
+def test_other_pictures_protocols_and_devices_are_computed_again(tmp_path):
     extract(Counting(), pictures(), "a", tmp_path)
     other_device = Counting()
     other_device.device = "cuda"  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def test_other_pictures_another_protocol_or_device_are_measured_anew(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "text"])
-def test_a_damaged_file_is_measured_anew_and_replaced(tmp_path, damage):
+def test_a_damaged_file_is_computed_again_and_replaced(tmp_path, damage):
     first = extract(Counting(), pictures(), "a", tmp_path).values
     (path,) = tmp_path.glob("*.npy")
     whole = path.read_bytes()
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_measured_anew_and_replaced(tmp_path, damage):
     assert extractor.seen == 20 and path.read_bytes() == whole
 
 
-def test_the_files_not_read_for_longest_go_first(tmp_path, monkeypatch):
+def test_the_least_recently_used_files_are_deleted_first(tmp_path, monkeypatch):
     extract(Counting(), pictures(0), "a", tmp_path)
     (oldest,) = tmp_path.glob("*.npy")
     for seed in (1, 2):
@@ -76,27 +76,27 @@ def test_the_files_not_read_for_longest_go_first(tmp_path, monkeypatch):
     for path in tmp_path.glob("*.npy"):
         os.utime(path, (1000, 1000) if path == oldest else (2000, 2000))
     extract(Counting(), pictures(0), "a", tmp_path)  # read: no longer the oldest
-    monkeypatch.setattr(feature_cache, "LIMIT", 2 * size)
+    monkeypatch.setattr(feature_cache, "MAX_BYTES", 2 * size)
     extract(Counting(), pictures(3), "a", tmp_path)
     left = set(tmp_path.glob("*.npy"))
     assert len(left) == 2 and oldest in left
 
 
-def test_what_cannot_be_kept_is_measured_all_the_same(tmp_path, capsys):
+def test_features_are_computed_if_the_cache_cannot_be_written(tmp_path, capsys):
     blocked = tmp_path / "a file"
     blocked.write_text("in the way")
     assert len(extract(Counting(), pictures(), "a", blocked)) == 20
-    assert "features are not kept" in capsys.readouterr().err
+    assert "features are not cached" in capsys.readouterr().err
 
 
-def test_several_at_once(tmp_path):
+def test_several_threads_can_share_the_cache(tmp_path):
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: extract(Counting(), pictures(), "a", tmp_path).values, range(12)))
-    assert all(np.array_equal(values, found[0]) for values in found)
+        results = list(pool.map(lambda _: extract(Counting(), pictures(), "a", tmp_path).values, range(12)))
+    assert all(np.array_equal(values, results[0]) for values in results)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_bare_pixels_are_not_kept(tmp_path: Path):
+def test_pixel_features_are_not_cached(tmp_path: Path):
     extractor = Counting()
     extractor.network = False
     extract(extractor, pictures(), "a", tmp_path)

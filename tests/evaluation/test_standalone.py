@@ -1,4 +1,4 @@
-"""`ganealogy evaluate --real PATH --fake PATH` in a directory that has nothing of the pipeline; and bad input."""
+"""`ganealogy evaluate --real PATH --fake PATH` in a directory without the pipeline's files, and bad input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def ganealogy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command in an empty directory: exit code, stdout and stderr."""
+    """Run the command in an empty directory; return exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
 
@@ -33,8 +33,8 @@ def ganealogy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         monkeypatch.setattr("sys.argv", ["ganealogy", *map(str, arguments)])
         with pytest.raises(SystemExit) as done:
             main.main()
-        said = capsys.readouterr()
-        return int(done.value.code or 0), said.out, said.err
+        output = capsys.readouterr()
+        return int(done.value.code or 0), output.out, output.err
 
     return run
 
@@ -63,7 +63,7 @@ def expected_fd(reals: np.ndarray, fakes: np.ndarray) -> float:
     return frechet_distance(*(Moments.of(pixel8.load().features(images)) for images in (fakes, reals)))
 
 
-def test_every_kind_of_set_gives_the_same_number(tmp_path, ganealogy):
+def test_every_kind_of_set_gives_the_same_distance(tmp_path, ganealogy):
     reals, fakes = pictures(30, 1), pictures(20, 2)
     np.save(tmp_path / "reals.npy", reals)
     np.savez(tmp_path / "fakes.npz", fakes)
@@ -84,8 +84,13 @@ def test_the_command_needs_no_pipeline_and_prints_a_table(tmp_path, ganealogy):
     assert {"fd_effnet_lite0", "kid_effnet_lite0", "fd_pixel8"} <= set(written["metrics"])
     for name, value in written["metrics"].items():
         assert name in out and f"{value:.6g}" in out and written["protocol"][name]["fingerprint"] in out
-    way = written["protocol"]["fd_effnet_lite0"]
-    assert (way["reals"], way["fakes"], way["split"], len(way["fingerprint"])) == (12, 10, "as given", 12)
+    protocol = written["protocol"]["fd_effnet_lite0"]
+    assert (protocol["reals"], protocol["fakes"], protocol["split"], len(protocol["fingerprint"])) == (
+        12,
+        10,
+        "as given",
+        12,
+    )
 
 
 def test_statistics_are_written_as_pytorch_fid_reads_them_and_read_back(tmp_path, ganealogy):
@@ -100,7 +105,7 @@ def test_statistics_are_written_as_pytorch_fid_reads_them_and_read_back(tmp_path
     np.testing.assert_allclose(mu, features.mean(0), rtol=1e-10)
     np.testing.assert_allclose(sigma, np.cov(features, rowvar=False), rtol=1e-8, atol=1e-12)
     code, out, _ = ganealogy("evaluate", "--real", "s.npz", "--fake", "fakes.npy", "--json", "j.json")
-    assert code == 0 and "statistics hold no features: only fd_pixel8 is measured" in " ".join(out.split())
+    assert code == 0 and "statistics contain no features: only fd_pixel8 is measured" in " ".join(out.split())
     numbers = json.loads(Path("j.json").read_text())
     assert set(numbers["metrics"]) == {"fd_pixel8"}
     assert numbers["metrics"]["fd_pixel8"] == pytest.approx(expected_fd(reals, fakes), rel=1e-5)
@@ -108,7 +113,7 @@ def test_statistics_are_written_as_pytorch_fid_reads_them_and_read_back(tmp_path
 
 @pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")  # pytorch-fid's call of scipy's sqrtm
 def test_statistics_of_pytorch_fid_give_its_distance(tmp_path):
-    """Two files with mu and sigma alone, as `pytorch_fid --save-stats` writes them."""
+    """Two files with only mu and sigma, as `pytorch_fid --save-stats` writes them."""
     rng = np.random.default_rng(0)
     sides = []
     for index in range(2):
@@ -120,7 +125,7 @@ def test_statistics_of_pytorch_fid_give_its_distance(tmp_path):
     assert result.metrics["fd_pixel8"] == pytest.approx(calculate_frechet_distance(*sides), rel=1e-6)
 
 
-def test_grey_beside_colour_and_other_sizes_are_measured_and_said(tmp_path):
+def test_grey_and_colour_compare_and_different_sizes_get_a_note(tmp_path):
     np.save(tmp_path / "grey.npy", pictures(20, 1, channels=1))
     np.save(tmp_path / "large.npy", pictures(20, 1, size=32))
     result = standalone.run(tmp_path / "grey.npy", tmp_path / "large.npy", ["pixel8"])
@@ -129,7 +134,7 @@ def test_grey_beside_colour_and_other_sizes_are_measured_and_said(tmp_path):
     assert alike is not None and alike.metrics["fd_pixel8"] < 1e-6
 
 
-def test_decoded_pictures_leave_nothing_behind(tmp_path, monkeypatch):
+def test_temporary_files_of_decoded_pictures_are_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     folder(tmp_path / "x", pictures(3, 1))
@@ -160,90 +165,90 @@ def nan_pixels() -> np.ndarray:
 
 BAD = [
     ("absent", lambda path: None, "no such directory or file"),
-    ("empty", lambda path: path.mkdir(), "no pictures in it; looked for .jpg"),
-    ("one", lambda path: folder(path, pictures(1, 0)), "1 picture, and a distance needs 2"),
-    ("one.npy", array(pictures(1, 0)), "1 picture, and a distance needs 2"),
-    ("none.npy", array(pictures(0, 0)), "0 pictures, and a distance needs 2"),
+    ("empty", lambda path: path.mkdir(), "contains no pictures; known suffixes: .jpg"),
+    ("one", lambda path: folder(path, pictures(1, 0)), "1 picture, but a distance needs at least 2"),
+    ("one.npy", array(pictures(1, 0)), "1 picture, but a distance needs at least 2"),
+    ("none.npy", array(pictures(0, 0)), "0 pictures, but a distance needs at least 2"),
     ("nan.npy", array(nan_pixels()), "NaN or infinite pixels"),
     ("float.npy", array(np.full((4, 8, 8, 3), 0.5)), "float64 .*convert it with .*astype"),
     ("int.npy", array(np.zeros((4, 8, 8, 3), int)), r"int64 .*convert it with \.astype"),
     ("first.npy", array(np.zeros((4, 3, 8, 8), np.uint8)), r"channels first; use x\.transpose"),
     ("grey.npy", array(np.zeros((4, 8, 8), np.uint8)), r"x\[\.\.\., None\]"),
     ("rgba.npy", array(np.zeros((4, 8, 8, 4), np.uint8)), r"expected uint8 \(N, H, W, 1 or 3\)"),
-    ("text.npy", lambda path: path.write_text("no array"), r"not a whole \.npy array"),
-    ("pickle.npy", array(np.array([Trap()], dtype=object)), "holds a pickle"),
-    ("pickle.npz", with_key(mu=np.array([Trap()], dtype=object), sigma=np.eye(2)), "holds a pickle"),
-    ("text.npz", lambda path: path.write_text("no zip"), r"not a whole \.npz archive"),
-    ("cut.npz", lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 50), r"not a whole \.npz"),
-    ("keys.npz", with_key(mean=np.zeros(192), cov=np.eye(192)), "holds cov, mean; expected"),
-    ("half.npz", with_key(mu=np.zeros(192)), "holds mu, not mu and sigma"),
+    ("text.npy", lambda path: path.write_text("no array"), r"damaged or not an \.npy array"),
+    ("pickle.npy", array(np.array([Trap()], dtype=object)), "contains a pickle"),
+    ("pickle.npz", with_key(mu=np.array([Trap()], dtype=object), sigma=np.eye(2)), "contains a pickle"),
+    ("text.npz", lambda path: path.write_text("no zip"), r"damaged or not an \.npz archive"),
+    ("cut.npz", lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 50), r"damaged or not an \.npz archive"),
+    ("keys.npz", with_key(mean=np.zeros(192), cov=np.eye(192)), "contains cov, mean; expected"),
+    ("half.npz", with_key(mu=np.zeros(192)), "contains mu, expected mu and sigma"),
     ("shape.npz", with_key(mu=np.zeros(192), sigma=np.eye(191)), r"expected float mu \(d,\)"),
     ("whole.npz", with_key(mu=np.zeros(192, int), sigma=np.eye(192)), r"expected float mu \(d,\)"),
     ("nan.npz", with_key(mu=np.full(192, np.nan), sigma=np.eye(192)), "NaN or infinite values"),
     ("skew.npz", with_key(mu=np.zeros(192), sigma=np.triu(np.ones((192, 192)))), "not symmetric"),
-    ("other.npz", with_key(mu=np.zeros(7), sigma=np.eye(7)), "statistics of 7 features, and pixel8 has 192"),
+    ("other.npz", with_key(mu=np.zeros(7), sigma=np.eye(7)), "statistics of 7 features, but pixel8 has 192"),
     ("photos.tar", lambda path: path.write_bytes(b"x"), "not a directory, .zip, .npy or .npz"),
     ("text.zip", lambda path: path.write_text("no zip"), "not a whole zip archive"),
 ]
 
 
-@pytest.mark.parametrize(("name", "make", "said"), BAD, ids=[case[0] for case in BAD])
+@pytest.mark.parametrize(("name", "make", "message"), BAD, ids=[case[0] for case in BAD])
 @pytest.mark.parametrize("side", ["--real", "--fake"])
-def test_bad_input_is_one_line_with_the_file_and_the_cure(tmp_path, ganealogy, side, name, make, said):
+def test_bad_input_is_a_one_line_error_with_the_file_and_a_hint(tmp_path, ganealogy, side, name, make, message):
     make(tmp_path / name)
     np.save("good.npy", pictures(4, 1))
     other = "--fake" if side == "--real" else "--real"
     code, _, err = ganealogy("evaluate", side, name, other, "good.npy", "--extractor", "pixel8")
     line = err.strip().splitlines()[-1]
     assert code == 2 and line.startswith("ganealogy: ") and name in line and "Traceback" not in err
-    assert re.search(said, line), line
+    assert re.search(message, line), line
     assert not Path("ran").exists()
 
 
-def test_mixed_sizes_and_broken_pictures_name_the_file(tmp_path, ganealogy):
+def test_mixed_sizes_and_damaged_pictures_are_named(tmp_path, ganealogy):
     folder(tmp_path / "mixed", pictures(3, 1))
     Image.new("RGB", (20, 16)).save(tmp_path / "mixed" / "9.png")
     code, _, err = ganealogy("evaluate", "--real", "mixed", "--fake", "mixed")
-    assert code == 2 and "9.png: 20x16 but 16x16 is the first picture's size" in err
+    assert code == 2 and "9.png: 20x16, but the first picture is 16x16" in err
     folder(tmp_path / "broken", pictures(3, 1))
     (tmp_path / "broken" / "0001.png").write_bytes(b"no picture")
     code, _, err = ganealogy("evaluate", "--real", "broken", "--fake", "broken")
-    assert code == 2 and "0001.png: not a picture in a known format; mend it or take it out" in err
+    assert code == 2 and "0001.png: not a picture in a known format; replace or remove it" in err
 
 
-def test_hostile_zip_is_refused(tmp_path, ganealogy):
+def test_a_hostile_zip_is_rejected(tmp_path, ganealogy):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../out.png", b"x")
     code, _, err = ganealogy("evaluate", "--real", "evil.zip", "--fake", "evil.zip")
     assert code == 2 and "evil.zip: refused" in err
 
 
-def test_extractors_that_cannot_be_had(tmp_path, ganealogy):
+def test_unusable_extractors_are_rejected_with_a_hint(tmp_path, ganealogy):
     np.save("x.npy", pictures(4, 1))
     sets = ("evaluate", "--real", "x.npy", "--fake", "x.npy")
-    for name, said in (
+    for name, message in (
         ("vgg", "--extractor: unknown extractor 'vgg'; known: clip"),
         ("inception", "ganealogy fetch inception"),
         ("mnist_cnn", "dvc repro reference"),
     ):
         code, _, err = ganealogy(*sets, "--extractor", name)
-        assert code == 2 and said in err
+        assert code == 2 and message in err
     code, _, err = ganealogy(*sets, "--extractor", "pixel8", "--extractor", "pixel8")
-    assert code == 2 and "named twice" in err
+    assert code == 2 and "given twice" in err
     code, _, err = ganealogy(*sets, "--save-statistics", "s.npz")
-    assert code == 2 and "one file is of one extractor" in err
+    assert code == 2 and "a file has the statistics of one extractor" in err
 
 
-def test_statistics_of_another_extractor_or_protocol_are_refused(tmp_path):
+def test_statistics_of_another_extractor_or_protocol_are_rejected(tmp_path):
     np.save(tmp_path / "x.npy", pictures(4, 1))
     extractor = pixel8.load()
-    for about, said in (
+    for metadata, message in (
         ({"extractor": "inception"}, "statistics of inception, not of pixel8: use --extractor inception"),
         ({"extractor": "pixel8", "protocol": {"resize": "none"}}, "other weights or another resize"),
     ):
         path = tmp_path / "s.npz"
-        np.savez(path, mu=np.zeros(192), sigma=np.eye(192), ganealogy=np.array(json.dumps(about)))
-        with pytest.raises(GanealogyError, match=said):
+        np.savez(path, mu=np.zeros(192), sigma=np.eye(192), ganealogy=np.array(json.dumps(metadata)))
+        with pytest.raises(GanealogyError, match=message):
             statistics_file.check_fits(statistics_file.read(path), extractor)
 
 
@@ -258,6 +263,6 @@ def test_statistics_of_another_extractor_or_protocol_are_refused(tmp_path):
         ("--real", "x.npy"),
     ],
 )
-def test_the_two_uses_are_not_mixed(ganealogy, arguments):
+def test_options_of_the_two_uses_cannot_be_mixed(ganealogy, arguments):
     code, _, err = ganealogy("evaluate", *arguments)
     assert code == 2 and "Usage" in err

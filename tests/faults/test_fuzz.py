@@ -33,6 +33,7 @@ from ganealogy.runtime import process
 from ganealogy.stages import _stage
 from ganealogy.tracking import run_record
 from ganealogy.training import checkpoint
+from ganealogy.workspace import VersionPlan
 
 ROOT = Path(__file__).parents[2]
 
@@ -257,7 +258,7 @@ PLAN = json.dumps(
 @example(content=b"[" * 100_000)
 def test_plan_files(place: Path, content: bytes) -> None:
     (place / "v1.json").write_bytes(content)
-    ends_well(lambda: _stage.read_plan(place / "v1.json"))
+    ends_well(lambda: _stage.read_plan(place / "v1.json", VersionPlan))
     assert untouched(place, "v1.json")
 
 

@@ -1,4 +1,4 @@
-"""A project whose stages have run, made up by helpers/fabricated.py: to read, to break, and with forty versions."""
+"""Fabricated projects with the files of all stages: shared, to modify, and with forty versions."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from helpers.fabricated import entry, fabricate, fabricate_data, fabricate_plan,
 
 @pytest.fixture(scope="session")
 def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: for tests that only read."""
+    """Shared by tests that only read."""
     return fabricate(tmp_path_factory.mktemp("fabricated") / "project")
 
 
 @pytest.fixture
 def project(shared_project: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
+    """A copy to modify."""
     return Path(shutil.copytree(shared_project, tmp_path / "project", ignore=shutil.ignore_patterns("reports")))
 
 
 @pytest.fixture
 def crowd(tmp_path: Path) -> Path:
-    """Forty versions in one line, three seeds, of which the first version alone has been trained."""
+    """Forty versions in one line and three seeds; only one run is trained."""
     names = [f"v{number}" for number in range(1, 41)]
     entries = [
         entry(name, f"Idea {name}", parent, {}, recipe()) for name, parent in zip(names, [None, *names], strict=False)

@@ -24,7 +24,7 @@ ARGUMENTS = [
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     if not CHROMIUM.exists():
-        message = f"{CHROMIUM} is not there: apt-get install chromium"
+        message = f"{CHROMIUM} is missing: apt-get install chromium"
         pytest.fail(message) if os.environ.get("REQUIRE") == "all" else pytest.skip(message)
     from playwright.sync_api import sync_playwright
 
@@ -41,8 +41,8 @@ def address(shared_project: Path) -> str:
 
 @pytest.fixture
 def visit(browser, address):  # type: ignore[no-untyped-def]
-    """visit(address, **context options) → the page, which at the end must have asked and complained of nothing."""
-    contexts, trouble, asked = [], [], []
+    """visit(address, **context options) → the page; it must log no error and request nothing from a network."""
+    contexts, errors, requests = [], [], []
 
     def visit(at: str = address, **options: object):  # type: ignore[no-untyped-def]
         context = browser.new_context(offline=True, **options)
@@ -50,28 +50,28 @@ def visit(browser, address):  # type: ignore[no-untyped-def]
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on(
-            "console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None
+            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
         )
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("dialog", lambda dialog: trouble.append("a dialog: hostile words were run"))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: errors.append("a dialog: hostile text was executed"))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(at)
         return page
 
     yield visit
     for context in contexts:
         context.close()
-    assert trouble == []
-    assert [url[:80] for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert errors == []
+    assert [url[:80] for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def until(page, expression: str) -> None:  # type: ignore[no-untyped-def]
-    """Wait for it from outside: the page's own policy forbids Playwright to evaluate text within."""
+    """Poll from outside: the page's content security policy forbids Playwright's wait_for_function."""
     for _ in range(100):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(100)
-    pytest.fail(f"never came true: {expression}")
+    pytest.fail(f"never became true: {expression}")
 
 
 def test_the_table_sorts_with_missing_values_last(visit) -> None:  # type: ignore[no-untyped-def]
@@ -90,7 +90,7 @@ def test_the_table_sorts_with_missing_values_last(visit) -> None:  # type: ignor
     assert shown() == sorted(shown(), reverse=True)
 
 
-def test_the_sliders_move_one_and_all(visit) -> None:  # type: ignore[no-untyped-def]
+def test_sliders_move_one_version_or_all(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     card = page.locator('[data-training="v1"]')
     other = page.locator('[data-training="v3"]')
@@ -107,7 +107,7 @@ def test_the_sliders_move_one_and_all(visit) -> None:  # type: ignore[no-untyped
     assert card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
 
 
-def test_another_seed_shows_its_pictures_or_says_that_there_are_none(visit) -> None:  # type: ignore[no-untyped-def]
+def test_another_seed_shows_its_pictures_or_a_note(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     sheet = page.locator('[data-sample="v1"]')
     before = sheet.get_attribute("src")
@@ -119,7 +119,7 @@ def test_another_seed_shows_its_pictures_or_says_that_there_are_none(visit) -> N
     assert page.locator('input[name="frame-seed"][value="1"]').is_checked()
 
 
-def test_the_curves_unpack_draw_and_toggle(visit) -> None:  # type: ignore[no-untyped-def]
+def test_curves_are_drawn_and_toggled(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     page.locator("#curves").scroll_into_view_if_needed()
     chart = page.locator('[data-curve="fd_pixel8"]')
@@ -137,7 +137,7 @@ def test_the_curves_unpack_draw_and_toggle(visit) -> None:  # type: ignore[no-un
     until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.yaxis.type === 'linear'")
 
 
-def test_curves_against_wall_time(visit) -> None:  # type: ignore[no-untyped-def]
+def test_curves_are_drawn_against_wall_time(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     page.locator("#curves").scroll_into_view_if_needed()
     page.locator('[data-curve="fd_pixel8"] .scatterlayer .trace').first.wait_for()
@@ -148,10 +148,10 @@ def test_curves_against_wall_time(visit) -> None:  # type: ignore[no-untyped-def
     assert 38 < page.evaluate(last) < 52, "the seeds' mean time at the end of training"
 
 
-def test_buttons_bring_the_other_columns(visit) -> None:  # type: ignore[no-untyped-def]
+def test_buttons_show_and_hide_columns(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit(viewport={"width": 1200, "height": 900})
     region = "document.querySelector('#numbers .scroll')"
-    assert page.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), "what leads fits without scrolling"
+    assert page.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), "the headline columns fit without scrolling"
     heading = page.locator("#leaderboard thead th", has_text="Precision")
     button = page.get_by_role("button", name="Fidelity and variety")
     assert not heading.is_visible()
@@ -161,18 +161,18 @@ def test_buttons_bring_the_other_columns(visit) -> None:  # type: ignore[no-unty
     assert not page.locator("#leaderboard thead th", has_text="Cost").is_visible()
 
 
-def test_the_tree_tells_effects_and_verdicts(visit) -> None:  # type: ignore[no-untyped-def]
+def test_the_tree_shows_effects_and_verdicts(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     edge = page.locator("#tree li", has=page.locator("a.node", has_text="v7")).last.locator(".edge")
     assert "too few seeds" in edge.inner_text() and "%" in edge.inner_text()
-    assert page.locator("#tree .trouble", has_text="collapsed").is_visible()
+    assert page.locator("#tree .problem", has_text="collapsed").is_visible()
     page.locator("#tree a.node", has_text="v5").focus()
     page.keyboard.press("Enter")
     assert page.url.endswith("#version-v5")
     assert "below 5%" in page.locator("#version-v5").inner_text()
 
 
-def test_nearest_pictures_follow_the_seed(visit) -> None:  # type: ignore[no-untyped-def]
+def test_nearest_training_pictures_follow_the_seed(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     sheet = page.locator('[data-neighbours="v1"]')
     before = sheet.get_attribute("src")
@@ -180,7 +180,7 @@ def test_nearest_pictures_follow_the_seed(visit) -> None:  # type: ignore[no-unt
     assert sheet.get_attribute("src") not in (None, before)
 
 
-def test_experiments_side_by_side(visit, shared_project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_comparison_page_works_on_a_small_screen(visit, shared_project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     sides = [Experiment(name, "1" * 40, collect(shared_project)) for name in ("base", HOSTILE)]
     path = tmp_path / "compare.html"
     path.write_text(render(sides))
@@ -191,7 +191,7 @@ def test_experiments_side_by_side(visit, shared_project: Path, tmp_path: Path) -
     assert page.locator("#zoom").is_visible()
 
 
-def test_the_tree_leads_to_the_version(visit) -> None:  # type: ignore[no-untyped-def]
+def test_a_node_of_the_tree_links_to_its_version(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     page.locator("#tree a.node", has_text="v7").click()
     assert page.url.endswith("#version-v7")
@@ -199,7 +199,7 @@ def test_the_tree_leads_to_the_version(visit) -> None:  # type: ignore[no-untype
     assert "<script>alert(1)</script>" in page.locator("#version-v3 h3").inner_text()
 
 
-def test_a_closer_look_and_a_moving_one(visit) -> None:  # type: ignore[no-untyped-def]
+def test_pictures_are_enlarged_and_interpolations_animated(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit()
     page.locator("#samples figure.real .zoom").press("Enter")
     assert page.locator("#zoom").is_visible()
@@ -210,23 +210,23 @@ def test_a_closer_look_and_a_moving_one(visit) -> None:  # type: ignore[no-untyp
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1360])
-def test_no_page_is_wider_than_its_screen(visit, width: int) -> None:  # type: ignore[no-untyped-def]
+def test_the_page_is_no_wider_than_the_screen(visit, width: int) -> None:  # type: ignore[no-untyped-def]
     page = visit(viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_print_fits_its_paper(visit) -> None:  # type: ignore[no-untyped-def]
+def test_the_print_fits_the_paper(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit(viewport={"width": 794, "height": 1123})
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") <= 794
     assert not page.locator("nav.bar").is_visible()
 
 
-def test_dark_by_the_system_and_by_the_button(visit) -> None:  # type: ignore[no-untyped-def]
+def test_the_theme_follows_the_system_and_the_button(visit) -> None:  # type: ignore[no-untyped-def]
     page = visit(color_scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(ground) == "rgb(20, 22, 26)"
     page.locator("#theme").click()
     assert page.evaluate(ground) == "rgb(253, 253, 252)"
     page.reload()
-    assert page.evaluate(ground) == "rgb(253, 253, 252)", "the choice is remembered"
+    assert page.evaluate(ground) == "rgb(253, 253, 252)", "the choice is stored"

@@ -2,26 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ganealogy.report import columns, wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings
-
-
-@pytest.mark.parametrize(
-    ("metric", "parts"),
-    [
-        ("fid", ("fid", "")),
-        ("fd_pixel8", ("fd", "pixel8")),
-        ("fd_inf_effnet_lite0", ("fd_inf", "effnet_lite0")),
-        ("fd_inception_v4", ("fd", "inception_v4")),
-        ("is_inception", ("is", "inception")),
-        ("something_new", ("something", "new")),
-    ],
-)
-def test_a_metrics_name_is_its_kind_and_its_extractor(metric: str, parts: tuple[str, str]) -> None:
-    assert columns.split(metric) == parts
 
 
 def with_metrics(findings: Findings, *names: str) -> Findings:
@@ -30,11 +13,11 @@ def with_metrics(findings: Findings, *names: str) -> Findings:
     return findings
 
 
-def test_three_distances_lead_and_each_family_is_a_button_away(shared_project: Path) -> None:
+def test_three_headline_distances_and_the_rest_in_families(shared_project: Path) -> None:
     names = ["fd_pixel8", "fd_inf_pixel8", "fd_effnet_lite0", "kid_effnet_lite0", "kid_inception", "fid"]
     names += ["recall_inception", "precision_inception", "vendi_inception", "memorised_pixel8", "sharpness_pixel8"]
     findings = with_metrics(collect(shared_project), *names)
-    assert columns.leading(findings) == ["fd_pixel8", "fid", "kid_effnet_lite0"]
+    assert columns.headline(findings) == ["fd_pixel8", "fid", "kid_effnet_lite0"]
     assert columns.families(findings) == {
         "distances": ["fd_effnet_lite0", "fd_inf_pixel8", "kid_inception"],
         "fidelity and variety": ["precision_inception", "recall_inception"],
@@ -42,15 +25,15 @@ def test_three_distances_lead_and_each_family_is_a_button_away(shared_project: P
         "memorisation": ["memorised_pixel8"],
         "other": ["sharpness_pixel8"],
     }
-    assert sorted(columns.ordered(findings)) == sorted(names)
+    assert sorted(columns.all_columns(findings)) == sorted(names)
 
 
-def test_without_a_distance_the_first_numbers_lead(shared_project: Path) -> None:
+def test_without_distances_the_first_metrics_are_the_headline(shared_project: Path) -> None:
     findings = with_metrics(collect(shared_project), "recall_x", "precision_x")
-    assert columns.leading(findings) == ["precision_x", "recall_x"] and columns.families(findings) == {}
+    assert columns.headline(findings) == ["precision_x", "recall_x"] and columns.families(findings) == {}
 
 
-def test_metrics_of_one_protocol_share_a_box(shared_project: Path) -> None:
+def test_metrics_are_grouped_by_protocol(shared_project: Path) -> None:
     groups = [members for _, members in columns.protocols(collect(shared_project))]
     assert groups == [
         ["fd_pixel8"],
@@ -58,7 +41,7 @@ def test_metrics_of_one_protocol_share_a_box(shared_project: Path) -> None:
     ]
 
 
-def test_whose_the_pictures_are_reads_as_a_sentence(shared_project: Path) -> None:
+def test_the_credit_ends_a_sentence(shared_project: Path) -> None:
     findings = collect(shared_project)
     assert wording.credit(findings) == "by Lisa Wischofsky"
     findings.manifest["artist"] = "collected by Spencer Churchill; each drawing by its own artist"

@@ -1,4 +1,4 @@
-"""Experiments side by side: real ones, made by `dvc exp run` in a workspace whose one stage copies prepared results."""
+"""Comparison of experiments made by `dvc exp run`; the workspace's only stage copies prepared results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OUTS = ["build/plan", "build/runs", "data/packed", "data/reference"]
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fabricated project under another rate: v1 and v3 come out otherwise, v7 is not touched by it."""
+    """The fabricated project at another learning rate: v1 and v3 have other results, v7 the same."""
     root = fabricate(tmp_path_factory.mktemp("other"))
-    for version, good in (("v1", 0.9), ("v3", 0.95)):
+    for version, quality in (("v1", 0.9), ("v3", 0.95)):
         for seed in (0, 1):
             shutil.rmtree(root / f"build/runs/{version}-{seed}")
-            run = fabricate_run(root, version, seed, good)
+            run = fabricate_run(root, version, seed, quality)
             edit(run / "train/run.json", key=f"{version}-{seed} at another rate")
     protocol = json.loads((root / "build/plan/tree.json").read_text())["protocol"]
     edit(root / "build/plan/tree.json", protocol={**protocol, "lr": 0.0004})
@@ -37,20 +37,20 @@ def sides(shared_project: Path, other: Path) -> list[Experiment]:
     return [Experiment("base", "1" * 40, collect(shared_project)), Experiment("faster", "2" * 40, collect(other))]
 
 
-def test_what_differs_is_listed(sides: list[Experiment]) -> None:
+def test_differing_settings_are_listed(sides: list[Experiment]) -> None:
     assert differing(sides) == [("train.lr", ["0.0002", "0.0004"])]
     sides[1].findings.listed[1].recipe["latent"]["size"] = 64
     assert ("v3: latent.size", ["128", "64"]) in differing(sides)
     assert differing([sides[0], sides[0]]) == []
 
 
-def test_code_that_differs_under_the_same_settings_is_told(sides: list[Experiment], shared_project: Path) -> None:
+def test_differing_code_with_equal_settings_is_listed(sides: list[Experiment], shared_project: Path) -> None:
     again = Experiment("again", "", collect(shared_project))
     again.findings.listed[0].fingerprint = "of other code"
     assert differing([sides[0], again]) == [("v1: code", ["plan-v1", "of other code"[:12]])]
 
 
-def test_a_row_a_version_a_column_an_experiment(sides: list[Experiment]) -> None:
+def test_rows_are_versions_and_columns_experiments(sides: list[Experiment]) -> None:
     assert version_names(sides) == ["v1", "v3", "v5", "v7"]
     table = cells(sides, version_names(sides), "fd_pixel8")
     base, faster = table["v1"]
@@ -61,7 +61,7 @@ def test_a_row_a_version_a_column_an_experiment(sides: list[Experiment]) -> None
     assert table["v7"][1].note == "the same runs" and table["v7"][1].verdict is None
 
 
-def test_no_verdict_across_protocols_data_or_what_is_not_there(sides: list[Experiment]) -> None:
+def test_no_verdict_for_another_protocol_other_data_or_a_missing_version(sides: list[Experiment]) -> None:
     for run in sides[1].findings.runs:
         run.protocols.get("fd_pixel8", {})["fakes"] = 100
     other = cells(sides, ["v1"], "fd_pixel8")["v1"][1]
@@ -73,7 +73,7 @@ def test_no_verdict_across_protocols_data_or_what_is_not_there(sides: list[Exper
     assert cells(sides, ["v1"], "fd_pixel8")["v1"][1].note == "not in this experiment"
 
 
-def test_the_page_keeps_words_as_words_and_says_what_the_cache_lacks(sides: list[Experiment]) -> None:
+def test_the_page_escapes_text_and_lists_what_the_cache_lacks(sides: list[Experiment]) -> None:
     sides[1].missing = [f"build/runs/v{number}-0/evaluate" for number in range(8)]
     html = render(sides)
     assert HOSTILE not in html and "&lt;script&gt;alert(1)" in html
@@ -111,9 +111,9 @@ def workspace(shared_project: Path, other: Path, tmp_path_factory: pytest.TempPa
     return workspace
 
 
-def test_experiments_are_read_from_git_and_the_cache_without_a_check_out(workspace: Workspace) -> None:
+def test_experiments_are_read_without_a_checkout(workspace: Workspace) -> None:
     before = workspace.run("git", "status", "--short").stdout
-    shutil.rmtree(workspace.path / "build")  # nothing is read from where it lies
+    shutil.rmtree(workspace.path / "build")  # the workspace's files are not read
     page = compare(["base", "faster"], workspace.path)
     html = page.read_text()
     assert page == workspace.path / "reports/compare.html"
@@ -124,32 +124,32 @@ def test_experiments_are_read_from_git_and_the_cache_without_a_check_out(workspa
     assert workspace.run("git", "status", "--short").stdout == before
 
 
-def test_a_name_that_nothing_is_called_by_lists_those_that_there_are(workspace: Workspace) -> None:
-    with pytest.raises(GanealogyError, match=r"fster: no experiment.*there are: base, faster"):
+def test_an_unknown_name_lists_the_experiments(workspace: Workspace) -> None:
+    with pytest.raises(GanealogyError, match=r"fster: no such experiment.*experiments: base, faster"):
         compare(["base", "fster"], workspace.path)
 
 
 @pytest.mark.parametrize("names", [[], ["base"], ["base", "base"]])
-def test_it_takes_two(workspace: Workspace, names: list[str]) -> None:
+def test_it_needs_two_different_names(workspace: Workspace, names: list[str]) -> None:
     with pytest.raises(GanealogyError, match="two or more experiments"):
         compare(names, workspace.path)
 
 
-def test_outside_of_dvc_it_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_dvc_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match="not a DVC project"):
         compare(["a", "b"], tmp_path)
 
 
-def test_a_commit_without_results_says_so(workspace: Workspace) -> None:
-    with pytest.raises(GanealogyError, match=r"main \(.{7}\): build/plan is needed"):
+def test_a_commit_without_results_is_an_error(workspace: Workspace) -> None:
+    with pytest.raises(GanealogyError, match=r"main \(.{7}\): build/plan was never made"):
         compare(["base", "main"], workspace.path)
 
 
-def test_what_the_cache_lacks_is_named_with_its_cure(workspace: Workspace, tmp_path: Path) -> None:
+def test_outputs_missing_from_the_cache_are_listed_with_the_command(workspace: Workspace, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(workspace.path, tmp_path / "copy", symlinks=True))
-    mark = b'"key": "v1-0 at another rate"'
+    marker = b'"key": "v1-0 at another rate"'
     objects = [path for path in (copy / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
-    (lost,) = [path for path in objects if mark in path.read_bytes()]
+    (lost,) = [path for path in objects if marker in path.read_bytes()]
     lost.chmod(0o644)
     lost.unlink()
     html = compare(["base", "faster"], copy).read_text()

@@ -10,7 +10,7 @@ from ganealogy.report.markdown import plain, render, write_markdown
 from ganealogy.report.pictures import gather
 
 
-def test_it_reads_as_tables_and_pictures(project: Path) -> None:
+def test_the_markdown_renders_tables_and_pictures(project: Path) -> None:
     findings = collect(project)
     path = write_markdown(findings, gather(findings))
     html = MarkdownIt("commonmark").enable("table").render(path.read_text())
@@ -25,7 +25,7 @@ def test_it_reads_as_tables_and_pictures(project: Path) -> None:
     assert all(row.replace(r"\|", "").count("|") == 9 for row in rows), "a title's | must not end a cell"
 
 
-def test_numbers_anchors_and_what_is_missing(shared_project: Path, tmp_path: Path) -> None:
+def test_anchors_unmeasured_metrics_and_credits_are_included(shared_project: Path, tmp_path: Path) -> None:
     findings = collect(shared_project)
     findings.root = tmp_path
     findings.gaps.clear()
@@ -34,11 +34,10 @@ def test_numbers_anchors_and_what_is_missing(shared_project: Path, tmp_path: Pat
     assert "`fid: not measured`" in text
     assert "†" in text
     assert "by Lisa Wischofsky, CC BY 4.0" in text
-    assert "| `precision_effnet_lite0` ↑ |" in text, "what does not lead has a table of its own"
+    assert "| `precision_effnet_lite0` ↑ |" in text, "metrics that are no headline metrics have their own table"
 
 
-def test_it_says_what_the_page_says(shared_project: Path) -> None:
-    """The tree with effects and verdicts, flags with their reasons, the protocol."""
+def test_it_has_the_pages_verdicts_flags_and_protocol(shared_project: Path) -> None:
     findings = collect(shared_project)
     text = render(findings, {})
     line = next(line for line in text.splitlines() if line.startswith("  - **v7**"))
@@ -48,5 +47,5 @@ def test_it_says_what_the_page_says(shared_project: Path) -> None:
     assert "weights\\_sha256 579344248a93e230" in text
 
 
-def test_other_peoples_words_stay_words() -> None:
+def test_untrusted_text_is_escaped() -> None:
     assert plain("<b>*a*</b> | [x](y) `z`\n# h") == r"&lt;b&gt;\*a\*&lt;/b&gt; \| \[x\](y) \`z\` \# h"

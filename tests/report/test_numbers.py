@@ -11,7 +11,7 @@ from ganealogy.report.collect import collect
 from ganealogy.report.numbers import summary_table, write_numbers
 
 
-def test_metrics_for_dvc_are_a_handful_of_columns_a_version(project: Path) -> None:
+def test_metrics_json_has_one_number_per_metric_and_version(project: Path) -> None:
     findings = collect(project)
     path, _ = write_numbers(findings)
     table = json.loads(path.read_text())
@@ -21,7 +21,7 @@ def test_metrics_for_dvc_are_a_handful_of_columns_a_version(project: Path) -> No
     assert [table[version]["seeds"] for version in table] == [2, 2, 1, 1]
 
 
-def test_distances_for_dvc_plots_have_a_column_for_every_listed_version(project: Path) -> None:
+def test_fd_csv_has_a_column_for_every_listed_version(project: Path) -> None:
     (project / "build/runs/v7-1/train/metrics.jsonl").unlink()
     findings = collect(project)
     _, path = write_numbers(findings)
@@ -33,10 +33,10 @@ def test_distances_for_dvc_plots_have_a_column_for_every_listed_version(project:
     assert frame["v1"].iloc[0] == pytest.approx(sum(first) / 2, rel=1e-5)
 
 
-def test_the_table_for_the_terminal(shared_project: Path) -> None:
+def test_the_terminal_table_shows_changes_and_unfinished_runs(shared_project: Path) -> None:
     console = Console(width=120, record=True)
     console.print(summary_table(shared_project))
     text = console.export_text()
-    assert "adversary.loss.real_target 1 → 0.9" in text
+    assert "adversary.loss.real_target 1.0 → 0.9" in text
     assert "seed 0 missing" in text and "seed 1 diverged" in text
     assert "fd_pixel8" in text and "seconds" in text

@@ -42,18 +42,18 @@ class Outline(HTMLParser):
             self.text += data
 
 
-def test_the_machine_is_named_with_what_it_computed_in(html: str, project: Path) -> None:
+def test_the_machine_is_shown_with_its_arithmetic(html: str, project: Path) -> None:
     assert "All runs: x86_64, 2 threads, torch 2.15.0, Python 3.11.9, fp32<" in html
     path = project / "build/runs/v1-0/cost/train.json"
     other = json.loads(path.read_text()) | {"arithmetic": "bf16, tf32 where a penalty differentiates D"}
     path.write_text(json.dumps(other))
-    found = dict(hosts(collect(project)))
+    machines = dict(hosts(collect(project)))
     machine = "x86_64, 2 threads, torch 2.15.0, Python 3.11.9"
-    assert found[f"{machine}, bf16, tf32 where a penalty differentiates D"] == ["v1 seed 0"]
-    assert len(found) == 2, "runs of another arithmetic are not of the same place"
+    assert machines[f"{machine}, bf16, tf32 where a penalty differentiates D"] == ["v1 seed 0"]
+    assert len(machines) == 2, "another arithmetic counts as another machine"
 
 
-def test_everything_is_inside(html: str) -> None:
+def test_the_page_is_self_contained(html: str) -> None:
     for tag, attributes in Outline(html).tags:
         for name in ("src", "srcset", "action", "poster", "data"):
             assert (attributes.get(name) or "data:").startswith("data:"), f"<{tag} {name}> points outside"
@@ -63,14 +63,14 @@ def test_everything_is_inside(html: str) -> None:
     assert "url(http" not in html and "@import" not in html
 
 
-def test_hostile_words_stay_text(html: str) -> None:
+def test_hostile_text_is_escaped(html: str) -> None:
     assert "<script>alert" not in html and "<b>bold</b>" not in html
     outline = Outline(html)
     assert "<script>alert(1)</script>" in outline.text
     assert sum(tag == "script" and "type" not in attributes for tag, attributes in outline.tags) == 5
 
 
-def test_ids_are_unique_and_links_lead_somewhere(html: str) -> None:
+def test_ids_are_unique_and_inner_links_have_targets(html: str) -> None:
     tags = Outline(html).tags
     ids = [attributes["id"] for _, attributes in tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
@@ -78,32 +78,32 @@ def test_ids_are_unique_and_links_lead_somewhere(html: str) -> None:
     assert inner <= set(ids)
 
 
-def test_an_ancestor_that_is_not_listed_stands_in_the_tree_alone(project: Path) -> None:
+def test_an_unlisted_ancestor_appears_only_in_the_tree(project: Path) -> None:
     path = project / "build/plan/tree.json"
     tree = json.loads(path.read_text())
     tree["versions"][0]["listed"] = False
     path.write_text(json.dumps(tree))
     html = page(project)
-    test_ids_are_unique_and_links_lead_somewhere(html)
+    test_ids_are_unique_and_inner_links_have_targets(html)
     assert "not in this run" in html and 'id="version-v1"' not in html
 
 
-def test_pictures_have_words(html: str) -> None:
+def test_pictures_have_alternative_text(html: str) -> None:
     pictures = [attributes for tag, attributes in Outline(html).tags if tag == "img"]
     assert len(pictures) > 20
     assert all("alt" in attributes for attributes in pictures)
     assert sum(not attributes["alt"] for attributes in pictures) == 1, "only the empty frame of the enlargement"
 
 
-def test_numbers_carry_their_protocol(html: str) -> None:
+def test_numbers_have_protocols_and_anchors(html: str) -> None:
     text = " ".join(Outline(html).text.split())
     assert "fid: not measured" in text and "ganealogy fetch inception" in text
-    assert "has not passed the mean image" in text
+    assert "not better than the mean image" in text
     assert "499 held-out reals" in text
     assert "CC BY 4.0" in text and "Lisa Wischofsky" in text
     assert "seed 1 diverged at step 376: d_loss is NaN" in text
     assert "dvc repro train@v3-0" in text
-    assert "adversary.loss.real_target 1 → 0.9" in text
+    assert "adversary.loss.real_target 1.0 → 0.9" in text
     assert "1,183,616" in text
 
 
@@ -111,11 +111,11 @@ def test_equal_inputs_give_equal_bytes(shared_project: Path, html: str) -> None:
     assert page(shared_project) == html
 
 
-def test_the_size_of_a_small_tree(html: str) -> None:
+def test_a_small_tree_stays_below_6_mb(html: str) -> None:
     assert len(html) < 6_000_000
 
 
-def break_nothing_at_all(root: Path) -> None:
+def remove_results(root: Path) -> None:
     shutil.rmtree(root / "build/runs")
     shutil.rmtree(root / "data")
 
@@ -136,32 +136,32 @@ def break_by_pickle(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "gaps"),
     [
-        (break_nothing_at_all, ["v1 seed 0", "facts of the dataset"]),
+        (remove_results, ["v1 seed 0", "facts of the dataset"]),
         (break_pictures, ["samples of v1 seed 0", "interpolation of v1 seed 0", "grid 000000", "real pictures"]),
         (break_by_pickle, ["samples of v1 seed 0"]),
     ],
 )
-def test_the_rest_is_shown_and_what_is_missing_told(
-    project: Path, damage: Callable[[Path], None], told: list[str]
+def test_damaged_results_are_listed_and_the_rest_is_shown(
+    project: Path, damage: Callable[[Path], None], gaps: list[str]
 ) -> None:
     damage(project)
     text = page(project)
     missing = text[text.index('id="missing"') :]
-    for what in told:
+    for what in gaps:
         assert what in missing
     assert str(project) not in text, "no path of this machine in the page"
 
 
-def test_forty_versions(crowd: Path) -> None:
+def test_forty_versions_are_shown(crowd: Path) -> None:
     html = page(crowd)
     assert html.count('<article class="version') == 40
     assert html.count("it has not been trained") == 119
     assert "--depth: 40" in html
 
 
-def test_addresses_become_links_and_nothing_else() -> None:
+def test_only_https_addresses_and_arxiv_numbers_become_links() -> None:
     assert str(linked("see arXiv 1701.00160")).count('href="https://arxiv.org/abs/1701.00160"') == 1
     assert 'href="https://example.org/a"' in linked("at https://example.org/a, and")
     assert linked('javascript:alert(1) "><img>') == "javascript:alert(1) &#34;&gt;&lt;img&gt;"
@@ -178,7 +178,7 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_colours_stand_out_and_are_distinct() -> None:
+def test_colours_have_contrast_and_are_distinct() -> None:
     for index in range(20):
         light, dark = palette.colour(index)
         assert contrast(light, "#ffffff") >= 3 and contrast(dark, "#1b1e24") >= 3, index
@@ -186,30 +186,30 @@ def test_colours_stand_out_and_are_distinct() -> None:
     assert palette.colour(20) == palette.colour(0) and palette.dash(20) != palette.dash(0)
 
 
-def test_words_are_readable_in_both_themes(html: str) -> None:
+def test_text_is_readable_in_both_themes(html: str) -> None:
     pairs = dict(re.findall(r"--([\w-]+): light-dark\((#\w{6}, #\w{6})\)", html))
-    for words, ground in [
+    for text, background in [
         ("ink", "paper"),
         ("soft", "paper"),
         ("soft", "card"),
         ("link", "paper"),
         ("warn", "warn-card"),
     ]:
-        for one, other in zip(pairs[words].split(", "), pairs[ground].split(", "), strict=True):
-            assert contrast(one, other) >= 4.5, (words, ground)
+        for one, other in zip(pairs[text].split(", "), pairs[background].split(", "), strict=True):
+            assert contrast(one, other) >= 4.5, (text, background)
 
 
-def test_the_page_of_new_pictures_is_linked_where_it_was_built(project: Path) -> None:
+def test_the_live_page_is_linked_if_it_was_built(project: Path) -> None:
     assert "make live" in page(project) and 'href="live.html"' not in page(project)
     (project / "reports").mkdir()
     (project / "reports/live.html").write_text("<!doctype html>")
     assert 'href="live.html"' in page(project)
 
 
-def test_verdicts_best_and_last_flags_and_fingerprints_are_told(html: str) -> None:
+def test_verdicts_flags_and_fingerprints_are_shown(html: str) -> None:
     text = " ".join(Outline(html).text.split())
-    assert "too few seeds" in text and "A verdict takes 5 seeds" in text
+    assert "too few seeds" in text and "A verdict needs 5 seeds" in text
     assert "Best → last" in text and "collapsed (seed 0): 2% of the reals' variance" in text
     assert "plan-v3" in text and "0123456789ab" in text
-    assert 'tags.version = "v3"' in text, "where no MLflow store is, the command and the filter"
+    assert 'tags.version = "v3"' in text, "without an MLflow store: the command and the filter"
     assert "fd_inf_effnet_lite0 of v1 seed 0, v1 seed 1" in text and "needs 5120 samples, has 500" in text

@@ -15,7 +15,7 @@ from ganealogy.report.pictures import FRAMES, SAMPLES, crop, fitted, gather
 
 
 def draw_noise(count: int, quality: float, seed: int) -> np.ndarray:
-    """uint8 (count, 64, 64, 3) that no codec makes small."""
+    """Return incompressible images, uint8 (count, 64, 64, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
@@ -34,13 +34,13 @@ def test_twelve_versions_and_three_seeds_of_noise_stay_below_15_mb(tmp_path: Pat
     assert len(render(findings, gallery)) < 15_000_000
 
 
-def test_a_small_tree_keeps_its_pictures_whole() -> None:
+def test_a_few_sheets_keep_full_size() -> None:
     sheet = images.grid(draw_noise(64, 1, 0)[:, ::2, ::2], 8)
     uris, fit = fitted({"v1-0": sheet}, SAMPLES)
     assert fit == SAMPLES[1][0] and uris["v1-0"].startswith("data:image/webp;base64,")
 
 
-def test_many_sheets_are_shrunk_alike_until_they_fit() -> None:
+def test_many_sheets_are_shrunk_to_the_budget() -> None:
     sheet = images.grid(draw_noise(64, 1, 0), 8)
     uris, (columns, side, _) = fitted({f"v{number}-0": sheet for number in range(20)}, (600_000, SAMPLES[1]))
     assert sum(len(uri) for uri in uris.values()) * 3 / 4 < 650_000
@@ -48,26 +48,26 @@ def test_many_sheets_are_shrunk_alike_until_they_fit() -> None:
     assert fitted({}, SAMPLES)[0] == {}
 
 
-def test_a_crop_of_a_sheet_that_is_not_full() -> None:
+def test_crops_of_sheets() -> None:
     assert crop(Image.new("RGB", (80, 20)), 3).size == (30, 20)
     assert crop(Image.new("RGB", (80, 80)), 8, 3).size == (80, 30)
 
 
-def test_of_a_long_training_evenly_spread_grids_with_both_ends(project: Path) -> None:
+def test_a_long_training_shows_evenly_spaced_grids_with_both_ends(project: Path) -> None:
     grids = project / "build/runs/v1-0/train/grids"
     for step in range(1, 100):
         shutil.copy(grids / "000000.png", grids / f"{step:06d}.png")
-    kept = [step for step, _ in gather(collect(project)).frames["v1-0"]]
-    assert len(kept) <= FRAMES + 1 and kept[0] == 0 and kept[-1] == 940
+    steps = [step for step, _ in gather(collect(project)).frames["v1-0"]]
+    assert len(steps) <= FRAMES + 1 and steps[0] == 0 and steps[-1] == 940
 
 
 @pytest.mark.parametrize("damage", ["gone", "text"])
-def test_nearest_pictures_that_cannot_be_read_are_told(project: Path, damage: str) -> None:
+def test_unreadable_nearest_pictures_are_gaps(project: Path, damage: str) -> None:
     path = project / "build/runs/v1-0/evaluate/neighbours.png"
     path.unlink() if damage == "gone" else path.write_text("text named .png")
     findings = collect(project)
     gallery = gather(findings)
     assert "v1-0" not in gallery.neighbours and "v1-1" in gallery.neighbours
-    assert [gap.cure for gap in findings.gaps if gap.what == "nearest training pictures of v1 seed 0"] == [
+    assert [gap.hint for gap in findings.gaps if gap.what == "nearest training pictures of v1 seed 0"] == [
         "dvc repro evaluate@v1-0"
     ]

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganealogy.errors import GanealogyError
-from ganealogy.params.schema import PARAMS, Settings, load
+from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import dvc_rwlock, nvidia, process
 from ganealogy.runtime.progress import Progress
+from ganealogy.runtime.root import main_root
+from ganealogy.workspace import PARAMS, VERSIONS
 
 Mark = Literal["✓", "!", "✗"]
 """Good, worth knowing, and what must be mended before the pipeline can be trusted."""
@@ -134,7 +136,7 @@ def _versions() -> Iterator[Finding]:
     except GanealogyError as error:
         yield Finding("✗", str(error))
     else:
-        yield Finding("✓", f"{len(names)} versions in {versions.FOLDER}/ are valid")
+        yield Finding("✓", f"{len(names)} versions in {VERSIONS}/ are valid")
 
 
 def _programs() -> Iterator[Finding]:
@@ -183,7 +185,7 @@ def _threads(settings: Settings | None) -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    for place in {Path().resolve(), process.main_workspace()}:
+    for place in {Path().resolve(), main_root()}:
         free = shutil.disk_usage(place).free
         told = f"{free / 2**30:.1f} GiB free in {place}"
         if free < LEAST_BYTES:

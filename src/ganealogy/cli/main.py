@@ -98,7 +98,7 @@ def seeds(version: str, difference: float, power: float, metric: str | None) -> 
 
     from ganealogy.report import seeds as planning
 
-    Console().print(*planning.shown(planning.outlook(Path(), version, difference, power, metric)))
+    Console().print(*planning.render(planning.plan_seeds(Path(), version, difference, power, metric)))
 
 
 @cli.command()

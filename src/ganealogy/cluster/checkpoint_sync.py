@@ -15,10 +15,9 @@ from typing import Any
 
 from ganealogy.cluster import dvc_remote
 from ganealogy.runtime.process import die_with_parent
+from ganealogy.workspace import work_dir
 
 EVERY_S = 2.0
-KEY_LENGTH = 20
-"""Of a run key, in the name of its folder (`training_stage.train`)."""
 
 
 class Mirror:
@@ -26,8 +25,8 @@ class Mirror:
 
     def __init__(self, root: Path, remote: str, key: str) -> None:
         self.fs, base = dvc_remote.file_system(root, remote)
-        self.there = self.fs.join(base, dvc_remote.WORK, key[:KEY_LENGTH])
-        self.here = root / "build" / "wip" / key[:KEY_LENGTH]
+        self.here = work_dir(key, root)
+        self.there = self.fs.join(base, dvc_remote.WORK, self.here.name)
         self.sent: dict[str, tuple[int, int]] = {}
         self.newest: str | None = None
 

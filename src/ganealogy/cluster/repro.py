@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -19,12 +18,20 @@ from typing import Any
 
 from ganealogy.cluster import dvc_remote, ray_cluster, remote_run, scheduler, workspace_commit
 from ganealogy.errors import GanealogyError
-from ganealogy.files import atomic
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import dvc_rwlock, process
+from ganealogy.workspace import (
+    CLUSTER_LOGS,
+    MANIFEST,
+    ManifestJson,
+    VersionPlan,
+    plan_path,
+    read_record,
+    run_key,
+    run_name,
+)
 
 FIRST = ["plan", "download", "preprocess", "reference"]
-LOGS = Path("build/cluster")
 
 
 def repro(
@@ -67,7 +74,7 @@ def repro(
 
 
 def names(settings: Settings) -> list[str]:
-    return [f"{version}-{seed}" for version in settings.tree.versions for seed in settings.tree.seeds]
+    return [run_name(version, seed) for version in settings.tree.versions for seed in settings.tree.seeds]
 
 
 def _plan(root: Path, settings: Settings) -> tuple[workspace_commit.Commit, list[str]]:
@@ -104,13 +111,13 @@ def _run(
     if store.name:
         _dvc("push", "--run-cache", "plan", "preprocess", "reference", quiet=True)
     orders = [_order(root, store, run, room) for run in todo]
-    return scheduler.carry_out(ray, orders, workspace_commit.bundle(root), room, root / LOGS)
+    return scheduler.carry_out(ray, orders, workspace_commit.bundle(root), room, root / CLUSTER_LOGS)
 
 
 def _order(root: Path, store: dvc_remote.Storage, run: str, room: ray_cluster.Room) -> remote_run.Order:
     version, _, seed = run.rpartition("-")
-    fingerprint = json.loads((root / "build/plan/versions" / f"{version}.json").read_text())["fingerprint"]
-    data = json.loads((root / "data/packed/manifest.json").read_text())["dataset"]
+    plan = read_record(root / plan_path(version), VersionPlan, "run `dvc repro plan`", ("fingerprint",))
+    manifest = read_record(root / MANIFEST, ManifestJson, "run `dvc repro preprocess`", ("dataset",))
     threads = str(room.threads)
     environment = {"GANEALOGY_THREADS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):  # curves go there while a run trains
@@ -127,7 +134,7 @@ def _order(root: Path, store: dvc_remote.Storage, run: str, room: ray_cluster.Ro
         cache=store.cache,
         home=str(root) if alone else None,
         remote=store.name,
-        key=atomic.digest([fingerprint, data, int(seed)]),
+        key=run_key(plan["fingerprint"], manifest["dataset"], int(seed)),
         environment=environment,
     )
 
@@ -159,7 +166,7 @@ def _finish(
         _dvc("repro", *pull, *(f"evaluate@{run}" for run in done))
         _dvc("repro", "--single-item", "report")
     told = " · ".join(f"{run}: {problem}" for run, problem in problems.items())
-    raise GanealogyError(f"{len(problems)} of {len(problems) + len(done)} runs failed: {told} (logs in {LOGS})")
+    raise GanealogyError(f"{len(problems)} of {len(problems) + len(done)} runs failed: {told} (logs in {CLUSTER_LOGS})")
 
 
 def _dvc(*arguments: str, quiet: bool = False, check: bool = True) -> str:

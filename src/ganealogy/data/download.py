@@ -12,11 +12,10 @@ from ganealogy.data import fetch
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import sha256, write_json
 
-RAW = Path("data/raw")
 KIND = "data.sources"
 
 
-def download(settings: dict[str, Any], raw: Path = RAW) -> None:
+def download(settings: dict[str, Any], raw: Path) -> None:
     """Bring the archives of `settings["name"]` to `raw` and describe them in source.json, which comes last.
 
     `settings` is the `dataset` section of params.yaml.

@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import Progress
+from ganealogy.runtime.root import main_root
 
 MIRROR = "GANEALOGY_MIRROR"
 CHUNK = 2**20
@@ -69,7 +70,7 @@ def from_root(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.exists() or path.is_absolute():
         return path
-    return Path(os.environ.get("DVC_ROOT", ".")) / path
+    return main_root() / path
 
 
 def mirror(setting: str | None) -> Path | None:

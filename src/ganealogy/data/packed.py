@@ -18,7 +18,6 @@ from ganealogy.files.integrity import NUMPY_DAMAGE
 if TYPE_CHECKING:
     from ganealogy.workspace import ManifestJson
 
-PACKED = Path("data/packed")
 Split = Literal["train", "holdout"]
 CURE = "run `dvc repro preprocess`"
 

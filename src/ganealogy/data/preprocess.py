@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from ganealogy import components
 from ganealogy.data import workers
-from ganealogy.data.download import KIND, RAW, writable
-from ganealogy.data.packed import PACKED
+from ganealogy.data.download import KIND, writable
 from ganealogy.data.pictures import Fit, Pictures, Pixels, Rejected, pack
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, write_json, writing
@@ -50,7 +49,7 @@ class Packed:
     rejected: dict[int, str]
 
 
-def preprocess(settings: dict[str, Any], raw: Path = RAW, packed: Path = PACKED) -> dict[str, Any]:
+def preprocess(settings: dict[str, Any], raw: Path, packed: Path) -> dict[str, Any]:
     """Decode, fit, deduplicate, split and pack the pictures; return the manifest, which is written last.
 
     `settings` is the `dataset` section of params.yaml. The result depends on the pictures and settings alone, not on

@@ -1,10 +1,10 @@
-"""The `evaluate` stage: one pass of a run's samples through each extractor, every metric from those features."""
+"""The `evaluate` stage: pass a run's samples through each extractor once, and compute all metrics from the features."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.runtime import distributed
 
+if TYPE_CHECKING:
+    from ganealogy.workspace import MetricsJson
+
 WEIGHTS = "EMA where the recipe has one, else raw"
-"""The rule, and not what a run had: a version whose idea is EMA must stay comparable."""
+"""The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""
 
 
 def evaluate(
@@ -30,20 +33,21 @@ def evaluate(
     packed_directory: Path | None = None,
     *,
     device: str = "cpu",
-    kept: Path | None = None,
-) -> dict[str, Any]:
+    cache_dir: Path | None = None,
+) -> MetricsJson:
     """Write `evaluate/metrics.json` of a run directory, and return its content.
 
-    `settings` is the evaluate section of the parameters; `reference` the directory that `measure_reference` wrote.
-    With the `packed_directory` samples are drawn beside their nearest training pictures, in `evaluate/neighbours.png`.
-    `kept`: where features are left for the next time (see `extract`).
-    A diverged run is measured when it left samples; a run without samples gets no metrics and the reason.
+    A diverged run with samples is measured; a run without samples gets the reason and no metrics.
 
-    Raises: GanealogyError when the run's or the reference's files are absent, damaged or do not fit each other.
+    `settings`: the evaluate section of params.yaml. `reference`: the directory that `measure_reference` wrote.
+    `packed_directory`: if given, also draw `evaluate/neighbours.png`, samples beside their nearest training pictures.
+    `cache_dir`: of features, see `extract`.
+
+    Raises: GanealogyError when files of the run or the reference are absent, damaged or inconsistent.
     """
     sample = _read_json(run / "sample" / "sample.json")
     trained = _read_json(run / "train" / "run.json")
-    record: dict[str, Any] = {
+    record: MetricsJson = {
         "version": sample["version"],
         "seed": sample["seed"],
         "status": trained["status"],
@@ -59,10 +63,10 @@ def evaluate(
         "neighbours": {},
     }
     sheet = run / "evaluate" / "neighbours.png"
-    sheet.unlink(missing_ok=True)  # an earlier evaluation's
+    sheet.unlink(missing_ok=True)  # of an earlier evaluation
     if sample["count"]:
         fakes = _open_samples(run / "sample" / "images.npy", sample["sha256"])
-        about = {
+        conditions = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
             "truncation": sample["truncation"],
@@ -72,13 +76,15 @@ def evaluate(
         for name in settings["extractors"]:
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:], device)
-            features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", kept, device)
+            features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", cache_dir, device)
             if not distributed.is_first():
                 continue
             comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)
-            measured = measure(comparison, **about)
-            for key in ("metrics", "protocol", "not_measured", "flags"):
-                record[key] |= getattr(measured, key)
+            measured = measure(comparison, **conditions)
+            record["metrics"] |= measured.metrics
+            record["protocol"] |= measured.protocol
+            record["not_measured"] |= measured.not_measured
+            record["flags"] |= measured.flags
             if np.isfinite(features.values).all():
                 record["neighbours"][name] = _neighbours(comparison)
                 if best is None or (extractor.network and not best.extractor.network):
@@ -92,28 +98,28 @@ def evaluate(
 
 
 def _neighbours(comparison: Comparison) -> list[list[Any]]:
-    """Of the first samples: its index, its nearest training pictures' rows in train.npy, their distances."""
+    """Return for each of the first samples: its index, the rows of its neighbours in train.npy, their distances."""
     indices, distances = (side[:SAMPLES] for side in comparison.neighbours)
     return [
-        [sample, rows.tolist(), [float(f"{distance:.6g}") for distance in far]]
-        for sample, (rows, far) in enumerate(zip(indices, distances, strict=True))
+        [sample, rows.tolist(), [float(f"{distance:.6g}") for distance in row_distances]]
+        for sample, (rows, row_distances) in enumerate(zip(indices, distances, strict=True))
     ]
 
 
 def _open_samples(path: Path, sha256: str) -> NDArray[np.uint8]:
-    cure = f"run `dvc repro sample@{path.parent.parent.name}`"
+    hint = f"run `dvc repro sample@{path.parent.parent.name}`"
     if path.is_file() and atomic.sha256(path) != sha256:
-        raise GanealogyError(f"{path}: not the bytes that sample.json tells of (sha256 differs); {cure}")
-    return packed.open_pictures(path, cure)
+        raise GanealogyError(f"{path}: its sha256 differs from sample.json's; {hint}")
+    return packed.open_pictures(path, hint)
 
 
 def _searched(packed_directory: Path, fakes: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
-    """The training pictures whose first `rows` the reference holds features of."""
+    """Return the training pictures; the reference contains features of the first `rows`."""
     train = packed.open_split(packed_directory, "train")
     if len(train) < rows or train.shape[1:] != fakes.shape[1:]:
-        path, found = packed_directory / "train.npy", tuple(train.shape)
-        fit = f"the reference knows {rows} of them, and the samples are {tuple(fakes.shape[1:])}"
-        raise GanealogyError(f"{path}: {found} does not fit: {fit}; {packed.CURE}")
+        path = packed_directory / "train.npy"
+        expected = f"at least {rows} pictures, as in the reference, of the samples' shape {tuple(fakes.shape[1:])}"
+        raise GanealogyError(f"{path}: shape {tuple(train.shape)}, expected {expected}; {packed.CURE}")
     return train
 
 
@@ -121,6 +127,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        cure = f"run `dvc repro {path.parent.name}@{path.parent.parent.name}`"
-        raise GanealogyError(f"{path}: cannot be read ({error}); {cure}") from None
+        hint = f"run `dvc repro {path.parent.name}@{path.parent.parent.name}`"
+        raise GanealogyError(f"{path}: cannot be read ({error}); {hint}") from None
     return content

@@ -1,7 +1,7 @@
-"""Features kept by what they are of: an unchanged set of pictures passes through a network once, whoever asks.
+"""Content-addressed feature cache: the same images are never passed through a network twice.
 
-A file is an .npy array and, behind it, the sha256 of its bytes. It is only a cache: what is absent, damaged or cannot
-be written costs the time of the network and nothing else.
+A file is an .npy array followed by the sha256 of its bytes. Files that are absent, damaged or cannot be written cost
+time only: the features are computed again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from ganealogy.files import atomic
 
-LIMIT = 2 * 2**30
-"""Bytes; the files that were not read for longest go first."""
-DIGEST = 32
+MAX_BYTES = 2 * 2**30
+"""Of all files together; the least recently used are deleted first."""
+DIGEST_BYTES = 32
 
 
 def key(extractor: Any, images: NDArray[np.uint8]) -> str:
-    """Of the pictures' bytes, the extractor's protocol and code, and the library and device that compute it."""
+    """Return a digest of the pictures, the extractor's protocol and code, the device and torch's version."""
     pictures = hashlib.sha256()
     for start in range(0, len(images), 1024):
         pictures.update(images[start : start + 1024].tobytes())
-    own = [kind for kind in type(extractor).__mro__ if kind.__module__.startswith("ganealogy.")]
-    files = sorted({str(sys.modules[kind.__module__].__file__) for kind in own})
+    modules = {base.__module__ for base in type(extractor).__mro__ if base.__module__.startswith("ganealogy.")}
+    files = sorted(str(sys.modules[module].__file__) for module in modules)
     parts = {
         "pictures": pictures.hexdigest(),
         "shape": list(images.shape),
@@ -44,13 +44,13 @@ def key(extractor: Any, images: NDArray[np.uint8]) -> str:
 
 
 def read(path: Path) -> NDArray[np.float32] | None:
-    """The array, or None where there is none or its bytes are not those that were written."""
+    """Return the array, or None if the file is absent or damaged."""
     try:
         content = path.read_bytes()
-        array, digest = content[:-DIGEST], content[-DIGEST:]
+        array, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
         if hashlib.sha256(array).digest() != digest:
             return None
-        os.utime(path)  # used: not the next to go
+        os.utime(path)  # marks it as recently used
         features: NDArray[np.float32] = np.load(BytesIO(array), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
@@ -58,28 +58,29 @@ def read(path: Path) -> NDArray[np.float32] | None:
 
 
 def write(path: Path, features: NDArray[np.float32]) -> None:
+    """Write the features; print a warning if that fails."""
     buffer = BytesIO()
     np.save(buffer, features, allow_pickle=False)
     content = buffer.getvalue()
     try:
         atomic.write_bytes(path, content + hashlib.sha256(content).digest())
-        _make_room(path.parent)
+        _evict(path.parent)
     except OSError as error:
-        print(f"ganealogy: {path}: features are not kept ({error.strerror})", file=sys.stderr)
+        print(f"ganealogy: {path}: features are not cached ({error.strerror})", file=sys.stderr)
 
 
-def _make_room(directory: Path) -> None:
-    """Drop the oldest files above the limit; another process may be doing the same."""
-    found = []
+def _evict(directory: Path) -> None:
+    """Delete the least recently used files above MAX_BYTES; another process may do the same at the same time."""
+    files = []
     for path in directory.glob("*.npy"):
         try:
             status = path.stat()
         except FileNotFoundError:
             continue
-        found.append((status.st_mtime_ns, status.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if total <= LIMIT:
+        files.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= MAX_BYTES:
             break
         path.unlink(missing_ok=True)
         total -= size

@@ -1,4 +1,4 @@
-"""Features of many images, with progress: what the evaluation stages know of an extractor."""
+"""The interface of feature extractors, and features of whole image sets with progress, sharding and a cache."""
 
 from __future__ import annotations
 
@@ -20,43 +20,49 @@ from ganealogy.runtime import distributed
 from ganealogy.runtime.progress import Progress
 
 KIND = "evaluation.extractors"
-WHERE = "params.yaml: evaluate.extractors"
-REFERENCE = Path("data/reference")
+SETTING = "params.yaml: evaluate.extractors"
+REFERENCE = Path("data/reference")  # not from workspace.py: an edit there would evaluate every run again
 CHUNK = 256
-"""Images between two movements of the bar; a multiple of every extractor's batch."""
+"""Images per update of the progress bar; a multiple of every extractor's batch size."""
 
 
 class Extractor(Protocol):
-    """What a file of evaluation/extractors/ returns from `load(device)`.
+    """The interface of an extractor. A file of evaluation/extractors/ returns one from `load(device)`.
 
-    A file that defines `prepare(packed_directory, reference, device)` learns from the data first, in the reference
-    stage, and returns it from `load(device, reference)`. A file may say what it is made for: DATASETS, IMAGE_SIZES. An
-    extractor that classifies the data's own classes has `probabilities(features) -> (N, K)`, which gives it
-    classifier_score.py's metrics.
+    Optional in the file:
+
+    - `prepare(packed_directory, reference, device)` trains the extractor on the data, in the reference stage. The
+      signature of `load` is then `load(device, reference)`.
+    - DATASETS and IMAGE_SIZES list the data sets and sizes that it supports.
+
+    Optional on the extractor:
+
+    - `probabilities(features) -> (N, K)`, of the data set's own classes, enables the metrics of classifier_score.py.
+    - `class_weights` (classes, d), the weights of the last layer, enable the Inception score.
     """
 
     name: str
     network: bool
-    """Whether the features are a network's, which every metric takes; some make no sense on bare pixels."""
+    """Whether the features are a network's. KID, PRDC and the Vendi score are not computed on pixels."""
     dimension: int
     protocol: dict[str, Any]
-    """weights_sha256, resize, precision: what makes its numbers comparable with others."""
+    """weights_sha256, resize, precision: numbers are comparable only if these are equal."""
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, C) → (N, dimension), each row a function of its image alone."""
+        """uint8 (N, H, W, C) → (N, dimension). Each row depends on its image alone."""
         ...
 
 
 class FeatureSet:
-    """Features (N, d) of a set of images, and what the metrics derive from them, computed once.
+    """Features (N, d) of a set of images, and derived values that several metrics share, computed once.
 
-    That happens on the `device` where it is an NVIDIA card, and else on the processor: Apple's has no float64.
+    They are computed on `device` if it is an NVIDIA GPU, else on the CPU: Apple's GPUs have no float64.
     """
 
     def __init__(self, values: NDArray[np.float32], device: str = "cpu") -> None:
         self.values, self.device = values, device if torch.device(device).type == "cuda" else "cpu"
         self.kernel_sums: dict[kid.Setup, Matrix] = {}
-        """What `kernel_sums_as_reals` has found, or was kept from before."""
+        """Results of `kernel_sums_as_reals`, also those read from the reference."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -67,34 +73,34 @@ class FeatureSet:
 
     @cached_property
     def squared_radii(self) -> Matrix:
-        """(N,): squared distance of each to its k-th nearest other, with prdc's k.
+        """Squared distance of each to its k-th nearest other, with prdc's k: (N,).
 
-        Raises: GanealogyError where there are not so many others.
+        Raises: GanealogyError for k images or fewer.
         """
         if len(self) <= prdc.K:
-            raise GanealogyError(f"needs more than {prdc.K} images a side, there are {len(self)}")
+            raise GanealogyError(f"needs more than {prdc.K} images per side, there are {len(self)}")
         return neighbours.squared_radii(self.values, prdc.K, self.device)
 
     def kernel_sums_as_reals(self, setup: kid.Setup) -> Matrix:
-        """(subsets,): KID's kernel within each subset of these, the second set of the setup."""
+        """Return KID's kernel sums within each subset, with these features as the setup's second set: (subsets,)."""
         if setup not in self.kernel_sums:
-            self.kernel_sums[setup] = kid.within(self.values, setup, 1, self.device)
+            self.kernel_sums[setup] = kid.sums_within(self.values, setup, 1, self.device)
         return self.kernel_sums[setup]
 
 
 def moments(values: NDArray[Any], device: str) -> Moments:
-    """`Moments.of` features (N, d), with its product on the card where there is one.
+    """Return `Moments.of` features (N, d), with the covariance computed on the GPU if `device` is one.
 
-    A processor's own way makes use of the product's symmetry and takes half the time of torch's. Few images need no
-    product, and what must be refused is refused there.
+    `Moments.of` is used on a CPU, where numpy takes half of torch's time because it exploits the symmetry; for fewer
+    images than dimensions, which need no covariance; and for invalid features, which it rejects.
     """
-    worth_it = device != "cpu" and len(values) >= values.shape[1] and np.isfinite(values).all()
-    return moments_by_torch(values, device) if worth_it else Moments.of(values)
+    on_gpu = device != "cpu" and len(values) >= values.shape[1] and np.isfinite(values).all()
+    return moments_by_torch(values, device) if on_gpu else Moments.of(values)
 
 
 def moments_by_torch(values: NDArray[Any], device: str) -> Moments:
-    """Of finite features (N >= d, d)."""
-    rows = neighbours.resident(values, device).to(torch.float64, copy=True)
+    """Compute the moments of finite features (N >= d, d) with torch, on any device."""
+    rows = neighbours.to_device(values, device).to(torch.float64, copy=True)
     mean = rows.mean(dim=0)
     rows -= mean
     rows /= (len(rows) - 1) ** 0.5
@@ -102,46 +108,44 @@ def moments_by_torch(values: NDArray[Any], device: str) -> Moments:
 
 
 def load_extractor(name: str, device: str, reference: Path = REFERENCE) -> Extractor:
-    """`reference`: the directory where the reference stage left what it trained (see `prepare_extractor`).
+    """Load an extractor. `reference`: the directory of extractors trained on the data (see `prepare_extractor`).
 
     Raises: GanealogyError for an unknown name, or for weights that are absent or damaged.
     """
-    module = components.load(KIND, name, WHERE)
+    module = components.load(KIND, name, SETTING)
     extractor: Extractor = module.load(device, reference) if hasattr(module, "prepare") else module.load(device)
     return extractor
 
 
 def prepare_extractor(name: str, device: str, packed_directory: Path, reference: Path) -> None:
-    """Let an extractor that learns from the data do so: `prepare(packed_directory, reference, device)` of its file.
+    """Train an extractor on the data if its file defines `prepare`, and write it into `reference`.
 
-    Raises: GanealogyError for an unknown name, or for data that it cannot learn from.
+    Raises: GanealogyError for an unknown name, or for data that it cannot be trained on.
     """
-    module = components.load(KIND, name, WHERE)
+    module = components.load(KIND, name, SETTING)
     if hasattr(module, "prepare"):
         module.prepare(packed_directory, reference, device)
 
 
 def extract(
-    extractor: Extractor, images: NDArray[np.uint8], label: str, kept: Path | None = None, device: str = "cpu"
+    extractor: Extractor, images: NDArray[np.uint8], label: str, cache_dir: Path | None = None, device: str = "cpu"
 ) -> FeatureSet:
-    """Of a network they are taken from the directory `kept`, or left there (see cache.py).
+    """Return the features of all images; a network's are read from `cache_dir`, or written there.
 
-    `device`: where the metrics will be computed from them.
+    `label` names the images in the progress bar and in errors. `device`: where metrics will be computed.
 
     Raises: GanealogyError unless `images` is uint8 (N >= 1, H, W, 1 or 3).
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
         raise GanealogyError(f"{label}: expected uint8 images (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
-    together = distributed.world_size() > 1
-    path = kept / f"{feature_cache.key(extractor, images)}.npy" if kept is not None and extractor.network else None
-    # Where ranks share the work all must do their part, also when one of them has just left the whole.
-    if (
-        path is not None
-        and not together
-        and (found := feature_cache.read(path)) is not None
-        and len(found) == len(images)
-    ):
-        return FeatureSet(found, device)
+    sharded = distributed.world_size() > 1
+    path = None
+    if cache_dir is not None and extractor.network:
+        path = cache_dir / f"{feature_cache.key(extractor, images)}.npy"
+        # All ranks must compute their shard: one that read the first rank's new file would leave the others waiting.
+        cached = None if sharded else feature_cache.read(path)
+        if cached is not None and len(cached) == len(images):
+            return FeatureSet(cached, device)
 
     def compute(rows: slice) -> NDArray[np.float32]:
         parts = []
@@ -151,7 +155,7 @@ def extract(
                 progress.update(len(parts[-1]))
         return np.concatenate(parts)
 
-    width = extractor.features(images[:1]).shape[1] if together else extractor.dimension
+    width = extractor.features(images[:1]).shape[1] if sharded else extractor.dimension
     features = distributed.sharded_map(len(images), CHUNK, width, compute)
     if path is not None and distributed.is_first():
         feature_cache.write(path, features)

@@ -1,8 +1,13 @@
-"""The metrics: each from the features of fakes and of reals to named numbers, with what it was measured by.
+"""The table of metrics: each maps the features of fakes and reals to named numbers and their protocol.
 
-To add one: write its function and add a Metric to METRICS. `{}` in a name is the extractor's: `fd_{}` becomes
-`fd_effnet_lite0`. What a metric cannot be measured on it raises as a GanealogyError, whose text becomes the reason of
-`not measured`: no metric fails the stage or hides the others.
+To add a metric, write its function in `metrics/<name>.py` and add one `Metric` to METRICS below. It is then computed by
+the `reference` and `evaluate` stages and by `ganealogy evaluate --real`, and it is a column of the report. `{}` in a
+name stands for the extractor: `fd_{}` becomes `fd_effnet_lite0`. A metric that cannot be computed raises a
+GanealogyError, whose text becomes the reason under `not_measured`; the other metrics and the stage continue.
+
+To describe the metric to the report (label, group of columns, scale, direction), add its kind to `KINDS` in
+verdicts/metric_kinds.py; without a direction there are no verdicts. It is not a field of `Metric`, because a change to
+this module evaluates every run again.
 """
 
 from __future__ import annotations
@@ -21,27 +26,27 @@ from ganealogy.evaluation.metrics import fd_infinity, inception_score, kid, prdc
 from ganealogy.evaluation.metrics.classifier_score import class_metrics
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.metrics.memorisation import memorisation
-from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, Watch, nearest
+from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
 from ganealogy.evaluation.metrics.vendi import vendi
 from ganealogy.files import atomic
 
 NEIGHBOURS = 5
-"""Training pictures shown beside a sample."""
-FLAT = 0.05
-"""Diversity below which a generator counts as collapsed: its pictures all look alike."""
-CROWDED = 0.1
-"""The same of the distance between neighbours, relative to the reals': many copies of few pictures."""
+"""Nearest training pictures per sample."""
+MIN_DIVERSITY = 0.05
+"""Variance relative to the reals' below which a generator counts as collapsed: all pictures look alike."""
+MIN_SPACING = 0.1
+"""Median distance between neighbours, relative to the reals', below which it does too: many copies of few pictures."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of features, and what else a metric may need; computed where the features' device is."""
+    """The input of every metric: features of fakes and reals. Values derived from them are computed on their device."""
 
     extractor: Extractor
     fakes: FeatureSet
     reals: FeatureSet
     train: FeatureSet | None = None
-    """All training pictures that are searched for neighbours; the reals where it is None."""
+    """Training pictures to search for neighbours; the reals if None."""
     holdout: FeatureSet | None = None
 
     @property
@@ -50,7 +55,7 @@ class Comparison:
 
     @cached_property
     def neighbours(self) -> tuple[Indices, Matrix]:
-        """Of each fake its nearest training pictures, nearest first: indices and distances (n, up to 5)."""
+        """Nearest training pictures of each fake, nearest first: indices and distances, both (n, up to 5)."""
         if self.searched is self.reals and min(len(self.fakes), len(self.reals)) > prdc.K:
             return self._among_reals[0]
         return self.nearest(self.searched, NEIGHBOURS)
@@ -59,48 +64,52 @@ class Comparison:
     def prdc(self) -> dict[str, float]:
         """Precision, recall, density and coverage.
 
-        Raises: GanealogyError where one side has too few images.
+        Raises: GanealogyError when a side has too few images.
         """
         return self._among_reals[1]
 
     @cached_property
     def _among_reals(self) -> tuple[tuple[Indices, Matrix], dict[str, float]]:
-        """One pass over the distances between fakes and reals gives both: it takes longer than all else."""
+        """Neighbours and PRDC from one pass over the distances, which is the slowest step of an evaluation."""
         manifolds = prdc.Manifolds(self.fakes.squared_radii, self.reals.squared_radii, self.fakes.device)
-        return self.nearest(self.reals, NEIGHBOURS, manifolds.watch), manifolds.values()
+        return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds.values()
 
-    def nearest(self, among: FeatureSet, k: int, watch: Watch | None = None) -> tuple[Indices, Matrix]:
-        """Of each fake its k nearest of `among`, or as many as there are; see neighbours.py."""
-        return nearest(self.fakes.values, among.values, min(k, len(among)), self.fakes.device, watch)
+    def nearest(self, points: FeatureSet, k: int, on_tile: TileCallback | None = None) -> tuple[Indices, Matrix]:
+        """Return the k nearest `points` of each fake, or all if there are fewer; see neighbours.py."""
+        return nearest(self.fakes.values, points.values, min(k, len(points)), self.fakes.device, on_tile)
 
 
 @dataclass(frozen=True)
-class Flagged:
-    """A value that also raises a flag (`collapsed`, `memorised`), or says why it does not."""
+class FlaggedValue:
+    """A value with a flag such as `collapsed` or `memorised`, raised or not, and the reason."""
 
     value: float
-    name: str
-    flag: bool
-    why: str
+    flag: str
+    raised: bool
+    reason: str
 
 
-Values = dict[str, float | Flagged]
+Values = dict[str, float | FlaggedValue]
 
 
 @dataclass(frozen=True)
 class Metric:
+    """One entry of METRICS."""
+
     names: tuple[str, ...]
     measure: Callable[[Comparison], Values]
+    """Returns a value for each name."""
     applies: Callable[[Extractor], bool] = lambda extractor: True
-    way: Callable[[Comparison], dict[str, Any]] = lambda comparison: {}
-    """What belongs to its protocol beyond the sets and the extractor."""
+    """Whether the extractor's features suit it."""
+    settings: Callable[[Comparison], dict[str, Any]] = lambda comparison: {}
+    """Entries of its protocol besides the sets and the extractor, such as k or the number of subsets."""
     anchored: bool = True
-    """Whether its value on the held-out reals and their like says something."""
+    """Whether the anchors of the reference stage are measured by it."""
 
 
 @dataclass
 class Measured:
-    """What one extractor's features gave; every name in `metrics` has a protocol, and no name is in both."""
+    """Results by metric. Every name in `metrics` has a protocol; no name is in both `metrics` and `not_measured`."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     protocol: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -117,18 +126,18 @@ def _fd_infinity(c: Comparison) -> Values:
     return {"fd_inf_{}": fd_infinity.fd_infinity(c.fakes.values, c.reals.moments, on_device)}
 
 
-def _fd_infinity_way(c: Comparison) -> dict[str, Any]:
+def _fd_infinity_settings(c: Comparison) -> dict[str, Any]:
     smallest = fd_infinity.counts(*c.fakes.values.shape)[0]
     return {"points": fd_infinity.POINTS, "smallest_subset": smallest, "subset_seed": fd_infinity.SEED}
 
 
 def _kid(c: Comparison) -> Values:
-    within_reals = c.reals.kernel_sums_as_reals(kid.setup(len(c.fakes), len(c.reals)))
-    estimate = kid.kid(c.fakes.values, c.reals.values, device=c.fakes.device, within_b=within_reals)
+    sums = c.reals.kernel_sums_as_reals(kid.setup(len(c.fakes), len(c.reals)))
+    estimate = kid.kid(c.fakes.values, c.reals.values, device=c.fakes.device, sums_within_b=sums)
     return {"kid_{}": estimate.value, "kid_{}_se": estimate.standard_error}
 
 
-def _kid_way(c: Comparison) -> dict[str, Any]:
+def _kid_settings(c: Comparison) -> dict[str, Any]:
     size = kid.subset_size(len(c.fakes), len(c.reals))
     return {"subsets": kid.SUBSETS, "subset_size": size, "subset_seed": kid.SEED}
 
@@ -146,38 +155,42 @@ def _inception_score(c: Comparison) -> Values:
 
 
 def _class_weights(extractor: Extractor) -> NDArray[np.float32]:
-    """(classes, d); the logits of an Inception score are without the last layer's bias, as its authors took them."""
+    """Return the last layer's weights (classes, d). The Inception score's authors leave out its bias."""
     weights: NDArray[np.float32] = extractor.class_weights  # type: ignore[attr-defined]
     return weights
 
 
 def _diversity(c: Comparison) -> Values:
-    """Total variance of the fakes over the reals'. A few pictures far apart have variance too, and are told by how
-    near each fake is to the next."""
+    """Return the fakes' total variance relative to the reals'.
+
+    The flag also checks the distance between neighbours: copies of a few pictures far apart have variance too.
+    """
     if c.reals.moments.trace == 0:
         raise GanealogyError("the real pictures all have the same features")
-    ratio = c.fakes.moments.trace / c.reals.moments.trace
-    gaps = [float(np.sqrt(np.median(side.squared_radii))) for side in (c.fakes, c.reals)]
-    apart = gaps[0] / gaps[1] if gaps[1] else 1.0
-    said = f"{ratio:.1%} of the reals' variance, {apart:.1%} of the distance between their neighbours"
-    limits = f"below {FLAT:.0%} or {CROWDED:.0%}" if ratio < FLAT or apart < CROWDED else "not collapsed"
-    return {"diversity_{}": Flagged(ratio, "collapsed", ratio < FLAT or apart < CROWDED, f"{said}: {limits}")}
+    variance = c.fakes.moments.trace / c.reals.moments.trace
+    fake_gap, real_gap = (float(np.sqrt(np.median(side.squared_radii))) for side in (c.fakes, c.reals))
+    spacing = fake_gap / real_gap if real_gap else 1.0
+    collapsed = variance < MIN_DIVERSITY or spacing < MIN_SPACING
+    limits = f"below {MIN_DIVERSITY:.0%} or {MIN_SPACING:.0%}" if collapsed else "not collapsed"
+    reason = f"{variance:.1%} of the reals' variance, {spacing:.1%} of their distance between neighbours: {limits}"
+    return {"diversity_{}": FlaggedValue(variance, "collapsed", collapsed, reason)}
 
 
 def _memorised(c: Comparison) -> Values:
     if c.holdout is None or not len(c.holdout):
         raise GanealogyError("needs held-out pictures to compare with")
-    to_train, to_holdout = c.neighbours, c.nearest(c.holdout, 1)
-    first = [(indices[:, 0], distances[:, 0]) for indices, distances in (to_train, to_holdout)]
-    found = memorisation(first[0], first[1], len(c.searched), len(c.holdout))
-    why = (
-        f"{found.share:.0%} of the samples are nearer to a training picture than to a held-out one "
-        f"(50% where nothing is copied; p = {found.p:.2g})"
+    to_train, to_holdout = (
+        (indices[:, 0], distances[:, 0]) for indices, distances in (c.neighbours, c.nearest(c.holdout, 1))
     )
-    return {"memorised_{}": Flagged(found.share, "memorised", found.flag, why)}
+    test = memorisation(to_train, to_holdout, len(c.searched), len(c.holdout))
+    reason = (
+        f"{test.fraction:.0%} of the samples are nearer to a training picture than to a held-out one "
+        f"(50% without copying; p = {test.p:.2g})"
+    )
+    return {"memorised_{}": FlaggedValue(test.fraction, "memorised", test.flag, reason)}
 
 
-def _memorised_way(c: Comparison) -> dict[str, Any]:
+def _memorised_settings(c: Comparison) -> dict[str, Any]:
     return {"searched": len(c.searched), "holdout": 0 if c.holdout is None else len(c.holdout)}
 
 
@@ -186,50 +199,50 @@ def _classes(c: Comparison) -> Values:
     return {**class_metrics(probabilities)}
 
 
-def _network(extractor: Extractor) -> bool:
+def _is_network(extractor: Extractor) -> bool:
     return extractor.network
 
 
-def _inception(extractor: Extractor) -> bool:
+def _has_class_weights(extractor: Extractor) -> bool:
     return hasattr(extractor, "class_weights")
 
 
-def _classifier(extractor: Extractor) -> bool:
+def _is_classifier(extractor: Extractor) -> bool:
     return hasattr(extractor, "probabilities")
 
 
 METRICS = (
     Metric(("fd_{}",), _fd),
-    Metric(("fd_inf_{}",), _fd_infinity, way=_fd_infinity_way),
-    Metric(("kid_{}", "kid_{}_se"), _kid, _network, _kid_way),
-    Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, _network, lambda c: {"k": prdc.K}),
-    Metric(("vendi_{}",), _vendi, _network, lambda c: {"kernel": "cosine"}),
+    Metric(("fd_inf_{}",), _fd_infinity, settings=_fd_infinity_settings),
+    Metric(("kid_{}", "kid_{}_se"), _kid, _is_network, _kid_settings),
+    Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, _is_network, lambda c: {"k": prdc.K}),
+    Metric(("vendi_{}",), _vendi, _is_network, lambda c: {"kernel": "cosine"}),
     Metric(
         ("is_{}",),
         _inception_score,
-        _inception,
+        _has_class_weights,
         lambda c: {"splits": inception_score.SPLITS, "split_seed": inception_score.SEED},
     ),
-    Metric(("digits_{}", "digit_entropy_{}", "classifier_score_{}"), _classes, _classifier),
-    Metric(("diversity_{}",), _diversity, way=lambda c: {"k": prdc.K}),
-    Metric(("memorised_{}",), _memorised, way=_memorised_way, anchored=False),
+    Metric(("digits_{}", "digit_entropy_{}", "classifier_score_{}"), _classes, _is_classifier),
+    Metric(("diversity_{}",), _diversity, settings=lambda c: {"k": prdc.K}),
+    Metric(("memorised_{}",), _memorised, settings=_memorised_settings, anchored=False),
 )
 
 
 def full_name(template: str, extractor: str) -> str:
-    """`fid` is the Fréchet distance of pytorch-fid's Inception, and nothing else bears that name."""
+    """Insert the extractor's name. `fid` is reserved for the Fréchet distance by pytorch-fid's Inception."""
     name = template.format(extractor)
     return "fid" if name == "fd_inception" else name
 
 
-def measure(comparison: Comparison, anchor: bool = False, **more: Any) -> Measured:
-    """Every metric that this extractor's features allow; of an `anchor`, those that mean something there.
+def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> Measured:
+    """Compute every metric that suits the extractor; for an `anchor`, only the anchored ones.
 
-    `more` goes into every protocol: checkpoint, truncation and whatever else decided the fakes.
+    `conditions` are added to every protocol: checkpoint, truncation and whatever else determined the fakes.
     """
     result = Measured()
     extractor = comparison.extractor
-    broken = [
+    damaged = [
         side
         for side, features in (("samples", comparison.fakes), ("real pictures", comparison.reals))
         if not np.isfinite(features.values).all()
@@ -238,30 +251,41 @@ def measure(comparison: Comparison, anchor: bool = False, **more: Any) -> Measur
         if not metric.applies(extractor) or (anchor and not metric.anchored):
             continue
         try:
-            if broken:
-                raise GanealogyError(f"the features of the {' and the '.join(broken)} hold NaN or infinite values")
-            values, way = metric.measure(comparison), metric.way(comparison)
+            if damaged:
+                raise GanealogyError(f"the features of the {' and the '.join(damaged)} hold NaN or infinite values")
+            values, settings = metric.measure(comparison), metric.settings(comparison)
         except (GanealogyError, np.linalg.LinAlgError) as error:
             result.not_measured |= {full_name(name, extractor.name): str(error) for name in metric.names}
             continue
-        for template, found in values.items():
+        for template, result_value in values.items():
             name = full_name(template, extractor.name)
-            value = found.value if isinstance(found, Flagged) else found
+            value = result_value.value if isinstance(result_value, FlaggedValue) else result_value
             if not np.isfinite(value):
                 result.not_measured[name] = f"its value is {value}"
                 continue
             result.metrics[name] = value
-            result.protocol[name] = protocol(extractor, len(comparison.fakes), len(comparison.reals), **way, **more)
-            if isinstance(found, Flagged):
-                flag = {"flag": found.flag, "why": found.why, "value": found.value}
-                result.flags[f"{found.name}_{extractor.name}"] = flag
+            result.protocol[name] = build_protocol(
+                extractor, len(comparison.fakes), len(comparison.reals), **settings, **conditions
+            )
+            if isinstance(result_value, FlaggedValue):
+                flag = {"flag": result_value.raised, "why": result_value.reason, "value": value}
+                result.flags[f"{result_value.flag}_{extractor.name}"] = flag
     return result
 
 
-def protocol(extractor: Extractor, fakes: int, reals: int, **more: Any) -> dict[str, Any]:
-    """How a number came about, and the `fingerprint` of all that: two numbers of one name compare only where it is
-    equal."""
-    way = {"extractor": extractor.name, **extractor.protocol, "fakes": fakes, "reals": reals, "split": "train", **more}
+def build_protocol(extractor: Extractor, fakes: int, reals: int, **conditions: Any) -> dict[str, Any]:
+    """Return how a number was measured, with a `fingerprint` of it.
+
+    Two values of one metric are comparable only if their fingerprints are equal.
+    """
+    protocol = {
+        "extractor": extractor.name,
+        **extractor.protocol,
+        "fakes": fakes,
+        "reals": reals,
+        "split": "train",
+        **conditions,
+    }
     if extractor.network:
-        way["dimension"] = extractor.dimension  # with the number of fakes it says whether FD or KID leads
-    return {**way, "fingerprint": atomic.digest(way)[:12]}
+        protocol["dimension"] = extractor.dimension  # decides with `fakes` whether FD or KID is the primary metric
+    return {**protocol, "fingerprint": atomic.digest(protocol)[:12]}

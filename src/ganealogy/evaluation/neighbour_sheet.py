@@ -1,4 +1,4 @@
-"""Samples beside their nearest training pictures: what copying would look like."""
+"""Draw samples beside their nearest training pictures, to show whether they are copies."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ GAP = 8
 
 
 def neighbour_sheet(samples: Pictures, train: Pictures, nearest: Indices) -> Image.Image:
-    """A row a sample, (8 or fewer) × (1 + k): the sample, a gap, then its `nearest` (n, k) rows of `train`."""
-    shown = min(SAMPLES, len(samples))
-    neighbours = np.stack([np.asarray(train[row]) for row in nearest[:shown].ravel()])
-    left, right = grid(_enlarged(samples[:shown]), 1), grid(_enlarged(neighbours), nearest.shape[1])
+    """Return one row per sample, 8 at most: the sample, a gap, and its `nearest` (n, k) rows of `train`."""
+    count = min(SAMPLES, len(samples))
+    neighbours = np.stack([np.asarray(train[row]) for row in nearest[:count].ravel()])
+    left, right = grid(_enlarged(samples[:count]), 1), grid(_enlarged(neighbours), nearest.shape[1])
     sheet = Image.new(left.mode, (left.width + GAP + right.width, left.height), "white")
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + GAP, 0))
@@ -28,5 +28,5 @@ def neighbour_sheet(samples: Pictures, train: Pictures, nearest: Indices) -> Ima
 
 
 def _enlarged(pictures: NDArray[np.uint8]) -> Pictures:
-    times = max(1, round(TILE / pictures.shape[1]))
-    return pictures.repeat(times, axis=1).repeat(times, axis=2)
+    factor = max(1, round(TILE / pictures.shape[1]))
+    return pictures.repeat(factor, axis=1).repeat(factor, axis=2)

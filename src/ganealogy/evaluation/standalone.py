@@ -1,7 +1,7 @@
-"""`ganealogy evaluate --real PATH --fake PATH`: our measures for any two sets of pictures, without the pipeline.
+"""`ganealogy evaluate --real PATH --fake PATH`: all metrics for any two sets of pictures, without the pipeline.
 
-A set is a directory (with its subdirectories) or a zip of pictures, an .npy of uint8 (N, H, W, 1 or 3), or an .npz with
-one such array; or an .npz with the statistics mu and sigma, of which only the Fréchet distance can be had.
+A set is a directory of pictures (searched recursively), a zip of pictures, an .npy of uint8 (N, H, W, 1 or 3), or an
+.npz with one such array. It can also be an .npz of the statistics mu and sigma, which give the Fréchet distance only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ganealogy.data.pictures import SUFFIXES, Rejected, decode
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.evaluation import statistics_file
 from ganealogy.evaluation.features import KIND, Extractor, FeatureSet, extract, load_extractor
-from ganealogy.evaluation.measure import Comparison, full_name, measure, protocol
+from ganealogy.evaluation.measure import Comparison, build_protocol, full_name, measure
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.statistics_file import Statistics
 from ganealogy.files import atomic
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DEFAULT = ("effnet_lite0", "pixel8")
-FEWEST = 2
-"""Pictures a side: one has no covariance."""
+MIN_PICTURES = 2
+"""Per side: one picture has no covariance."""
 SPLIT = "as given"
-"""In the protocol, where the pipeline's numbers say which split of its data they are against."""
+"""`split` in the protocol; the pipeline's own numbers have `train`."""
 
 Images = NDArray[np.uint8]
 
@@ -46,7 +46,7 @@ class Measurement:
     fake: str
     metrics: dict[str, float] = field(default_factory=dict)
     protocol: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Of each metric, with its `fingerprint`: two numbers of one name compare only where it is equal."""
+    """See `measure.build_protocol`."""
     not_measured: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -60,25 +60,26 @@ def run(
     save_statistics: Path | None = None,
     device: str = "cpu",
 ) -> Measurement | None:
-    """Measure `fake` against `real` by every extractor; write the files that are asked for.
+    """Measure `fake` against `real` with each extractor.
 
-    `save_statistics`: where the reals' mu and sigma go. None is returned when that is all, without a `fake`.
+    `json`: write the result there. `save_statistics`: write the reals' mu and sigma there; if `fake` is None, nothing
+    else is done and None is returned.
 
-    Raises: GanealogyError naming what is wrong with a set, the statistics or the extractors, and the cure.
+    Raises: GanealogyError when a set, the statistics or an extractor cannot be used.
     """
     with ExitStack() as stack:
         reals = open_set(real, stack)
         fakes = None if fake is None else open_set(fake, stack)
-        chosen = [load_extractor(name, device) for name in choose(extractors, reals, fakes)]
+        loaded = [load_extractor(name, device) for name in choose(extractors, reals, fakes)]
         if save_statistics is not None:
-            _check_statistics_can_be_saved(chosen, reals, save_statistics)
-        for extractor in chosen:
+            _check_statistics_can_be_saved(loaded, reals, save_statistics)
+        for extractor in loaded:
             for side in (reals, fakes):
                 if isinstance(side, Statistics):
                     statistics_file.check_fits(side, extractor)
         result = None if fake is None else Measurement(str(real), str(fake))
-        reals, fakes = _of_one_kind(reals, fakes, result)
-        for extractor in chosen:
+        reals, fakes = _match_channels(reals, fakes, result)
+        for extractor in loaded:
             real_side = _features(extractor, reals, "reals", device)
             if save_statistics is not None and isinstance(real_side, FeatureSet):
                 statistics_file.write(save_statistics, real_side, extractor)
@@ -90,37 +91,37 @@ def run(
 
 
 def choose(names: Sequence[str], *sides: Images | Statistics | None) -> Sequence[str]:
-    """The extractors: those asked for, else what made the statistics, else the defaults, which work offline.
+    """Return the given extractors, else the one of the statistics, else the defaults, which work offline.
 
-    Raises: GanealogyError for a name that is unknown or given twice.
+    Raises: GanealogyError for an unknown or repeated name.
     """
     for name in names:
         if name not in components.known(KIND):
             raise one_of("extractor", name, components.known(KIND), "--extractor")
     if len(set(names)) < len(names):
-        raise GanealogyError(f"--extractor: one is named twice: {', '.join(names)}")
+        raise GanealogyError(f"--extractor: a name is given twice: {', '.join(names)}; give each once")
     if names:
         return names
     for side in sides:
         if isinstance(side, Statistics):
-            return [side.about.get("extractor", "inception")]
+            return [side.metadata.get("extractor", "inception")]
     return DEFAULT
 
 
 def open_set(path: Path, stack: ExitStack) -> Images | Statistics:
-    """uint8 (N >= 2, H, W, 1 or 3), or statistics. Decoded pictures are kept in a temporary file until `stack` closes.
+    """Open a set: uint8 (N >= 2, H, W, 1 or 3), or statistics.
 
-    Raises: GanealogyError when there is nothing at `path`, or what is there cannot be measured.
+    Decoded pictures are in a temporary file, which is deleted when `stack` closes.
+
+    Raises: GanealogyError when `path` does not exist or contains no usable set.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if is_picture(str(file.relative_to(path))) and file.is_file())
         return _decoded(path, [str(file) for file in files], lambda index: files[index].read_bytes(), stack)
     if not path.is_file():
-        raise GanealogyError(
-            f"{path}: no such directory or file; name the folder of your pictures, a zip, .npy or .npz"
-        )
+        raise GanealogyError(f"{path}: no such directory or file; give a directory of pictures, a .zip, .npy or .npz")
     if path.suffix == ".npy":
-        return checked(path, _load_npy(path))
+        return check_images(path, _load_npy(path))
     if path.suffix == ".npz":
         return _from_npz(path)
     if path.suffix == ".zip":
@@ -128,44 +129,50 @@ def open_set(path: Path, stack: ExitStack) -> Images | Statistics:
         stack.callback(pictures.archive.close)
         names = [f"{path}: {pictures.name(index)}" for index in range(len(pictures))]
         return _decoded(path, names, pictures.read, stack)
-    raise GanealogyError(f"{path}: not a directory, .zip, .npy or .npz; put the pictures into a folder of their own")
+    raise GanealogyError(f"{path}: not a directory, .zip, .npy or .npz; put the pictures into a directory")
 
 
-def checked(path: Path, images: NDArray[Any]) -> Images:
-    """The array, if it holds pictures. Raises: GanealogyError saying what it holds instead, and how to convert it."""
-    found = f"{path}: {images.dtype} {images.shape}"
-    wanted = "expected uint8 (N, H, W, 1 or 3)"
+def check_images(path: Path, images: NDArray[Any]) -> Images:
+    """Return the array if it contains pictures.
+
+    Raises: GanealogyError with its type and shape, and how to convert it.
+    """
+    actual = f"{path}: {images.dtype} {images.shape}"
+    expected = "expected uint8 (N, H, W, 1 or 3)"
     if images.dtype.kind == "f":
         if not np.isfinite(images).all():
-            raise GanealogyError(f"{found}: holds NaN or infinite pixels; {wanted}, so mend what made it")
-        cure = "convert it with (x * 255).round().astype(np.uint8) where x is 0..1, (x + 1) * 127.5 first where -1..1"
-        raise GanealogyError(f"{found}: {wanted}; {cure}")
+            raise GanealogyError(f"{actual}: contains NaN or infinite pixels; {expected}; fix the code that wrote it")
+        hint = (
+            "convert it with (x * 255).round().astype(np.uint8) if x is in 0..1, or "
+            "((x + 1) * 127.5).round().astype(np.uint8) if in -1..1"
+        )
+        raise GanealogyError(f"{actual}: {expected}; {hint}")
     if images.dtype != np.uint8:
-        raise GanealogyError(f"{found}: {wanted} with levels 0..255; convert it with .astype(np.uint8) if it has them")
+        raise GanealogyError(f"{actual}: {expected}; if the levels are 0..255, convert it with .astype(np.uint8)")
     if images.ndim == 3:
-        raise GanealogyError(f"{found}: {wanted}; of grey pictures add the channel with x[..., None]")
+        raise GanealogyError(f"{actual}: {expected}; for grey pictures, add the channel with x[..., None]")
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-        raise GanealogyError(f"{found}: {wanted}, and these have the channels first; use x.transpose(0, 2, 3, 1)")
+        raise GanealogyError(f"{actual}: {expected}, but has the channels first; use x.transpose(0, 2, 3, 1)")
     if images.ndim != 4 or images.shape[3] not in (1, 3) or not all(images.shape[1:3]):
-        raise GanealogyError(f"{found}: {wanted}; save the pictures as such an array")
+        raise GanealogyError(f"{actual}: {expected}; save the pictures as such an array")
     _check_count(path, len(images))
     return images
 
 
 def table(result: Measurement) -> Table:
-    """Every metric with its number and its protocol's fingerprint; what could not be measured, with the reason."""
+    """Return a table of each metric with its value and protocol fingerprint, or the reason why it was not measured."""
     from rich.table import Table
 
-    shown = Table(title=f"{result.fake} against {result.real}", title_justify="left")
+    rows = Table(title=f"{result.fake} against {result.real}", title_justify="left")
     for header in ("metric", "value", "protocol", "extractor", "reals", "fakes"):
-        shown.add_column(header, justify="right" if header in ("value", "reals", "fakes") else "left")
+        rows.add_column(header, justify="right" if header in ("value", "reals", "fakes") else "left")
     for name, value in result.metrics.items():
-        way = result.protocol[name]
-        counts = [str(way[side] or "?") for side in ("reals", "fakes")]
-        shown.add_row(name, f"{value:.6g}", way["fingerprint"], way["extractor"], *counts)
+        protocol = result.protocol[name]
+        counts = [str(protocol[side] or "?") for side in ("reals", "fakes")]
+        rows.add_row(name, f"{value:.6g}", protocol["fingerprint"], protocol["extractor"], *counts)
     for name, reason in result.not_measured.items():
-        shown.add_row(name, "not measured", "", reason)
-    return shown
+        rows.add_row(name, "not measured", "", reason)
+    return rows
 
 
 def _compare(
@@ -180,46 +187,52 @@ def _compare(
     else:
         name = full_name("fd_{}", extractor.name)
         result.metrics[name] = frechet_distance(fakes.moments, reals.moments)
-        counts = [len(side) if isinstance(side, FeatureSet) else side.about.get("count", 0) for side in (fakes, reals)]
-        result.protocol[name] = protocol(extractor, *counts, split=SPLIT)
-        result.notes.append(f"statistics hold no features: only {name} is measured")
+        counts = [_count(side) for side in (fakes, reals)]
+        result.protocol[name] = build_protocol(extractor, *counts, split=SPLIT)
+        result.notes.append(f"statistics contain no features: only {name} is measured")
+
+
+def _count(side: FeatureSet | Statistics) -> int:
+    """Return the number of images; 0 if the statistics do not contain it."""
+    return len(side) if isinstance(side, FeatureSet) else int(side.metadata.get("count", 0))
 
 
 def _features(extractor: Extractor, side: Images | Statistics, label: str, device: str) -> FeatureSet | Statistics:
     return side if isinstance(side, Statistics) else extract(extractor, side, label, device=device)
 
 
-def _of_one_kind(
+def _match_channels(
     reals: Images | Statistics, fakes: Images | Statistics | None, result: Measurement | None
 ) -> tuple[Images | Statistics, Images | Statistics | None]:
-    """Grey beside coloured pictures as coloured ones; a note where the sizes differ."""
+    """Repeat the channel of grey pictures if the other side has three; add a note if the sizes differ."""
     if isinstance(reals, Statistics) or isinstance(fakes, Statistics) or fakes is None or result is None:
         return reals, fakes
     if reals.shape[1:3] != fakes.shape[1:3]:
         sizes = " and ".join(f"{side.shape[2]}x{side.shape[1]}" for side in (reals, fakes))
-        result.notes.append(f"reals and fakes are {sizes}: the numbers hold what that does to sharpness, too")
+        result.notes.append(f"reals and fakes are {sizes}: the metrics also reflect the difference in resolution")
     if reals.shape[3] != fakes.shape[3]:
         channels = (*reals.shape[:3], 3), (*fakes.shape[:3], 3)
         return np.broadcast_to(reals, channels[0]), np.broadcast_to(fakes, channels[1])
     return reals, fakes
 
 
-def _check_statistics_can_be_saved(chosen: list[Extractor], reals: Images | Statistics, target: Path) -> None:
-    if len(chosen) != 1:
-        names = ", ".join(extractor.name for extractor in chosen)
+def _check_statistics_can_be_saved(extractors: list[Extractor], reals: Images | Statistics, target: Path) -> None:
+    """Raises: GanealogyError for several extractors, reals without features, or another suffix than .npz."""
+    if len(extractors) != 1:
+        names = ", ".join(extractor.name for extractor in extractors)
         raise GanealogyError(
-            f"--save-statistics {target}: one file is of one extractor, not of {names}: add --extractor"
+            f"--save-statistics {target}: a file has the statistics of one extractor, not of {names}: add --extractor"
         )
     if isinstance(reals, Statistics):
-        raise GanealogyError(f"--save-statistics {target}: {reals.path} holds statistics already; give it pictures")
+        raise GanealogyError(f"--save-statistics {target}: {reals.path} contains statistics already; give pictures")
     if target.suffix != ".npz":
-        raise GanealogyError(f"--save-statistics {target}: name it .npz, the format that it is written in")
+        raise GanealogyError(f"--save-statistics {target}: the file is an .npz archive; give it that suffix")
 
 
 def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: ExitStack) -> Images:
-    """RGB pictures of one size, in a temporary file that is mapped into memory, so that any number fits."""
+    """Decode RGB pictures of one size into a memory-mapped temporary file, so that any number of them fits."""
     if not names:
-        raise GanealogyError(f"{path}: no pictures in it; looked for {', '.join(SUFFIXES)}")
+        raise GanealogyError(f"{path}: contains no pictures; known suffixes: {', '.join(SUFFIXES)}")
     _check_count(path, len(names))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ganealogy-")))
     images: Images | None = None
@@ -228,13 +241,15 @@ def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: 
             try:
                 picture = np.asarray(decode(read(index)).convert("RGB"))
             except (Rejected, OSError) as error:
-                raise GanealogyError(f"{name}: {error}; mend it or take it out") from None
+                raise GanealogyError(f"{name}: {error}; replace or remove it") from None
             if images is None:
                 shape = (len(names), *picture.shape)
                 images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
             if picture.shape != images.shape[1:]:
-                sizes = " but ".join(f"{shape[1]}x{shape[0]}" for shape in (picture.shape, images.shape[1:]))
-                raise GanealogyError(f"{name}: {sizes} is the first picture's size; bring all of {path} to one size")
+                size, first = (f"{shape[1]}x{shape[0]}" for shape in (picture.shape, images.shape[1:]))
+                raise GanealogyError(
+                    f"{name}: {size}, but the first picture is {first}; resize all pictures of {path} to one size"
+                )
             images[index] = picture
             progress.update()
     assert images is not None
@@ -242,15 +257,15 @@ def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: 
 
 
 def _load_npy(path: Path) -> NDArray[Any]:
-    statistics_file.check_beginning(path, b"\x93NUMPY", ".npy array")
+    statistics_file.check_magic(path, b"\x93NUMPY", ".npy array")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         if "allow_pickle" in str(error) or "Python object" in str(error):
             raise GanealogyError(
-                f"{path}: holds a pickle, which can run code: save a plain array with np.save"
+                f"{path}: contains a pickle, which can run code: save a plain array with np.save"
             ) from None
-        raise GanealogyError(f"{path}: not a whole .npy array ({error}); make it again") from None
+        raise GanealogyError(f"{path}: damaged or not an .npy array ({error}); make it again") from None
     return array
 
 
@@ -259,13 +274,15 @@ def _from_npz(path: Path) -> Images | Statistics:
     if statistics_file.KEYS & set(arrays):
         return statistics_file.read(path)
     if len(arrays) != 1:
-        held = ", ".join(sorted(arrays)) or "nothing"
-        raise GanealogyError(f"{path}: holds {held}; expected one array of pictures, or the statistics mu and sigma")
-    return checked(path, next(iter(arrays.values())))
+        names = ", ".join(sorted(arrays)) or "nothing"
+        raise GanealogyError(
+            f"{path}: contains {names}; expected one array of pictures, or the statistics mu and sigma"
+        )
+    return check_images(path, next(iter(arrays.values())))
 
 
 def _check_count(path: Path, count: int) -> None:
-    if count < FEWEST:
+    if count < MIN_PICTURES:
         raise GanealogyError(
-            f"{path}: {count} picture{'s' * (count != 1)}, and a distance needs {FEWEST} at least: add some"
+            f"{path}: {count} picture{'s' * (count != 1)}, but a distance needs at least {MIN_PICTURES}: add some"
         )

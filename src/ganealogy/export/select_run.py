@@ -7,10 +7,8 @@ from pathlib import Path
 from ganealogy.errors import GanealogyError
 from ganealogy.tracking import best_run, run_record
 from ganealogy.tracking.best_run import Score
-from ganealogy.tracking.context import RUNS
 from ganealogy.tracking.run_record import RunRecord
-
-MODELS = Path("reports/live")
+from ganealogy.workspace import ONNX_MODELS, run_dir, run_name
 
 
 def choose(version: str | None, seed: int | None, root: Path = Path()) -> tuple[RunRecord, Score | None]:
@@ -22,9 +20,9 @@ def choose(version: str | None, seed: int | None, root: Path = Path()) -> tuple[
         return best_run.best(root)
     if seed is None:
         raise GanealogyError(f"{version}: of which seed? Name one, such as `{version} 0`, or leave both out")
-    run = run_record.read(root / RUNS / f"{version}-{seed}")
+    run = run_record.read(run_dir(version, seed, root))
     return run, best_run.score(run)
 
 
 def model_path(run: RunRecord) -> Path:
-    return MODELS / f"{run.run['version']}-{run.run['seed']}.onnx"
+    return ONNX_MODELS / f"{run_name(run.run['version'], run.run['seed'])}.onnx"

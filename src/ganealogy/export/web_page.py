@@ -19,7 +19,6 @@ from torch import nn
 
 from ganealogy.export.onnx_file import export
 from ganealogy.export.onnxruntime_web import Runtime, runtime
-from ganealogy.export.page import PAGE
 from ganealogy.export.select_run import model_path
 from ganealogy.files import atomic
 from ganealogy.networks._build import load_generator
@@ -29,6 +28,7 @@ from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.best_run import UNMEASURED, Score
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
+from ganealogy.workspace import LIVE_PAGE
 
 FACES = 12
 SLIDERS = 6
@@ -44,8 +44,8 @@ def build(run: RunRecord, score: Score | None = None, root: Path = Path()) -> Pa
     web = runtime(root)
     context = Context.of(None, root)
     model = export(run, root / model_path(run), {"dataset": context.experiment(run)})
-    atomic.write_text(root / PAGE, render(run, score, context, model.read_bytes(), web))
-    return root / PAGE
+    atomic.write_text(root / LIVE_PAGE, render(run, score, context, model.read_bytes(), web))
+    return root / LIVE_PAGE
 
 
 def render(run: RunRecord, score: Score | None, context: Context, model: bytes, web: Runtime) -> str:
@@ -65,7 +65,7 @@ def render(run: RunRecord, score: Score | None, context: Context, model: bytes, 
     entry = context.version(run.run["version"])
     manifest = context.manifest or {}
     return (
-        environment(beside="ganealogy.export")
+        environment(package="ganealogy.export")
         .get_template("live.html")
         .render(
             version=run.run["version"],

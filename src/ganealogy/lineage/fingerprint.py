@@ -19,7 +19,19 @@ PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
 # They bring a stage its plan and show its progress, and cannot change results.
-ORCHESTRATION = ("__main__", "cli", "lineage", "params", "runtime", "stages", "tracking", "warm", "workspace", "")
+ORCHESTRATION = (
+    "__main__",
+    "cli",
+    "components",
+    "lineage",
+    "params",
+    "runtime",
+    "stages",
+    "tracking",
+    "warm",
+    "workspace",
+    "",
+)
 
 
 def closure(entries: list[str]) -> dict[str, str]:

@@ -7,9 +7,9 @@ from string import Template
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.lineage.versions import FOLDER, read_family
+from ganealogy.lineage.versions import read_family
 from ganealogy.params import edit
-from ganealogy.params.schema import PARAMS, VERSION_NAME
+from ganealogy.workspace import PARAMS, VERSION_NAME, VERSIONS
 
 FILE = Template("""\
 title: A few words
@@ -27,7 +27,7 @@ changes:
 """)
 
 
-def new(name: str, parent: str, folder: Path = FOLDER, params: Path = PARAMS) -> Path:
+def new(name: str, parent: str, folder: Path = VERSIONS, params: Path = PARAMS) -> Path:
     """Write `<name>.yaml` and add it to tree.versions; returns the file.
 
     Raises: GanealogyError for a name that is taken or not plain, or an unknown parent.

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
-from ganealogy.params.schema import VERSION_NAME, Section, parse, read_yaml
+from ganealogy.params.schema import Section, parse, read_yaml
+from ganealogy.workspace import VERSION_NAME, VERSIONS
 
-FOLDER = Path("versions")
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
@@ -54,12 +54,12 @@ class Version:
         return self.file.parent
 
 
-def known(folder: Path = FOLDER) -> list[str]:
+def known(folder: Path = VERSIONS) -> list[str]:
     """The names of all version files, v2 before v10."""
     return sorted((file.stem for file in folder.glob("*.yaml")), key=_natural)
 
 
-def read_family(names: list[str], folder: Path = FOLDER) -> dict[str, Version]:
+def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]:
     """The named versions and all their ancestors, parents before children. Does not import torch.
 
     Raises: GanealogyError for a missing or misnamed file, a fault in it, or a cycle of parents.

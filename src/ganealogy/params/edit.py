@@ -12,32 +12,31 @@ from ruamel.yaml import YAML
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.params import schema
-
-FOLDER = Path("presets")
+from ganealogy.workspace import PARAMS, PRESETS
 
 
 def known() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def use(name: str, path: str | None = None, params: Path = schema.PARAMS) -> str:
+def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
     """Write preset `name` into params.yaml; returns the difference. `path`: the pictures of preset `folder`.
 
     Raises: GanealogyError listing the presets, or naming a fault in one.
     """
     if name not in known():
-        raise one_of("preset", name, known(), str(FOLDER))
-    preset = schema.read_yaml(FOLDER / f"{name}.yaml")
+        raise one_of("preset", name, known(), str(PRESETS))
+    preset = schema.read_yaml(PRESETS / f"{name}.yaml")
     if path is not None:
         preset["dataset"]["path"] = path
-    schema.parse(schema.Settings, preset, str(FOLDER / f"{name}.yaml"))
-    styled = YAML().load(FOLDER / f"{name}.yaml")  # the same values as `preset`, written as the file writes them
+    schema.parse(schema.Settings, preset, str(PRESETS / f"{name}.yaml"))
+    styled = YAML().load(PRESETS / f"{name}.yaml")  # the same values as `preset`, written as the file writes them
     if path is not None:
         styled["dataset"]["path"] = path
     return _edit(params, lambda content: _replace(content, styled))
 
 
-def add_extractor(name: str, params: Path = schema.PARAMS) -> str:
+def add_extractor(name: str, params: Path = PARAMS) -> str:
     """Add an extractor to evaluate.extractors; returns the difference, empty when it was there."""
 
     def add(content: Any) -> None:
@@ -48,7 +47,7 @@ def add_extractor(name: str, params: Path = schema.PARAMS) -> str:
     return _edit(params, add)
 
 
-def add_version(name: str, params: Path = schema.PARAMS) -> str:
+def add_version(name: str, params: Path = PARAMS) -> str:
     """Add a version to tree.versions; returns the difference, empty when it was there."""
 
     def add(content: Any) -> None:

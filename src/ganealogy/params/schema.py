@@ -6,7 +6,6 @@ the version files or the networks are the plan's (`stages/plan.py`).
 
 from __future__ import annotations
 
-import re
 import reprlib
 from io import StringIO
 from pathlib import Path
@@ -17,10 +16,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
+from ganealogy import components
 from ganealogy.errors import GanealogyError
-
-PARAMS = Path("params.yaml")
-VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
+from ganealogy.workspace import PARAMS, VERSION_NAME
 
 
 class Short(reprlib.Repr):
@@ -51,7 +49,8 @@ class Section(BaseModel):
 
 
 class Dataset(Section):
-    name: Literal["avatars", "anime", "celeba", "mnist", "folder"]
+    name: str
+    """A file of data/sources/."""
     image_size: Annotated[int, Field(ge=8, le=1024)]
     """Side of the square training images, in pixels."""
     channels: Literal[1, 3] = 3
@@ -69,6 +68,13 @@ class Dataset(Section):
     """Folder only: a directory or a zip of pictures."""
     mirror: str | None = None
     """Where to look for a public set's files before the network; the environment's GANEALOGY_MIRROR comes first."""
+
+    @field_validator("name")
+    @classmethod
+    def _source_is_known(cls, name: str) -> str:
+        if name not in components.known("data.sources"):
+            raise ValueError(f"unknown data source; known: {', '.join(components.known('data.sources'))}")
+        return name
 
     @model_validator(mode="after")
     def _folder_has_a_path(self) -> Dataset:

@@ -1,16 +1,18 @@
-"""The `report` stage: what the other stages left → one page, one Markdown file, and numbers for DVC."""
+"""The `report` stage's work: one page, one Markdown file, and numbers for DVC."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ganealogy.runtime.progress import Progress
 
 
-def build(root: Path = Path()) -> Path:
-    """Write everything under `reports/` and return the page's path; equal inputs give equal bytes.
+def build(root: Path = Path(), run_links: Callable[[list[str]], dict[str, str]] | None = None) -> Path:
+    """Write all files under `reports/` and return the page's path; equal inputs give equal bytes.
 
-    Run directories that the plan no longer lists are removed. Whatever is missing or broken is said in the report.
+    Removes run directories that the plan does not list. The report lists everything missing or broken.
+    `run_links` maps run keys to addresses of their MLflow runs; without it the page has none.
 
     Raises: GanealogyError when there is no plan.
     """
@@ -22,14 +24,15 @@ def build(root: Path = Path()) -> Path:
 
     with Progress("report", 5, "part") as progress:
         for name in prune(root):
-            progress.say(f"report: removed build/runs/{name}, which the plan no longer lists")
+            progress.say(f"report: removed build/runs/{name}, which the plan does not list")
         findings = collect(root)
         progress.update(note="numbers")
         write_numbers(findings)
         progress.update(note="pictures")
         gallery = gather(findings)
         progress.update(note="page")
-        page = write_page(findings, gallery)
+        links = run_links([run.key for run in findings.runs if run.key]) if run_links else {}
+        page = write_page(findings, gallery, links)
         progress.update(note="Markdown")
         write_markdown(findings, gallery)
         progress.update()

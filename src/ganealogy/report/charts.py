@@ -1,4 +1,4 @@
-"""What the page's charts are drawn from: curves for plotly, and the small axis of a table's cell as inline SVG."""
+"""Data of the page's charts: curves for plotly, and the small axis in a table's cell as inline SVG."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ganealogy.report.findings import Findings, Run, Version
 from ganealogy.verdicts.significance import Estimate
 
 POINTS = 300
-"""Ticks of a curve at most: more than a screen shows apart."""
-FIXED = {
+"""Maximum number of ticks per curve: more cannot be distinguished on a screen."""
+CAPTIONS = {
     "d_loss": "D's loss",
     "g_loss": "G's loss",
     "real_score": "D's mean score on real pictures",
@@ -22,21 +22,21 @@ WIDTH, MARGIN = 110, 3
 
 
 def curves(findings: Findings) -> dict[str, str]:
-    """Column of metrics.jsonl → caption: the tracker's distance and KID, losses, scores; those recorded."""
+    """Return column of metrics.jsonl → caption: the tracker's distance and KID if recorded, losses and scores."""
     tracker = str(findings.train.get("tracker", "pixel8"))
     captions = {
         findings.tracker: "Fréchet distance of the tracker",
         f"kid_{tracker}": "KID of the tracker",
-        **FIXED,
+        **CAPTIONS,
     }
     recorded = {column for run in findings.runs for tick in run.ticks for column in tick}
-    return {column: caption for column, caption in captions.items() if column in recorded or column in FIXED}
+    return {column: caption for column, caption in captions.items() if column in recorded or column in CAPTIONS}
 
 
 def curve_data(findings: Findings) -> dict[str, Any]:
-    """Version → colours and, for each curve, [kimg, values, seconds] a seed; the seconds are empty where no clock ran.
+    """Return version → colours and curves; a curve is one [kimg, values, seconds] per seed.
 
-    Five digits are more than a screen shows.
+    Seconds are empty if they were not recorded. Numbers have five digits, more than a screen shows.
     """
     data: dict[str, Any] = {}
     clocked = False
@@ -53,22 +53,22 @@ def curve_data(findings: Findings) -> dict[str, Any]:
 
 
 def strip_chart(findings: Findings, version: Version, metric: str, estimate: Estimate | None) -> Markup:
-    """A small axis with a dot a seed, a bar for the interval of the mean and a mark for floor and mean image.
+    """Return a small axis with a dot per seed, a bar for the mean's interval, and marks for floor and mean image.
 
-    It ends a little past the mean image, or past the worst version where none is that bad; what lies beyond stands at
-    the end as a ring.
+    The axis ends slightly beyond the mean image, or beyond the worst version if none is that bad. A value beyond the
+    end is drawn as a ring at the end.
     """
     anchors = findings.anchors.get(metric, {})
-    everyone = [value for other in findings.listed for value in other.values(metric).values()]
-    end = max([*everyone, 1e-12])
+    values = [value for other in findings.listed for value in other.values(metric).values()]
+    end = max([*values, 1e-12])
     if "mean_image" in anchors:
         end = min(end, 1.15 * anchors["mean_image"]) if end > anchors["mean_image"] else anchors["mean_image"]
-    low = min([0.0, *everyone])
+    low = min([0.0, *values])
     end = max(end, low + 1e-12) + 0.04 * (max(end, low + 1e-12) - low)
 
     def x(value: float) -> str:
-        share = min(max((value - low) / (end - low), 0.0), 1.0)
-        return f"{MARGIN + (WIDTH - 2 * MARGIN) * share:.1f}"
+        fraction = min(max((value - low) / (end - low), 0.0), 1.0)
+        return f"{MARGIN + (WIDTH - 2 * MARGIN) * fraction:.1f}"
 
     marks = "".join(
         f'<line class="mark {name}" x1="{x(value)}" x2="{x(value)}" y1="2" y2="14"/>'
@@ -82,22 +82,22 @@ def strip_chart(findings: Findings, version: Version, metric: str, estimate: Est
         f'<circle cx="{x(value)}" cy="8" r="3.4"{" class=beyond" if value > end else ""}/>'
         for value in version.values(metric).values()
     )
-    return Markup(  # numbers and our own words only
+    return Markup(  # safe: numbers and fixed words only
         f'<svg class="dots c{version.index}" viewBox="0 0 {WIDTH} 16" width="{WIDTH}" height="16" aria-hidden="true">'
         f'<line class="axis" x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="8" y2="8"/>{marks}{bar}{dots}</svg>'
     )
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Evenly spread ones, the first and the last among them."""
+    """Return at most about `POINTS` evenly spaced points, including the first and the last."""
     stride = -(-len(points) // POINTS) or 1
     return [point for index, point in enumerate(points) if index % stride == 0 or index == len(points) - 1]
 
 
 def _axes(points: list[tuple[float, float]], run: Run) -> list[list[float]]:
-    clocks = run.clocks()
+    seconds = run.tick_seconds()
     kimg, values = ([_short(value) for value in axis] for axis in zip(*points, strict=True))
-    return [kimg, values, [_short(clocks[at]) for at, _ in points] if clocks else []]
+    return [kimg, values, [_short(seconds[at]) for at, _ in points] if seconds else []]
 
 
 def _short(value: float) -> float:

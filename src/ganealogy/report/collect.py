@@ -1,42 +1,36 @@
-"""Reads what the stages left on disk into findings; whatever is absent or broken becomes a stated gap.
+"""Read the files of all stages into findings. An absent or broken file becomes a gap, not an error.
 
-Only the plan decides what is reported: a run directory that it does not list is not read (`prune` removes it).
+The plan decides what is reported: other run directories are not read, and `prune` removes them.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
-
-PLAN = Path("build/plan")
-RUNS = Path("build/runs")
-MANIFEST = Path("data/packed/manifest.json")
-REFERENCE = Path("data/reference")
+from ganealogy.workspace import ANCHORS as ANCHORS_FILE
+from ganealogy.workspace import MANIFEST, RUN_NAME, RUNS, TREE, plan_path
 
 
 def collect(root: Path = Path()) -> Findings:
-    """Read what the plan under `root` lists.
+    """Read the results of the versions and seeds that the plan under `root` lists.
 
-    Raises: GanealogyError when there is no plan: without it nothing says what belongs in the report.
+    Raises: GanealogyError when there is no plan.
     """
     tree = _tree(root)
     gaps: list[Gap] = []
     manifest = _optional(root, MANIFEST, "facts of the dataset", "dvc repro preprocess", gaps)
-    anchors = _optional(root, REFERENCE / "anchors.json", "anchors beside the numbers", "dvc repro reference", gaps)
+    anchors = _optional(root, ANCHORS_FILE, "anchors beside the numbers", "dvc repro reference", gaps)
     versions = _versions(tree)
     for version in versions:
         if version.listed:
-            planned = _try(lambda name=version.name: _read_json(root / PLAN / f"versions/{name}.json")["fingerprint"])
-            version.fingerprint = str(planned or "")
-            version.runs = [_run(root, version.name, seed, gaps) for seed in tree["seeds"]]
+            version.fingerprint = _planned_fingerprint(root, version.name)
+            version.runs = [_run(root, version, seed, gaps) for seed in tree["seeds"]]
     findings = Findings(
         root=root,
         versions=versions,
@@ -50,38 +44,38 @@ def collect(root: Path = Path()) -> Findings:
         anchors_described={**ANCHORS, **anchors.get("described", {})},
         gaps=gaps,
     )
-    _set_aside_other_protocols(findings)
-    _tell_what_was_not_measured(findings)
+    _exclude_other_protocols(findings)
+    _report_unmeasured(findings)
     if "fid" not in findings.metrics:
-        why = "it means pytorch-fid's Inception and nothing else, which was not used"
+        why = "the name is reserved for pytorch-fid's Inception, which was not used"
         gaps.append(Gap("fid: not measured", why, "ganealogy fetch inception, then dvc repro"))
     return findings
 
 
 def prune(root: Path = Path()) -> list[str]:
-    """Remove the run directories of versions and seeds that the plan no longer lists; returns their names.
+    """Remove the run directories of versions and seeds that the plan does not list; return their names.
 
-    Only directories named like a run (`v3-0`) are touched, and links are left alone.
+    Links, and directories without a run's name (`v3-0`), stay.
     """
     tree = _tree(root)
-    kept = {f"{entry['name']}-{seed}" for entry in tree["versions"] if entry.get("listed") for seed in tree["seeds"]}
-    dropped = []
+    planned = {f"{entry['name']}-{seed}" for entry in tree["versions"] if entry.get("listed") for seed in tree["seeds"]}
+    removed = []
     for path in sorted((root / RUNS).glob("*")):
-        looks_like_a_run = re.fullmatch(r"[a-z][a-z0-9-]*-\d+", path.name)
-        if looks_like_a_run and path.name not in kept and path.is_dir() and not path.is_symlink():
+        obsolete = RUN_NAME.fullmatch(path.name) and path.name not in planned
+        if obsolete and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-            dropped.append(path.name)
-    return dropped
+            removed.append(path.name)
+    return removed
 
 
 def _tree(root: Path) -> Json:
-    path = root / PLAN / "tree.json"
+    path = root / TREE
     try:
         tree = _read_json(path)
     except (OSError, ValueError) as error:
-        raise GanealogyError(f"{path}: {_reason(error)}; make it with: ganealogy plan") from None
+        raise GanealogyError(f"{path}: {_reason(error)}; to make it, run: ganealogy plan") from None
     if not isinstance(tree.get("versions"), list) or not isinstance(tree.get("seeds"), list):
-        raise GanealogyError(f"{path}: no list of versions and seeds in it; make it anew with: ganealogy plan")
+        raise GanealogyError(f"{path}: no list of versions and seeds; to make it again, run: ganealogy plan")
     return tree
 
 
@@ -111,114 +105,119 @@ def _versions(tree: Json) -> list[Version]:
     return versions
 
 
-def _run(root: Path, version: str, seed: int, gaps: list[Gap]) -> Run:
-    run = Run(version, seed, root / RUNS / f"{version}-{seed}")
-    record = run.directory / "train/run.json"
+def _planned_fingerprint(root: Path, version: str) -> str:
+    """Return the fingerprint in the version's plan; empty without one."""
     try:
-        train = _read_json(record)
+        return str(_read_json(root / plan_path(version))["fingerprint"] or "")
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
+    run = Run(version.name, seed, root / RUNS / f"{version.name}-{seed}")
+    try:
+        train = _read_json(run.directory / "train/run.json")
         run.status, run.reason = str(train["status"]), str(train.get("reason") or "")
         run.steps, run.kimg = int(train.get("steps") or 0), float(train.get("kimg") or 0)
         run.best = train.get("best") or {}
-        run.digest = str(train.get("key") or "")
+        run.key = str(train.get("key") or "")
     except FileNotFoundError:
-        gaps.append(Gap(run.name, "it has not been trained", run.command))
+        gaps.append(Gap(run.label, "it has not been trained", run.command))
         return run
     except (OSError, ValueError, KeyError, TypeError) as error:
         run.status, run.reason = "broken", f"train/run.json: {_reason(error)}"
-        gaps.append(Gap(run.name, run.reason, f"{run.command} --force"))
+        gaps.append(Gap(run.label, run.reason, f"{run.command} --force"))
         return run
     if run.status == "diverged":
-        gaps.append(Gap(run.name, f"diverged at step {run.steps}: {run.reason or 'no reason was recorded'}"))
+        gaps.append(Gap(run.label, f"diverged at step {run.steps}: {run.reason or 'no reason was recorded'}"))
     elif run.status != "finished":
         why = f": {run.reason}" if run.reason else ""
-        gaps.append(Gap(run.name, f"{run.status} at step {run.steps}{why}", run.command))
-    planned = _try(lambda: _read_json(root / PLAN / f"versions/{version}.json")["fingerprint"])
-    if planned and train.get("plan") and planned != train["plan"]:
-        why = "it was trained with another recipe, protocol or code than the plan says now"
-        gaps.append(Gap(run.name, why, run.command))
-    _ticks(run, gaps)
-    _costs(run, gaps)
-    _metrics(run, gaps)
+        gaps.append(Gap(run.label, f"{run.status} at step {run.steps}{why}", run.command))
+    if version.fingerprint and train.get("plan") and version.fingerprint != train["plan"]:
+        why = "its recipe, protocol or code differs from the present plan's"
+        gaps.append(Gap(run.label, why, run.command))
+    _read_ticks(run, gaps)
+    _read_cost(run, gaps)
+    _read_metrics(run, gaps)
     return run
 
 
-def _ticks(run: Run, gaps: list[Gap]) -> None:
+def _read_ticks(run: Run, gaps: list[Gap]) -> None:
     path = run.directory / "train/metrics.jsonl"
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             if isinstance(tick := json.loads(line), dict):
                 run.ticks.append(tick)
     except (OSError, ValueError) as error:
-        gaps.append(Gap(f"curves of {run.name}", f"train/metrics.jsonl: {_reason(error)}", f"{run.command} --force"))
+        gaps.append(Gap(f"curves of {run.label}", f"train/metrics.jsonl: {_reason(error)}", f"{run.command} --force"))
 
 
-def _costs(run: Run, gaps: list[Gap]) -> None:
+def _read_cost(run: Run, gaps: list[Gap]) -> None:
     try:
         run.cost = _read_json(run.directory / "cost/train.json")
     except (OSError, ValueError) as error:
-        gaps.append(Gap(f"cost of {run.name}", f"cost/train.json: {_reason(error)}"))
+        gaps.append(Gap(f"cost of {run.label}", f"cost/train.json: {_reason(error)}"))
 
 
-def _metrics(run: Run, gaps: list[Gap]) -> None:
+def _read_metrics(run: Run, gaps: list[Gap]) -> None:
     try:
-        found = _read_json(run.directory / "evaluate/metrics.json")
-        measured, protocols = dict(found.get("metrics") or {}), dict(found.get("protocol") or {})
+        record = _read_json(run.directory / "evaluate/metrics.json")
+        metrics, protocols = dict(record.get("metrics") or {}), dict(record.get("protocol") or {})
     except (OSError, ValueError, TypeError) as error:
         if run.status == "finished":
-            cure = f"dvc repro evaluate@{run.key}"
-            gaps.append(Gap(f"numbers of {run.name}", f"evaluate/metrics.json: {_reason(error)}", cure))
+            why, hint = f"evaluate/metrics.json: {_reason(error)}", f"dvc repro evaluate@{run.name}"
+            gaps.append(Gap(f"numbers of {run.label}", why, hint))
         return
-    run.checkpoint, run.checkpoint_kimg = str(found.get("checkpoint") or ""), number(found.get("kimg"))
-    run.ema = found["ema"] if isinstance(found.get("ema"), bool) else None
-    run.neighbours = bool(found.get("neighbours"))
-    run.flags = {name: flag for name, flag in _mapping(found, "flags").items() if isinstance(flag, dict)}
-    run.not_measured = {name: str(why) for name, why in _mapping(found, "not_measured").items()}
+    run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
+    run.neighbours = bool(record.get("neighbours"))
+    run.flags = {name: flag for name, flag in _mapping(record, "flags").items() if isinstance(flag, dict)}
+    run.not_measured = {name: str(why) for name, why in _mapping(record, "not_measured").items()}
     run.protocols = {name: protocol for name, protocol in protocols.items() if isinstance(protocol, dict)}
-    for name, value in measured.items():
+    for name, value in metrics.items():
         if (finite := number(value)) is not None:
             run.metrics[name] = finite
         elif value is not None:
-            gaps.append(Gap(f"{name} of {run.name}", f"its value is {value!r}, which is not a finite number"))
+            gaps.append(Gap(f"{name} of {run.label}", f"its value is {value!r}, which is not a finite number"))
 
 
-def _tell_what_was_not_measured(findings: Findings) -> None:
-    """One gap a metric and reason, however many runs share it."""
-    shared: dict[tuple[str, str], list[str]] = {}
+def _report_unmeasured(findings: Findings) -> None:
+    """Add one gap per metric and reason, with all runs it applies to."""
+    labels: dict[tuple[str, str], list[str]] = {}
     for run in findings.runs:
         for metric, why in run.not_measured.items():
-            if metric.endswith("_se"):  # told with the estimate whose error it is
+            if metric.endswith("_se"):  # reported with its estimate
                 continue
-            shared.setdefault((metric, why), []).append(run.name)
-    for (metric, why), names in shared.items():
-        where = "every run" if len(names) == len(findings.runs) > 1 else ", ".join(names)
+            labels.setdefault((metric, why), []).append(run.label)
+    for (metric, why), runs in labels.items():
+        where = "every run" if len(runs) == len(findings.runs) > 1 else ", ".join(runs)
         findings.gaps.append(Gap(f"{metric} of {where}", f"not measured: {why}"))
 
 
-def _mapping(content: Json, key: str) -> Json:
-    found = content.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _set_aside_other_protocols(findings: Findings) -> None:
-    """Numbers measured in another way than most are no comparison: out of the table, into the gaps."""
+def _exclude_other_protocols(findings: Findings) -> None:
+    """Move values whose protocol differs from the most common one into the gaps: they are not comparable."""
     for metric in findings.metrics:
         measured = [run for run in findings.runs if metric in run.metrics]
-        ways = {run.name: json.dumps(run.protocols.get(metric), sort_keys=True) for run in measured}
-        usual = Counter(ways.values()).most_common(1)[0][0]
+        protocols = {run.label: json.dumps(run.protocols.get(metric), sort_keys=True) for run in measured}
+        most_common = Counter(protocols.values()).most_common(1)[0][0]
+        usual = json.loads(most_common) or {}
         for run in measured:
-            if ways[run.name] != usual:
-                usual_way, own_way = json.loads(usual) or {}, run.protocols.get(metric) or {}
-                keys = sorted(key for key in usual_way | own_way if usual_way.get(key) != own_way.get(key))
-                if len(keys) > 1 and "fingerprint" in keys:
-                    keys = [*(key for key in keys if key != "fingerprint"), "fingerprint"]  # what differs, then its sum
-                told = ", ".join(f"{key} {own_way.get(key)} where the others have {usual_way.get(key)}" for key in keys)
-                cure = f"dvc repro --force evaluate@{run.key}"
-                findings.gaps.append(Gap(f"{metric} of {run.name}", f"measured by another protocol: {told}", cure))
+            if protocols[run.label] != most_common:
+                differences = _differences(run.protocols.get(metric) or {}, usual)
+                hint = f"dvc repro --force evaluate@{run.name}"
+                gap = Gap(f"{metric} of {run.label}", f"measured by another protocol: {differences}", hint)
+                findings.gaps.append(gap)
                 del run.metrics[metric]
 
 
+def _differences(protocol: Json, usual: Json) -> str:
+    keys = sorted(key for key in usual | protocol if usual.get(key) != protocol.get(key))
+    if len(keys) > 1 and "fingerprint" in keys:
+        keys = [*(key for key in keys if key != "fingerprint"), "fingerprint"]  # causes before their digest
+    return ", ".join(f"{key} {protocol.get(key)} where the others have {usual.get(key)}" for key in keys)
+
+
 def _anchors(content: Json) -> dict[str, dict[str, float]]:
-    """Metric → anchor → value."""
+    """Return metric → anchor → value."""
     tables = content.get("metrics", content)
     return {
         metric: {name: value for name in ANCHORS if (value := number(row.get(name))) is not None}
@@ -227,11 +226,11 @@ def _anchors(content: Json) -> dict[str, dict[str, float]]:
     }
 
 
-def _optional(root: Path, path: Path, what: str, cure: str, gaps: list[Gap]) -> Json:
+def _optional(root: Path, path: Path, what: str, hint: str, gaps: list[Gap]) -> Json:
     try:
         return _read_json(root / path)
     except (OSError, ValueError) as error:
-        gaps.append(Gap(what, f"{path}: {_reason(error)}", cure))
+        gaps.append(Gap(what, f"{path}: {_reason(error)}", hint))
         return {}
 
 
@@ -242,19 +241,16 @@ def _read_json(path: Path) -> Json:
     return content
 
 
+def _mapping(content: Json, key: str) -> Json:
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if isinstance(error, KeyError):
-        return f"no {error} in it"
+        return f"no key {error}"
     return f"not valid ({str(error).splitlines()[0]})" if str(error) else type(error).__name__
-
-
-def _try(read: Any) -> Any:
-    """The value, or None where a check has nothing to compare with: its absence is reported elsewhere."""
-    try:
-        return read()
-    except (OSError, ValueError, KeyError):
-        return None

@@ -1,4 +1,4 @@
-"""`reports/compare.html`: DVC experiments side by side, a row a version, a column an experiment."""
+"""`reports/compare.html`: DVC experiments side by side, one row per version, one column per experiment."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from PIL import Image
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, experiments, palette, pictures
 from ganealogy.report.experiments import Experiment
 from ganealogy.report.findings import Findings, Version, number
-from ganealogy.report.judged import effect, effect_range, interval, standing, word
 from ganealogy.report.page import environment, static
-from ganealogy.report.troubles import troubles
+from ganealogy.report.problems import problems
+from ganealogy.report.verdict_table import css_class, effect, effect_range, interval, verdict_label
 from ganealogy.verdicts import significance
 from ganealogy.verdicts.significance import Estimate, Verdict
+from ganealogy.workspace import COMPARISON_PAGE
 
-PAGE = Path("reports/compare.html")
 SAMPLES = (6_000_000, pictures.SAMPLES[1])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric of one version in one experiment, and its verdict against the first experiment's."""
+    """One metric of one version in one experiment, and its verdict against the first experiment's value."""
 
-    version: Version | None
-    metric: str
     estimate: Estimate | None
     verdict: Verdict | None
     note: str
-    """Why there is no number, or none to compare; empty when there is nothing to say."""
+    """Why there is no number or no verdict; may be empty."""
     chart: Markup
 
 
@@ -44,32 +43,28 @@ def compare(names: list[str], root: Path = Path()) -> Path:
     """
     with tempfile.TemporaryDirectory(prefix="ganealogy-") as folder:
         page = render(experiments.read(names, root, Path(folder)))
-    atomic.write_text(root / PAGE, page)
-    return root / PAGE
+    atomic.write_text(root / COMPARISON_PAGE, page)
+    return root / COMPARISON_PAGE
 
 
 def render(sides: list[Experiment]) -> str:
-    """The page as text; `sides` in the order of the columns, the first being what the others are held against."""
+    """Return the page as text. `sides` are the columns; all others are compared with the first."""
     versions = version_names(sides)
-    sheets = {f"{at}/{name}": sheet for at, name, sheet in _sheets(sides, versions)}
-    uris, _ = pictures.fitted(sheets, SAMPLES)
+    uris, _ = pictures.fitted(_sheets(sides), SAMPLES)
     metrics = measured(sides)
-    first = {metric for side in sides for metric in columns.leading(side.findings)}
-    leading = [metric for metric in metrics if metric in first]
-    template = environment(effect, effect_range, standing, interval, troubles, columns.direction).get_template(
-        "compare.html"
-    )
+    first = {metric for side in sides for metric in columns.headline(side.findings)}
+    functions = (effect, effect_range, verdict_label, css_class, interval, problems, columns.direction)
+    template = environment(*functions).get_template("compare.html")
     return template.render(
         sides=sides,
         versions=versions,
         titles={version.name: version.title for side in reversed(sides) for version in side.findings.listed},
-        found=[{version.name: version for version in side.findings.listed} for side in sides],
+        listed=[_by_name(side) for side in sides],
         differing=differing(sides),
-        leading=leading,
-        others=[metric for metric in metrics if metric not in leading],
+        headline=[metric for metric in metrics if metric in first],
+        others=[metric for metric in metrics if metric not in first],
         table={metric: cells(sides, versions, metric) for metric in metrics},
         sheets=uris,
-        verdict_word=word,
         palette=[palette.colour(index) for index in range(len(versions))],
         styles=Markup(static("theme.css") + static("page.css")),
         scripts=[Markup(static("theme.js")), Markup(static("zoom.js"))],
@@ -77,77 +72,84 @@ def render(sides: list[Experiment]) -> str:
 
 
 def version_names(sides: list[Experiment]) -> list[str]:
-    """Every version that some experiment lists, in the order of the first that does."""
+    """Return every listed version, in order of first appearance."""
     return list(dict.fromkeys(version.name for side in sides for version in side.findings.listed))
 
 
 def measured(sides: list[Experiment]) -> list[str]:
-    return list(dict.fromkeys(metric for side in sides for metric in columns.ordered(side.findings)))
+    return list(dict.fromkeys(metric for side in sides for metric in columns.all_columns(side.findings)))
 
 
 def differing(sides: list[Experiment]) -> list[tuple[str, list[str]]]:
-    """(dotted key, its value in each experiment) where they are not all the same: protocol first, then recipes, then
-    versions whose recipe and protocol agree while their code does not."""
+    """Return (dotted key, its value in each experiment) for all keys that differ: settings first, then recipes.
+
+    A version with equal recipe and training settings but another fingerprint gets a row for its code.
+    """
     settings = [_settings(side.findings) for side in sides]
-    rows = _rows(settings)
+    rows = _differing_rows(settings)
+    train = [{key: value for key, value in side.items() if key.startswith("train.")} for side in settings]
+    same_train = all(side == train[0] for side in train)
     for name in version_names(sides):
-        own = [{v.name: v for v in side.findings.listed}.get(name) for side in sides]
-        recipes = [dict(_leaves(version.recipe, f"{name}: ")) if version else {} for version in own]
-        if None not in own:
-            rows += _rows(recipes)
-            prints = [version.fingerprint for version in own if version]
-            same = all(recipe == recipes[0] for recipe in recipes)
-            trained = [{key: each[key] for key in each if key.startswith("train.")} for each in settings]
-            if same and len(set(prints)) > 1 and all(each == trained[0] for each in trained):
-                rows.append((f"{name}: code", [fingerprint[:12] or "–" for fingerprint in prints]))
+        versions = [version for side in sides if (version := _by_name(side).get(name))]
+        if len(versions) < len(sides):
+            continue
+        recipes = _differing_rows([dict(_leaves(version.recipe, f"{name}: ")) for version in versions])
+        rows += recipes
+        fingerprints = [version.fingerprint for version in versions]
+        if not recipes and same_train and len(set(fingerprints)) > 1:
+            rows.append((f"{name}: code", [fingerprint[:12] or "–" for fingerprint in fingerprints]))
     return rows
 
 
 def cells(sides: list[Experiment], versions: list[str], metric: str) -> dict[str, list[Cell]]:
-    """Version → a cell an experiment.
+    """Return version → one cell per experiment.
 
-    All verdicts of a metric are one Holm family, and none is given across protocols.
+    All verdicts of a metric are one Holm family. Values of different protocols get no verdict.
     """
     first = sides[0].findings
-    own = [{version.name: version for version in side.findings.listed} for side in sides]
-    ways = [_protocol(side.findings, metric) for side in sides]
+    listed = [_by_name(side) for side in sides]
+    protocols = [_protocol(side.findings, metric) for side in sides]
     values: dict[str, list[float]] = {}
     parents: dict[str, str | None] = {}
     for name in versions:
-        for at, found in enumerate(own):
-            version = found.get(name)
-            comparable = at == 0 or (ways[at] == ways[0] and not _same_runs(version, own[0].get(name)))
+        for at, side in enumerate(sides):
+            version = listed[at].get(name)
+            comparable = protocols[at] == protocols[0] and not _same_runs(version, listed[0].get(name))
             if version is not None and (at == 0 or comparable):
-                label = f"{name} of {sides[at].name}"
+                label = f"{name} of {side.name}"
                 values[label] = list(version.values(metric).values())
                 parents[label] = None if at == 0 else f"{name} of {sides[0].name}"
     anchor = first.anchors.get(metric, {}).get("mean_image")
     margin = number(first.evaluate.get("equivalence_margin"))
-    judged = significance.verdicts(metric, values, parents, anchor, margin=margin)
+    verdicts = significance.verdicts(metric, values, parents, anchor, margin=margin)
     return {
         name: [
-            _cell(sides[at].findings, found.get(name), metric, judged.get(f"{name} of {sides[at].name}"),
-                  _note(at, found.get(name), own[0].get(name), metric, ways))
-            for at, found in enumerate(own)
+            _cell(side.findings, listed[at].get(name), metric, verdicts.get(f"{name} of {side.name}"),
+                  _note(at, listed[at].get(name), listed[0].get(name), metric, protocols))
+            for at, side in enumerate(sides)
         ]
         for name in versions
     }  # fmt: skip
 
 
+def _by_name(side: Experiment) -> dict[str, Version]:
+    return {version.name: version for version in side.findings.listed}
+
+
 def _cell(findings: Findings, version: Version | None, metric: str, verdict: Verdict | None, note: str) -> Cell:
     values = list(version.values(metric).values()) if version else []
     if version is None or not values:
-        return Cell(version, metric, None, None, note, Markup())
+        return Cell(None, None, note, Markup())
     estimate = significance.estimate(metric, values)
-    return Cell(version, metric, estimate, verdict, note, charts.strip_chart(findings, version, metric, estimate))
+    return Cell(estimate, verdict, note, charts.strip_chart(findings, version, metric, estimate))
 
 
-def _note(at: int, version: Version | None, first: Version | None, metric: str, ways: list[str]) -> str:
+def _note(at: int, version: Version | None, first: Version | None, metric: str, protocols: list[str]) -> str:
     if version is None:
         return "not in this experiment"
     if not version.values(metric):
         return "no number"
-    if at and ways[at] != ways[0]:
+    if at and protocols[at] != protocols[0]:
         return "another protocol: not compared"
     if at and _same_runs(version, first):
         return "the same runs"
@@ -155,11 +157,11 @@ def _note(at: int, version: Version | None, first: Version | None, metric: str, 
 
 
 def _same_runs(one: Version | None, other: Version | None) -> bool:
-    """Whether both are the very same trainings, which DVC took from its cache."""
+    """Return whether both are the same trainings, which DVC took from its cache."""
     if one is None or other is None:
         return False
-    digests = [{run.digest for run in version.runs if run.digest} for version in (one, other)]
-    return bool(digests[0]) and digests[0] == digests[1] and _numbers(one) == _numbers(other)
+    keys = [{run.key for run in version.runs if run.key} for version in (one, other)]
+    return bool(keys[0]) and keys[0] == keys[1] and _numbers(one) == _numbers(other)
 
 
 def _numbers(version: Version) -> list[dict[str, float]]:
@@ -167,9 +169,9 @@ def _numbers(version: Version) -> list[dict[str, float]]:
 
 
 def _protocol(findings: Findings, metric: str) -> str:
-    """How the metric was measured, and on which data: numbers of one name compare only where this is equal."""
-    ways = [run.protocols.get(metric) for run in findings.runs if metric in run.metrics]
-    return json.dumps([findings.manifest.get("dataset"), ways[0] if ways else None], sort_keys=True)
+    """Return the metric's protocol and data set as JSON; values are comparable only if it is equal."""
+    protocols = [run.protocols.get(metric) for run in findings.runs if metric in run.metrics]
+    return json.dumps([findings.manifest.get("dataset"), protocols[0] if protocols else None], sort_keys=True)
 
 
 def _settings(findings: Findings) -> dict[str, str]:
@@ -190,15 +192,15 @@ def _leaves(value: Any, key: str = "") -> list[tuple[str, str]]:
     return [(key, "none" if value is None else value if isinstance(value, str) else json.dumps(value))]
 
 
-def _rows(tables: list[dict[str, str]]) -> list[tuple[str, list[str]]]:
+def _differing_rows(tables: list[dict[str, str]]) -> list[tuple[str, list[str]]]:
     keys = dict.fromkeys(key for table in tables for key in table)
     rows = [(key, [table.get(key, "–") for table in tables]) for key in keys]
     return [(key, row) for key, row in rows if len(set(row)) > 1]
 
 
-def _sheets(sides: list[Experiment], versions: list[str]) -> list[tuple[int, str, Any]]:
-    """Of each version in each experiment the first seed's samples; the same latents where their sizes agree."""
-    found = []
+def _sheets(sides: list[Experiment]) -> dict[str, Image.Image]:
+    """Return `<index of the experiment>/<version>` → samples of the first seed that has some."""
+    sheets: dict[str, Image.Image] = {}
     for at, side in enumerate(sides):
         for version in side.findings.listed:
             for run in version.runs:
@@ -206,6 +208,6 @@ def _sheets(sides: list[Experiment], versions: list[str]) -> list[tuple[int, str
                     continue
                 sheet = pictures.samples(run, side.findings)
                 if sheet is not None:
-                    found.append((at, version.name, sheet))
+                    sheets[f"{at}/{version.name}"] = sheet
                     break
-    return found
+    return sheets

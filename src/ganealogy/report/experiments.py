@@ -1,12 +1,11 @@
-"""A DVC experiment's results, read from git and DVC's cache: nothing is checked out, the workspace stays as it is.
+"""Read a DVC experiment's results from git and DVC's cache, without a checkout.
 
-What the report reads is copied into a folder of the same layout, so that `collect` and `pictures` serve for it too.
+The files that the report needs are copied into a folder of the same layout, for `collect` and `pictures` to read.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,25 +17,25 @@ import numpy as np
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.report.collect import MANIFEST, PLAN, REFERENCE, RUNS, collect
+from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings
 from ganealogy.report.pictures import GRID_SIDE
+from ganealogy.workspace import ANCHORS, MANIFEST, PLAN, REFERENCE, RUNS, TREE, VERSION_NAME, plan_path, run_dir
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
     from dvc.repo import Repo
 
 WORKSPACE = "workspace"
-"""Stands for the files as they lie here, like in DVC's own tables."""
-SHARED = (MANIFEST, REFERENCE / "anchors.json", REFERENCE / "real.png")
-OF_A_RUN = ("train/run.json", "train/metrics.jsonl", "cost/train.json", "evaluate/metrics.json", "sample/sample.json")
+"""Name of the current files, as in DVC's own tables."""
+SHARED = (MANIFEST, ANCHORS, REFERENCE / "real.png")
+RUN_FILES = ("train/run.json", "train/metrics.jsonl", "cost/train.json", "evaluate/metrics.json", "sample/sample.json")
 SAMPLES = "sample/images.npy"
-NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
 @dataclass
 class Experiment:
-    """One side of the comparison; `missing` are outputs that its lock names and the cache lacks."""
+    """One column of the comparison. `missing`: outputs in its lock file that DVC's cache lacks."""
 
     name: str
     commit: str
@@ -44,28 +43,28 @@ class Experiment:
     missing: list[str] = field(default_factory=list)
 
     @property
-    def cure(self) -> str:
-        """What brings the missing outputs."""
-        return cure(self.name)
+    def hint(self) -> str:
+        """The command that fetches the missing outputs."""
+        return pull_hint(self.name)
 
 
-def cure(name: str) -> str:
-    """What brings the outputs of an experiment, or of a commit, into the cache."""
+def pull_hint(name: str) -> str:
+    """Return the command that fetches the outputs of an experiment or a commit into the cache."""
     return f"dvc exp pull <git remote> {name} (an experiment) or dvc fetch --all-commits (a commit)"
 
 
 def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
-    """Bring the named experiments (or any git revision, or `workspace`) below `into`, each in a folder of its own.
+    """Copy the results of experiments, git revisions or `workspace` into one folder each below `into`.
 
-    Raises: GanealogyError for fewer than two names, a name given twice, a name that nothing is called by (it lists the
-    experiments that there are), a folder without git or DVC, and an experiment without a plan.
+    Raises: GanealogyError for fewer than two names, a repeated name, an unknown name (the message lists the existing
+    experiments), a folder without git or DVC, and an experiment without a plan.
     """
     if len(names) < 2 or len(set(names)) < len(names):
         given = ", ".join(names) or "none"
-        raise GanealogyError(f"--exp compares two or more experiments, each named once; got {given}")
+        raise GanealogyError(f"--exp needs two or more experiments, each named once; got {given}")
     with _opened(root) as repo:
         commits = {name: _commit(repo, name) for name in names}
-        return [_bring(repo, name, commit, into / str(at)) for at, (name, commit) in enumerate(commits.items())]
+        return [_copy_results(repo, name, commit, into / str(at)) for at, (name, commit) in enumerate(commits.items())]
 
 
 @contextmanager
@@ -77,15 +76,15 @@ def _opened(root: Path) -> Iterator[Repo]:
     try:
         repo = Repo(str(root))
     except NotDvcRepoError:
-        raise GanealogyError(f"{root.resolve()}: not a DVC project; experiments are made by `dvc exp run`") from None
+        raise GanealogyError(f"{root.resolve()}: not a DVC project; experiments are made with: dvc exp run") from None
     with repo:
         if isinstance(repo.scm, NoSCM):
-            raise GanealogyError(f"{root.resolve()}: not in git, where DVC keeps its experiments")
+            raise GanealogyError(f"{root.resolve()}: no git repository, which DVC needs for experiments; run: git init")
         yield repo
 
 
 def _commit(repo: Repo, name: str) -> str:
-    """The commit of an experiment or revision; empty for the workspace."""
+    """Return the commit of an experiment or revision; empty for the workspace."""
     from dvc.exceptions import DvcException
     from dvc.repo.experiments.exceptions import AmbiguousExpRefInfo
     from dvc.repo.experiments.utils import exp_refs, resolve_name
@@ -93,59 +92,61 @@ def _commit(repo: Repo, name: str) -> str:
     if name == WORKSPACE:
         return ""
     try:
-        found = resolve_name(repo.scm, name)[name]
+        reference = resolve_name(repo.scm, name)[name]
     except AmbiguousExpRefInfo:
-        raise GanealogyError(f"{name}: more than one experiment is called so, give its commit (dvc exp list)") from None
-    if found is not None:
-        return str(repo.scm.get_ref(str(found)))
+        raise GanealogyError(f"{name}: more than one experiment has this name; use its commit (dvc exp list)") from None
+    if reference is not None:
+        return str(repo.scm.get_ref(str(reference)))
     try:
         from dvc.scm import resolve_rev
 
         return str(resolve_rev(repo.scm, name))
     except DvcException:
-        known = ", ".join(sorted({str(ref.name) for ref in exp_refs(repo.scm)}))
-        there = f"there are: {known}" if known else "there is none yet: dvc exp run -n NAME -S train.lr=1e-4"
-        raise GanealogyError(f"{name}: no experiment or git revision is called so; {there}") from None
+        names = ", ".join(sorted({str(ref.name) for ref in exp_refs(repo.scm)}))
+        existing = f"experiments: {names}" if names else "no experiments yet: dvc exp run -n NAME -S train.lr=1e-4"
+        raise GanealogyError(f"{name}: no such experiment or git revision; {existing}") from None
 
 
-def _bring(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
+def _copy_results(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(repo.root_dir, rev=commit or None)
     missing: dict[str, None] = {}
-    tree = _copied(files, PLAN / "tree.json", into, missing)
+    tree = _copy(files, TREE, into, missing)
     if tree is None:
         where = f"{name} ({commit[:7]})" if commit else name
-        why = "DVC's cache has not" if missing else "it was never made"
-        raise GanealogyError(f"{where}: {PLAN} is needed and {why}; {cure(name) if missing else 'run `dvc exp run`'}")
-    planned = json.loads(tree)
+        why = "is missing from DVC's cache" if missing else "was never made"
+        raise GanealogyError(f"{where}: {PLAN} {why}; to get it, run: {pull_hint(name) if missing else 'dvc exp run'}")
+    plan = json.loads(tree)
     for shared in SHARED:
-        _copied(files, shared, into, missing)
-    # Only names that the plan allows: they become paths.
-    names = [str(entry["name"]) for entry in planned["versions"] if entry["listed"]]
-    for version in filter(NAME.fullmatch, names):
-        _copied(files, PLAN / f"versions/{version}.json", into, missing)
-        for seed in map(int, planned["seeds"]):
-            run = RUNS / f"{version}-{seed}"
-            for path in OF_A_RUN:
-                _copied(files, run / path, into, missing)
-            _copied(files, run / SAMPLES, into, missing, _first_images)
+        _copy(files, shared, into, missing)
+    # Names become paths, so only valid ones pass.
+    names = [str(entry["name"]) for entry in plan["versions"] if entry["listed"]]
+    for version in filter(VERSION_NAME.fullmatch, names):
+        _copy(files, plan_path(version), into, missing)
+        for seed in map(int, plan["seeds"]):
+            run = run_dir(version, seed)
+            for path in RUN_FILES:
+                _copy(files, run / path, into, missing)
+            _copy(files, run / SAMPLES, into, missing, _first_images)
     return Experiment(name, commit, collect(into), list(missing))
 
 
-def _copied(
+def _copy(
     files: DVCFileSystem,
     path: Path,
     into: Path,
     missing: dict[str, None],
     reduce: Callable[[IO[bytes]], bytes] | None = None,
 ) -> bytes | None:
-    """The file's content, which now also lies below `into`; None when there is none. One that the lock names and the
-    cache lacks is added to `missing` by the output it belongs to."""
+    """Copy a file below `into` and return its content; None when there is none.
+
+    If the lock file has it but the cache lacks it, add its output to `missing`.
+    """
     try:
         with files.open(path.as_posix(), "rb") as file:
             content: bytes = reduce(file) if reduce else file.read()
-    except Exception as error:  # DVC, its object store and its file systems each raise their own
+    except Exception as error:  # DVC, its object store and its file systems raise various types
         if files.exists(path.as_posix()) or not isinstance(error, FileNotFoundError):
             missing.setdefault(_output(path), None)
         return None
@@ -154,18 +155,18 @@ def _copied(
 
 
 def _output(path: Path) -> str:
-    """The output in dvc.yaml that a file is part of."""
+    """Return the output in dvc.yaml that contains a file."""
     parts = path.parts
     return "/".join(parts[:4] if parts[:2] == RUNS.parts else parts[:2]) if "cost" not in parts else path.as_posix()
 
 
 def _first_images(file: IO[bytes]) -> bytes:
-    """The samples that a sheet shows, as an .npy of their own: the whole file may be large."""
+    """Return the samples of one sheet as an .npy: the whole file may be large."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, kind = header(file)
     if fortran or kind != np.uint8 or len(shape) != 4:
-        raise ValueError("not uint8 (N, H, W, C)")
+        raise ValueError("expected uint8 (N, H, W, C)")
     count = min(shape[0], GRID_SIDE**2)
     size = int(np.prod(shape[1:]))
     images = np.frombuffer(file.read(count * size), np.uint8).reshape(count, *shape[1:])

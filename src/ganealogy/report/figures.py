@@ -1,4 +1,4 @@
-"""The figures of the Markdown report: curves by matplotlib, sheets of samples side by side."""
+"""Figures of the Markdown report: curves by matplotlib, and sheets of samples side by side."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ganealogy.files import atomic, images
 from ganealogy.report import palette
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.pictures import Gallery
+from ganealogy.workspace import REPORT_FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FOLDER = Path("reports/report")
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-"""Plotly's names of line styles in matplotlib's spelling."""
+"""Plotly's line styles → matplotlib's."""
 SHEETS = 4
-"""Sheets a row of the montage."""
+"""Sheets per row of the montage."""
 CAPTION = 26
-"""Height of the line under a sheet, in pixels."""
+"""Height of a sheet's caption, in pixels."""
 
 
 def curves(findings: Findings) -> Path | None:
-    """The tracker's FD above, losses and scores below; None when no version has a curve."""
+    """Draw the tracker's FD, losses and scores against kimg; None when no version has a curve."""
     if not any(run.ticks for run in findings.runs):
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     titles = {
-        findings.tracker: f"{findings.tracker} while training",
+        findings.tracker: f"{findings.tracker} during training",
         "d_loss": "D's loss",
         "g_loss": "G's loss",
         "real_score": "D's mean score, real",
@@ -57,14 +57,16 @@ def curves(findings: Findings) -> Path | None:
     axes["top"].legend(ncols=8, fontsize=9, frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return _written(findings, "curves.png", buffer.getvalue())
+    path = findings.root / REPORT_FIGURES / "curves.png"
+    atomic.write_bytes(path, buffer.getvalue())
+    return path
 
 
 def montage(findings: Findings, gallery: Gallery) -> Path | None:
-    """Real pictures and every version's samples of the first seed that has some, each sheet over its name."""
+    """Draw real pictures and each version's samples (first seed with samples), with captions; None without any."""
     sheets = [("real pictures", gallery.real)] if gallery.real else []
     for version in findings.listed:
-        sheets += [(run.name, gallery.samples[run.key]) for run in version.runs if run.key in gallery.samples][:1]
+        sheets += [(run.label, gallery.samples[run.name]) for run in version.runs if run.name in gallery.samples][:1]
     if not sheets:
         return None
     side = max(sheet.width for _, sheet in sheets)
@@ -77,16 +79,16 @@ def montage(findings: Findings, gallery: Gallery) -> Path | None:
         left, top = gap + index % SHEETS * (side + gap), gap + index // SHEETS * (side + CAPTION + gap)
         canvas.paste(sheet, (left, top))
         pen.text((left, top + side + 4), name, fill="black", font=font)
-    path = findings.root / FOLDER / "samples.png"
+    path = findings.root / REPORT_FIGURES / "samples.png"
     images.save_png(canvas, path)
     return path
 
 
 def strips(findings: Findings, gallery: Gallery) -> Path | None:
-    """Each version's interpolation of the first seed that has one, stacked; None when no version has one."""
+    """Stack each version's interpolation (first seed that has one); None when no version has one."""
     rows = []
     for version in findings.listed:
-        rows += [(run.name, gallery.strips[run.key]) for run in version.runs if run.key in gallery.strips][:1]
+        rows += [(run.label, gallery.strips[run.name]) for run in version.runs if run.name in gallery.strips][:1]
     if not rows:
         return None
     width, gap = max(row.width for _, row in rows), 12
@@ -96,28 +98,22 @@ def strips(findings: Findings, gallery: Gallery) -> Path | None:
         pen.text((2, top + 2), name, fill="black", font=font)
         canvas.paste(row, (0, top + CAPTION))
         top += row.height + CAPTION + gap
-    path = findings.root / FOLDER / "interpolation.png"
+    path = findings.root / REPORT_FIGURES / "interpolation.png"
     images.save_png(canvas, path)
     return path
 
 
 def _draw(axes: Axes, version: Version, column: str) -> None:
-    """The mean where every seed has a value, over the span of the seeds."""
+    """Plot the mean where every seed has a value, and the range of the seeds as a band."""
     series = [points for run in version.runs if (points := run.series(column))]
-    gathered: defaultdict[float, list[float]] = defaultdict(list)
+    by_kimg: defaultdict[float, list[float]] = defaultdict(list)
     for points in series:
         for kimg, value in points:
-            gathered[kimg].append(value)
-    xs = sorted(kimg for kimg, values in gathered.items() if len(values) == len(series))
+            by_kimg[kimg].append(value)
+    xs = sorted(kimg for kimg, values in by_kimg.items() if len(values) == len(series))
     if not xs:
         return
     colour, style = palette.colour(version.index)[0], LINES[palette.dash(version.index)]
-    axes.plot(xs, [fmean(gathered[x]) for x in xs], color=colour, linestyle=style, linewidth=1.8, label=version.name)
-    low, high = [min(gathered[x]) for x in xs], [max(gathered[x]) for x in xs]
+    axes.plot(xs, [fmean(by_kimg[x]) for x in xs], color=colour, linestyle=style, linewidth=1.8, label=version.name)
+    low, high = [min(by_kimg[x]) for x in xs], [max(by_kimg[x]) for x in xs]
     axes.fill_between(xs, low, high, color=colour, alpha=0.14, linewidth=0)
-
-
-def _written(findings: Findings, name: str, content: bytes) -> Path:
-    path = findings.root / FOLDER / name
-    atomic.write_bytes(path, content)
-    return path

@@ -1,4 +1,4 @@
-"""What the report knows, as plain typed objects: runs, versions, and what cannot be shown."""
+"""Data of the report as typed objects: runs, versions, and what cannot be shown."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from ganealogy.lineage.changes import Change
-from ganealogy.verdicts.metric_scales import is_distance, scale
-from ganealogy.verdicts.primary_metric import lead
+from ganealogy.verdicts.metric_kinds import is_distance, scale
+from ganealogy.verdicts.primary_metric import primary_metric
 
 Json = dict[str, Any]
 ANCHORS = {
@@ -19,16 +19,16 @@ ANCHORS = {
     "blur": "held-out reals, blurred",
     "noise": "held-out reals with noise",
 }
-"""Anchors in the order of the table, in the words used where the reference stage left none of its own."""
+"""Anchors in the order of the table, with descriptions for a reference stage that wrote none."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Something the report cannot show: what, why, and what would cure it (empty when nothing a person types would)."""
+    """Something the report cannot show: what, why, and the command that fixes it (empty if there is none)."""
 
     what: str
     why: str
-    cure: str = ""
+    hint: str = ""
 
 
 @dataclass(eq=False)
@@ -46,38 +46,37 @@ class Run:
     ticks: list[Json] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     protocols: dict[str, Json] = field(default_factory=dict)
-    checkpoint: str = ""
-    checkpoint_kimg: float | None = None
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
     neighbours: bool = False
     """Whether the evaluation drew the nearest training pictures of some samples."""
     ema: bool | None = None
-    digest: str = ""
-    """Of plan, data and seed: the tag by which MLflow's run is found."""
-
-    @property
-    def key(self) -> str:
-        """As DVC and the run directory name it: `v3-0`."""
-        return f"{self.version}-{self.seed}"
+    key: str = ""
+    """The run key (see `workspace.run_key`), which is also a tag of the MLflow run."""
 
     @property
     def name(self) -> str:
+        """Name in DVC and of the run directory: `v3-0`."""
+        return f"{self.version}-{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """Name in sentences: `v3 seed 0`."""
         return f"{self.version} seed {self.seed}"
 
     def series(self, column: str) -> list[tuple[float, float]]:
-        """(kimg, value) of the ticks that have a finite one in that column of metrics.jsonl."""
+        """Return (kimg, value) of the ticks with a finite value in that column of metrics.jsonl."""
         points = [(number(tick.get("kimg")), number(tick.get(column))) for tick in self.ticks]
         return [(kimg, value) for kimg, value in points if kimg is not None and value is not None]
 
-    def at_last(self, column: str) -> float | None:
-        """The column's value at the last tick that has one."""
+    def last_value(self, column: str) -> float | None:
+        """Return the column's value at the last tick that has one."""
         points = self.series(column)
         return points[-1][1] if points else None
 
-    def clocks(self) -> dict[float, float]:
-        """kimg → seconds of training until there, for each tick; empty when they were not recorded."""
+    def tick_seconds(self) -> dict[float, float]:
+        """Return kimg → seconds of training up to each tick; empty if they were not recorded."""
         recorded = self.cost.get("tick_seconds")
         if not isinstance(recorded, list) or len(recorded) < len(self.ticks):
             return {}
@@ -85,18 +84,19 @@ class Run:
         return {kimg: at for kimg, at in pairs if kimg is not None and at is not None}
 
     @property
-    def raised(self) -> dict[str, str]:
-        """The flags that stand: `collapsed_effnet_lite0` → why."""
+    def flag_reasons(self) -> dict[str, str]:
+        """Flags that the evaluation raised: `collapsed_effnet_lite0` → reason."""
         return {name: str(flag.get("why") or "") for name, flag in self.flags.items() if flag.get("flag")}
 
     @property
     def command(self) -> str:
-        return f"dvc repro train@{self.key}"
+        """The command that trains the run."""
+        return f"dvc repro train@{self.name}"
 
 
 @dataclass
 class Version:
-    """A node of the family tree with its runs, one a seed; unlisted ancestors have none."""
+    """A node of the family tree with one run per seed; an unlisted ancestor has no runs."""
 
     name: str
     title: str
@@ -111,16 +111,16 @@ class Version:
     parameters: dict[str, int]
     pinned_lr: bool
     fingerprint: str = ""
-    """Of the resolved recipe, the protocol and the code that it trains with."""
+    """Of the resolved recipe, the protocol and the code."""
     runs: list[Run] = field(default_factory=list)
     children: list[Version] = field(default_factory=list)
 
     def values(self, metric: str) -> dict[int, float]:
-        """Seed → value, of the seeds that have one."""
+        """Return seed → value, for the seeds that have one."""
         return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
 
     def mean(self, metric: str) -> float | None:
-        """Mean over the seeds that have the metric, the geometric one where the metric is compared on the logarithm."""
+        """Return the mean over the seeds with a value: geometric for a metric compared on the logarithm."""
         values = list(self.values(metric).values())
         if not values:
             return None
@@ -128,33 +128,30 @@ class Version:
         return math.exp(fmean(map(math.log, values))) if geometric else fmean(values)
 
     def cost(self, key: str) -> float | None:
-        """Plain mean over seeds of a number in cost/train.json."""
-        values = [value for run in self.runs if (value := number(run.cost.get(key))) is not None]
-        return fmean(values) if values else None
+        """Return the arithmetic mean over seeds of a number in cost/train.json."""
+        return _mean([run.cost.get(key) for run in self.runs])
 
-    def at_best_and_last(self, column: str) -> tuple[float | None, float | None]:
-        """Plain means over seeds of the tracker's value at the best checkpoint and at the last one."""
-        best = [value for run in self.runs if (value := number(run.best.get("score"))) is not None]
-        last = [value for run in self.runs if (value := run.at_last(column)) is not None]
-        return fmean(best) if best else None, fmean(last) if last else None
+    def best_and_last(self, column: str) -> tuple[float | None, float | None]:
+        """Return the tracker's value at the best checkpoint and at the last tick, arithmetic means over seeds."""
+        return _mean([run.best.get("score") for run in self.runs]), _mean([run.last_value(column) for run in self.runs])
 
     @property
-    def raised(self) -> dict[str, list[Run]]:
-        """Kind of flag (`collapsed`, `memorised`) → the runs on which one of its extractors raised it."""
+    def flagged(self) -> dict[str, list[Run]]:
+        """Kind of flag (`collapsed`, `memorised`) → runs on which at least one extractor raised it."""
         kinds: dict[str, list[Run]] = {}
         for run in self.runs:
-            for kind in dict.fromkeys(name.partition("_")[0] for name in run.raised):
+            for kind in dict.fromkeys(name.partition("_")[0] for name in run.flag_reasons):
                 kinds.setdefault(kind, []).append(run)
         return kinds
 
     @property
-    def troubles(self) -> list[Run]:
+    def unfinished(self) -> list[Run]:
         return [run for run in self.runs if run.status != "finished"]
 
 
 @dataclass
 class Findings:
-    """Everything the report says, before it is laid out."""
+    """All data of the report, before layout."""
 
     root: Path
     versions: list[Version]
@@ -165,6 +162,7 @@ class Findings:
     evaluate: Json
     manifest: Json
     anchors: dict[str, dict[str, float]]
+    """Metric → anchor → value."""
     anchors_described: dict[str, str]
     gaps: list[Gap]
 
@@ -183,28 +181,28 @@ class Findings:
 
     @property
     def tracker(self) -> str:
-        """The column of metrics.jsonl by which `best` was picked."""
+        """Column of metrics.jsonl by which the best checkpoint was selected."""
         return f"fd_{self.train.get('tracker', 'pixel8')}"
 
     @property
     def metrics(self) -> list[str]:
-        """Measured metrics: the tracker's distance first, then those that the plan asks for, then any others."""
-        asked = [self.lead, "fid"]
+        """Measured metrics: the primary metric, then FD and KID of the configured extractors, then all others."""
+        first = [self.primary_metric, "fid"]
         for extractor in self.evaluate.get("extractors", []):
-            asked += [f"fd_{extractor}", f"kid_{extractor}"]
+            first += [f"fd_{extractor}", f"kid_{extractor}"]
         measured = {name for run in self.runs for name in run.metrics if not name.endswith("_se")}
-        return [name for name in dict.fromkeys(asked) if name in measured] + sorted(measured - set(asked))
+        return [name for name in dict.fromkeys(first) if name in measured] + sorted(measured - set(first))
 
     @property
-    def lead(self) -> str:
-        """The metric that stands in the tree: the tracker's, which the protocol chose to fit its budget."""
+    def primary_metric(self) -> str:
+        """The metric shown in the tree, by which versions are compared."""
         protocols: Json = {}
         for run in self.runs:
             protocols |= run.protocols
-        return lead(self.tracker.removeprefix("fd_"), protocols)
+        return primary_metric(self.tracker.removeprefix("fd_"), protocols)
 
-    def passed(self, version: Version, metric: str) -> bool | None:
-        """Whether the version's mean beats the mean image repeated; None when there is nothing to compare."""
+    def beats_mean_image(self, version: Version, metric: str) -> bool | None:
+        """Return whether the version's mean distance is below the mean image's; None if either is missing."""
         if not is_distance(metric):
             return None
         value, anchor = version.mean(metric), self.anchors.get(metric, {}).get("mean_image")
@@ -212,7 +210,13 @@ class Findings:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None: NaN and Infinity are not results."""
+    """Return a finite number, or None: NaN and Infinity are not results."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value
+
+
+def _mean(values: list[Any]) -> float | None:
+    """Return the mean of the finite numbers."""
+    numbers = [finite for value in values if (finite := number(value)) is not None]
+    return fmean(numbers) if numbers else None

@@ -1,4 +1,4 @@
-"""`reports/report.md`: the same findings for a git host, with PNG figures beside it."""
+"""`reports/report.md`: the report for a git host, with PNG figures in `reports/report/`."""
 
 from __future__ import annotations
 
@@ -12,64 +12,65 @@ from ganealogy.files import atomic
 from ganealogy.report import columns, figures, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.findings import ANCHORS, Findings, Version
-from ganealogy.report.judged import Judged, effect, interval, rule, word
 from ganealogy.report.pictures import Gallery
-from ganealogy.report.troubles import troubles
-
-REPORT = Path("reports/report.md")
+from ganealogy.report.problems import problems
+from ganealogy.report.verdict_table import VerdictTable, decision_rule, effect, interval, verdict_label
+from ganealogy.workspace import REPORT_FIGURES, REPORT_MARKDOWN
 
 
 def write_markdown(findings: Findings, gallery: Gallery) -> Path:
     """Write `reports/report.md` and its figures under `reports/report/`."""
-    path = findings.root / REPORT
-    drawn = {
+    path = findings.root / REPORT_MARKDOWN
+    paths = {
         "samples": figures.montage(findings, gallery),
         "strips": figures.strips(findings, gallery),
         "curves": figures.curves(findings),
     }
-    atomic.write_text(path, render(findings, {name: f"report/{file.name}" for name, file in drawn.items() if file}))
+    atomic.write_text(
+        path, render(findings, {name: f"{REPORT_FIGURES.name}/{file.name}" for name, file in paths.items() if file})
+    )
     return path
 
 
 def render(findings: Findings, drawn: dict[str, str]) -> str:
-    """The report as Markdown; `drawn` is figure → path beside it."""
-    environment = Environment(
+    """Return the report as Markdown. `drawn`: figure → path relative to the report."""
+    jinja = Environment(
         loader=PackageLoader("ganealogy.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False, finalize=_finalize,  # Markdown has its own escapes: the filter `plain`
+        autoescape=False, finalize=_finalize,  # Markdown is escaped by the filter `plain`
     )  # fmt: skip
-    environment.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain}
-    judged = Judged.of(findings)
-    text = environment.get_template("report.md").render(
+    jinja.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain}
+    verdicts = VerdictTable.of(findings)
+    text = jinja.get_template("report.md").render(
         findings=findings,
         wording=wording,
         drawn=drawn,
-        leaderboard=table(leaderboard(findings, judged, columns.leading(findings))),
-        others=table(others(findings, judged)),
-        family=family(findings, judged),
+        leaderboard=table(leaderboard(findings, verdicts, columns.headline(findings))),
+        others=table(others(findings, verdicts)),
+        family=family(findings, verdicts),
         costs=table(costs(findings)),
         protocols=columns.protocols(findings),
-        judged=judged,
-        rule=rule(judged.verdicts.get(findings.lead, {})),
+        verdicts=verdicts,
+        rule=decision_rule(verdicts.for_metric(findings.primary_metric)),
         effect=effect,
-        verdict_word=word,
-        troubles=troubles,
+        verdict_label=verdict_label,
+        problems=problems,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def family(findings: Findings, judged: Judged) -> str:
-    """The tree as nested lists: each version with its mean, and on what its idea did to its parent."""
+def family(findings: Findings, verdicts: VerdictTable) -> str:
+    """Return the tree as nested lists: each version with its mean, its verdict and its problems."""
     lines: list[str] = []
 
     def walk(version: Version, depth: int) -> None:
-        told = [f"**{version.name}** {plain(version.title)}"]
+        parts = [f"**{version.name}** {plain(version.title)}"]
         if version.listed:
-            told.append(wording.figure(version.mean(findings.lead)))
-        verdict = judged.verdict(findings.lead, version)
+            parts.append(wording.figure(version.mean(findings.primary_metric)))
+        verdict = verdicts.verdict(findings.primary_metric, version)
         if verdict is not None:
-            told.append(f"{effect(findings.lead, verdict)} {word(verdict)}".strip())
-        told += [f"*{plain(line.short)}*" for line in troubles(version)]
-        lines.append("  " * depth + "- " + " · ".join(told))
+            parts.append(f"{effect(findings.primary_metric, verdict)} {verdict_label(verdict)}".strip())
+        parts += [f"*{plain(line.short)}*" for line in problems(version)]
+        lines.append("  " * depth + "- " + " · ".join(parts))
         for child in version.children:
             walk(child, depth + 1)
 
@@ -78,18 +79,18 @@ def family(findings: Findings, judged: Judged) -> str:
     return "\n".join(lines)
 
 
-def leaderboard(findings: Findings, judged: Judged, metrics: list[str]) -> list[dict[str, str]]:
-    """One row a version, then the anchors: mean over seeds with its interval, then each seed's value."""
+def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) -> list[dict[str, str]]:
+    """Return one row per version, then the anchors: mean over seeds with its interval, then each seed's value."""
     rows = []
     for version in findings.listed:
-        best, last = version.at_best_and_last(findings.tracker)
+        best, last = version.best_and_last(findings.tracker)
         row = {
             "version": f"**{version.name}** {plain(version.title)}",
             "parent": version.parent or "–",
             "what changed": _changed(version),
-            "against parent": _against(findings, judged, version),
+            "against parent": _against(findings, verdicts, version),
         }
-        row |= {_heading(metric): _cell(findings, judged, version, metric) for metric in metrics}
+        row |= {_heading(metric): _cell(findings, verdicts, version, metric) for metric in metrics}
         rows.append(row | {"best → last": f"{wording.figure(best)} → {wording.figure(last)}"})
     for anchor in ANCHORS:
         if any(anchor in known for known in findings.anchors.values()):
@@ -103,35 +104,35 @@ def leaderboard(findings: Findings, judged: Judged, metrics: list[str]) -> list[
     return rows
 
 
-def others(findings: Findings, judged: Judged) -> list[dict[str, str]]:
-    """One row a metric that does not lead, a column a version: there are more metrics than a page is wide."""
-    shown = columns.leading(findings)
+def others(findings: Findings, verdicts: VerdictTable) -> list[dict[str, str]]:
+    """Return one row per metric that is no headline metric, one column per version."""
+    shown = columns.headline(findings)
     return [
         {"metric": _heading(metric)}
-        | {version.name: _cell(findings, judged, version, metric, seeds=False) for version in findings.listed}
-        for metric in columns.ordered(findings)
+        | {version.name: _cell(findings, verdicts, version, metric, seeds=False) for version in findings.listed}
+        for metric in columns.all_columns(findings)
         if metric not in shown
     ]
 
 
 def costs(findings: Findings) -> list[dict[str, str]]:
-    """One row a version: parameters, time, speed, memory; means over seeds."""
+    """Return one row per version: parameters, time, speed, memory; means over seeds."""
     return [
         {
             "version": version.name,
             "G": wording.count(version.parameters.get("generator")),
             "D": wording.count(version.parameters.get("discriminator")),
-            "training, a seed": wording.duration(version.cost("seconds")),
+            "training, per seed": wording.duration(version.cost("seconds")),
             "images/s": wording.count(version.cost("images_per_second")),
             "memory": wording.memory(version.cost("peak_memory_bytes")),
-            "status": plain("; ".join(line.long for line in troubles(version)) or "finished"),
+            "status": plain("; ".join(line.long for line in problems(version)) or "finished"),
         }
         for version in findings.listed
     ]
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """A Markdown table; what is in the cells is Markdown already."""
+    """Format rows, whose cells are Markdown, as a Markdown table."""
     if not rows:
         return ""
     import pandas as pd
@@ -144,7 +145,7 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Other people's words, so that they neither become HTML nor Markdown nor end a table's cell."""
+    """Escape untrusted text: it must not become HTML or Markdown, or end a table's cell."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
 
@@ -153,27 +154,27 @@ def _heading(metric: str) -> str:
     return f"`{metric}` {direction(metric)}".strip()
 
 
-def _cell(findings: Findings, judged: Judged, version: Version, metric: str, seeds: bool = True) -> str:
+def _cell(findings: Findings, verdicts: VerdictTable, version: Version, metric: str, seeds: bool = True) -> str:
     values = version.values(metric)
     if not values:
         return "–"
     mean = wording.figure(version.mean(metric))
-    ranked = "" if findings.passed(version, metric) is not False else " †"
-    around = interval(judged.estimate(metric, version))
-    told = f"{mean}{ranked}" + (f" ({around})" if around else "")
-    return f"{told}<br>{' · '.join(map(wording.figure, values.values()))}" if seeds and len(values) > 1 else told
+    mark = "" if findings.beats_mean_image(version, metric) is not False else " †"
+    ends = interval(verdicts.estimate(metric, version))
+    text = f"{mean}{mark}" + (f" ({ends})" if ends else "")
+    return f"{text}<br>{' · '.join(map(wording.figure, values.values()))}" if seeds and len(values) > 1 else text
 
 
-def _against(findings: Findings, judged: Judged, version: Version) -> str:
-    verdict = judged.verdict(findings.lead, version)
-    return "–" if verdict is None else f"{effect(findings.lead, verdict)} {word(verdict)}".strip()
+def _against(findings: Findings, verdicts: VerdictTable, version: Version) -> str:
+    verdict = verdicts.verdict(findings.primary_metric, version)
+    return "–" if verdict is None else f"{effect(findings.primary_metric, verdict)} {verdict_label(verdict)}".strip()
 
 
 def _changed(version: Version) -> str:
     if version.parent is None:
         return "root"
     lines = [f"`{change.key}` {plain(change.values)}" for change in version.changes]
-    return "<br>".join(lines) or "nothing but the words"
+    return "<br>".join(lines) or "only the text"
 
 
 def _finalize(value: Any) -> Any:

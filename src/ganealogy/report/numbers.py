@@ -1,4 +1,4 @@
-"""The numbers for machines and terminals: what `dvc metrics`, `dvc plots` and a person at the prompt read."""
+"""Numbers for programs and terminals: `dvc metrics`, `dvc plots` and `ganealogy summary`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ganealogy.files import atomic
-from ganealogy.report import judgement, wording
+from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings
+from ganealogy.report.verdict_table import estimates_for, verdicts_for
 from ganealogy.verdicts.significance import Estimate, Verdict
+from ganealogy.workspace import REPORT_CURVES, REPORT_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
     from rich.text import Text
 
-METRICS = Path("reports/metrics.json")
-FD = Path("reports/fd.csv")
-
 
 def write_numbers(findings: Findings) -> tuple[Path, Path]:
     """Write `reports/metrics.json` and `reports/fd.csv`."""
-    metrics, distances = findings.root / METRICS, findings.root / FD
+    metrics, distances = findings.root / REPORT_METRICS, findings.root / REPORT_CURVES
     atomic.write_json(metrics, summary(findings))
     atomic.write_text(distances, tracked_distance(findings).to_csv(index_label="kimg", lineterminator="\n"))
     return metrics, distances
 
 
 def summary(findings: Findings) -> dict[str, Any]:
-    """Version → metric → mean over seeds, and how many seeds that was.
+    """Return version → metric → mean over seeds, with the number of seeds.
 
-    One number a metric: `dvc exp show` makes a column of every leaf, and each seed's value lies in its run directory.
-    Clocks stay out, so that an equal result is an equal file.
+    One number per metric, because `dvc exp show` makes a column of every leaf; run directories hold each seed's value.
+    Times are left out, so that equal results give equal files.
     """
     table: dict[str, Any] = {}
     for version in findings.listed:
@@ -44,9 +43,9 @@ def summary(findings: Findings) -> dict[str, Any]:
 
 
 def tracked_distance(findings: Findings) -> pd.DataFrame:
-    """The tracker's FD while training: indexed by kimg, a column a listed version, mean over the seeds that got there.
+    """Return the tracker's FD during training: index kimg, a column per listed version, mean over its seeds.
 
-    A version without curves keeps an empty column: `dvc plots` asks for every name in `tree.versions`.
+    A version without curves has an empty column: `dvc plots` needs one for every name in `tree.versions`.
     """
     import pandas as pd
 
@@ -56,13 +55,13 @@ def tracked_distance(findings: Findings) -> pd.DataFrame:
         for run in version.runs:
             for kimg, distance in run.series(findings.tracker):
                 values[round(kimg, 6)].append(distance)
-        columns[version.name] = {kimg: float(f"{fmean(found):.6g}") for kimg, found in values.items()}
+        columns[version.name] = {kimg: float(f"{fmean(seeds):.6g}") for kimg, seeds in values.items()}
     frame = pd.DataFrame({name: pd.Series(values, dtype=float) for name, values in columns.items()})
     return frame.sort_index()
 
 
 def summary_table(root: Path = Path()) -> Table:
-    """The table that ends a run in the terminal: version, what changed, FD with its interval, verdict, seconds.
+    """Return the terminal's table: version, changes, primary metric with its interval, verdict, seconds.
 
     Raises: GanealogyError when there is no plan under `root`.
     """
@@ -70,47 +69,51 @@ def summary_table(root: Path = Path()) -> Table:
     from rich.text import Text
 
     findings = collect(root)
+    metric = findings.primary_metric
+    estimates, verdicts = estimates_for(findings, metric), verdicts_for(findings, metric)
+    mean = "geometric mean" if any(estimate.scale == "log" for estimate in estimates.values()) else "mean"
+    intervals = any(estimate.low is not None for estimate in estimates.values())
+    caption = f"{metric}: {mean} over seeds [95 % interval]" if intervals else None
     title = wording.protocol_line(findings)
-    estimates, verdicts = judgement.estimates(findings, findings.lead), judgement.judge(findings, findings.lead)
-    scale = "geometric mean" if any(found.scale == "log" for found in estimates.values()) else "mean"
-    several = any(found.low is not None for found in estimates.values())
-    caption = f"{findings.lead}: {scale} over seeds [95 % interval]" if several else None
     table = Table(title=title, title_style="dim", title_justify="left", box=None, pad_edge=False)
     table.caption, table.caption_style, table.caption_justify = caption and Text(caption), "dim", "left"
     table.add_column("version", no_wrap=True)
     table.add_column("what changed", overflow="fold")
-    table.add_column(findings.lead, justify="right", no_wrap=True)
-    if several:
+    table.add_column(metric, justify="right", no_wrap=True)
+    if intervals:
         table.add_column("95 %", no_wrap=True)
     table.add_column("verdict", overflow="fold")
     table.add_column("seconds", justify="right", no_wrap=True)
     for version in findings.listed:
         seconds = version.cost("seconds")
-        troubles = ", ".join(f"seed {run.seed} {run.status}" for run in version.troubles)
+        unfinished = ", ".join(f"seed {run.seed} {run.status}" for run in version.unfinished)
         changed = wording.what_changed(version) if version.parent else version.title
         table.add_row(
-            Text(version.name),  # Text, since a title may hold what rich takes for markup
-            Text(f"{changed} ({troubles})" if troubles else changed),
-            *_estimated(estimates.get(version.name), several),
-            Text(_judged(verdicts.get(version.name))),
+            Text(version.name),  # Text, because a title may contain rich's markup
+            Text(f"{changed} ({unfinished})" if unfinished else changed),
+            *_estimate_cells(estimates.get(version.name), intervals),
+            Text(_verdict_cell(verdicts.get(version.name))),
             "–" if seconds is None else f"{seconds:.0f}",
         )
     return table
 
 
-def _estimated(found: Estimate | None, interval: bool) -> list[str | Text]:
-    """The cells of mean and interval; the second only where any version has one."""
+def _estimate_cells(estimate: Estimate | None, intervals: bool) -> list[str | Text]:
+    """Return the cells of mean and interval; the second only if any version has an interval."""
     from rich.text import Text
 
-    cells: list[str | Text] = [wording.figure(found.mean if found else None)]
-    if interval:
-        ends = found and found.low is not None and found.high is not None
-        cells.append(Text(f"[{wording.figure(found.low)}, {wording.figure(found.high)}]" if found and ends else ""))
+    cells: list[str | Text] = [wording.figure(estimate.mean if estimate else None)]
+    if intervals:
+        has_ends = estimate and estimate.low is not None and estimate.high is not None
+        ends = f"[{wording.figure(estimate.low)}, {wording.figure(estimate.high)}]" if estimate and has_ends else ""
+        cells.append(Text(ends))
     return cells
 
 
-def _judged(found: Verdict | None) -> str:
-    """The verdict in a cell, with p where there is one; a dash for roots."""
-    if found is None:
+def _verdict_cell(verdict: Verdict | None) -> str:
+    """Return the verdict with p, if tested; a dash for roots."""
+    if verdict is None:
         return "–"
-    return found.label if found.p is None else f"{found.label} (p {'< 0.001' if found.p < 0.001 else f'{found.p:.2g}'})"
+    if verdict.p is None:
+        return verdict.label
+    return f"{verdict.label} (p {'< 0.001' if verdict.p < 0.001 else f'{verdict.p:.2g}'})"

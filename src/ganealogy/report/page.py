@@ -1,4 +1,4 @@
-"""`reports/index.html`: one page with everything inside it, that asks nothing of any network."""
+"""`reports/index.html`: one self-contained page that loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -17,92 +17,99 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
-from ganealogy.report import charts, columns, mlflow_links, palette, pictures, wording
+from ganealogy.report import charts, columns, palette, pictures, wording
 from ganealogy.report.findings import ANCHORS, Findings, Version
-from ganealogy.report.judged import Judged, effect, effect_range, interval, rule, standing, word
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
-from ganealogy.report.troubles import troubles, why_none, worsened
+from ganealogy.report.problems import problems, reason_missing, worsened
+from ganealogy.report.verdict_table import (
+    VerdictTable,
+    css_class,
+    decision_rule,
+    effect,
+    effect_range,
+    interval,
+    verdict_label,
+)
 from ganealogy.verdicts.significance import SEEDS_NEEDED, WORDS, Verdict
+from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
 
 if TYPE_CHECKING:
     from PIL import Image
 
-PAGE = Path("reports/index.html")
-LIVE = Path("reports/live.html")
-"""What `make live` writes; it is too large to be part of the page."""
-ALWAYS_THERE = ("checkpoints", "cost", "exact change")
-"""Buttons of the table's columns that no metric stands behind."""
+FIXED_FAMILIES = ("checkpoints", "cost", "exact change")
+"""Buttons of the table for columns that are no metrics."""
 ARXIV = re.compile(r"\barXiv[: ]+(\d{4}\.\d{4,5})")
 
 
-def write_page(findings: Findings, gallery: Gallery) -> Path:
-    """Render the findings and their pictures to `reports/index.html`; equal inputs give equal bytes."""
-    path = findings.root / PAGE
-    atomic.write_text(path, render(findings, gallery))
+def write_page(findings: Findings, gallery: Gallery, run_links: dict[str, str]) -> Path:
+    """Render findings and pictures to `reports/index.html`; equal inputs give equal bytes."""
+    path = findings.root / REPORT_PAGE
+    atomic.write_text(path, render(findings, gallery, run_links))
     return path
 
 
-def environment(*told: Callable[..., Any], beside: str | None = None) -> Environment:
-    """Jinja for a page: everything escaped, our words for numbers, and the functions given by their own names.
+def environment(*functions: Callable[..., Any], package: str | None = None) -> Environment:
+    """Return Jinja's environment for a page: escaping, number filters, and `functions` under their own names.
 
-    `beside`: another package whose templates may use these.
+    `package`: another package with templates, which may include the report's.
     """
-    packages = [PackageLoader(name) for name in ("ganealogy.report", beside) if name is not None]
-    made = Environment(
+    packages = [PackageLoader(name) for name in ("ganealogy.report", package) if name is not None]
+    jinja = Environment(
         loader=ChoiceLoader(packages),
-        autoescape=True,  # titles, ideas and notes are other people's words
+        autoescape=True,  # titles, ideas and notes are untrusted text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    written = (wording.figure, wording.count, wording.duration, wording.memory)
-    made.filters |= {write.__name__: write for write in written} | {"linked": linked, "depth": _depth}
-    made.globals |= {tell.__name__: tell for tell in told} | {"wording": wording}
-    return made
+    filters = (wording.figure, wording.count, wording.duration, wording.memory, linked)
+    jinja.filters |= {function.__name__: function for function in filters} | {"depth": _depth}
+    jinja.globals |= {function.__name__: function for function in functions} | {"wording": wording}
+    return jinja
 
 
-def render(findings: Findings, gallery: Gallery) -> str:
-    """The page as text."""
-    told = (
+def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | None = None) -> str:
+    """Return the page as text. `run_links`: run key → address of its MLflow run."""
+    functions = (
         effect,
         effect_range,
-        standing,
+        verdict_label,
+        css_class,
         interval,
         worsened,
-        troubles,
-        why_none,
+        problems,
+        reason_missing,
         columns.direction,
         charts.strip_chart,
     )
-    judged = Judged.of(findings)
+    verdicts = VerdictTable.of(findings)
+    primary = verdicts.for_metric(findings.primary_metric)
     families = columns.families(findings)
     return (
-        environment(*told)
+        environment(*functions)
         .get_template("page.html")
         .render(
-            verdict_word=word,
             findings=findings,
-            shown=_shown(gallery),
-            live=(findings.root / LIVE).is_file(),
-            judged=judged,
-            tally=tally(judged.verdicts.get(findings.lead, {})),
+            shown=_picture_uris(gallery),
+            live=(findings.root / LIVE_PAGE).is_file(),
+            verdicts=verdicts,
+            tally=tally(primary),
             seeds_needed=SEEDS_NEEDED,
-            rule=rule(judged.verdicts.get(findings.lead, {})),
-            metrics=columns.ordered(findings),
+            rule=decision_rule(primary),
+            metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
-            column_families=[*families, *ALWAYS_THERE],
+            column_families=[*families, *FIXED_FAMILIES],
             folded=[*families, "exact change"],
             anchors=ANCHORS,
             frames_data=_labelled_frames(findings, gallery.frames),
             tracked=_tracked(findings),
-            by_depth=_longest_line_first,
+            by_depth=_deepest_first,
             curves=charts.curves(findings),
             curves_data=charts.curve_data(findings),
             ticks=max((len(series) for series in gallery.frames.values()), default=0),
             yaml=_as_yaml,
             hosts=hosts(findings),
-            mlflow=mlflow_links.found([run.digest for run in findings.runs if run.digest]),
+            run_links=run_links or {},
             protocols=columns.protocols(findings),
             palette=[palette.colour(index) for index in range(len(findings.versions))],
             styles=Markup(static("theme.css") + static("page.css")),
@@ -113,7 +120,7 @@ def render(findings: Findings, gallery: Gallery) -> str:
 
 
 def linked(text: str) -> Markup:
-    """Escaped text whose arXiv numbers and addresses are links."""
+    """Escape text and turn its arXiv numbers and https addresses into links."""
     safe = str(escape(text))
     safe = ARXIV.sub(r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv \1</a>', safe)
     return Markup(re.sub(r'(?<!")https://[^\s<>"]+[^\s<>".,;)]', r'<a href="\g<0>" rel="noreferrer">\g<0></a>', safe))
@@ -121,22 +128,22 @@ def linked(text: str) -> Markup:
 
 @cache
 def plotly_archive() -> str:
-    """plotly.js from the installed package, gzip and base64: 2 MB in place of 5, unpacked when a chart comes near."""
+    """Return the installed plotly.js as gzip in base64: 2 MB instead of 5, unpacked before the first chart shows."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
 def tally(verdicts: Mapping[str, Verdict]) -> list[tuple[int, Verdict]]:
-    """How many children got each verdict, with one of those that did, in the order of the words."""
+    """Return (number of children, an example) for each verdict that occurs, in the order of `WORDS`."""
     counts = Counter(verdict.word for verdict in verdicts.values())
-    one = {verdict.word: verdict for verdict in verdicts.values()}
-    return [(counts[word], one[word]) for word in WORDS if word in counts]
+    examples = {verdict.word: verdict for verdict in verdicts.values()}
+    return [(counts[word], examples[word]) for word in WORDS if word in counts]
 
 
 def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
-    """Where the runs were trained: (machine and software, names of the runs), most runs first."""
-    found: dict[str, list[str]] = {}
+    """Return (machine and software, labels of the runs trained with it), most runs first."""
+    labels: dict[str, list[str]] = {}
     for run in findings.runs:
         if run.cost:
             device = run.cost.get("device_name") or run.cost.get("device", "device unknown")
@@ -144,12 +151,12 @@ def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
             threads = wording.plural(count, "thread") if isinstance(count, int) else "threads unknown"
             software = f"torch {run.cost.get('torch', '?')}, Python {run.cost.get('python', '?')}"
             arithmetic = f", {run.cost['arithmetic']}" if run.cost.get("arithmetic") else ""
-            found.setdefault(f"{device}, {threads}, {software}{arithmetic}", []).append(run.name)
-    return sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+            labels.setdefault(f"{device}, {threads}, {software}{arithmetic}", []).append(run.label)
+    return sorted(labels.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
-def _shown(gallery: Gallery) -> dict[str, Any]:
-    """The pictures as URIs; a version's thumbnail is from its first seed that has samples."""
+def _picture_uris(gallery: Gallery) -> dict[str, Any]:
+    """Return the pictures as URIs; a version's thumbnail is from its first seed with samples."""
     first: dict[str, Image.Image] = {}
     for key, sheet in gallery.samples.items():
         first.setdefault(key.rpartition("-")[0], sheet)
@@ -167,12 +174,14 @@ def _shown(gallery: Gallery) -> dict[str, Any]:
 
 
 def _labelled_frames(findings: Findings, frames: dict[str, list[tuple[int, str]]]) -> dict[str, list[dict[str, str]]]:
-    """Each grid with the words under it: how far training was when it was drawn."""
+    """Return each run's grids with captions: the training progress at which they were drawn."""
     labelled = {}
     for run in findings.runs:
-        if run.key in frames:
+        if run.name in frames:
             kimg = {tick.get("step"): f"{wording.figure(tick.get('kimg'))} kimg" for tick in run.ticks}
-            labelled[run.key] = [{"uri": uri, "label": kimg.get(step, f"step {step}")} for step, uri in frames[run.key]]
+            labelled[run.name] = [
+                {"uri": uri, "label": kimg.get(step, f"step {step}")} for step, uri in frames[run.name]
+            ]
     return labelled
 
 
@@ -182,8 +191,8 @@ def _tracked(findings: Findings) -> dict[str, Any]:
     return {"columns": list(frame.columns), "rows": rows}
 
 
-def _longest_line_first(versions: list[Version]) -> list[Version]:
-    """Siblings in the order of the tree: the main line then goes straight on from its parent."""
+def _deepest_first(versions: list[Version]) -> list[Version]:
+    """Sort siblings by depth of their subtree, so that the longest line continues straight from its parent."""
     return sorted(versions, key=_depth, reverse=True)
 
 
@@ -197,5 +206,5 @@ def _depth(version: Version) -> int:
 
 
 def static(name: str) -> str:
-    """A file of the package's static/."""
+    """Return the text of a file in static/."""
     return files("ganealogy.report").joinpath("static", name).read_text(encoding="utf-8")

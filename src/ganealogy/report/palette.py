@@ -1,8 +1,8 @@
-"""One colour a version, the same in every chart, table and tree.
+"""One colour per version, the same in every chart, table and tree.
 
-Twenty hues in an order that keeps neighbours apart for people with protanopia and deuteranopia too; no set of twenty is
-distinct for everybody by hue alone, so from the eleventh on lines are also dashed and every colour stands beside its
-version's name. Each pair reaches a contrast of 3:1 on its own background (WCAG 2.2, 1.4.11): a test.
+Twenty hues, ordered so that neighbours differ for people with protanopia and deuteranopia too. Twenty hues cannot all
+be distinct for everyone, so lines are also dashed from the eleventh on, and the version's name is beside every colour.
+Each pair has a contrast of at least 3:1 with its background (WCAG 2.2, 1.4.11), which a test checks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ DARK = (
     "#7f9fe8", "#b9c75a", "#d29cf5", "#7fb899", "#ff9db3", "#e0956a", "#a5c9f2", "#cf86c0", "#b4dd63", "#d9dce1",
 )  # fmt: skip
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""Plotly's names of line styles; each serves ten versions."""
+"""Line styles in plotly's names; each is used for ten versions."""
 
 
 def colour(index: int) -> tuple[str, str]:
-    """(on a light page, on a dark page), as #rrggbb."""
+    """Return (colour on a light page, on a dark page) as #rrggbb."""
     return LIGHT[index % len(LIGHT)], DARK[index % len(DARK)]
 
 

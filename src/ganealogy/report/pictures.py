@@ -1,7 +1,6 @@
-"""Pictures small enough to stand inside the page: crops, WebP, data URIs.
+"""Pictures small enough to embed in the page: crops, WebP, data URIs.
 
-`side` is images a row and column of a sheet. Every function returns None after noting a gap when a picture is absent or
-broken, so that the page shows the rest.
+A function that reads an absent or broken picture adds a gap and returns None, so that the page shows the rest.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ import numpy as np
 from PIL import Image
 
 from ganealogy.files import images
-from ganealogy.report.collect import REFERENCE
 from ganealogy.report.findings import Findings, Gap, Run
+from ganealogy.workspace import REFERENCE
 
 T = TypeVar("T")
 GRID_SIDE = 8
-"""Images a row and column of the sheets that training and reference draw."""
+"""Images per row and column of the sheets that training and reference draw."""
 FRAMES = 24
-"""Grids of a training that the page shows at most; of more, evenly spread ones."""
+"""Maximum number of grids per training in the page, evenly spaced."""
 WALKS_BUDGET = 1_100_000
-"""Bytes of all animated interpolations, before base64 adds a third."""
+"""Bytes of all animated interpolations; base64 adds a third."""
 WALK_SIZES = ((2, 198), (2, 132), (3, 132), (4, 99), (6, 99))
-"""(every so many frames, at most so many pixels): an animation is shrunk by the first that fits."""
+"""(keep every n-th frame, maximum width in pixels): the first entry that fits the budget is used."""
 Fit = tuple[int, int, int]
-"""(images a row and column, pixels a side at most, WebP quality)"""
+"""(images per row and column, maximum side in pixels, WebP quality)"""
 SAMPLES: tuple[int, tuple[Fit, ...]] = (
     4_000_000,
     ((8, 512, 82), (8, 512, 68), (8, 400, 68), (8, 400, 50), (6, 300, 55), (5, 240, 55), (4, 180, 50), (3, 120, 45)),
 )
-"""Bytes that all sheets of samples may take, and what is tried until they do."""
+"""Budget of all sample sheets in bytes, and the fits to try in order."""
 GRIDS: tuple[int, tuple[Fit, ...]] = (
     2_000_000,
     ((8, 320, 75), (6, 320, 75), (5, 320, 75), (4, 320, 75), (4, 240, 65), (3, 200, 60), (3, 120, 55), (3, 90, 40)),
@@ -49,14 +48,14 @@ NEIGHBOURS: tuple[int, tuple[Fit, ...]] = (
 )
 THUMBNAILS: tuple[int, tuple[Fit, ...]] = (250_000, ((3, 208, 80), (3, 160, 70), (3, 128, 60), (3, 96, 50)))
 SHEET_SIDE = 512
-"""No sheet in the page is larger than this, in pixels: it is shown at about that size."""
+"""Maximum side of a sheet in pixels: the page shows it at about that size."""
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow and numpy raise for files that are not pictures."""
+"""Errors of Pillow and numpy for files that are not pictures."""
 
 
 @dataclass
 class Gallery:
-    """Every picture of the report, read once; runs without one have no key (`v3-0`)."""
+    """All pictures of the report by run name (`v3-0`); runs without a picture have no entry."""
 
     real: Image.Image | None
     samples: dict[str, Image.Image]
@@ -67,24 +66,24 @@ class Gallery:
 
 
 def gather(findings: Findings) -> Gallery:
-    """Read the pictures of all runs that left some; those absent or broken are added to the findings' gaps."""
-    begun = [run for run in findings.runs if run.status not in ("missing", "broken")]
+    """Read the pictures of all runs; absent and broken ones are added to the gaps of `findings`."""
+    started = [run for run in findings.runs if run.status not in ("missing", "broken")]
     return Gallery(
         real=real_sheet(findings),
-        samples={run.key: sheet for run in begun if (sheet := samples(run, findings)) is not None},
-        strips={run.key: sheet for run in begun if (sheet := strip(run, findings)) is not None},
-        neighbours={run.key: sheet for run in begun if (sheet := neighbours(run, findings)) is not None},
-        walks=walks(begun, findings),
-        frames=frames(begun, findings),
+        samples={run.name: sheet for run in started if (sheet := samples(run, findings)) is not None},
+        strips={run.name: sheet for run in started if (sheet := strip(run, findings)) is not None},
+        neighbours={run.name: sheet for run in started if (sheet := neighbours(run, findings)) is not None},
+        walks=walks(started, findings),
+        frames=frames(started, findings),
     )
 
 
-def fitted(sheets: dict[str, Image.Image], wanted: tuple[int, tuple[Fit, ...]]) -> tuple[dict[str, str], Fit]:
-    """The sheets as URIs, all shrunk alike by the first fit with which they keep to the budget (else by the last).
+def fitted(sheets: dict[str, Image.Image], limits: tuple[int, tuple[Fit, ...]]) -> tuple[dict[str, str], Fit]:
+    """Return the sheets as URIs, all shrunk by the first fit that keeps the budget (else the last), and that fit.
 
-    The size is judged by a few of them, evenly chosen.
+    `limits`: budget in bytes and fits. The total size is estimated from a few evenly spaced sheets.
     """
-    budget, fits = wanted
+    budget, fits = limits
     probe = list(sheets.values())[:: max(1, len(sheets) // 5)]
     fit = fits[0]
     for fit in fits:
@@ -94,12 +93,12 @@ def fitted(sheets: dict[str, Image.Image], wanted: tuple[int, tuple[Fit, ...]]) 
 
 
 def data_uri(picture: Image.Image, quality: int = 82) -> str:
-    """The picture as WebP in an URI; equal pixels give equal text."""
+    """Return the picture as WebP in a data URI; equal pixels give equal text."""
     return _uri(_webp(picture, quality), "image/webp")
 
 
 def samples(run: Run, findings: Findings) -> Image.Image | None:
-    """The first 64 samples as a sheet; the same latents in every version whose latents have the same size."""
+    """Return the first 64 samples as a sheet; versions with the same latent size share the latents."""
     path = run.directory / "sample/images.npy"
 
     def read() -> Image.Image:
@@ -108,84 +107,85 @@ def samples(run: Run, findings: Findings) -> Image.Image | None:
             raise ValueError(f"expected uint8 (N, H, W, C), found {array.dtype} {array.shape}")
         return _at_most(images.grid(np.asarray(array), GRID_SIDE, pad=1), SHEET_SIDE)
 
-    if reason := _why_none(run):
-        findings.gaps.append(Gap(f"samples of {run.name}", reason))
+    if reason := _no_samples_reason(run):
+        findings.gaps.append(Gap(f"samples of {run.label}", reason))
         return None
-    cure = f"dvc repro sample@{run.key}"
-    return _guarded(read, f"samples of {run.name}", path, findings, cure)
+    hint = f"dvc repro sample@{run.name}"
+    return _read_or_gap(read, f"samples of {run.label}", path, findings, hint)
 
 
 def real_sheet(findings: Findings) -> Image.Image | None:
-    """The sheet of real pictures to hold the samples against."""
+    """Return the sheet of real pictures."""
     path = findings.root / REFERENCE / "real.png"
-    what, cure = "real pictures to compare with", "dvc repro reference"
-    return _guarded(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, cure)
+    what, hint = "real pictures to compare with", "dvc repro reference"
+    return _read_or_gap(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, hint)
 
 
 def strip(run: Run, findings: Findings) -> Image.Image | None:
-    """The interpolation between latents as one row."""
+    """Return the interpolation between latents as one row."""
     path = run.directory / "sample/strip.png"
-    if _why_none(run) or not path.parent.is_dir():  # told where the samples are missed
+    if _no_samples_reason(run) or not path.parent.is_dir():  # `samples` adds the gap
         return None
-    return _guarded(lambda: _at_most(_open(path), 640), f"interpolation of {run.name}", path, findings, "")
+    return _read_or_gap(lambda: _at_most(_open(path), 640), f"interpolation of {run.label}", path, findings, "")
 
 
 def neighbours(run: Run, findings: Findings) -> Image.Image | None:
-    """Rows of a sample and the training pictures nearest to it; None without a gap when the evaluation drew none."""
+    """Return rows of a sample and its nearest training pictures; None without a gap if the evaluation drew none."""
     path = run.directory / "evaluate/neighbours.png"
     if not run.neighbours and not path.exists():
         return None
-    cure = f"dvc repro evaluate@{run.key}"
-    what = f"nearest training pictures of {run.name}"
-    return _guarded(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, cure)
+    hint = f"dvc repro evaluate@{run.name}"
+    what = f"nearest training pictures of {run.label}"
+    return _read_or_gap(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, hint)
 
 
 def walks(runs: list[Run], findings: Findings) -> dict[str, str]:
-    """`v3-0` → the animated interpolation as an URI; all are thinned and scaled alike so that together they fit."""
+    """Return run name → animated interpolation as a URI; all are thinned and scaled alike to fit the budget."""
     paths = {run: run.directory / "sample/walk.webp" for run in runs}
-    present = [(run, path) for run, path in paths.items() if path.exists()]  # its strip tells what is missing
+    present = [(run, path) for run, path in paths.items() if path.exists()]  # `strip` adds the gap
     share = WALKS_BUDGET / max(len(present), 1)
     step, side = WALK_SIZES[0]
-    found: dict[str, str] = {}
+    uris: dict[str, str] = {}
     for run, path in present:
-        what = f"animated interpolation of {run.name}"
-        content = _guarded(partial(_shrunk, path, step, side), what, path, findings, "")
+        what = f"animated interpolation of {run.label}"
+        content = _read_or_gap(partial(_shrunk, path, step, side), what, path, findings, "")
         while content is not None and len(content) > 1.2 * share and (step, side) != WALK_SIZES[-1]:
             step, side = WALK_SIZES[WALK_SIZES.index((step, side)) + 1]
-            content = _guarded(partial(_shrunk, path, step, side), what, path, findings, "")
+            content = _read_or_gap(partial(_shrunk, path, step, side), what, path, findings, "")
         if content is not None:
-            found[run.key] = _uri(content, "image/webp")
-    return found
+            uris[run.name] = _uri(content, "image/webp")
+    return uris
 
 
 def frames(runs: list[Run], findings: Findings) -> dict[str, list[tuple[int, str]]]:
-    """`v3-0` → [(step, URI)] of the grids drawn while training, all cropped alike so that together they fit.
+    """Return run name → [(step, URI)] of the grids drawn during training, all cropped alike to fit the budget.
 
-    Of a long training evenly spread ones, the first and the last among them."""
+    A long training gets evenly spaced grids, including the first and the last.
+    """
     sheets: dict[str, list[tuple[int, Image.Image]]] = {}
     for run in runs:
         for path in sorted((run.directory / "train/grids").glob("*.png")):
-            sheet = _guarded(partial(_open, path), f"grid {path.stem} of {run.name}", path, findings, "")
+            sheet = _read_or_gap(partial(_open, path), f"grid {path.stem} of {run.label}", path, findings, "")
             if sheet is not None and path.stem.isdigit():
-                sheets.setdefault(run.key, []).append((int(path.stem), sheet))
-        if run.key not in sheets:
-            findings.gaps.append(Gap(f"{run.name} through training", "train/grids holds no readable grid"))
+                sheets.setdefault(run.name, []).append((int(path.stem), sheet))
+        if run.name not in sheets:
+            findings.gaps.append(Gap(f"grids of {run.label}", "train/grids holds no readable grid"))
     stride = -(-max(map(len, sheets.values()), default=1) // FRAMES)
-    kept = {
-        (key, step): sheet
-        for key, series in sheets.items()
+    selected = {
+        (name, step): sheet
+        for name, series in sheets.items()
         for index, (step, sheet) in enumerate(series)
         if index % stride == 0 or index == len(series) - 1
     }
-    encoded, _ = fitted({f"{key}/{step}": sheet for (key, step), sheet in kept.items()}, GRIDS)
-    found: dict[str, list[tuple[int, str]]] = {}
-    for key, step in kept:
-        found.setdefault(key, []).append((step, encoded[f"{key}/{step}"]))
-    return found
+    encoded, _ = fitted({f"{name}/{step}": sheet for (name, step), sheet in selected.items()}, GRIDS)
+    uris_of: dict[str, list[tuple[int, str]]] = {}
+    for name, step in selected:
+        uris_of.setdefault(name, []).append((step, encoded[f"{name}/{step}"]))
+    return uris_of
 
 
 def crop(sheet: Image.Image, columns: int, rows: int | None = None) -> Image.Image:
-    """The top left images of an 8 × 8 sheet."""
+    """Return the top left images of an 8 × 8 sheet."""
     cell = sheet.width / GRID_SIDE
     return sheet.crop((0, 0, round(cell * columns), min(sheet.height, round(cell * (rows or columns)))))
 
@@ -216,28 +216,35 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
 
 
 def _shrunk(path: Path, step: int, side: int) -> bytes:
-    """Every `step`-th frame of an animation, at most `side` pixels wide; its pace stays."""
+    """Keep every `step`-th frame of an animation, at most `side` pixels wide, at the same speed."""
     with Image.open(path) as animation:
         count, duration = getattr(animation, "n_frames", 1), 0
-        kept = []
+        frames = []
         for index in range(count):
             animation.seek(index)
             if index % step == 0:
-                kept.append(_at_most(animation.convert("RGB"), side))
+                frames.append(_at_most(animation.convert("RGB"), side))
             duration = max(duration, int(animation.info.get("duration", 0)))
     buffer = BytesIO()
     pace = (duration or 60) * step
-    kept[0].save(
-        buffer, format="WEBP", save_all=True, append_images=kept[1:], duration=pace, loop=0, quality=60, method=2
+    frames[0].save(
+        buffer,
+        format="WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=pace,
+        loop=0,
+        quality=60,
+        method=2,
     )
     return buffer.getvalue()
 
 
-def _why_none(run: Run) -> str:
-    """Why the sample stage drew nothing, as it says itself; empty when it says nothing."""
+def _no_samples_reason(run: Run) -> str:
+    """Return the sample stage's reason for drawing no samples; empty if it drew some or gave none."""
     try:
         record = json.loads((run.directory / "sample/sample.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # then the pictures themselves are what to look for
+    except (OSError, ValueError):  # then reading the samples adds the gap
         return ""
     return str(record.get("reason") or "") if isinstance(record, dict) and not record.get("count") else ""
 
@@ -246,13 +253,13 @@ def _uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _guarded(read: Callable[[], T], what: str, path: Path, findings: Findings, cure: str) -> T | None:
-    place = path.relative_to(findings.root)
+def _read_or_gap(read: Callable[[], T], what: str, path: Path, findings: Findings, hint: str) -> T | None:
+    relative = path.relative_to(findings.root)
     try:
         return read()
     except FileNotFoundError:
-        findings.gaps.append(Gap(what, f"{place}: no such file", cure))
+        findings.gaps.append(Gap(what, f"{relative}: no such file", hint))
     except BROKEN as error:
-        told = str(error).replace(str(path), path.name).splitlines()[0]
-        findings.gaps.append(Gap(what, f"{place}: not a readable picture ({told})", cure))
+        message = str(error).replace(str(path), path.name).splitlines()[0]
+        findings.gaps.append(Gap(what, f"{relative}: not a readable picture ({message})", hint))
     return None

@@ -1,4 +1,4 @@
-"""`ganealogy seeds`: how many more seeds would resolve a difference between a version and its parent."""
+"""`ganealogy seeds`: how many more seeds would detect a difference between a version and its parent."""
 
 from __future__ import annotations
 
@@ -18,125 +18,128 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What the present seeds of an edge can tell, and what more would: `needs` in seeds a side."""
+class SeedPlan:
+    """Seeds that an edge has, and seeds that it needs."""
 
     version: str
     parent: str
     metric: str
     counts: tuple[int, int]
-    planned: list[int]
+    """Seeds with a value, of version and parent."""
+    seeds: list[int]
+    """`tree.seeds` of params.yaml."""
     edges: int
-    wanted: float
-    asked: float
+    target_power: float
+    difference: float
+    """The difference to detect."""
     spread: power.Spread
-    needs: list[power.Need]
-    resolved: float | None
-    """The smallest difference that the present seeds resolve at alpha / edges; None where there are fewer than five."""
+    requirements: list[power.RequiredSeeds]
+    detectable: float | None
+    """Smallest difference that the existing seeds detect at alpha / edges; None with fewer than five."""
 
     @property
-    def answer(self) -> power.Need:
-        return next(need for need in self.needs if need.difference == self.asked)
+    def required(self) -> power.RequiredSeeds:
+        return next(row for row in self.requirements if row.difference == self.difference)
 
     def more(self, seeds: int | None) -> int | None:
-        """Seeds to add so that the side that has fewer gets that many."""
+        """Return how many seeds to add so that both versions have `seeds`."""
         return None if seeds is None else max(0, seeds - min(self.counts))
 
     @property
-    def list_to_type(self) -> list[int] | None:
-        """`tree.seeds` with the seeds that the asked difference takes: those there are, then the first unused ones."""
-        more = self.more(self.answer.strictest)
+    def new_seed_list(self) -> list[int] | None:
+        """`tree.seeds` with as many unused seeds added as `difference` needs; None if no number is enough."""
+        more = self.more(self.required.strictest)
         if more is None:
             return None
-        unused = (seed for seed in range(len(self.planned) + more + max(self.planned, default=0) + 1))
-        fresh = [seed for seed in unused if seed not in self.planned]
-        return [*self.planned, *fresh[:more]]
+        candidates = range(len(self.seeds) + more + max(self.seeds, default=0) + 1)
+        unused = [seed for seed in candidates if seed not in self.seeds]
+        return [*self.seeds, *unused[:more]]
 
 
-def outlook(root: Path, name: str, difference: float = 0.1, wanted: float = 0.8, metric: str | None = None) -> Outlook:
-    """From the metrics under `root`; `metric` is the leading one unless given.
+def plan_seeds(
+    root: Path, name: str, difference: float = 0.1, target_power: float = 0.8, metric: str | None = None
+) -> SeedPlan:
+    """Plan seeds from the metrics under `root`; `metric` defaults to the primary one.
 
-    Raises: GanealogyError for an unknown version, one without a parent to compare with, an unmeasured metric, or too
-    few seeds to know a spread.
+    Raises: GanealogyError for an unknown version, one without a trained parent, a metric that was not measured, or too
+    few seeds to estimate the spread.
     """
     findings = collect(root)
     version, parent = _edge(findings, name)
     if metric is not None and findings.metrics and metric not in findings.metrics:
         raise one_of("metric", metric, findings.metrics)
-    metric = metric or findings.lead
+    metric = metric or findings.primary_metric
     values = [list(side.values(metric).values()) for side in (version, parent)]
-    for side, found in zip((version, parent), values, strict=True):
-        if not found:
+    for side, numbers in zip((version, parent), values, strict=True):
+        if not numbers:
             raise GanealogyError(f"{side.name} has no {metric} yet; run: dvc repro")
     spread = power.spread(metric, *values)
     listed = {each.name for each in findings.listed}
     edges = sum(each.parent in listed for each in findings.listed)
     counts = len(values[0]), len(values[1])
-    effect = power.smallest_effect(*counts, wanted, ALPHA / edges)
-    return Outlook(
+    effect = power.smallest_effect(*counts, target_power, ALPHA / edges)
+    return SeedPlan(
         version=version.name,
         parent=parent.name,
         metric=metric,
         counts=counts,
-        planned=findings.seeds,
+        seeds=findings.seeds,
         edges=edges,
-        wanted=wanted,
-        asked=difference,
+        target_power=target_power,
+        difference=difference,
         spread=spread,
-        needs=power.needs(spread, [*power.DIFFERENCES, difference], wanted, edges, ALPHA),
-        resolved=None if effect is None else spread.difference(effect),
+        requirements=power.required_seeds(spread, [*power.DIFFERENCES, difference], target_power, edges, ALPHA),
+        detectable=None if effect is None else spread.difference(effect),
     )
 
 
-def shown(found: Outlook) -> list[RenderableType]:
-    """A table of differences and seeds, what the present seeds resolve, and what to type."""
+def render(plan: SeedPlan) -> list[RenderableType]:
+    """Return a table of differences and seeds, what the existing seeds detect, and what to type."""
     from rich.table import Table
     from rich.text import Text
 
-    few, many = min(found.counts), found.edges
-    table = Table(title=f"{found.version} against {found.parent} on {found.metric}", title_justify="left")
+    edges = wording.plural(plan.edges, "edge")
+    table = Table(title=f"{plan.version} against {plan.parent} on {plan.metric}", title_justify="left")
     table.add_column("difference", justify="right")
-    table.add_column(f"seeds, 1 of {wording.plural(many, 'edge')}", justify="right")
+    table.add_column(f"seeds, 1 of {edges}", justify="right")
     table.add_column("more", justify="right")
     table.add_column("seeds, this edge alone", justify="right")
-    for need in found.needs:
-        style = "bold" if need.difference == found.asked else ""
-        cells = [_seeds(need.strictest), _seeds(found.more(need.strictest)), _seeds(need.alone)]
-        table.add_row(percent(need.difference), *cells, style=style)
+    for row in plan.requirements:
+        cells = [_seeds(row.strictest), _seeds(plan.more(row.strictest)), _seeds(row.alone)]
+        table.add_row(percent(row.difference), *cells, style="bold" if row.difference == plan.difference else "")
     lines = [
-        f"Seeds a side for a power of {percent(found.wanted)} at a level of {percent(ALPHA)}: {found.version} has "
-        f"{found.counts[0]} now, {found.parent} {found.counts[1]}.",
-        f"Holm's strictest step over {wording.plural(many, 'edge')} asks for p below {ALPHA / many:.2g}; "
-        f"a verdict takes {SEEDS_NEEDED} seeds of each in any case.",
-        _told(found.spread),
-        f"Differences below {percent(found.resolved)} stay unseen by the present seeds."
-        if found.resolved is not None
-        else f"The present seeds resolve nothing: {few} of the {SEEDS_NEEDED} that a verdict takes.",
+        f"Seeds per version for a power of {percent(plan.target_power)} at a level of {percent(ALPHA)}. "
+        f"{plan.version} has {plan.counts[0]} now, {plan.parent} has {plan.counts[1]}.",
+        f"Holm's strictest step over {edges} needs p below {ALPHA / plan.edges:.2g}. "
+        f"A verdict needs at least {SEEDS_NEEDED} seeds of each version.",
+        _spread_line(plan.spread),
+        f"The existing seeds do not detect differences below {percent(plan.detectable)}."
+        if plan.detectable is not None
+        else f"The existing seeds detect nothing: {min(plan.counts)} of the {SEEDS_NEEDED} that a verdict needs.",
     ]
-    return [table, Text("\n".join([*lines, "", *_to_type(found)]))]
+    return [table, Text("\n".join([*lines, "", *_instructions(plan)]))]
 
 
-def _to_type(found: Outlook) -> list[str]:
-    seeds, asked = found.list_to_type, percent(found.asked)
+def _instructions(plan: SeedPlan) -> list[str]:
+    seeds, difference = plan.new_seed_list, percent(plan.difference)
     if seeds is None:
-        return [f"No number of seeds that anyone trains ({power.MOST:,}) resolves {asked}: look for a larger effect."]
-    if len(seeds) == len(found.planned):
-        return [f"There are seeds enough for {asked}."]
-    listed = ", ".join(map(str, seeds))
+        return [f"More than {power.MAX_SEEDS:,} seeds would be needed for {difference}: choose a larger --difference."]
+    if len(seeds) == len(plan.seeds):
+        return [f"The existing seeds are enough for {difference}."]
     return [
-        f"For {asked}, in params.yaml, then `dvc repro` (every version of tree.versions trains the new seeds):",
-        f"  tree.seeds: [{listed}]",
-        "or, leaving params.yaml to DVC:",
+        f"For {difference}, edit params.yaml, then run `dvc repro`. All of tree.versions train the new seeds:",
+        f"  tree.seeds: [{', '.join(map(str, seeds))}]",
+        "Or, without editing params.yaml:",
         f"  dvc exp run -S 'tree.seeds=[{','.join(map(str, seeds))}]'",
     ]
 
 
-def _told(spread: power.Spread) -> str:
+def _spread_line(spread: power.Spread) -> str:
     ends = (spread.low, spread.deviation, spread.high)
     low, middle, high = (percent(spread.difference(end / spread.deviation)) for end in ends)
     return (
         f"The spread over seeds is {middle} (95 % interval {low} to {high}, from "
-        f"{wording.plural(spread.freedom, 'degree')} of freedom), so these numbers are a plan and no promise."
+        f"{wording.plural(spread.freedom, 'degree')} of freedom), so these numbers are estimates."
     )
 
 
@@ -146,7 +149,7 @@ def _edge(findings: Findings, name: str) -> tuple[Version, Version]:
         raise one_of("version", name, by_name)
     version = by_name[name]
     if version.parent is None:
-        raise GanealogyError(f"{name} is a root: it has no parent to differ from; try one of its children")
+        raise GanealogyError(f"{name} is a root, so it has no parent to compare with; choose one of its children")
     parent = by_name.get(version.parent)
     for each in (version, parent):
         if each is None or not each.listed:
@@ -157,4 +160,4 @@ def _edge(findings: Findings, name: str) -> tuple[Version, Version]:
 
 
 def _seeds(count: int | None) -> str:
-    return f"> {power.MOST:,}" if count is None else f"{count:,}"
+    return f"> {power.MAX_SEEDS:,}" if count is None else f"{count:,}"

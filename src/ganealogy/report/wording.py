@@ -1,32 +1,18 @@
-"""How numbers, names and protocols are written for people, the same in the page, the Markdown and the terminal."""
+"""Format numbers, names and protocols for people; page, Markdown and terminal share these functions."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from ganealogy.report.columns import split
 from ganealogy.report.findings import Findings, Version, number
+from ganealogy.verdicts.metric_kinds import KINDS, split
 
 EXTRACTORS = {"pixel8": "8×8 pixels", "effnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
-MEASURES = {
-    "fd": "Fréchet distance",
-    "fid": "FID",
-    "fd_inf": "Fréchet distance, N → ∞",
-    "kid": "KID",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-    "vendi": "Vendi score",
-    "diversity": "Diversity",
-    "is": "Inception Score",
-    "memorised": "Memorised share",
-}
 
 
 def figure(value: Any) -> str:
-    """A number with four significant digits and no exponent where people expect none; a dash for none."""
+    """Format a number with four significant digits, without an exponent for usual sizes; a dash for None."""
     value = number(value)
     if value is None:
         return "–"
@@ -58,17 +44,18 @@ def duration(seconds: Any) -> str:
 
 
 def metric_label(metric: str) -> tuple[str, str]:
-    """(measure, features): `fd_pixel8` → ("Fréchet distance", "8×8 pixels")."""
+    """Return (measure, features): `fd_pixel8` → ("Fréchet distance", "8×8 pixels")."""
     if metric == "fid":
         return "FID", "pytorch-fid's Inception"
     kind, extractor = split(metric)
-    return MEASURES.get(kind, kind.replace("_", " ")), EXTRACTORS.get(extractor, extractor.replace("_", " "))
+    label = KINDS[kind].label if kind in KINDS else kind.replace("_", " ")
+    return label, EXTRACTORS.get(extractor, extractor.replace("_", " "))
 
 
 def short_metric(metric: str) -> str:
-    """`fd_pixel8` → "FD pixel8": for where there is room for a word or two."""
+    """Return a label of a word or two: `fd_pixel8` → "FD pixel8"."""
     kind, extractor = split(metric)
-    word = kind.upper() if kind in ("fd", "fid", "kid", "is") else "FD∞" if kind == "fd_inf" else kind.capitalize()
+    word = KINDS[kind].short if kind in KINDS else kind.capitalize()
     return f"{word} {extractor}".strip()
 
 
@@ -77,10 +64,10 @@ def plural(number_of: int, noun: str) -> str:
 
 
 def what_changed(version: Version) -> str:
-    """The change block in one line; what a root is called."""
+    """Return the version's changes in one line."""
     if version.parent is None:
-        return "a root: its whole recipe is its own"
-    return "; ".join(map(str, version.changes)) or "nothing but the words"
+        return "root: a complete recipe of its own"
+    return "; ".join(map(str, version.changes)) or "only the text"
 
 
 def dataset_title(findings: Findings) -> str:
@@ -94,19 +81,19 @@ def image_size(findings: Findings) -> str:
 
 
 def credit(findings: Findings) -> str:
-    """Whose the pictures are, to end a sentence: "by Lisa Wischofsky", "collected by …"; empty without a name."""
+    """Return the end of a sentence that credits the pictures: "by Lisa Wischofsky", "collected by …"; or empty."""
     artist = str(findings.manifest.get("artist") or "").strip()
     return artist if not artist or re.match(r"(collected|drawn|made|photographed|by)\b", artist) else f"by {artist}"
 
 
 def protocol_line(findings: Findings) -> str:
-    """The protocol in one line: what all versions share."""
+    """Return the protocol that all versions share, in one line."""
     train, evaluate = findings.train, findings.evaluate
     parts = [
         f"{plural(len(findings.listed), 'version')} × {plural(len(findings.seeds), 'seed')}",
         f"{train.get('kimg', 0):g} kimg" if number(train.get("kimg")) is not None else "",
         f"batch {train['batch_size']}" if train.get("batch_size") else "",
-        f"base rate {train['lr']:g}" if number(train.get("lr")) is not None else "",
+        f"base learning rate {train['lr']:g}" if number(train.get("lr")) is not None else "",
         f"width {train['width']}" if train.get("width") else "",
         str(train.get("precision") or ""),
     ]

@@ -41,11 +41,6 @@ def raise_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _terminate)
 
 
-def main_workspace() -> Path:
-    """Where work outlives a stage: the main workspace, also from the copy that `dvc exp run --temp` works in."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
-
-
 def die_with_parent() -> None:
     """On Linux, have SIGTERM sent when DVC is killed: it leaves its children running, and starts them a second time."""
     if sys.platform != "linux":

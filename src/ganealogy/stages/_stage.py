@@ -20,13 +20,13 @@ from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.params.schema import Settings, Train
 from ganealogy.runtime import memory, process
+from ganealogy.runtime.root import main_root
 from ganealogy.workspace import (
     FEATURES,
     PLAN,
     ManifestJson,
     StagePlan,
     VersionPlan,
-    main_root,
     plan_path,
     read_record,
     run_name,
@@ -105,7 +105,7 @@ def deps_and_outs(stage: str, version: str | None = None, seed: int | None = Non
     try:
         text = path.read_text(encoding="utf-8")
         text = text.replace("${item.version}", version or "").replace("${item.seed}", str(seed))
-        entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"][stage]
+        entry = yaml.safe_load(text)["stages"][stage]
         deps, outs = ([Path(item) for item in entry.get(key, [])] for key in ("deps", "outs"))
         outs += [Path(item) for item in entry.get("metrics", [])]
     except FileNotFoundError:

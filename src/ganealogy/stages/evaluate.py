@@ -18,5 +18,7 @@ def run(version: str, seed: int, ranks: int = 1) -> int:
         from ganealogy.runtime.distributed import process_group
 
         with process_group(_stage.setup_device(schema.load().train)) as device:
-            evaluate.evaluate(directory, stage.settings, REFERENCE, PACKED, device=device, cache_dir=_stage.features_dir())
+            evaluate.evaluate(
+                directory, stage.settings, REFERENCE, PACKED, device=device, cache_dir=_stage.features_dir()
+            )
     return 0

@@ -29,10 +29,10 @@ class Score:
 
 def score(run: RunRecord) -> Score | None:
     """The run's leading metric; None when it has no finite one."""
-    from ganealogy.verdicts.primary_metric import lead  # a training imports this module, and only what it computes with
+    from ganealogy.verdicts.primary_metric import primary_metric  # lazy: a training imports this module
 
     ways = run.evaluation.get("protocol", {}) if run.evaluation else {}
-    name = lead(str(run.run["protocol"].get("tracker")), ways)
+    name = primary_metric(str(run.run["protocol"].get("tracker")), ways)
     if run.evaluation:
         value = run.evaluation.get("metrics", {}).get(name)
         how = ways.get(name)

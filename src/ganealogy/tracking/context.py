@@ -12,10 +12,7 @@ from typing import Any
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Dataset
 from ganealogy.tracking.run_record import RunRecord, read_json
-
-TREE = Path("build/plan/tree.json")
-MANIFEST = Path("data/packed/manifest.json")
-RUNS = Path("build/runs")
+from ganealogy.workspace import MANIFEST, TREE, run_dir
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Context:
     def run_directories(self) -> list[Path]:
         """Of the listed versions, those that have a record."""
         listed = [entry["name"] for entry in self.tree["versions"] if entry["listed"]]
-        paths = [self.root / RUNS / f"{name}-{seed}" for name in listed for seed in self.tree["seeds"]]
+        paths = [run_dir(name, seed, self.root) for name in listed for seed in self.tree["seeds"]]
         return [path for path in paths if (path / "train" / "run.json").exists()]
 
     @cached_property

@@ -22,6 +22,9 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from ganealogy.runtime.root import main_root
+from ganealogy.workspace import MLFLOW
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -58,7 +61,7 @@ class StoreError(Exception):
 
 def home() -> Path:
     """build/mlflow under DVC_ROOT (the main workspace, also within an experiment's temporary copy)."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve() / "build" / "mlflow"
+    return main_root() / MLFLOW
 
 
 def uri() -> str:

@@ -20,11 +20,10 @@ from ganealogy.tracking import model, post, registry, run_record, store, ui_view
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
+from ganealogy.workspace import REPORT_PAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-PAGE = Path("reports/index.html")
 
 
 def _print_warning(line: str) -> None:
@@ -107,8 +106,8 @@ def sync_all(root: Path = Path()) -> list[Synced]:
                 return results
     if todo:
         _prune(context)
-    if (root / PAGE).is_file():
-        results.append(_sync_report(root / PAGE, context))
+    if (root / REPORT_PAGE).is_file():
+        results.append(_sync_report(root / REPORT_PAGE, context))
     return results
 
 

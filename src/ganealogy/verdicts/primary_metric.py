@@ -1,41 +1,41 @@
-"""Which metric of an extractor leads, by the number of samples."""
+"""The primary metric of a tree, and the order in which distances are shown, by the number of samples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-TIMES = 4
-"""Samples a feature dimension below which a Fréchet distance is mostly its own bias, and KID, which has none, leads."""
+SAMPLES_PER_DIMENSION = 4
+"""With fewer samples per feature dimension a Fréchet distance is mostly bias; KID, which is unbiased, comes first."""
 
 
 def distance(extractor: str) -> str:
-    """The Fréchet distance's name: `fid` is pytorch-fid's Inception's and nobody else's."""
+    """Return the name of the extractor's Fréchet distance. `fid` is reserved for pytorch-fid's Inception."""
     return "fid" if extractor == "inception" else f"fd_{extractor}"
 
 
-def lead(tracker: str, protocols: Mapping[str, Mapping[str, Any]]) -> str:
-    """The one metric that a tree is judged by: the tracker's Fréchet distance, or its KID where the samples are few.
+def primary_metric(tracker: str, protocols: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the metric by which versions are compared: the tracker's Fréchet distance, or its KID with few samples.
 
     `protocols`: metric → how it was measured, as in evaluate/metrics.json.
     """
-    way = protocols.get(distance(tracker), {})
-    if "fakes" in way and "dimension" in way:
-        first = leading(tracker, [], way["fakes"], {tracker: way["dimension"]})[0]
+    protocol = protocols.get(distance(tracker), {})
+    if "fakes" in protocol and "dimension" in protocol:
+        first = metric_order(tracker, [], protocol["fakes"], {tracker: protocol["dimension"]})[0]
         if first in protocols:
             return first
     return distance(tracker)
 
 
-def leading(tracker: str, extractors: Iterable[str], samples: int, dimensions: Mapping[str, int]) -> list[str]:
-    """Distances in the order to show them: the tracker's first, which was chosen to fit the budget.
+def metric_order(tracker: str, extractors: Iterable[str], samples: int, dimensions: Mapping[str, int]) -> list[str]:
+    """Return the distances in the order of display, those of the tracker first.
 
-    `dimensions`: features of each extractor, as in data/reference/anchors.json. Of a network whose dimension is unknown
-    or above a quarter of the samples KID comes before its Fréchet distance. pixel8 has no KID.
+    `dimensions`: feature dimension of each extractor, as in data/reference/anchors.json. An extractor whose dimension
+    is unknown or above a quarter of the samples has its KID before its Fréchet distance. pixel8 has no KID.
     """
     order: list[str] = []
     for name in dict.fromkeys([tracker, *extractors]):
-        few = name not in dimensions or samples < TIMES * dimensions[name]
+        few = name not in dimensions or samples < SAMPLES_PER_DIMENSION * dimensions[name]
         if name == "pixel8":
             order.append(distance(name))
         else:

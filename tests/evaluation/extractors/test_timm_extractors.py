@@ -1,4 +1,4 @@
-"""dinov2 and clip, with random weights in timm's format: the real ones are the user's."""
+"""dinov2 and clip, with random weights in timm's format: users supply the real ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CASES = [(dinov2, "dinov2", 384), (clip, "clip", 512)]
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Saves a model's own random weights where its extractor looks for them; of dinov2 at its native 518 pixels."""
+    """Return a function that saves a model's random weights at its extractor's path; dinov2's for 518 pixels."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
     def save(name: str, model_name: str) -> Path:
@@ -41,8 +41,8 @@ def pictures(count: int, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("module", "name", "dimension"), CASES)
-def test_features_are_timms_own(weights, module, name, dimension):
-    """Against timm's forward pass of pictures that its own transform made, from PIL, at 224 and without a crop."""
+def test_features_equal_timms(weights, module, name, dimension):
+    """Against timm's transform of PIL images, at 224 without a crop, and timm's forward pass."""
     path = weights(name, module.MODEL)
     options = {"img_size": 224} if name == "dinov2" else {}
     source = {"file": str(path)}
@@ -56,14 +56,14 @@ def test_features_are_timms_own(weights, module, name, dimension):
     extractor = module.load()
     got = extractor.features(images)
     assert got.shape == (2, dimension) and extractor.dimension == dimension
-    # PIL rounds to whole levels after each of the two directions, we once: hence the tolerance.
+    # The tolerance is needed because PIL rounds to whole levels after each direction, the extractor once.
     np.testing.assert_allclose(got, expected, atol=0.02 * expected.std())
     assert extractor.protocol["weights_sha256"] == atomic.sha256(path)
     assert extractor.protocol["network"] == module.MODEL and "bicubic to 224" in extractor.protocol["resize"]
 
 
 @pytest.mark.parametrize(("module", "name", "dimension"), CASES)
-def test_absent_weights_say_which_and_where(tmp_path, monkeypatch, module, name, dimension):
+def test_absent_weights_are_an_error_with_their_source_and_path(tmp_path, monkeypatch, module, name, dimension):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with pytest.raises(
         GanealogyError, match=rf"{name}\.safetensors: no such file.*{module.MODEL}.*huggingface.co/timm/"
@@ -71,21 +71,21 @@ def test_absent_weights_say_which_and_where(tmp_path, monkeypatch, module, name,
         module.load()
 
 
-def test_without_timm_the_extra_is_named(monkeypatch):
+def test_without_timm_the_error_has_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(GanealogyError, match=r"dinov2 needs timm: .*ganealogy\[vision\]"):
         dinov2.load()
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x80\x04K\x01."])
-def test_a_damaged_file_is_named(tmp_path, monkeypatch, content):
+def test_a_damaged_file_is_rejected(tmp_path, monkeypatch, content):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     atomic.write_bytes(weights_path("dinov2.safetensors"), content)
     with pytest.raises(GanealogyError, match=r"dinov2\.safetensors: not the weights of timm's vit_small"):
         dinov2.load()
 
 
-def test_another_models_weights_are_refused(tmp_path, monkeypatch):
+def test_another_models_weights_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     weights_path("x").parent.mkdir(parents=True)
     save_file({"weight": torch.zeros(2)}, weights_path("clip.safetensors"))

@@ -1,4 +1,4 @@
-"""The Fréchet distance against closed forms and scipy, on both branches, and where covariances are singular."""
+"""The Fréchet distance against closed forms, scipy and pytorch-fid, on every branch, also for singular covariances."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ both = pytest.mark.usefixtures("library")
 
 
 def correlated(count: int, dimension: int, seed: int = 0, decay: float = 0.0) -> np.ndarray:
-    """Features with all axes mixed; with `decay`, their variances fall by many orders of magnitude."""
+    """Correlated features; with `decay`, their variances fall by many orders of magnitude."""
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((dimension, dimension)) / np.sqrt(dimension)
     scales = np.exp(-decay * np.arange(dimension) / dimension)
@@ -35,8 +35,8 @@ def correlated(count: int, dimension: int, seed: int = 0, decay: float = 0.0) ->
 def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
     covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = sqrtm(covariances[0] @ covariances[1]).real
-    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
-    return float(apart + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root))
+    mean_term = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(mean_term + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root))
 
 
 def fd(a: np.ndarray, b: np.ndarray) -> float:
@@ -63,12 +63,12 @@ def test_closed_form_in_two_dimensions():
 @both
 def test_equals_scipy_on_every_branch(count_a, count_b):
     a, b = correlated(count_a, 24, seed=1), correlated(count_b, 24, seed=2)
-    assert fd(a, b) == pytest.approx(by_scipy(a, b), rel=1e-6)  # scipy's root of a singular product is the weaker one
+    assert fd(a, b) == pytest.approx(by_scipy(a, b), rel=1e-6)  # scipy's root of a singular product is less precise
     assert fd(a, b) == pytest.approx(fd(b, a), rel=1e-9)
 
 
-def test_branches_agree():
-    """The same thin set given as features (SVD) and as its covariance (eigenvalues)."""
+def test_a_thin_set_and_its_covariance_give_the_same_distance():
+    """Features take the Gram matrix, a covariance takes the eigenvectors."""
     a, b = correlated(40, 64, seed=1), correlated(50, 64, seed=2)
     dense = [Moments(x.mean(0), covariance=np.cov(x, rowvar=False)) for x in (a, b)]
     assert Moments.of(a).thin and not dense[0].thin
@@ -76,7 +76,7 @@ def test_branches_agree():
 
 
 def by_singular_values(a: np.ndarray, b: np.ndarray) -> float:
-    """The definition with the features themselves as roots; exact also where n < d."""
+    """The definition with centred features as roots; exact also for n < d."""
     roots = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (a, b)]
     overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + sum((r**2).sum() for r in roots) - 2 * overlap)
@@ -85,12 +85,12 @@ def by_singular_values(a: np.ndarray, b: np.ndarray) -> float:
 @both
 @pytest.mark.parametrize("counts", [(80, 90), (90, 80), (300, 90), (300, 400)])
 @pytest.mark.parametrize("decay", [0.0, 8.0, 30.0])
-def test_the_fast_way_is_the_svd_to_1e_7(counts, decay):
+def test_eigenvalues_equal_the_svd_to_1e_7(counts, decay):
     a, b = (correlated(count, 128, seed, decay) for seed, count in enumerate(counts))
     assert fd(a, b) == pytest.approx(by_singular_values(a, b), rel=1e-7)
 
 
-def test_the_svd_steps_in_only_where_rounding_could_be_seen(monkeypatch):
+def test_the_svd_is_used_only_if_rounding_could_matter(monkeypatch):
     calls = []
     svd = np.linalg.svd
     monkeypatch.setattr(np.linalg, "svd", lambda *args, **kwargs: calls.append(1) or svd(*args, **kwargs))
@@ -103,8 +103,10 @@ def test_the_svd_steps_in_only_where_rounding_could_be_seen(monkeypatch):
 @pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")  # pytorch-fid's call of scipy's sqrtm
 @pytest.mark.filterwarnings("ignore:Matrix is singular")  # there, where images are fewer than dimensions
 def test_equals_pytorch_fid_on_either_side_of_the_dimension(count):
-    """1,000 and 5,000 images at a quarter of Inception's size: its own step would take minutes. The features are like
-    those of a pooled ReLU: positive, skewed, dependent."""
+    """Like 1,000 and 5,000 images at a quarter of Inception's size, where pytorch-fid would take minutes.
+
+    The features resemble those of a pooled ReLU: positive, skewed, dependent.
+    """
     sets = [np.maximum(correlated(count, 512, seed, decay=6) + 0.1 * seed, 0) for seed in (1, 2)]
     theirs = calculate_frechet_distance(*(x for s in sets for x in (s.mean(0), np.cov(s, rowvar=False))))
     assert theirs > 1
@@ -114,14 +116,14 @@ def test_equals_pytorch_fid_on_either_side_of_the_dimension(count):
 @both
 @pytest.mark.parametrize("count", [5, 63, 64, 65, 500])
 @pytest.mark.parametrize("decay", [0.0, 12.0, 40.0])
-def test_identical_sets_are_at_zero(count, decay):
+def test_identical_sets_have_distance_0(count, decay):
     a = correlated(count, 64, decay=decay)
     assert 0 <= fd(a, a) <= 1e-6
     assert 0 <= fd(a, a[::-1].copy()) <= 1e-6
 
 
 @both
-def test_constant_images():
+def test_constant_sets_have_a_closed_form():
     constant, other = np.tile(RNG.standard_normal(16), (40, 1)), correlated(100, 16)
     assert fd(constant, constant) == 0
     expected = ((constant[0] - other.mean(0)) ** 2).sum() + np.trace(np.cov(other, rowvar=False))
@@ -132,8 +134,8 @@ def test_constant_images():
 
 
 @both
-def test_singular_covariances():
-    """Dead features and repeated ones, as a network's ReLU gives."""
+def test_repeated_and_dead_features_are_allowed():
+    """As a network's ReLU produces them."""
     a, b = correlated(300, 12, seed=1), correlated(300, 12, seed=2)
     wide_a, wide_b = (np.hstack([x, x[:, :4], np.zeros((len(x), 8))]) for x in (a, b))
     repeated_a, repeated_b = (x * np.r_[np.full(4, np.sqrt(2)), np.ones(8)] for x in (a, b))
@@ -170,7 +172,7 @@ def test_wide_features_are_left_to_scipy():
 
 
 @pytest.mark.parametrize(
-    ("features", "said"),
+    ("features", "message"),
     [
         (np.zeros((1, 4)), "n >= 2"),
         (np.zeros((0, 4)), "n >= 2"),
@@ -178,17 +180,17 @@ def test_wide_features_are_left_to_scipy():
         (np.array([[0.0, np.nan], [1.0, 1.0]]), "NaN"),
     ],
 )
-def test_what_has_no_covariance_is_refused(features, said):
-    with pytest.raises(GanealogyError, match=said):
+def test_features_without_a_covariance_are_rejected(features, message):
+    with pytest.raises(GanealogyError, match=message):
         Moments.of(features)
 
 
-def test_other_dimensions_are_refused():
+def test_different_dimensions_are_rejected():
     with pytest.raises(GanealogyError, match="4 and 5 dimensions"):
         fd(np.eye(4), np.eye(5))
 
 
-def test_the_features_stay_as_they_are():
+def test_does_not_modify_the_features():
     a = correlated(40, 6)
     before = a.copy()
     Moments.of(a)
@@ -198,8 +200,8 @@ def test_the_features_stay_as_they_are():
 
 @pytest.mark.parametrize("decay", [0.0, 8.0])
 @pytest.mark.parametrize("count", [32, 33, 400])
-def test_moments_by_torch_are_the_same(count, decay):
-    """What a card computes; here on the processor."""
+def test_moments_by_torch_equal_numpys(count, decay):
+    """The computation for a GPU, here on the CPU."""
     a, b = (correlated(count, 32, seed, decay).astype(np.float32) for seed in range(2))
     ours, theirs = features.moments_by_torch(a, "cpu"), Moments.of(a)
     assert not ours.thin and not theirs.thin
@@ -210,7 +212,7 @@ def test_moments_by_torch_are_the_same(count, decay):
     assert frechet_distance(ours, reals) == pytest.approx(frechet_distance(theirs, reals), rel=1e-12)
 
 
-def test_bad_features_are_refused_before_they_reach_a_card():
+def test_bad_features_are_rejected_before_they_are_sent_to_a_gpu():
     with pytest.raises(GanealogyError, match="NaN"):
         features.moments(np.full((4, 2), np.nan), "cuda")
-    assert features.moments(np.ones((2, 3)), "cuda").thin  # and two images of three dimensions need none
+    assert features.moments(np.ones((2, 3)), "cuda").thin  # two images of three dimensions need no GPU

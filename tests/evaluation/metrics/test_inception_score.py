@@ -18,11 +18,11 @@ def test_equals_torch_fidelitys(count):
     assert inception_score(logits) == pytest.approx(theirs, rel=1e-10)
 
 
-def test_is_one_where_all_are_alike_and_the_number_of_classes_where_all_are_sure():
+def test_is_1_for_equal_rows_and_the_number_of_classes_for_certain_balanced_ones():
     assert inception_score(np.tile([1.0, 2.0, 3.0], (40, 1))) == pytest.approx(1)
     assert inception_score(np.tile(1000 * np.eye(4), (100, 1)), splits=1) == pytest.approx(4)
 
 
-def test_fewer_images_than_splits():
+def test_fewer_images_than_splits_are_rejected():
     with pytest.raises(GanealogyError, match="10 splits, there are 9"):
         inception_score(np.ones((9, 3)))

@@ -1,4 +1,4 @@
-"""Nearest neighbours against scipy's, and copies that are exactly as near as they should be."""
+"""Nearest neighbours against scipy's, and exact distances of copies."""
 
 from __future__ import annotations
 
@@ -10,40 +10,42 @@ from ganealogy.evaluation.metrics import neighbours
 from ganealogy.evaluation.metrics.neighbours import nearest, squared_distances, squared_radii
 
 SIDES = pytest.mark.parametrize("side", [16, 32, 1024])
-"""Of a tile: several to a set, the last of them narrower than k; few; one for all."""
+"""Sides of a tile: many tiles per set, the last narrower than k; few tiles; one tile."""
 
 
 @SIDES
-def test_equal_to_all_pairs(side, monkeypatch):
-    monkeypatch.setitem(neighbours.SIDES, "cpu", side)
+def test_equals_scipy_over_all_pairs(side, monkeypatch):
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", side)
     rng = np.random.default_rng(0)
-    queries, among = rng.standard_normal((50, 6)), rng.standard_normal((70, 6))
-    pairs = cdist(queries, among)
-    indices, distances = nearest(queries, among, 4)
+    queries, points = rng.standard_normal((50, 6)), rng.standard_normal((70, 6))
+    pairs = cdist(queries, points)
+    indices, distances = nearest(queries, points, 4)
     np.testing.assert_array_equal(indices, np.argsort(pairs, axis=1)[:, :4])
     np.testing.assert_allclose(distances, np.sort(pairs, axis=1)[:, :4], rtol=1e-12)
-    own = np.sort(cdist(among, among), axis=1)
+    within = np.sort(cdist(points, points), axis=1)
     for k in (1, 4, 69):
-        np.testing.assert_allclose(squared_radii(among, k), own[:, k] ** 2, rtol=1e-12)
+        np.testing.assert_allclose(squared_radii(points, k), within[:, k] ** 2, rtol=1e-12)
 
 
 @SIDES
-def test_among_equals_the_first_comes_first(side, monkeypatch):
-    """Each picture four times, one five times, far apart in the set: k ends among copies. The last tile of 16 columns
-    holds one."""
-    monkeypatch.setitem(neighbours.SIDES, "cpu", side)
+def test_ties_come_in_index_order(side, monkeypatch):
+    """Each picture occurs four times, one five times, spread over the set, so that k ends among copies.
+
+    The last tile of 16 columns has one picture.
+    """
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", side)
     rng = np.random.default_rng(0)
     pictures = rng.standard_normal((24, 70)).astype(np.float32)
-    among = np.concatenate([pictures] * 4 + [pictures[:1]])
+    points = np.concatenate([pictures] * 4 + [pictures[:1]])
     for queries in (pictures, rng.standard_normal((200, 70)).astype(np.float32)):
-        pairs = cdist(queries.astype(np.float64), among.astype(np.float64))  # of copies the same to the last bit
-        indices, _ = nearest(queries, among, 6)
+        pairs = cdist(queries.astype(np.float64), points.astype(np.float64))  # equal bits for copies
+        indices, _ = nearest(queries, points, 6)
         np.testing.assert_array_equal(indices, pairs.argsort(axis=1, kind="stable")[:, :6])
 
 
 @SIDES
-def test_a_copy_is_at_zero_also_far_from_the_origin(side, monkeypatch):
-    monkeypatch.setitem(neighbours.SIDES, "cpu", side)
+def test_copies_have_distance_0_also_far_from_the_origin(side, monkeypatch):
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", side)
     rows = (np.random.default_rng(0).standard_normal((60, 64)) + 1000).astype(np.float32)
     indices, distances = nearest(rows[:20], rows, 2)
     np.testing.assert_array_equal(indices[:, 0], np.arange(20))
@@ -52,7 +54,7 @@ def test_a_copy_is_at_zero_also_far_from_the_origin(side, monkeypatch):
     assert (squared_radii(twice, 1) == 0).all() and (squared_radii(twice, 2) > 1).all()
 
 
-def test_a_constant_set_is_all_at_zero():
+def test_all_distances_in_a_constant_set_are_0():
     same = np.full((30, 5), 7, np.float32)
     indices, distances = nearest(same[:4], same, 3)
     np.testing.assert_array_equal(indices, [[0, 1, 2]] * 4)
@@ -60,21 +62,21 @@ def test_a_constant_set_is_all_at_zero():
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_every_pair_comes_once(half, monkeypatch):
-    monkeypatch.setitem(neighbours.SIDES, "cpu", 16)
+def test_every_pair_is_yielded_once(half, monkeypatch):
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", 16)
     points = np.random.default_rng(0).standard_normal((50, 6))
-    found = np.full((50, 50), np.nan)
+    squares = np.full((50, 50), np.nan)
     for rows, columns, tile in squared_distances(points, points, half=half):
-        assert np.isnan(found[rows, columns]).all()
-        found[rows, columns] = tile.numpy()
+        assert np.isnan(squares[rows, columns]).all()
+        squares[rows, columns] = tile.numpy()
     if half:
-        assert np.isnan(found[16:, :16]).all()
-        found = np.where(np.isnan(found), found.T, found)
-    np.testing.assert_allclose(found, cdist(points, points, "sqeuclidean"), rtol=1e-12, atol=1e-12)
+        assert np.isnan(squares[16:, :16]).all()
+        squares = np.where(np.isnan(squares), squares.T, squares)
+    np.testing.assert_allclose(squares, cdist(points, points, "sqeuclidean"), rtol=1e-12, atol=1e-12)
 
 
-def test_the_features_stay_as_they_are():
-    """float64 of a CPU is shared with torch; and an array that is mapped from a file cannot be written."""
+def test_does_not_modify_the_features():
+    """torch shares the memory of float64 arrays, and arrays mapped from a file are read-only."""
     points = np.random.default_rng(0).standard_normal((50, 6)) + 3
     before = points.copy()
     points.flags.writeable = False
@@ -83,16 +85,16 @@ def test_the_features_stay_as_they_are():
     np.testing.assert_array_equal(points, before)
 
 
-def test_who_watches_sees_what_is_searched(monkeypatch):
-    monkeypatch.setitem(neighbours.SIDES, "cpu", 16)
+def test_the_callback_gets_every_tile(monkeypatch):
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", 16)
     rng = np.random.default_rng(0)
-    queries, among = rng.standard_normal((20, 6)), rng.standard_normal((40, 6))
+    queries, points = rng.standard_normal((20, 6)), rng.standard_normal((40, 6))
     seen = np.zeros((20, 40))
 
-    def watch(rows, columns, tile):
+    def on_tile(rows, columns, tile):
         seen[rows, columns] = tile.numpy()
 
-    found = nearest(queries, among, 4, watch=watch)
-    np.testing.assert_allclose(seen, cdist(queries, among, "sqeuclidean"), rtol=1e-12)
-    for mine, alone in zip(found, nearest(queries, among, 4), strict=True):
-        np.testing.assert_array_equal(mine, alone)
+    with_callback = nearest(queries, points, 4, on_tile=on_tile)
+    np.testing.assert_allclose(seen, cdist(queries, points, "sqeuclidean"), rtol=1e-12)
+    for got, expected in zip(with_callback, nearest(queries, points, 4), strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against their authors' package; the memory they take."""
+"""Precision, recall, density and coverage against their authors' package, and their peak memory."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def features(count: int, seed: int, shift: float = 0.0, dimension: int = 12) -> 
     return (rng.standard_normal((count, dimension)) * np.linspace(1, 0.2, dimension) + shift).astype(np.float32)
 
 
-@pytest.mark.filterwarnings("ignore")  # the package asks for eight threads
+@pytest.mark.filterwarnings("ignore")  # the package requests eight threads
 @pytest.mark.parametrize(("shift", "k"), [(0.0, 5), (0.3, 5), (1.0, 3), (9.0, 5)])
 def test_equals_the_authors_package(shift, k, monkeypatch):
-    monkeypatch.setitem(neighbours.SIDES, "cpu", 64)  # several tiles, the last of them not whole
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", 64)  # several tiles, the last one partial
     fakes, reals = features(150, 1, shift), features(230, 2)
     assert ours(fakes, reals, k) == pytest.approx(compute_prdc(reals, fakes, k), rel=1e-12)
 
 
-def test_a_far_common_offset_changes_nothing():
+def test_a_large_common_offset_changes_nothing():
     fakes, reals = features(100, 1, 0.2).astype(np.float64), features(120, 2).astype(np.float64)
     assert ours(fakes + 1e4, reals + 1e4) == ours(fakes, reals)
 
@@ -43,20 +43,20 @@ def test_does_not_depend_on_order():
     assert ours(fakes[::-1].copy(), np.roll(reals, 7, axis=0)) == pytest.approx(ours(fakes, reals))
 
 
-def test_one_picture_repeated_recalls_nothing():
+def test_one_repeated_picture_has_no_recall():
     reals = features(120, 2)
     inside = ours(np.tile(reals.mean(0), (80, 1)), reals)
     assert inside["recall"] == 0 and inside["precision"] in (0, 1)
     assert inside["coverage"] < 1
 
 
-def test_too_few_images_are_said():
-    with pytest.raises(GanealogyError, match="more than 5 images a side, there are 5"):
+def test_too_few_images_are_rejected():
+    with pytest.raises(GanealogyError, match="more than 5 images per side, there are 5"):
         _ = FeatureSet(features(5, 1)).squared_radii
 
 
 def by_definition(fakes: np.ndarray, reals: np.ndarray, k: int = 5) -> dict[str, float]:
-    """From differences of features, which are the same for copies to the last bit."""
+    """From differences of features, which are equal for copies to the last bit."""
     fake_radii, real_radii = (np.sort(cdist(side, side, "sqeuclidean"), axis=1)[:, k] for side in (fakes, reals))
     squares = cdist(reals, fakes, "sqeuclidean")
     inside = squares < real_radii[:, None]
@@ -69,7 +69,7 @@ def by_definition(fakes: np.ndarray, reals: np.ndarray, k: int = 5) -> dict[str,
 
 
 def copies() -> tuple[np.ndarray, np.ndarray]:
-    """Fakes that are reals, some of them often: many lie just on the rim of a ball."""
+    """Fakes that are copies of reals, some repeated: many are exactly on the rim of a ball."""
     pictures = features(120, 3, dimension=40)
     return np.concatenate([pictures[:70], pictures[:70], features(20, 4, dimension=40)]), np.concatenate(
         [pictures, pictures[:30], *[pictures[:10]] * 5]
@@ -77,15 +77,15 @@ def copies() -> tuple[np.ndarray, np.ndarray]:
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers: few different distances."""
+    """Integer features, which have few different distances."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 3, (300, 4)).astype(np.float32), rng.integers(0, 3, (500, 4)).astype(np.float32)
 
 
 @pytest.mark.parametrize("sets", [copies, grid])
 @pytest.mark.parametrize("side", [64, 1024])
-def test_what_lies_on_the_rim_is_outside(sets, side, monkeypatch):
-    monkeypatch.setitem(neighbours.SIDES, "cpu", side)
+def test_points_on_the_rim_of_a_ball_are_outside(sets, side, monkeypatch):
+    monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", side)
     fakes, reals = sets()
     assert ours(fakes, reals) == pytest.approx(by_definition(fakes.astype(float), reals.astype(float)), rel=1e-12)
 
@@ -110,7 +110,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 @pytest.mark.slow
-def test_no_matrix_of_all_pairs_is_held():
-    """12,000 x 12,000 distances would be 1,100 MiB, and a mask of them 140."""
+def test_peak_memory_is_below_that_of_a_matrix_of_all_pairs():
+    """12,000 x 12,000 distances would take 1,100 MiB, and a mask of them 140 MiB."""
     done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
     assert float(done.stdout) < 100

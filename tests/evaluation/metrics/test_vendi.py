@@ -1,4 +1,4 @@
-"""The Vendi score by its definition, and where it is known."""
+"""The Vendi score against its definition and known values."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def test_equals_its_definition_from_either_matrix(shape):
     assert vendi(features) == pytest.approx(by_definition(features), rel=1e-9)
 
 
-def test_counts_different_pictures():
+def test_is_the_number_of_different_pictures():
     assert vendi(np.tile([1.0, 2.0, 3.0], (20, 1))) == pytest.approx(1)
     assert vendi(np.repeat(np.eye(4), 5, axis=0)) == pytest.approx(4)
     assert vendi(np.eye(6) * np.arange(1, 7)) == pytest.approx(6)  # lengths do not matter
 
 
-def test_features_of_zero_have_no_direction():
+def test_features_of_zero_are_rejected():
     with pytest.raises(GanealogyError, match="all 0"):
         vendi(np.vstack([np.eye(3), np.zeros(3)]))
 
 
-def test_the_features_stay_as_they_are():
+def test_does_not_modify_the_features():
     features = np.random.default_rng(0).standard_normal((20, 3))
     before = features.copy()
     vendi(features)

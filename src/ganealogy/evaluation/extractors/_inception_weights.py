@@ -1,4 +1,4 @@
-"""Fetches the weights that no package carries; apart from the extractor, which training may load but never fetches."""
+"""Download Inception's weights. Separate from the extractor, so that training never imports the downloader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ INCEPTION = Remote(inception.FILE, (inception.URL,), sha256=inception.SHA256, si
 
 
 def fetch_weights(mirror: Path | None = None) -> Path:
-    """Inception's weights, from the `mirror` directory when it has them, else downloaded; returns where they are.
+    """Copy Inception's weights from the `mirror` directory if it has them, else download them; return their path.
 
-    Nothing is done when they are there already and whole.
+    Does nothing if they exist and are intact.
 
-    Raises: GanealogyError when the mirror's file is another one, or the download fails or brings something else.
+    Raises: GanealogyError when the download fails, or the file's sha256 is wrong.
     """
     target = inception.weights_path()
     obtain(INCEPTION, target, in_mirror(mirror, inception.FILE))

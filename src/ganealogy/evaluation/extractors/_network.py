@@ -1,6 +1,6 @@
-"""What the extractors that run a network share: pictures in batches, one channel as three, where weights are kept.
+"""Base class of extractors that run a network: batches, grey to RGB, memory layout, and the path of weights.
 
-N pictures of H × W pixels and C channels in, d features out.
+N pictures of H × W pixels and C channels; d features.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from ganealogy.runtime.precision import float32_as
 
 
 class NetworkExtractor:
-    """A network's features of pictures. A subclass gives `name`, `dimension`, `batches` and `forward`."""
+    """Extracts a network's features. Subclasses define `name`, `dimension`, `batches` and `forward`."""
 
     name: str
     network = True
     dimension: int
     batches: ClassVar[dict[str, int]]
-    """Images a step, by kind of device."""
+    """Batch size per kind of device."""
     layouts: ClassVar[dict[str, torch.memory_format]] = {}
-    """How maps lie in memory, by kind of device; channels_last where none is given."""
+    """Memory format per kind of device; channels_last by default."""
 
     def __init__(self, model: nn.Module, device: str, **protocol: Any) -> None:
-        """`protocol`: weights_sha256, resize, and whatever else makes the numbers what they are."""
+        """`protocol`: weights_sha256, resize, and whatever else determines the features."""
         self.device = torch.device(device)
         self.layout = self.layouts.get(self.device.type, torch.channels_last)
         self.model = model.eval().to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
         self.protocol: dict[str, Any] = {"precision": "fp32", **protocol}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, H, W), float levels 0..255 → (n, d)."""
+        """Float levels 0..255 (n, 3, H, W) → (n, d)."""
         raise NotImplementedError
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -50,21 +50,24 @@ class NetworkExtractor:
     def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2)  # (n, C, H, W)
         x = pixels.expand(-1, 3, -1, -1).float()
-        # Another precision would be another protocol, and other algorithms other last bits.
+        # TF32 would be another protocol, and non-deterministic algorithms would change the last bits.
         with float32_as("fp32"), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             features: NDArray[np.float32] = self.forward(x).float().cpu().numpy()
         return features
 
 
 def resized(x: torch.Tensor, side: int, mode: str = "bilinear", *, antialias: bool = False) -> torch.Tensor:
-    """(n, 3, H, W) → (n, 3, side, side) in channels_last, torch's F.interpolate without aligned corners.
+    """(n, 3, H, W) → (n, 3, side, side) in channels_last, by F.interpolate without aligned corners.
 
-    Colour by colour, which takes half the time and gives the same numbers.
+    Interpolates in contiguous format, which takes half the time of channels_last and gives the same numbers.
     """
     x = F.interpolate(x.contiguous(), (side, side), mode=mode, align_corners=False, antialias=antialias)
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def weights_path(file: str) -> Path:
-    """Where weights that no package carries are kept: in the main workspace, so that experiments share them."""
+    """Return the path of weights that no package contains: in the main workspace, so that experiments share them.
+
+    Not from workspace.py: training imports this module, and an edit there would train every run again.
+    """
     return Path(os.environ.get("DVC_ROOT") or ".") / "build" / "weights" / file

@@ -1,7 +1,7 @@
-"""A vision transformer of timm with the user's own weights: what the extractors dinov2 and clip share.
+"""Vision transformers of timm with weights supplied by the user, for the extractors dinov2 and clip.
 
-timm is the optional extra `ganealogy[vision]`; the weights are a file in its format. Neither is fetched here: no hash
-of the weights is published by which a download could be checked, so the file's own goes into the protocol.
+timm is the optional extra `ganealogy[vision]`; the weights are a safetensors file in timm's format. They are not
+downloaded, because no hash is published to verify them; the protocol has the file's sha256 instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TimmNetwork(NetworkExtractor):
     batches: ClassVar[dict[str, int]] = {"cpu": 16, "cuda": 128}
 
     def __init__(self, name: str, model: Any, device: str, config: dict[str, Any], **protocol: Any) -> None:
-        """`config`: timm's data configuration of the model, of which mean and std are taken."""
+        """`config`: timm's data configuration of the model; only its mean and std are used."""
         resize = f"bicubic to {SIZE}, antialiased, to whole levels, no crop"
         super().__init__(model, device, resize=resize, **protocol)
         self.name, self.dimension = name, int(model.num_features if model.num_classes == 0 else model.num_classes)
@@ -38,36 +38,34 @@ class TimmNetwork(NetworkExtractor):
 
 
 def load(name: str, model_name: str, device: str, **options: Any) -> TimmNetwork:
-    """timm's `model_name` with build/weights/<name>.safetensors.
+    """Load timm's `model_name` with the weights build/weights/<name>.safetensors.
 
-    Raises: GanealogyError without timm, without the weights, or when they are another model's or damaged.
+    Raises: GanealogyError when timm is not installed, or the weights are absent, damaged or another model's.
     """
     try:
         import timm
         from timm.data import resolve_model_data_config  # type: ignore[attr-defined]
     except ImportError:
-        raise GanealogyError(f"{name} needs timm: `pip install 'ganealogy[vision]'`") from None
+        raise GanealogyError(f"{name} needs timm: run `pip install 'ganealogy[vision]'`") from None
     path = weights_path(f"{name}.safetensors")
     published: Any = timm.models.get_pretrained_cfg(model_name)
-    place = f"https://huggingface.co/{published.hf_hub_id}"
-    cure = f"save model.safetensors of {place} as {path}"
+    hint = f"save model.safetensors of https://huggingface.co/{published.hf_hub_id} as {path}"
     if not path.is_file():
-        raise GanealogyError(f"{path}: no such file; {name} is timm's {model_name}: {cure}")
-    model = _model(path, model_name, options, cure)
-    found = atomic.sha256(path)
+        raise GanealogyError(f"{path}: no such file; {name} is timm's {model_name}: {hint}")
+    model = _model(path, model_name, options, hint)
     config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    return TimmNetwork(name, model, device, config, weights_sha256=found, network=model_name)
+    return TimmNetwork(name, model, device, config, weights_sha256=atomic.sha256(path), network=model_name)
 
 
-def _model(path: Path, model_name: str, options: dict[str, Any], cure: str) -> nn.Module:
+def _model(path: Path, model_name: str, options: dict[str, Any], hint: str) -> nn.Module:
     import timm
     from safetensors import SafetensorError
 
     try:
-        # Its own way of loading a file: to another image size it fits the position embedding. No network is asked.
+        # timm's loader resizes the position embedding to the image size. With a file it downloads nothing.
         source = {"file": str(path)}
         model: nn.Module = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=source, **options)
     except (SafetensorError, RuntimeError, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise GanealogyError(f"{path}: not the weights of timm's {model_name} ({reason}); {cure}") from None
+        raise GanealogyError(f"{path}: not the weights of timm's {model_name} ({reason}); {hint}") from None
     return model

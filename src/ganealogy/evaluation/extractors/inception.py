@@ -1,7 +1,7 @@
-"""pytorch-fid's Inception: its network, weights, resize and normalisation. The only extractor whose distance is `fid`.
+"""pytorch-fid's Inception: its network, weights, resize and normalisation. Only its Fréchet distance is named `fid`.
 
-The weights are a port of the TensorFlow graph of 2015 by which FID was defined (arXiv 1706.08500); they are no part of
-any package, so they are fetched once (`ganealogy fetch inception`).
+The weights are a port of the 2015 TensorFlow graph that defines FID (arXiv 1706.08500). No package contains them;
+`ganealogy fetch inception` downloads them.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Inception(NetworkExtractor):
         model = _network(weights).to(PRECISIONS[precision])
         super().__init__(model, device, weights_sha256=weights_sha256, resize=resize, precision=precision)
         self.class_weights = weights["fc.weight"].numpy()
-        """(1008, 2048): features @ class_weights.T are the logits of the Inception score, which adds no bias."""
+        """(1008, 2048). The Inception score's logits are features @ class_weights.T, without bias."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The final average pooling; pytorch-fid's resize and normalisation, in fp32 whatever the network's."""
+        """Return the final average pooling. Resize and normalisation are pytorch-fid's, in fp32 for every precision."""
         x = network.resized(x / 255, 299)
         pooled: torch.Tensor = self.model((2 * x - 1).to(PRECISIONS[self.protocol["precision"]]))[0]
         return pooled[:, :, 0, 0]
@@ -55,29 +55,29 @@ def weights_path() -> Path:
 
 
 def load(device: str = "cpu") -> Inception:
-    """Raises: GanealogyError when the weights have not been fetched, or are not the published file."""
+    """Raises: GanealogyError when the weights are absent or not the published file."""
     return Inception(*read_weights(), device)
 
 
 def read_weights() -> tuple[Weights, str]:
-    """The published weights and their sha256. Raises: GanealogyError as `load`."""
+    """Return the published weights and their sha256. Raises: as `load`."""
     path = weights_path()
     if not path.is_file():
         raise GanealogyError(f"{path}: no such file; {FETCH}")
-    found = atomic.sha256(path)
-    if found != SHA256:
-        raise GanealogyError(f"{path}: sha256 is {found[:12]}..., not {SHA256[:12]}...; remove it and {FETCH}")
+    digest = atomic.sha256(path)
+    if digest != SHA256:
+        raise GanealogyError(f"{path}: sha256 is {digest[:12]}..., not {SHA256[:12]}...; remove it and {FETCH}")
     try:
         weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise GanealogyError(f"{path}: not a weights file ({reason}); remove it and {FETCH}") from None
-    return weights, found
+    return weights, digest
 
 
 def _network(weights: Weights) -> nn.Module:
-    """pytorch-fid's network, its normalisations folded into the convolutions: the same function to 1e-5."""
-    # Its constructor downloads its weights and unpickles whatever arrives; it gets the checked file's instead.
+    """Build pytorch-fid's network with normalisation folded into the convolutions: equal to 1e-5."""
+    # Its constructor would download weights and unpickle them unchecked; pass the verified weights instead.
     with patch.object(pytorch_fid, "load_state_dict_from_url", lambda *args, **kwargs: weights):
         blocks = [pytorch_fid.InceptionV3.BLOCK_INDEX_BY_DIM[Inception.dimension]]
         model: nn.Module = pytorch_fid.InceptionV3(blocks, resize_input=False, normalize_input=False).eval()

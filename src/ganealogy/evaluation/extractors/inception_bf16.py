@@ -1,6 +1,6 @@
-"""Inception in bfloat16: two to three times as fast where the processor has it, and a protocol of its own.
+"""Inception in bfloat16: two to three times as fast on CPUs that support it.
 
-Its distances differ from FID by about 2 %, so they have names of their own (`fd_inception_bf16`) and are never `fid`.
+Its distances differ from FID by about 2 %, so they are named `fd_inception_bf16`, never `fid`.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ class InceptionBF16(inception.Inception):
 
 
 def load(device: str = "cpu") -> InceptionBF16:
-    """Raises: GanealogyError as `inception.load`, whose weights these are."""
+    """Raises: as `inception.load`; the weights are the same."""
     return InceptionBF16(*inception.read_weights(), device, "bf16")

@@ -1,7 +1,7 @@
-"""A small classifier of MNIST's digits: 128 features before its last layer, and the digit it sees.
+"""A small classifier of MNIST's digits: 128 features before the last layer, and class probabilities.
 
-Trained once by the reference stage on the data set's labels, since Inception's photographs say little about digits. Two
-convolutions of 3 × 3 with batch normalisation a resolution would be more than digits need: one is enough for 99 %.
+The reference stage trains it once on the data set's labels, because Inception's features suit photographs, not digits.
+One 3 × 3 convolution per resolution suffices for 99 % accuracy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ganealogy.runtime.progress import Progress
 
 DATASETS = ("mnist",)
 IMAGE_SIZES = (28, 32)
-"""What the plan allows it for."""
+"""The plan rejects other data sets and sizes."""
 FILE = "mnist_cnn.safetensors"
 CLASSES = 10
 DIMENSION = 128
@@ -35,10 +35,10 @@ EPOCHS = 3
 TRAIN_BATCH = 128
 RATE = 3e-3
 SEED = 0
-LEAST_ACCURACY = 0.98
-"""On held-out digits: below it the classifier's word means nothing. It has 99 % on whole MNIST."""
+MIN_ACCURACY = 0.98
+"""On held-out digits; below it the metrics would be meaningless. Trained on all of MNIST it reaches 99 %."""
 BATCH = 512
-CURE = "run `dvc repro reference` with mnist_cnn in evaluate.extractors"
+HINT = "run `dvc repro reference` with mnist_cnn in evaluate.extractors"
 
 
 class MnistCNN:
@@ -52,7 +52,7 @@ class MnistCNN:
 
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 1 or 3) → (N, 128), after the last ReLU; three channels are averaged."""
+        """uint8 (N, H, W, 1 or 3) → (N, 128), after the last ReLU. Three channels are averaged."""
         parts = [np.empty((0, DIMENSION), np.float32)]
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for start in range(0, len(images), BATCH):
@@ -62,14 +62,14 @@ class MnistCNN:
 
     @torch.inference_mode()
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (N, 128) → (N, 10), of the digits 0 to 9."""
+        """Features (N, 128) → (N, 10), for the digits 0 to 9."""
         logits: torch.Tensor = self.model.get_submodule("head")(torch.from_numpy(features).to(self.device))
         probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
         return probabilities
 
 
 def network(side: int) -> nn.Sequential:
-    """`body`: (n, 1, side, side) in 0..1 → (n, 128); `head`: → (n, 10) logits."""
+    """Build the network. `body`: (n, 1, side, side) in 0..1 → (n, 128). `head`: (n, 128) → (n, 10) logits."""
     layers: list[nn.Module] = []
     channels = 1
     for width in (16, 32, 32):
@@ -80,37 +80,37 @@ def network(side: int) -> nn.Sequential:
 
 
 def as_input(images: NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 (n, H, W, C) → (n, 1, H, W), 0..1."""
+    """uint8 (n, H, W, C) → (n, 1, H, W) in 0..1."""
     x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
     return x.mean(dim=1, keepdim=True) / 255
 
 
 def prepare(packed_directory: Path, out: Path, device: str) -> None:
-    """Train the classifier on the train split and write it into `out`, with its accuracy on the held-out digits.
+    """Train the classifier on the train split; write it and its accuracy on held-out digits into `out`.
 
-    The same pictures, device and number of threads give the same bytes.
+    Equal pictures, device and number of threads give equal bytes.
 
-    Raises: GanealogyError without labels, or below LEAST_ACCURACY.
+    Raises: GanealogyError for data without labels, or an accuracy below MIN_ACCURACY.
     """
     images, digits = _labelled(packed_directory, "train")
     model = train(images, digits, device)
     held_out, expected = _labelled(packed_directory, "holdout")
     extractor = MnistCNN(model, device)
     accuracy = float((extractor.probabilities(extractor.features(held_out)).argmax(axis=1) == expected).mean())
-    if accuracy < LEAST_ACCURACY:
+    if accuracy < MIN_ACCURACY:
         raise GanealogyError(
-            f"{packed_directory}: mnist_cnn tells {accuracy:.1%} of {len(expected)} held-out digits apart, less than "
-            f"{LEAST_ACCURACY:.0%}: let it learn from more (dataset.count: null), or take it out of evaluate.extractors"
+            f"{packed_directory}: mnist_cnn classifies {accuracy:.1%} of {len(expected)} held-out digits correctly, "
+            f"less than {MIN_ACCURACY:.0%}: use more data (dataset.count: null), or remove it from evaluate.extractors"
         )
     facts = {"accuracy": round(accuracy, 4), "held_out": len(expected), "side": images.shape[1]}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    # One key of metadata: safetensors writes several in an order that changes.
+    # One metadata key only: safetensors writes several in random order.
     atomic.write_bytes(out / FILE, to_bytes(tensors, {"facts": json.dumps(facts)}))
 
 
 def train(images: NDArray[np.uint8], digits: NDArray[np.int64], device: str) -> nn.Sequential:
-    """AdamW with a one-cycle rate. The random numbers are its own, so that who calls it keeps theirs."""
-    batch = min(TRAIN_BATCH, max(16, len(images) // 40), len(images))  # of few digits, many steps
+    """Train with AdamW and a one-cycle learning rate. The caller's random state is not changed."""
+    batch = min(TRAIN_BATCH, max(16, len(images) // 40), len(images))  # smaller for few digits: at least 40 steps
     steps = len(images) // batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -119,7 +119,7 @@ def train(images: NDArray[np.uint8], digits: NDArray[np.int64], device: str) -> 
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps)
     with (
-        Progress("mnist_cnn learns the digits", EPOCHS * steps * batch, "digits") as progress,
+        Progress("training mnist_cnn", EPOCHS * steps * batch, "digits") as progress,
         torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False, allow_tf32=False),
     ):
         for _epoch in range(EPOCHS):
@@ -136,13 +136,13 @@ def train(images: NDArray[np.uint8], digits: NDArray[np.int64], device: str) -> 
 
 
 def load(device: str, reference: Path) -> MnistCNN:
-    """From `reference`, the directory that `prepare` wrote into.
+    """Load the classifier that `prepare` wrote into `reference`.
 
-    Raises: GanealogyError when it is not there, or not a classifier's file.
+    Raises: GanealogyError when the file is absent or damaged.
     """
     path = reference / FILE
     if not path.is_file():
-        raise GanealogyError(f"{path}: no such file: mnist_cnn is trained by the pipeline on MNIST; {CURE}")
+        raise GanealogyError(f"{path}: no such file: the pipeline trains mnist_cnn on MNIST; {HINT}")
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
@@ -151,7 +151,7 @@ def load(device: str, reference: Path) -> MnistCNN:
         accuracy = float(facts["accuracy"])
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise GanealogyError(f"{path}: not mnist_cnn's weights ({reason}); {CURE}") from None
+        raise GanealogyError(f"{path}: not mnist_cnn's weights ({reason}); {HINT}") from None
     return MnistCNN(model, device, weights_sha256=atomic.sha256(path), accuracy=accuracy)
 
 

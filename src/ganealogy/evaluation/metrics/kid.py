@@ -91,10 +91,9 @@ def kid(
     drawing = setup(len(a), len(b), subsets, size, seed)
     subsets_a, subsets_b = (to_device(indices, device) for indices in draw_subsets(drawing))
     between = _sums(to_device(a, device), to_device(b, device), subsets_a, subsets_b).cpu().numpy() / drawing.size**2
-    if sums_within_b is None:
-        sums_within_b = sums_within(b, drawing, 1, device)
-    within = sums_within(a, drawing, 0, device) + sums_within_b
-    distances = within / (drawing.size * (drawing.size - 1)) - 2 * between  # (subsets,)
+    within_a = sums_within(a, drawing, 0, device)
+    within_b = sums_within(b, drawing, 1, device) if sums_within_b is None else sums_within_b
+    distances = (within_a + within_b) / (drawing.size * (drawing.size - 1)) - 2 * between  # (subsets,)
     variance = float(distances.var(ddof=1)) if subsets > 1 else float("nan")
     smaller = min(len(a), len(b))
     error = np.sqrt(variance * drawing.size / (smaller - drawing.size)) if drawing.size < smaller else float("nan")

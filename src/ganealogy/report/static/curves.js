@@ -1,5 +1,5 @@
 "use strict";
-// Curves: plotly lies compressed in the page and is unpacked when the first chart comes near the screen.
+// Curves: plotly is embedded compressed and is unpacked before the first chart scrolls into view.
 (() => {
   const data = embedded("curve-data");
   const charts = [...document.querySelectorAll("[data-curve]")];
@@ -21,8 +21,8 @@
     return loading;
   }
 
-  // Seeds of one version share most of their ticks; the mean is drawn only where every seed has a value. Against wall
-  // time a tick stands where its seeds were on average: they do not reach it at the same second.
+  // The mean is drawn only at ticks where every seed has a value. On the time axis a tick's x is the mean of its seeds'
+  // times, because seeds reach it at different seconds.
   function summary(seeds) {
     const at = new Map();
     for (const [kimg, values, seconds] of seeds) kimg.forEach((k, i) => at.set(k, [...(at.get(k) ?? []), [timed ? seconds[i] : k, values[i]]]));

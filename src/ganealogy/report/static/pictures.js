@@ -1,5 +1,5 @@
 "use strict";
-// Pictures: one seed for all of them, sliders through training, walks between latents.
+// Pictures: one seed for all, sliders over training, interpolations between latents.
 (() => {
   const samples = embedded("sample-data"), frames = embedded("frame-data");
   const neighbours = embedded("neighbour-data"), strips = embedded("strip-data"), walks = embedded("walk-data");
@@ -15,40 +15,40 @@
     if (blank) blank.hidden = Boolean(uri);
   }
 
-  // Sliders through training
+  // Sliders over training
   const cards = all("[data-training]");
   const master = document.getElementById("tick-all");
   function frame(card) {
     const series = frames[`${card.dataset.training}-${seed}`] ?? [];
     const slider = card.querySelector("input");
-    const at = series[Math.min(Number(slider.value), series.length - 1)];  // one that diverged stays at its last grid
+    const at = series[Math.min(Number(slider.value), series.length - 1)];  // a diverged run shows its last grid
     show(card.querySelector("img"), at?.uri);
     card.querySelector("output").textContent = at?.label ?? "";
     slider.setAttribute("aria-valuetext", at?.label ?? "no grid");
   }
-  function together(tick) {
+  function showTick(tick) {
     master.value = tick;
     document.getElementById("tick-label").textContent = `tick ${tick} of ${master.max}`;
     for (const card of cards) { card.querySelector("input").value = tick; frame(card); }
   }
   for (const card of cards) card.querySelector("input").addEventListener("input", () => frame(card));
-  master?.addEventListener("input", () => { stop(); together(Number(master.value)); });
+  master?.addEventListener("input", () => { stop(); showTick(Number(master.value)); });
 
   const play = document.getElementById("play");
   let timer = 0;
   function stop() { clearInterval(timer); timer = 0; play?.setAttribute("aria-pressed", "false"); if (play) play.textContent = "Play"; }
   play?.addEventListener("click", () => {
     if (timer) return stop();
-    if (master.value === master.max) together(0);
+    if (master.value === master.max) showTick(0);
     play.setAttribute("aria-pressed", "true");
     play.textContent = "Pause";
     timer = setInterval(() => {
       if (master.value === master.max) return stop();
-      together(Number(master.value) + 1);
+      showTick(Number(master.value) + 1);
     }, 500);
   });
 
-  // Walks between latents: still until asked, for those whom motion disturbs
+  // Interpolations start as still images, for people whom motion disturbs
   const button = document.getElementById("walks");
   function walk() {
     const moving = button?.getAttribute("aria-pressed") === "true";

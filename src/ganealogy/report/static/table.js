@@ -1,5 +1,5 @@
 "use strict";
-// Sorting: a heading's button sorts by its column, again the other way; rows without a value stay last either way.
+// Sorting: a heading's button sorts by its column, a second click reverses; rows without a value are always last.
 for (const heading of document.querySelectorAll("#leaderboard thead th")) {
   heading.querySelector("button").addEventListener("click", () => {
     const table = heading.closest("table"), column = heading.cellIndex;
@@ -17,7 +17,7 @@ for (const heading of document.querySelectorAll("#leaderboard thead th")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
   });
 }
-// Columns: a button shows or hides those of its family.
+// A button shows or hides the columns of its family.
 for (const button of document.querySelectorAll("button[data-columns]")) {
   button.addEventListener("click", () => {
     const on = button.getAttribute("aria-pressed") !== "true";

@@ -1,5 +1,5 @@
 "use strict";
-// Light or dark: the system's choice until the button is pressed; remembered where the browser lets a file remember.
+// Light or dark: the system's setting until the button is pressed; stored if the browser allows it for files.
 const theme = {
   key: "ganealogy-theme",
   dark() {
@@ -14,7 +14,7 @@ const theme = {
 try {
   const remembered = localStorage.getItem(theme.key);
   if (remembered) theme.set(remembered);
-} catch { /* storage is forbidden for files in some browsers: the system's choice stands */ }
+} catch { /* some browsers forbid storage for files: use the system's setting */ }
 document.getElementById("theme").addEventListener("click", () => {
   const name = theme.dark() ? "light" : "dark";
   theme.set(name);

@@ -1,5 +1,5 @@
 "use strict";
-// A closer look: a picture's button opens it in a dialog.
+// A picture's button opens it enlarged in a dialog.
 {
   const dialog = document.getElementById("zoom");
   for (const opener of document.querySelectorAll("button.zoom")) opener.addEventListener("click", () => {

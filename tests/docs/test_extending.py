@@ -1,0 +1,69 @@
+"""The examples of docs/extending.md work as they are written: one pipeline runs with all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers.pipeline import ROOT, Workspace, fresh
+
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+BLOCKS = re.findall(r"^```(?:python|yaml)\n# (\S+?)(, [^\n]*)?\n(.*?)^```", PAGE, flags=re.S | re.M)
+FILES = {name: content for name, place, content in BLOCKS if not place}
+IMPORT = re.search(r"with the import `(.+?)`", PAGE)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project with the page's files in their places, after `dvc repro`."""
+    workspace = fresh(tmp_path_factory.mktemp("extended") / "project")
+    for name, content in FILES.items():
+        (workspace.path / name).write_text(content)
+    ((measure, _, entry),) = [block for block in BLOCKS if block[1]]
+    assert IMPORT is not None
+    text = (workspace.path / measure).read_text()
+    text = text.replace("METRICS = (\n", f"METRICS = (\n{entry}", 1)
+    text = text.replace("\nfrom ganealogy", f"\n{IMPORT.group(1)}\nfrom ganealogy", 1)
+    (workspace.path / measure).write_text(text)
+    workspace.edit("params.yaml", "[v1, v3]", "[example]")
+    workspace.edit("params.yaml", "name: avatars", "name: stripes")
+    workspace.edit("params.yaml", "[pixel8]", "[pixel8, mean_colour]")
+    workspace.dvc("repro")
+    return workspace
+
+
+def test_the_page_has_an_example_of_each_kind() -> None:
+    folders = {str(Path(name).parent).removeprefix("src/ganealogy/") for name in FILES}
+    components = {"adversary/losses", "adversary/penalties", "networks", "data/sources"}
+    assert folders == components | {"evaluation/extractors", "evaluation/metrics", "versions"}
+
+
+def test_the_version_trains_with_the_new_components(workspace: Workspace) -> None:
+    run = json.loads((workspace.path / "build/runs/example-0/train/run.json").read_text())
+    assert run["status"] == "finished" and run["recipe"]["adversary"]["loss"]["margin"] == 0.5
+    last = (workspace.path / "build/runs/example-0/train/metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["penalty"] > 0
+    code = json.loads((workspace.path / "build/plan/versions/example.json").read_text())["code"]
+    for component in ("adversary.losses.squared_hinge", "adversary.penalties.logit_drift", "networks.tiny_conv"):
+        assert f"ganealogy.{component}" in code, "part of the fingerprint"
+
+
+def test_the_new_extractor_and_metric_measure_it(workspace: Workspace) -> None:
+    metrics = json.loads((workspace.path / "build/runs/example-0/evaluate/metrics.json").read_text())["metrics"]
+    assert metrics["fd_mean_colour"] > 0
+    assert metrics["mean_distance_mean_colour"] > 0 and metrics["mean_distance_pixel8"] > 0
+    anchors = json.loads((workspace.path / "data/reference/anchors.json").read_text())["metrics"]
+    assert anchors["mean_distance_pixel8"]["floor"] < metrics["mean_distance_pixel8"]
+
+
+def test_the_report_has_all_of_it(workspace: Workspace) -> None:
+    page = (workspace.path / "reports/index.html").read_text()
+    assert "Squared hinge with logit drift" in page and "Stripes" in page
+
+
+def test_they_are_typed_and_formatted_like_the_rest(workspace: Workspace) -> None:
+    written = [name for name in FILES if name.endswith(".py")]
+    workspace.run("ruff", "check", *written)
+    workspace.run("ruff", "format", "--check", *written)

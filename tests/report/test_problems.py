@@ -1,0 +1,25 @@
+"""Problems of a version, in short and long form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ganealogy.report.collect import collect
+from ganealogy.report.problems import problems, reason_missing, worsened
+
+
+def test_problems_are_short_in_the_tree_and_complete_in_the_table(shared_project: Path) -> None:
+    findings = collect(shared_project)
+    v5, v7 = findings.versions[2:]
+    assert [(problem.short, problem.long) for problem in problems(v5)] == [
+        ("seed 1 diverged", "seed 1 diverged at step 376: d_loss is NaN"),
+        ("collapsed", "collapsed (seed 0): 2% of the reals' variance: below 5%"),
+    ]
+    assert [problem.short for problem in problems(v7)] == ["seed 0 missing"]
+    v7.runs[0].status, v7.runs[0].reason, v7.runs[0].steps = "diverged", "at step 9: G's loss is Inf", 9
+    assert problems(v7)[0].long == "seed 0 diverged at step 9: G's loss is Inf"
+    assert reason_missing(v5, "fd_inf_effnet_lite0") == "needs 5120 samples, has 500"
+
+
+def test_a_training_that_became_worse_after_its_best() -> None:
+    assert worsened(50, 151) and not worsened(50, 60) and not worsened(None, 60) and not worsened(0, 1)
