@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pytorch_fid.fid_score import calculate_frechet_distance
-from scipy.linalg import sqrtm
+from scipy import linalg
 
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import features
-from ganealogy.evaluation.metrics import linear_algebra
+from ganealogy.evaluation.metrics import frechet
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(params=[linear_algebra.Narrow, linear_algebra.Wide])
+@pytest.fixture(params=[10_000, 1], ids=["numpy", "scipy"])
 def library(request, monkeypatch):
-    """Narrow test features with the one library and with the other."""
-    monkeypatch.setattr(linear_algebra, "of", lambda dimensions: request.param())
+    """Treat the features as narrow, then as wide."""
+    monkeypatch.setattr(frechet, "WIDE", request.param)
 
 
 both = pytest.mark.usefixtures("library")
@@ -34,7 +34,7 @@ def correlated(count: int, dimension: int, seed: int = 0, decay: float = 0.0) ->
 
 def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
     covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = sqrtm(covariances[0] @ covariances[1]).real
+    root = linalg.sqrtm(covariances[0] @ covariances[1]).real
     mean_term = ((a.mean(0) - b.mean(0)) ** 2).sum()
     return float(mean_term + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root))
 
@@ -155,20 +155,24 @@ def test_float32_features_are_summed_in_float64():
     assert fd(a, b) == pytest.approx(fd(a.astype(np.float64), b.astype(np.float64)), rel=1e-12)
 
 
-@both
-def test_the_reals_root_is_computed_once(monkeypatch):
-    calls, library = [], linear_algebra.of(8)
-    monkeypatch.setattr(library, "triangle", lambda found, own=library.triangle: calls.append(1) or own(found))
-    monkeypatch.setattr(linear_algebra, "of", lambda dimensions: library)
+@pytest.mark.parametrize(("fakes", "wide"), [(100, 10_000), (6, 10_000), (6, 1)])
+def test_the_reals_root_is_computed_once(fakes, wide, monkeypatch):
+    calls, cholesky = [], np.linalg.cholesky
+    monkeypatch.setattr(frechet, "WIDE", wide)
+    monkeypatch.setattr(np.linalg, "cholesky", lambda covariance: calls.append(1) or cholesky(covariance))
     reals = Moments.of(correlated(100, 8, seed=1))
     for seed in (2, 3):
-        frechet_distance(Moments.of(correlated(100, 8, seed=seed)), reals)
+        frechet_distance(Moments.of(correlated(fakes, 8, seed=seed)), reals)
     assert len(calls) == 1
 
 
-def test_wide_features_are_left_to_scipy():
-    assert isinstance(linear_algebra.of(192), linear_algebra.Narrow)
-    assert isinstance(linear_algebra.of(2048), linear_algebra.Wide)
+@pytest.mark.parametrize(("dimension", "count", "expected"), [(192, 200, 0), (1280, 20, 0), (1280, 1300, 1)])
+def test_scipy_is_called_for_two_wide_covariances_only(dimension, count, expected, monkeypatch):
+    calls, eigvalsh = [], linalg.eigvalsh
+    monkeypatch.setattr(linalg, "eigvalsh", lambda *args, **kwargs: calls.append(1) or eigvalsh(*args, **kwargs))
+    rng = np.random.default_rng(0)
+    frechet_distance(*(Moments.of(rng.standard_normal((count, dimension))) for _ in range(2)))
+    assert len(calls) == expected
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.metrics import linear_algebra
-from ganealogy.evaluation.metrics.linear_algebra import Matrix
 
+Matrix = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float64).eps)
+WIDE = 1024
+"""Dimensions from which scipy solves the eigenvalue problem of two covariances: its import, a tenth of a second, is
+then soon recovered. Pixel features, and with them training, need numpy alone."""
 CHUNK = 10_000
 """Images converted to float64 at a time: 160 MB for 2048 dimensions."""
 TOLERANCE = 2e-5
@@ -79,7 +81,10 @@ class Moments:
     @cached_property
     def triangle(self) -> Matrix | None:
         """The covariance's upper triangular root (d, d), by Cholesky; None for a singular covariance."""
-        return linear_algebra.of(len(self.mean)).triangle(self.covariance)
+        try:
+            return np.asarray(np.linalg.cholesky(self.covariance), np.float64).T
+        except np.linalg.LinAlgError:
+            return None
 
     @cached_property
     def root(self) -> Matrix:
@@ -119,17 +124,29 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 def _squares(a: Moments, b: Moments) -> Matrix:
     """Return the squared singular values of Ra Rbᵀ, ascending; as few, and by as few roots, as possible."""
-    linear = linear_algebra.of(a.mean.size)
     if a.thin and b.thin:
         fewer, more = sorted((a.root, b.root), key=len)
-        return linear.squared_singular_values(linear.product(fewer, more))
+        product = fewer @ more.T
+        return _eigenvalues(product @ product.T)
     outer, inner = (a, b) if a.thin else (b, a)
     if outer.thin and inner.triangle is not None:
-        return linear.squared_singular_values(linear.times_triangle(outer.root, inner.triangle))
-    if outer.thin or outer.triangle is None:  # outer's root · inner's covariance · outer's rootᵀ
-        return linear.eigenvalues(linear.product(linear.product(outer.root, inner.covariance), outer.root))
-    half = linear.times_triangle(inner.covariance, outer.triangle)
-    return linear.eigenvalues(linear.times_triangle(half.T, outer.triangle))
+        product = outer.root @ inner.triangle.T
+        return _eigenvalues(product @ product.T)
+    if not outer.thin and a.mean.size >= WIDE:
+        from scipy import linalg  # see WIDE
+
+        try:  # the eigenvalues of Ca Cb
+            return np.asarray(linalg.eigvalsh(a.covariance, b.covariance, type=2, driver="gv", check_finite=False))
+        except np.linalg.LinAlgError:  # Cb is singular
+            return _eigenvalues(outer.root @ inner.covariance @ outer.root.T)
+    if outer.thin or outer.triangle is None:
+        return _eigenvalues(outer.root @ inner.covariance @ outer.root.T)
+    half = inner.covariance @ outer.triangle.T
+    return _eigenvalues(half.T @ outer.triangle.T)
+
+
+def _eigenvalues(symmetric: Matrix) -> Matrix:
+    return np.asarray(np.linalg.eigvalsh(symmetric), np.float64)
 
 
 def _overlap(a: Moments, b: Moments) -> tuple[float, float]:
