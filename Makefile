@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
 # Tests that start no process, or few.
-FAST := $(addprefix tests/,adversary networks sampling params verdicts lineage/test_changes.py lineage/test_recipe.py)
+FAST := $(addprefix tests/,adversary networks sampling verdicts lineage params evaluation/metrics)
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 

@@ -115,12 +115,12 @@ def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
     lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(lasting)]
     began = time.perf_counter()
     with ray_cluster.connected(None, dashboard=False) as ray, tempfile.TemporaryDirectory() as folder:
-        room = ray_cluster.room(ray_cluster.nodes(ray), None, threads=1, gpus_per_run=0)
+        room = ray_cluster.allocate(ray_cluster.cluster_resources(ray), None, threads=1, gpus_per_run=0)
 
         def drive(lengths: list[float]) -> float:
             orders = [order(f"v{n // SEEDS}-{n % SEEDS}", length) for n, length in enumerate(lengths)]
             began = time.perf_counter()
-            problems = scheduler.carry_out(ray, orders, bytes(BUNDLE_BYTES), room, Path(folder), stub)
+            problems = scheduler.run_jobs(ray, orders, bytes(BUNDLE_BYTES), room, Path(folder), stub)
             if problems:
                 raise RuntimeError(f"{len(problems)} stubs failed, such as {next(iter(problems.items()))}")
             return time.perf_counter() - began
@@ -137,28 +137,28 @@ def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
     return found
 
 
-def order(run: str, seconds: float) -> remote_run.Order:
+def order(run: str, seconds: float) -> remote_run.Job:
     """As `ganealogy repro` writes one."""
-    return remote_run.Order(
+    return remote_run.Job(
         project="scale",
         run=run,
         ref="refs/ganealogy/repro",
         config="[cache]\n    dir = somewhere\n",
-        cache_mark="somewhere",
+        cache_placeholder="somewhere",
         cache=None,
-        home=None,
+        workspace=None,
         remote="store",
         key="0" * 64,
         environment={"STUB_SECONDS": str(seconds)},
     )
 
 
-def stub(order: remote_run.Order, bundle: bytes, board: Any) -> remote_run.Result:
+def stub(order: remote_run.Job, bundle: bytes, board: Any) -> remote_run.Result:
     """Says what a run says, and sleeps where it would train."""
     node = socket.gethostname()
     lines = ["clone", "data", *(f"Running stage '{stage}@{order.run}':" for stage in remote_run.STAGES), "push"]
     for line in lines:
-        board.tell.remote(order.run, node, line)
+        board.log.remote(order.run, node, line)
         if "'train@" in line:
             time.sleep(float(order.environment["STUB_SECONDS"]))
     return remote_run.Result(order.run, node, 0.0, None)

@@ -1,4 +1,4 @@
-"""An S3-speaking server on loopback as the DVC remote: found, written, and a way for checkpoints between nodes."""
+"""An S3 server on loopback as the DVC remote, for data, results and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from helpers.pipeline import Workspace, fresh, ran
 from ganealogy.errors import GanealogyError
 
 for package in ("dvc_s3", "moto.server"):
-    if not os.environ.get("GANEALOGY_SERVICES"):  # where services are asked for, their absence is a failure
+    if not os.environ.get("GANEALOGY_SERVICES"):  # with it, a missing package is a failure
         pytest.importorskip(package)
 
-# The S3 client's own, on Python 3.12 and later.
+# Raised by the S3 client on Python 3.12 and later.
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
 
 KEY = "0123456789abcdef0123456789"
@@ -49,33 +49,33 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Worksp
     return workspace
 
 
-def test_the_remote_is_found_and_tried(workspace: Workspace, endpoint: str) -> None:
+def test_the_default_remote_is_found_with_its_settings(workspace: Workspace, endpoint: str) -> None:
     from ganealogy.cluster import dvc_remote
 
-    found = dvc_remote.find(workspace.path, alone=False)
-    assert found.shown == "s3://pictures/ganealogy" and found.cache is None
-    assert f"endpointurl = {endpoint}" in found.config and "secret_access_key = secret" in found.config
+    storage = dvc_remote.find(workspace.path, single_machine=False)
+    assert storage.address == "s3://pictures/ganealogy" and storage.cache is None
+    assert f"endpointurl = {endpoint}" in storage.config and "secret_access_key = secret" in storage.config
 
 
-def test_a_bucket_that_is_not_there(workspace: Workspace) -> None:
+def test_a_missing_bucket_is_named(workspace: Workspace) -> None:
     from ganealogy.cluster import dvc_remote
 
     local = workspace.path / ".dvc" / "config.local"
     before = local.read_text()
-    local.write_text(before.replace("s3://pictures/", "s3://nobodys/"))
+    local.write_text(before.replace("s3://pictures/", "s3://missing/"))
     try:
-        with pytest.raises(GanealogyError, match=r"DVC remote store \(s3://nobodys/ganealogy\): ") as caught:
-            dvc_remote.find(workspace.path, alone=False)
+        with pytest.raises(GanealogyError, match=r"DVC remote store \(s3://missing/ganealogy\): ") as caught:
+            dvc_remote.find(workspace.path, single_machine=False)
         assert "\n" not in str(caught.value)
     finally:
         local.write_text(before)
 
 
-def test_checkpoints_travel(workspace: Workspace, tmp_path: Path) -> None:
-    """One node sends, another fetches the same bytes, and what is finished is forgotten."""
+def test_a_node_fetches_the_checkpoints_that_another_sent(workspace: Workspace, tmp_path: Path) -> None:
+    """The bytes are the same, older checkpoints are absent, and `delete` leaves nothing."""
     from ganealogy.cluster.checkpoint_sync import Mirror
 
-    here = Mirror(workspace.path, "store", KEY)
+    sender = Mirror(workspace.path, "store", KEY)
     work = workspace.path / "build" / "wip" / KEY[:20]
     files = {
         "train/metrics.jsonl": "{}\n",
@@ -86,24 +86,26 @@ def test_checkpoints_travel(workspace: Workspace, tmp_path: Path) -> None:
     for name, content in files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(content)
-    here.send()
+    sender.send()
     (work / "checkpoints/000000004.json").rename(work / "checkpoints/000000008.json")
     (work / "checkpoints/000000004.safetensors").rename(work / "checkpoints/000000008.safetensors")
-    here.send()
+    sender.send()
 
     other = fresh(tmp_path / "other node")
     (other.path / ".dvc" / "config.local").write_text((workspace.path / ".dvc" / "config.local").read_text())
-    there = Mirror(other.path, "store", KEY)
-    there.fetch()
-    found = {
-        path.relative_to(there.here).as_posix(): path.read_text() for path in there.here.rglob("*") if path.is_file()
+    receiver = Mirror(other.path, "store", KEY)
+    receiver.fetch()
+    received = {
+        path.relative_to(receiver.local).as_posix(): path.read_text()
+        for path in receiver.local.rglob("*")
+        if path.is_file()
     }
-    assert found == {name.replace("04.json", "08.json").replace("04.safe", "08.safe"): files[name] for name in files}
-    there.forget()
-    assert list(there.fs.find(there.there)) == []
+    assert received == {name.replace("04.json", "08.json").replace("04.safe", "08.safe"): files[name] for name in files}
+    receiver.delete()
+    assert list(receiver.fs.find(receiver.remote)) == []
 
 
-def test_dvc_pushes_and_pulls(workspace: Workspace) -> None:
+def test_dvc_pushes_to_and_pulls_from_the_server(workspace: Workspace) -> None:
     picture = workspace.path / "one.bin"
     picture.write_bytes(b"a picture")
     workspace.dvc("add", "-q", "one.bin")
@@ -117,12 +119,12 @@ def test_dvc_pushes_and_pulls(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
-def test_a_tree_runs_through_it(workspace: Workspace) -> None:
-    """Nodes push what they made to the bucket, the driver takes it from there, and DVC finds nothing left to do."""
+def test_repro_takes_its_results_from_the_server(workspace: Workspace) -> None:
+    """Nodes push results to the bucket, the driver fetches them, and `dvc status` is then up to date."""
     pytest.importorskip("ray")
     workspace.edit("params.yaml", "[v1, v3]", "[v1]")
     done = workspace.ganealogy("repro", "--jobs", "1", RAY_USAGE_STATS_ENABLED="0")
     assert done.returncode == 0, done.stdout
-    assert [stage for stage in ran(done.stdout) if "@" in stage] == [], "the driver fetched, it trained nothing"
+    assert [stage for stage in ran(done.stdout) if "@" in stage] == [], "the driver trained"
     assert "up to date" in workspace.dvc("status")
     assert set(json.loads((workspace.path / "reports" / "metrics.json").read_text())) == {"v1"}

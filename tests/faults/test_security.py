@@ -210,13 +210,13 @@ def test_a_hostile_name_is_refused_wherever_a_person_can_give_one(name: str, wor
     from ganealogy.lineage import new_version, versions
     from ganealogy.params import schema
     from ganealogy.runtime import process
-    from ganealogy.stages import _stage
+    from ganealogy.workspace import run_dir
 
     def refused(work: object) -> None:
         assert process.report_errors(work, debug=False) == 2  # type: ignore[arg-type]
 
     before = trainings.files(workspace)
-    refused(lambda: _stage.run_directory(name, 0) and None)
+    refused(lambda: run_dir(name, 0) and None)
     refused(lambda: versions.read_family([name], workspace / "versions") and None)
     refused(lambda: new_version.new(name, "v1", workspace / "versions", workspace / "params.yaml") and None)
     refused(lambda: new_version.new("v99", name, workspace / "versions", workspace / "params.yaml") and None)

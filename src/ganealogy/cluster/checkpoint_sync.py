@@ -1,8 +1,8 @@
-"""Checkpoints on the DVC remote, so that a training whose node died goes on elsewhere from its last one.
+"""Copy checkpoints to the DVC remote, so that another node can resume a training whose node died.
 
-Run in a clone as `python -m ganealogy.cluster.checkpoint_sync fetch|follow|forget REMOTE KEY`. Files are sent in this
-order: the run files, a checkpoint's tensors, its JSON. The JSON is what makes a checkpoint (`training/checkpoint.py`),
-so a checkpoint on the remote is never ahead of its run files.
+Run in a clone as `python -m ganealogy.cluster.checkpoint_sync fetch|follow|delete REMOTE KEY`. Upload order: run files,
+then a checkpoint's tensors, then its JSON. A checkpoint counts only with its JSON (`training/checkpoint.py`), so no
+checkpoint on the remote is newer than its run files.
 """
 
 from __future__ import annotations
@@ -11,87 +11,91 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from ganealogy.cluster import dvc_remote
 from ganealogy.runtime.process import die_with_parent
 from ganealogy.workspace import work_dir
 
-EVERY_S = 2.0
+INTERVAL_S = 2.0
 
 
 class Mirror:
-    """One training's folder of work in progress, here and on the remote."""
+    """The work directory of one training, local and on the remote."""
 
     def __init__(self, root: Path, remote: str, key: str) -> None:
+        """`remote`: the DVC remote's name; `key`: the run key."""
         self.fs, base = dvc_remote.file_system(root, remote)
-        self.here = work_dir(key, root)
-        self.there = self.fs.join(base, dvc_remote.WORK, self.here.name)
+        self.local = work_dir(key, root)
+        self.remote = self.fs.join(base, dvc_remote.WORK, self.local.name)
         self.sent: dict[str, tuple[int, int]] = {}
+        """Relative path → (mtime in ns, size) of the version on the remote."""
         self.newest: str | None = None
 
     def fetch(self) -> None:
-        """Bring what the remote has, except where work of our own stands already."""
-        if (self.here / "checkpoints").is_dir() or not self.fs.exists(self.there):
+        """Download the remote's files, unless the local directory has checkpoints."""
+        if (self.local / "checkpoints").is_dir() or not self.fs.exists(self.remote):
             return
-        for path in sorted(self.fs.find(self.there)):
-            target = self.here / self.fs.relpath(path, self.there)
+        for path in sorted(self.fs.find(self.remote)):
+            target = self.local / self.fs.relpath(path, self.remote)
             target.parent.mkdir(parents=True, exist_ok=True)
             self.fs.get_file(path, str(target))
 
     def send(self) -> None:
-        """Send what is new, once there is a new checkpoint; what is no more here goes there too."""
-        checkpoints = sorted((self.here / "checkpoints").glob("*.json"))
+        """If there is a new checkpoint, upload changed files and delete the remote's older checkpoints."""
+        checkpoints = sorted((self.local / "checkpoints").glob("*.json"))
         if not checkpoints or checkpoints[-1].name == self.newest:
             return
-        record = [path for path in sorted((self.here / "train").rglob("*")) if path.is_file()]
+        run_files = [path for path in sorted((self.local / "train").rglob("*")) if path.is_file()]
         tensors = [path.with_suffix(".safetensors") for path in checkpoints]
-        for path in (*record, *tensors, *checkpoints):
+        for path in (*run_files, *tensors, *checkpoints):
             self._send(path)
         self.newest = checkpoints[-1].name
-        kept = {path.name for path in (*tensors, *checkpoints)}
-        for path in sorted(self.fs.find(self.fs.join(self.there, "checkpoints")), reverse=True):
-            if self.fs.name(path) not in kept:
+        current = {path.name for path in (*tensors, *checkpoints)}
+        for path in sorted(self.fs.find(self.fs.join(self.remote, "checkpoints")), reverse=True):
+            if self.fs.name(path) not in current:
                 self.fs.remove(path)
 
-    def forget(self) -> None:
-        if self.fs.exists(self.there):
-            self.fs.remove(list(self.fs.find(self.there)))
+    def delete(self) -> None:
+        """Delete the directory on the remote."""
+        if self.fs.exists(self.remote):
+            self.fs.remove(list(self.fs.find(self.remote)))
             if getattr(self.fs, "protocol", "") == "local":
-                self.fs.fs.rm(self.there, recursive=True)
+                self.fs.fs.rm(self.remote, recursive=True)
 
     def _send(self, path: Path) -> None:
-        name = path.relative_to(self.here).as_posix()
+        """Upload one file if its time or size has changed."""
         if path.name.startswith("."):
-            return  # being written
+            return  # temporary file
+        name = path.relative_to(self.local).as_posix()
         try:
-            stand = path.stat()
-            if self.sent.get(name) != (stand.st_mtime_ns, stand.st_size):
-                target = self.fs.join(self.there, *name.split("/"))
+            status = path.stat()
+            version = (status.st_mtime_ns, status.st_size)
+            if self.sent.get(name) != version:
+                target = self.fs.join(self.remote, *name.split("/"))
                 self.fs.makedirs(self.fs.parent(target), exist_ok=True)
                 self.fs.put_file(str(path), target)
-                self.sent[name] = (stand.st_mtime_ns, stand.st_size)
+                self.sent[name] = version
         except FileNotFoundError:
-            return  # a newer one took its place, or the training handed over
+            return  # replaced by a newer checkpoint, or moved when the training finished
 
 
 def follow(mirror: Mirror) -> None:
-    """Send until SIGTERM, and once more then; trouble with the storage costs a line, never the training."""
+    """Upload every `INTERVAL_S` seconds until SIGTERM, then once more; a storage error prints one line."""
     die_with_parent()
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     last = False
     while not last:
-        last = ended.wait(EVERY_S)
+        last = stop.wait(INTERVAL_S)
         try:
             mirror.send()
-        except Exception as error:  # whatever a storage client throws
-            print(f"checkpoints: not sent this time: {error}", file=sys.stderr)
+        except Exception as error:  # storage clients raise errors of any class
+            print(f"checkpoints: upload failed, will be retried: {error}", file=sys.stderr)
 
 
 def main(verb: str, remote: str, key: str) -> None:
-    mirror: Any = Mirror(Path().resolve(), remote, key)
-    {"fetch": mirror.fetch, "follow": lambda: follow(mirror), "forget": mirror.forget}[verb]()
+    mirror = Mirror(Path().resolve(), remote, key)
+    {"fetch": mirror.fetch, "follow": lambda: follow(mirror), "delete": mirror.delete}[verb]()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A Ray cluster to work on: this machine's own, or one that runs already; what it has, and whether it fits.
+"""Start Ray on this machine or connect to a running cluster, and fit the jobs to its resources.
 
-Ray is an optional extra: nothing here is imported before a person asks for it.
+Ray is an optional extra, so it is imported only by `ray_module`.
 """
 
 from __future__ import annotations
@@ -10,37 +10,41 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ganealogy.errors import GanealogyError
 
-ANSWER_S = 5.0
-PROBE_S = 12.0
+CONNECT_TIMEOUT_S = 5.0
+DESCRIBE_TIMEOUT_S = 12.0
 START_ATTEMPTS = 3
 OBJECT_STORE_BYTES = 100_000_000
-"""Only the repository's bundle and lines of text pass through it."""
+"""It holds only the git bundle and lines of text."""
 
 
 @dataclass(frozen=True)
-class Room:
-    """How many runs go side by side, and with what."""
+class Allocation:
+    """Number of jobs at a time, and the resources of each."""
 
     jobs: int
     threads: int
+    """Per job."""
     gpus: int
-    """For each run."""
+    """Per job."""
 
 
 def ray_module() -> Any:
-    """Raises: GanealogyError when the extra is not installed."""
+    """Import and return Ray, with the settings that this project needs.
+
+    Raises: GanealogyError when the extra is not installed.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What becomes Ray's default: a task without GPUs must not be told that there are none anywhere.
+    # Ray's future default: without it Ray hides all GPUs from tasks that request none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray's own 15 lets anything else go first, MLflow's process (19) almost as an equal, too: a training of a minute
-    # lost a tenth. Above 0, so that Ray's processes still get their turn beside trainings.
+    # Ray's default of 15 is close to the 19 of MLflow's process: trainings of a minute took 10 % longer. Above 0, so
+    # that trainings do not starve Ray's own processes.
     os.environ.setdefault("RAY_worker_niceness", "5")
     try:
         import ray
@@ -51,20 +55,20 @@ def ray_module() -> Any:
 
 @contextmanager
 def connected(address: str | None, dashboard: bool = True) -> Iterator[Any]:
-    """Ray, joined to `address` ("auto": the cluster of this machine), or started here for as long as this lasts.
+    """Yield Ray, connected to `address` ("auto": this machine's running cluster) or started here for the block.
 
-    Raises: GanealogyError when nobody answers there.
+    Raises: GanealogyError when no cluster answers at `address`.
     """
     ray = ray_module()
     if address is None:
         context = _start(ray, dashboard)
     else:
-        _answers(address)
+        _check_reachable(address)
         try:
             context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
-            detail = " ".join(str(error).split())
-            raise GanealogyError(f"--address {address}: {detail[:300]}") from None
+            reason = " ".join(str(error).split())
+            raise GanealogyError(f"--address {address}: {reason[:300]}") from None
     try:
         if context.dashboard_url:
             print(f"dashboard  http://{context.dashboard_url}", flush=True)
@@ -74,9 +78,9 @@ def connected(address: str | None, dashboard: bool = True) -> Iterator[Any]:
 
 
 def _start(ray: Any, dashboard: bool) -> Any:
-    """Ray gives its own processes 15 to 30 s to start; where a busy machine misses that, they get a second chance.
+    """Start Ray; retry timeouts, because a busy machine may exceed Ray's limits of 15 to 30 s.
 
-    Raises: GanealogyError when they do not start.
+    Raises: GanealogyError when Ray does not start.
     """
     for attempt in range(START_ATTEMPTS):
         try:
@@ -87,87 +91,98 @@ def _start(ray: Any, dashboard: bool) -> Any:
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-        except Exception as error:  # Ray raises plain ones
+        except Exception as error:  # Ray raises plain exceptions
             if "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
-                raise GanealogyError(f"Ray did not start here: {error}") from None
+                raise GanealogyError(f"Ray did not start on this machine: {error}") from None
             ray.shutdown()
     return None
 
 
-def _answers(address: str) -> None:
-    """Ray itself tries for half a minute."""
+def _check_reachable(address: str) -> None:
+    """Try `address` before Ray does, which takes half a minute to give up.
+
+    Raises: GanealogyError when the connection fails.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise GanealogyError(
-            f"--address {address}: nobody answers there ({error.strerror or error}); "
+            f"--address {address}: no cluster answers ({error.strerror or error}); "
             "`ray start --head` prints the address"
         ) from None
 
 
-def this_machine() -> list[dict[str, float]]:
-    """Its processors, before Ray is started: too many jobs are refused at once."""
+def local_resources() -> list[dict[str, float]]:
+    """Return this machine's CPUs as a list of one node, without starting Ray."""
     return [{"CPU": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1}]
 
 
-def nodes(ray: Any) -> list[dict[str, float]]:
+def cluster_resources(ray: Any) -> list[dict[str, float]]:
+    """Return the resources of each live node, such as {"CPU": 8, "GPU": 1}."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room(nodes: list[dict[str, float]], jobs: int | None, threads: int, gpus_per_run: int | None) -> Room:
-    """`threads`: the protocol's; fewer where `jobs` runs do not fit otherwise.
+def allocate(nodes: list[dict[str, float]], jobs: int | None, threads: int, gpus_per_run: int | None) -> Allocation:
+    """Fit jobs to the nodes' resources.
 
-    Raises: GanealogyError when the nodes cannot hold so many runs.
+    `jobs`: None takes as many as fit. `threads`: the protocol's; reduced if `jobs` runs do not fit otherwise.
+    `gpus_per_run`: None takes 1 if there are GPUs.
+
+    Raises: GanealogyError when `jobs` runs do not fit with one thread each.
     """
     total_cpus, total_gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     gpus = (1 if total_gpus else 0) if gpus_per_run is None else gpus_per_run
 
-    def fit(each: int) -> int:
-        by_gpu = [node.get("GPU", 0) // gpus if gpus else float("inf") for node in nodes]
-        return int(sum(min(node.get("CPU", 0) // each, most) for node, most in zip(nodes, by_gpu, strict=True)))
+    def capacity(threads: int) -> int:
+        gpu_limits = [node.get("GPU", 0) // gpus if gpus else float("inf") for node in nodes]
+        return int(
+            sum(min(node.get("CPU", 0) // threads, limit) for node, limit in zip(nodes, gpu_limits, strict=True))
+        )
 
-    has = f"{total_cpus:g} CPUs and {total_gpus:g} GPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
-    most = fit(1)
+    most = capacity(1)
     if most < (jobs or 1):
-        each = f", {gpus} GPU{'s' if gpus > 1 else ''} a run" if gpus else ""
-        cure = f"--jobs {most} at most" if most else "fewer --gpus-per-run"
-        raise GanealogyError(f"--jobs {jobs or 1}: there are {has}{each}: {cure}")
-    given = next(count for count in range(threads, 0, -1) if count == 1 or fit(count) >= (jobs or 1))
-    return Room(jobs or fit(given), given, gpus)
+        resources = f"{total_cpus:g} CPUs and {total_gpus:g} GPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
+        per_run = f", {gpus} GPU{'s' if gpus > 1 else ''} per run" if gpus else ""
+        hint = f"--jobs {most} at most" if most else "fewer --gpus-per-run"
+        raise GanealogyError(f"--jobs {jobs or 1}: there are {resources}{per_run}: {hint}")
+    fitting = next(count for count in range(threads, 0, -1) if count == 1 or capacity(count) >= (jobs or 1))
+    return Allocation(jobs or capacity(fitting), fitting, gpus)
 
 
-def agree(ray: Any, describe: Any) -> None:
-    """Every node computes with this driver's Python and torch: others give other numbers.
+def check_versions(ray: Any, describe: Callable[[], dict[str, str]]) -> None:
+    """Check that every node has this machine's versions of Python, torch and DVC: others compute other numbers.
 
-    `describe`: what to ask of a node (`errand.describe`). Raises: GanealogyError naming the node.
+    `describe`: the function that each node calls, `remote_run.describe`.
+
+    Raises: GanealogyError naming the node.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    wanted = {
+    expected = {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("torch", "dvc")},
     }
-    ask = ray.remote(num_cpus=0, max_retries=0)(describe)
-    asked = {
-        node["NodeManagerAddress"] + " " + node["NodeID"][:8]: ask.options(
+    task = ray.remote(num_cpus=0, max_retries=0)(describe)
+    references = {
+        node["NodeManagerAddress"] + " " + node["NodeID"][:8]: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote()
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0)
     }
-    _, late = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_S)
-    for place, answer in asked.items():
-        if answer in late:
-            continue  # its workers are slow to start: the run itself will say what is wrong
-        found = ray.get(answer)
-        if found.get("problem"):
-            raise GanealogyError(f"node {found['node']} ({place}): {found['problem']}")
-        for name, version in wanted.items():
-            if found[name] != version:
+    _, late = ray.wait(list(references.values()), num_returns=len(references), timeout=DESCRIBE_TIMEOUT_S)
+    for address, reference in references.items():
+        if reference in late:
+            continue  # its workers start slowly; the run itself will report an error
+        versions = ray.get(reference)
+        if versions.get("problem"):
+            raise GanealogyError(f"node {versions['node']} ({address}): {versions['problem']}")
+        for name, version in expected.items():
+            if versions[name] != version:
                 raise GanealogyError(
-                    f"node {found['node']} ({place}) has {name} {found[name]}, this machine {version}: "
+                    f"node {versions['node']} ({address}) has {name} {versions[name]}, this machine {version}: "
                     "install the same environment on both"
                 )

@@ -1,4 +1,4 @@
-"""Runs as Ray tasks, as many side by side as there is room, each handed out when one before it has ended."""
+"""Run jobs as Ray tasks: as many at a time as the allocation allows, the next one when one ends."""
 
 from __future__ import annotations
 
@@ -9,71 +9,77 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy.cluster import remote_run
-from ganealogy.cluster.progress_table import View
-from ganealogy.cluster.ray_cluster import Room
+from ganealogy.cluster.progress_table import ProgressTable
+from ganealogy.cluster.ray_cluster import Allocation
 
 POLL_S = 0.5
 RETRIES = 5
-"""Of a run whose node died; a run that fails by itself is not repeated."""
+"""Retries of a job whose node died. A job that fails is not retried."""
 GRACE_S = 10.0
-"""For trainings to write a checkpoint when a person stops it all."""
+"""After Ctrl-C: time for the trainings to write a checkpoint."""
 
-Work = Callable[[remote_run.Order, bytes, Any], remote_run.Result]
-"""What a node does for an order, with the bundle and the board."""
+Work = Callable[[remote_run.Job, bytes, Any], remote_run.Result]
+"""The function that a node calls, with a job, the git bundle and the handle of a `LogActor`."""
 
 
-class Board:
-    """Where the tasks say how they stand: an actor beside the driver."""
+class LogActor:
+    """A Ray actor on the driver's node that collects the lines of all jobs."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, str]] = []
 
-    def tell(self, run: str, node: str, line: str) -> None:
+    def log(self, run: str, node: str, line: str) -> None:
         self.lines.append((run, node, line))
 
     def read(self) -> list[tuple[str, str, str]]:
+        """Return (run, node, line) of each line since the last call."""
         lines, self.lines = self.lines, []
         return lines
 
 
-def carry_out(
-    ray: Any, orders: list[remote_run.Order], bundle: bytes, room: Room, logs: Path, work: Work = remote_run.carry_out
+def run_jobs(
+    ray: Any,
+    jobs: list[remote_run.Job],
+    bundle: bytes,
+    allocation: Allocation,
+    logs: Path,
+    work: Work = remote_run.run_job,
 ) -> dict[str, str]:
-    """Have `work` done for every order; returns what went wrong with which run.
+    """Call `work` for each job on the cluster; return the failed runs with their causes.
 
-    `logs`: where each run's whole output is kept, as <run>.log.
+    `logs`: folder for the complete output of each run, <run>.log.
     """
     ray.cloudpickle.register_pickle_by_value(remote_run)
-    board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=_here(ray)).remote()
+    log_actor = ray.remote(num_cpus=0)(LogActor).options(scheduling_strategy=_driver_node(ray)).remote()
     task = ray.remote(work)
-    shipped = ray.put(bundle)
-    waiting = deque(orders)
+    stored_bundle = ray.put(bundle)
+    waiting = deque(jobs)
     running: dict[Any, str] = {}
     problems: dict[str, str] = {}
-    with View([order.run for order in orders], logs) as view:
+    with ProgressTable([job.run for job in jobs], logs) as table:
 
-        def listen() -> None:
-            for run, node, line in ray.get(board.read.remote()):
-                view.heard(run, node, line)
-            view.show()
+        def show_new_lines() -> None:
+            for run, node, line in ray.get(log_actor.read.remote()):
+                table.on_line(run, node, line)
+            table.draw()
 
         try:
             while waiting or running:
-                while waiting and len(running) < room.jobs:
-                    order = waiting.popleft()
-                    # A dead node is Ray's to answer; scheduling again waits for room on the others.
+                while waiting and len(running) < allocation.jobs:
+                    job = waiting.popleft()
+                    # Ray itself reschedules the job of a dead node, when another node has room.
                     options = task.options(
-                        num_cpus=room.threads, num_gpus=room.gpus, max_retries=RETRIES, name=order.run
+                        num_cpus=allocation.threads, num_gpus=allocation.gpus, max_retries=RETRIES, name=job.run
                     )
-                    running[options.remote(order, shipped, board)] = order.run
+                    running[options.remote(job, stored_bundle, log_actor)] = job.run
                 ready, _ = ray.wait(list(running), timeout=POLL_S)
-                listen()
+                show_new_lines()
                 for reference in ready:
                     run = running.pop(reference)
                     problem = _problem(ray, reference)
                     if problem is not None:
                         problems[run] = problem
-                    view.stands(run, "failed" if problem else "done", problem or "")
+                    table.set_state(run, "failed" if problem else "done", problem or "")
         except KeyboardInterrupt:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -83,6 +89,7 @@ def carry_out(
 
 
 def _problem(ray: Any, reference: Any) -> str | None:
+    """Return the cause of a failed job, in one line; None for success."""
     try:
         result: remote_run.Result = ray.get(reference)
     except ray.exceptions.RayError as error:
@@ -91,7 +98,7 @@ def _problem(ray: Any, reference: Any) -> str | None:
     return result.problem
 
 
-def _here(ray: Any) -> Any:
+def _driver_node(ray: Any) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
