@@ -298,7 +298,7 @@ def about(device: str) -> tuple[str, str]:
         return claims.processor(), f"torch {torch.__version__}"
     card = torch.cuda.get_device_properties(device)
     size = f"{card.total_memory / 2**30:.0f} GiB, {card.multi_processor_count} multiprocessors"
-    driver = nvidia.look(os.environ).driver
+    driver = nvidia.inspect(os.environ).driver
     return card.name, f"{size}, driver {driver}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
 
 

@@ -192,7 +192,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
                 stack.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, wrap(getattr(owner, name)))
             if live:
-                stack.enter_context(LiveSync(work, after_s=0.0))
+                stack.enter_context(LiveSync(work, start_after_s=0.0))
             outcome = loop.train(plan, 0, loop.TrainingData(images), files, "cpu", Silent())
         if not live:
             shares.append(writing.seconds / outcome.seconds)

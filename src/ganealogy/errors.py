@@ -1,14 +1,21 @@
-"""The errors a person can cause and cure."""
+"""Errors that a user can fix, and their one-line texts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class GanealogyError(Exception):
-    """One line that says what is wrong, where, and what to do; the CLI prints it and exits with 2."""
+    """One line: what is wrong and where, what is legal, what to do. The CLI prints it and exits with 2."""
 
 
-def one_of(what: str, got: object, known: object, where: str = "") -> GanealogyError:
-    """The error for a name that is not among the known ones."""
-    names = ", ".join(str(name) for name in known)  # type: ignore[attr-defined]
+def one_of(kind: str, value: object, legal: Iterable[object], where: str = "") -> GanealogyError:
+    """Return the error for a name that is not among the legal ones."""
     place = f"{where}: " if where else ""
-    return GanealogyError(f"{place}unknown {what} {got!r}; known: {names}")
+    return GanealogyError(f"{place}unknown {kind} {value!r}; known: {', '.join(map(str, legal))}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -115,17 +115,17 @@ def plug_in(system: Path, address: str, vendor: str, kind: str) -> None:
 def test_a_system_without_nvidia_is_empty(system: Path) -> None:
     plug_in(system, "0000:00:02.0", "0x8086", "0x030000")
     plug_in(system, "0000:01:00.1", "0x10de", "0x040300")  # sound
-    assert nvidia.look({}).is_empty
+    assert nvidia.inspect({}).is_empty
 
 
 def test_nvidia_smi_lists_the_cards(system: Path) -> None:
     smi(system, f'echo "{H100}, 580.159.04"; echo "{H100}, 580.159.04"')
-    assert nvidia.look({"CUDA_VISIBLE_DEVICES": "1"}) == machine(visible="1")
+    assert nvidia.inspect({"CUDA_VISIBLE_DEVICES": "1"}) == machine(visible="1")
 
 
 def test_a_card_without_a_driver_is_found_on_the_bus(system: Path) -> None:
     plug_in(system, "0000:01:00.0", "0x10de", "0x030200")
-    assert nvidia.look({}) == Machine(cards=("0000:01:00.0",))
+    assert nvidia.inspect({}) == Machine(cards=("0000:01:00.0",))
 
 
 def test_files_that_cannot_be_read_are_no_card(system: Path) -> None:
@@ -133,14 +133,14 @@ def test_files_that_cannot_be_read_are_no_card(system: Path) -> None:
     (system / "version").mkdir()
     for name in ("vendor", "class"):
         (system / "pci" / "0000:01:00.0" / name).mkdir(parents=True)
-    assert nvidia.look({}).is_empty
+    assert nvidia.inspect({}).is_empty
 
 
 @pytest.mark.parametrize("release", ["535.183.01", "580.65.06"])
 def test_a_driver_is_found_in_the_kernel(system: Path, release: str) -> None:
     load_driver(system, release)
     smi(system, 'echo "Failed to initialize NVML: Driver/library version mismatch"; echo "NVML library" >&2; exit 18')
-    seen = nvidia.look({})
+    seen = nvidia.inspect({})
     assert (seen.driver, seen.cards, seen.reachable) == (release, (), False)
     assert seen.smi == "Failed to initialize NVML: Driver/library version mismatch NVML library"
     assert not seen.is_empty
@@ -149,17 +149,17 @@ def test_a_driver_is_found_in_the_kernel(system: Path, release: str) -> None:
 def test_a_device_node_makes_a_card_reachable(system: Path) -> None:
     load_driver(system, "580.65.06")
     (system / "dev" / "nvidiactl").touch()
-    assert not nvidia.look({}).reachable
+    assert not nvidia.inspect({}).reachable
     (system / "dev" / "nvidia0").touch()
-    assert nvidia.look({}).reachable
+    assert nvidia.inspect({}).reachable
 
 
 def test_an_nvidia_smi_that_lists_nothing_or_hangs(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smi(system, 'echo "No devices were found"')
-    assert nvidia.look({}) == Machine(smi="No devices were found")
-    monkeypatch.setattr(nvidia, "PATIENCE_S", 0.2)
+    assert nvidia.inspect({}) == Machine(smi="No devices were found")
+    monkeypatch.setattr(nvidia, "TIMEOUT_S", 0.2)
     smi(system, "exec /bin/sleep 60")
-    assert "timed out" in (nvidia.look({}).smi or "")
+    assert "timed out" in (nvidia.inspect({}).smi or "")
 
 
 TORCH = """
@@ -194,7 +194,7 @@ def findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "python"))
         settings = doctor.load(Path("tests/tiny.yaml"))
         train = settings.train.model_copy(update={"device": device})
-        first, *others = doctor._torch(settings.model_copy(update={"train": train}))
+        first, *others = doctor.check_torch(settings.model_copy(update={"train": train}))
         assert first.text == "torch 2.15.0+cu132 and torchvision 0.30 match"
         return list(map(str, others))
 
@@ -214,7 +214,7 @@ def test_a_card_with_an_old_driver_is_no_longer_missed(
 def test_a_torch_without_cuda_beside_a_card_without_a_name(system: Path, findings: Callable[..., list[str]]) -> None:
     load_driver(system, "580.65.06")
     [line] = findings("auto", "AssertionError('Torch not compiled with CUDA enabled')", built=None)
-    assert line.startswith("! torch does not see an NVIDIA card: torch 2.15.0+cu132 is built without CUDA")
+    assert line.startswith("! torch does not see an NVIDIA GPU: torch 2.15.0+cu132 is built without CUDA")
 
 
 def test_the_environments_own_variable_is_looked_at(
@@ -227,7 +227,7 @@ def test_the_environments_own_variable_is_looked_at(
 
 
 def test_without_hardware_all_is_well(system: Path, findings: Callable[..., list[str]]) -> None:
-    assert findings("auto", f"RuntimeError({NO_DRIVER!r})") == ["✓ no GPU is seen; trainings run on the CPU"]
+    assert findings("auto", f"RuntimeError({NO_DRIVER!r})") == ["✓ no GPU; trainings run on the CPU"]
 
 
 @pytest.mark.parametrize(("device", "mark"), [("auto", "✗"), ("cpu", "!"), ("cuda", "✗")])
@@ -236,5 +236,5 @@ def test_a_card_that_torch_has_no_kernels_for(
 ) -> None:
     [line] = findings(device, available=True)
     assert line.startswith(f"{mark} NVIDIA TITAN X does not compute (CUDA error: no kernel image is available")
-    assert "torch 2.15.0+cu132 is built for sm_75, sm_90, the card is of capability 6.1" in line
-    assert "install a build of torch for this card" in line
+    assert "torch 2.15.0+cu132 is built for sm_75, sm_90, and the GPU has capability 6.1" in line
+    assert "install a build of torch for this GPU" in line

@@ -308,19 +308,22 @@ def test_a_failed_version_is_reported_and_does_not_stop_the_others(scenario: Sce
     (scenario.shared.path / rmsprop).write_text(source)
 
 
-def test_two_ranks_give_nearly_the_same_losses_and_distance(scenario: Scenario) -> None:
-    """Train and evaluate a run of the sequential workspace again with `--ranks 2`."""
+def test_two_ranks_train_and_evaluate_a_run(scenario: Scenario) -> None:
+    """`--ranks 2` on a run of the sequential workspace. The distance is the same.
+
+    The untrained generator is the same, too. Later ticks are only similar: each rank draws its own random numbers.
+    At equal draws losses are equal: training/test_distributed.py.
+    """
     run = scenario.sequential.path / "build" / "runs" / "v3-0"
 
-    def figures() -> list[float]:
-        lines = (run / "train" / "metrics.jsonl").read_text().splitlines()
-        return [line[name] for line in map(json.loads, lines[1:]) for name in ("d_loss", "g_loss", "fd_pixel8")]
+    def ticks() -> list[dict[str, float]]:
+        return [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]
 
     def distance() -> float:
         value: float = json.loads((run / "evaluate" / "metrics.json").read_text())["metrics"]["fd_pixel8"]
         return value
 
-    losses, fd = figures(), distance()
+    before, fd = ticks(), distance()
     (run / "evaluate" / "metrics.json").unlink()
     done = scenario.sequential.ganealogy("evaluate", "v3", "0", "--ranks", "2")
     assert done.returncode == 0, done.stdout
@@ -328,6 +331,8 @@ def test_two_ranks_give_nearly_the_same_losses_and_distance(scenario: Scenario) 
     (run / "train" / "metrics.jsonl").unlink()
     done = scenario.sequential.ganealogy("train", "v3", "0", "--ranks", "2")
     assert done.returncode == 0, done.stdout
-    assert figures() == pytest.approx(
-        losses, rel=1e-3
-    )  # after 24 steps; for single steps see training/test_distributed.py
+    after = ticks()
+    assert [tick["step"] for tick in after] == [tick["step"] for tick in before]
+    assert after[0]["fd_pixel8"] == pytest.approx(before[0]["fd_pixel8"], rel=1e-6)
+    for name in ("d_loss", "g_loss", "fd_pixel8"):
+        assert [tick[name] for tick in after[1:]] == pytest.approx([tick[name] for tick in before[1:]], rel=0.25)

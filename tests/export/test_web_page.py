@@ -50,11 +50,11 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
 
 def test_hostile_words_stay_words(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
     run = run_record.read(make_run())
-    html = web_page.render(run, best_run.score(run), Context.of(None, project), b"model", STUB)
+    html = web_page.render(run, best_run.score(run), Context.load(None, project), b"model", STUB)
     assert "<script>alert(1)" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "'<\\/script>'" in html
-    assert html == web_page.render(run, best_run.score(run), Context.of(None, project), b"model", STUB)
+    assert html == web_page.render(run, best_run.score(run), Context.load(None, project), b"model", STUB)
     assert "http://" not in html.replace("http://www.w3.org", "")
 
 

@@ -191,7 +191,7 @@ BAD: dict[str, tuple[Callable[[str], str], str]] = {
     "not above zero": (lambda text: text.replace("lr: 0.0002", "lr: 0"), "train.lr = 0"),
     "a duplicate key": (lambda text: text.replace("kimg:", "kimg: 1, kimg:"), 'duplicate key "kimg"'),
     "a missing version": (lambda text: text.replace("[v1]", "[v99]"), "tree.versions: no version 'v99'"),
-    "a cycle of parents": (lambda text: text.replace("[v1]", "[a]"), "closes a cycle of parents"),
+    "a cycle of parents": (lambda text: text.replace("[v1]", "[a]"), "makes a cycle of parents"),
 }
 
 

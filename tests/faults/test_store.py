@@ -46,7 +46,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def histories(name: str) -> dict[str, list[tuple[int, float]]]:
     """Metric → its points (step, value), of the run that bears `name`."""
-    with store.opened() as client:
+    with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]
         runs = [run for run in client.search_runs(experiments) if run.info.run_name == name]
         assert len(runs) == 1, f"{len(runs)} runs are called {name}"
@@ -133,7 +133,7 @@ def test_many_trainings_in_a_row_lose_nothing_and_leak_nothing(shared: Path) -> 
     assert growth < 16 * 2**20 + 10_000 * MANY, f"{growth / 2**20:.0f} MiB more after {last - first} trainings"
     for seed in range(MANY) if SOAK else (0, MANY // 2, MANY - 1):
         assert_every_point_once(shared / "build/runs" / f"v1-{seed}", f"v1 seed {seed}")
-    with store.opened() as client:
+    with store.open_client() as client:
         runs = client.search_runs([found.experiment_id for found in client.search_experiments()], max_results=1000)
     assert len(runs) == MANY
 
@@ -163,7 +163,7 @@ def test_eight_at_once_lose_nothing(shared: Path) -> None:
 
 def held(name: str) -> tuple[str, str]:
     """The run that bears `name`: its id and MLflow's status."""
-    with store.opened() as client:
+    with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]
         [run] = [run for run in client.search_runs(experiments) if run.info.run_name == name]
         return run.info.run_id, run.info.status
@@ -309,22 +309,22 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     run = tiny(shared, 0)
     with hung(port) as connections:
-        with LiveSync(run, after_s=0) as following:
+        with LiveSync(run, start_after_s=0) as following:
             deadline = time.monotonic() + DEADLINE_S
             while not connections:
                 assert time.monotonic() < deadline, "the follower did not try"
                 time.sleep(0.1)
             spent = time.process_time()
-            following.began = (ended := time.monotonic()) - live_sync.AFTER_S  # the shortest training that has one
+            following.start_time = (ended := time.monotonic()) - live_sync.START_AFTER_S  # the shortest training that has one
         waited, spent = time.monotonic() - ended, time.process_time() - spent
     assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
-    share = 0.01 * live_sync.AFTER_S
+    share = 0.01 * live_sync.START_AFTER_S
     assert share <= waited < share + PROMPT_S
     assert spent < PROMPT_S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, live_sync.STOPPED_S)])
+@pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, live_sync.STOPPED_WAIT_S)])
 def test_a_store_that_begins_to_hang_at_the_end_costs_no_more(
     stopped: bool, seconds: float, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,14 +336,14 @@ def test_a_store_that_begins_to_hang_at_the_end_costs_no_more(
     record = json.loads((run / "train" / "run.json").read_text())
     (run / "train" / "run.json").write_text(json.dumps({**record, "status": "running"}))
     with server(shared, port) as process:
-        with LiveSync(run, stopped=lambda: stopped, after_s=0) as following:
+        with LiveSync(run, stopped=lambda: stopped, start_after_s=0) as following:
             deadline = time.monotonic() + DEADLINE_S
             while not whole(run):
                 assert time.monotonic() < deadline, "the follower did not sync"
                 time.sleep(0.5)
             os.killpg(process.pid, signal.SIGSTOP)
             tick(run, 9)
-            following.began = (ended := time.monotonic()) - 300  # a training of five minutes
+            following.start_time = (ended := time.monotonic()) - 300  # a training of five minutes
         waited = time.monotonic() - ended
         assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
         assert seconds <= waited < seconds + PROMPT_S
@@ -355,7 +355,7 @@ def test_a_store_that_begins_to_hang_at_the_end_costs_no_more(
 
 def whole(run: Path) -> bool:
     """Whether the store has all of a run's points."""
-    with store.opened() as client:
+    with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]
         there = bool(experiments and client.search_runs(experiments))
     return there and recorded(run).items() <= histories("v1 seed 0").items()

@@ -34,11 +34,11 @@ def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "
 @pytest.mark.parametrize(
     ("parent", "changes", "message"),
     [
-        ("v1", {"adversary": {"penalties": ["r1"]}}, "penalties: r1 with BatchNorm in D: .*depend on the whole batch"),
+        ("v1", {"adversary": {"penalties": ["r1"]}}, "penalties: r1 with BatchNorm in D: .*depends on the whole batch"),
         ("v6", {"adversary": {"penalties": ["gradient_penalty"]}}, "gradient_penalty with BatchNorm in D"),
         ("celeba-dcgan", {"adversary": {"penalties": ["dragan"]}}, "dragan with BatchNorm in D"),
         ("v7", {"adversary": {"constraint": "clip"}}, "clip with spectral norm in D"),
-        ("v6", {"adversary": {"constraint": None}}, "wasserstein with a free D: .*clip.*gradient_penalty"),
+        ("v6", {"adversary": {"constraint": None}}, "wasserstein without a Lipschitz constraint: .*clip.*gradient_penalty"),
         ("v15", {"adversary": {"penalties": ["lecam"]}}, "lecam with relativistic_pairing: .*differences"),
         ("v15", {"adversary": {"augment": ["ada"]}}, "ada with relativistic_pairing"),
         ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein"),

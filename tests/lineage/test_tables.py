@@ -74,13 +74,13 @@ def test_a_new_version_is_whole_and_listed(project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "parent", "message"),
     [
-        ("v3", "v1", "is there already"),
+        ("v3", "v1", "exists already"),
         ("V9", "v1", "not a version name"),
         ("../x", "v1", "not a"),
         ("new", "v99", "v99"),
     ],
 )
-def test_a_birth_that_fails_leaves_nothing(project: Path, name: str, parent: str, message: str) -> None:
+def test_a_new_version_that_fails_leaves_nothing(project: Path, name: str, parent: str, message: str) -> None:
     before = sorted((project / "versions").iterdir()), (project / "params.yaml").read_text()
     with pytest.raises(GanealogyError, match=message):
         new_version.new(name, parent, project / "versions", project / "params.yaml")

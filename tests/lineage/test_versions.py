@@ -82,7 +82,7 @@ def test_a_complete_recipe_states_every_default(folder: Path) -> None:
         ("adversary: {loss: {real_target: 1.5}}", r"loss\.real_target = 1\.5: .*less than or equal to 1"),
         ("adversary: {loss: {target: 1}}", "bce has no parameter 'target'; known: real_target, fake_target"),
         ("discriminator: {norm: layer}", r"discriminator\.norm = 'layer': .*'batch', 'spectral' or 'none'"),
-        ("optimizers: {generator: {lr: fast}}", r"optimizers\.generator\.lr = 'fast': a share of train\.lr"),
+        ("optimizers: {generator: {lr: fast}}", r"optimizers\.generator\.lr = 'fast': use a multiple of train\.lr"),
         ("optimizers: {generator: {lr: .nan}}", r"optimizers\.generator\.lr = nan"),
         ("optimizers: {generator: {betas: [0.5]}}", r"optimizers\.generator\.betas = \[0\.5\]"),
     ],
@@ -116,8 +116,8 @@ def test_a_cycle_of_parents_is_spelled_out(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("title: x\nidea: y\nsource: z\n", "states a whole 'recipe'"),
-        ("title: x\nidea: y\nsource: z\nparent: a\n", "states its 'changes'"),
+        ("title: x\nidea: y\nsource: z\n", "give a complete 'recipe'"),
+        ("title: x\nidea: y\nsource: z\nparent: a\n", "give its 'changes'"),
         ("title: x\ntitle: y\n", r"line 2: found duplicate key"),
         ("title: [x\n", "not valid YAML"),
         ("- a\n- b\n", "expected a mapping"),

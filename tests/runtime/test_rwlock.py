@@ -1,4 +1,4 @@
-"""What a DVC leaves that was killed while it wrote its list of busy files, met by the DVC that is installed."""
+"""The lock file of a DVC that was killed while writing it, with the DVC that is installed."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ def repro() -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("content", ["", '{"write": {"/a/wo'])
-def test_a_half_written_list_stops_dvc_until_it_is_mended(place: Path, content: str) -> None:
+def test_a_half_written_lock_file_stops_dvc_until_it_is_removed(place: Path, content: str) -> None:
     """Fault 3."""
     (place / "stop").touch()
     assert not dvc_rwlock.remove_broken(place), "there is none"
     dvc_rwlock.RWLOCK.parent.mkdir(parents=True, exist_ok=True)
     dvc_rwlock.RWLOCK.write_text(content)
     stopped = repro()
-    assert stopped.returncode and "rwlock" in stopped.stderr, "DVC takes it: neither `mend` nor its callers are needed"
-    [finding] = doctor._busy()
-    assert finding.mark == "✗" and "ganealogy mend" in finding.text
+    assert stopped.returncode and "rwlock" in stopped.stderr, "DVC takes it: `doctor --fix` is not needed"
+    [finding] = doctor.check_lock()
+    assert finding.mark == "✗" and "ganealogy doctor --fix" in finding.text
     source = str(Path(dvc_rwlock.__file__).parents[2])
-    mended = subprocess.run(
-        [sys.executable, "-m", "ganealogy", "mend"],
+    fixed = subprocess.run(
+        [sys.executable, "-m", "ganealogy", "doctor", "--fix"],
         env={**os.environ, "PYTHONPATH": source},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert ".dvc/tmp/rwlock" in mended.stdout and mended.stdout.count("\n") == 1
-    assert [found.mark for found in doctor._busy()] == ["✓"]
+    assert ".dvc/tmp/rwlock" in fixed.stdout and fixed.stdout.count("\n") == 1
+    assert [found.mark for found in doctor.check_lock()] == ["✓"]
     went = repro()
     assert went.returncode == 0, went.stderr
     assert not dvc_rwlock.remove_broken(place), "what DVC leaves itself is whole"
 
 
-def test_nothing_is_taken_from_a_dvc_that_runs(place: Path) -> None:
+def test_the_lock_file_of_a_running_dvc_stays(place: Path) -> None:
     with subprocess.Popen([*DVC, "repro"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 300
@@ -78,7 +78,7 @@ def test_nothing_is_taken_from_a_dvc_that_runs(place: Path) -> None:
             with pytest.raises(GanealogyError, match=f"DVC runs here as process {process.pid}"):
                 dvc_rwlock.remove_broken(place)
             assert dvc_rwlock.RWLOCK.read_text() == ""
-            assert [found.mark for found in doctor._busy()] == ["!"]
+            assert [found.mark for found in doctor.check_lock()] == ["!"]
             dvc_rwlock.RWLOCK.write_text(whole)
             (place / "stop").touch()
             assert process.wait(300) == 0
@@ -87,6 +87,6 @@ def test_nothing_is_taken_from_a_dvc_that_runs(place: Path) -> None:
     assert dvc_rwlock.running(place) is None
 
 
-def test_make_repro_begins_with_it() -> None:
+def test_make_repro_begins_with_doctor_fix() -> None:
     recipe = (Path(__file__).parents[2] / "Makefile").read_text().split("\nrepro:")[1].split("\n\n")[0]
-    assert recipe.index("ganealogy mend") < recipe.index("dvc repro")
+    assert recipe.index("ganealogy doctor --fix") < recipe.index("dvc repro")

@@ -39,10 +39,10 @@ def test_an_update_is_the_optimizers_own_step(name, plain, options):
 def test_a_step_does_not_import_torchs_compiler():
     code = """
 import sys, torch
-from ganealogy.adversary.optimizer_step import Update
+from ganealogy.adversary.optimizer_step import OptimizerStep
 network = torch.nn.Linear(2, 1)
 for name in ("adam", "adamw", "rmsprop", "sgd"):
-    update = Update("D", network, name, 0.1, {})
+    update = OptimizerStep("D", network, name, 0.1, {})
     update.backward(network(torch.ones(3, 2)).mean())
     update.step()
     update.optimizer.load_state_dict(update.optimizer.state_dict())

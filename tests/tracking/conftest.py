@@ -1,4 +1,4 @@
-"""A fabricated project with run directories, and an MLflow store that is initialised once and copied to each test."""
+"""A fabricated project with run directories, and an MLflow store that is created once and copied for each test."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ DATA = "d" * 64
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deprecations within MLflow are not ours to mend; other warnings stay errors."""
+    """Ignore deprecations within MLflow; other warnings stay errors."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.filterwarnings("ignore:.*noload.*:DeprecationWarning"))
 
 
-def run_facts(version: str, seed: int) -> dict[str, Any]:
+def run_identity(version: str, seed: int) -> dict[str, Any]:
     key = atomic.digest([f"plan of {version}", DATA, seed])
-    facts = {"version": version, "parent": None if version == "v1" else "v1", "seed": seed, "key": key, "data": DATA}
-    return {**facts, "plan": f"plan of {version}", "recipe": RECIPE, "protocol": PROTOCOL}
+    identity = {"version": version, "parent": None if version == "v1" else "v1", "seed": seed, "key": key, "data": DATA}
+    return {**identity, "plan": f"plan of {version}", "recipe": RECIPE, "protocol": PROTOCOL}
 
 
 def add_tick(directory: Path, tick: int) -> None:
@@ -54,8 +54,8 @@ def set_status(directory: Path, status: str, **facts: Any) -> None:
 
 
 def make_run(directory: Path, version: str = "v3", seed: int = 1, status: str = "finished", ticks: int = 3) -> Path:
-    """A run directory of `ticks` ticks, of 4 images a grid; a finished one has been sampled and evaluated."""
-    atomic.write_json(directory / "train" / "run.json", run_facts(version, seed) | {"status": status})
+    """Make a run directory with `ticks` ticks and 4 images per grid; a finished run is sampled and evaluated."""
+    atomic.write_json(directory / "train" / "run.json", run_identity(version, seed) | {"status": status})
     for tick in range(ticks):
         add_tick(directory, tick)
     last = 10 * (ticks - 1)
@@ -93,19 +93,19 @@ def add_weights(directory: Path) -> None:
 
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An initialised mlflow.db: making one takes seconds."""
+    """An empty mlflow.db; creating one takes seconds."""
     root = tmp_path_factory.mktemp("fresh")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        with store.opened():
+        with store.open_client():
             pass
     return root / "build" / "mlflow" / "mlflow.db"
 
 
 @pytest.fixture
 def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a plan and data, without a store or runs; the working directory. Its path has a space."""
+    """The working directory: a project with a plan and data, without store and runs. Its path has a space."""
     root = tmp_path / "a project"
     root.mkdir()
     monkeypatch.chdir(root)
@@ -116,7 +116,7 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "name": name,
             "title": f"Title of {name}",
             "idea": "Why it should help.",
-            "source": "somebody 2016",
+            "source": "Author et al. 2016",
             "listed": name != "v9",
             "parameters": {"generator": 1000, "discriminator": 500},
         }
@@ -131,7 +131,7 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def project(empty_project: Path, fresh_store: Path) -> Path:
-    """A project with an empty, initialised store."""
+    """A project with an empty store."""
     target = empty_project / "build" / "mlflow" / "mlflow.db"
     target.parent.mkdir(parents=True)
     shutil.copy(fresh_store, target)
@@ -144,8 +144,8 @@ def finished(project: Path) -> Path:
 
 
 def contents(run_id: str) -> dict[str, Any]:
-    """All that the store holds of a run: what must not change when it is synced again."""
-    with store.opened() as client:
+    """Return all that the store has of a run."""
+    with store.open_client() as client:
         run = client.get_run(run_id)
         history = {name: client.get_metric_history(run_id, name) for name in run.data.metrics}
         folders = ["", "images", "train", "sample", "evaluate"]
@@ -159,7 +159,7 @@ def contents(run_id: str) -> dict[str, Any]:
             "metrics": {name: [(point.step, point.value) for point in points] for name, points in history.items()},
             "artifacts": sorted(artifacts),
             "models": [model.model_id for model in models],
-            "inputs": [given.dataset.name for given in run.inputs.dataset_inputs],
+            "inputs": [entry.dataset.name for entry in run.inputs.dataset_inputs],
             "status": run.info.status,
             "name": run.info.run_name,
         }
@@ -167,5 +167,5 @@ def contents(run_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def lab() -> SimpleNamespace:
-    """What tests fabricate and inspect with (conftest itself cannot be imported)."""
+    """The functions of this file for tests, which cannot import conftest."""
     return SimpleNamespace(make_run=make_run, add_tick=add_tick, set_status=set_status, contents=contents, data=DATA)

@@ -1,4 +1,4 @@
-"""The UI: on loopback, for this address alone, opened at the comparison, gone at Ctrl-C."""
+"""The UI serves loopback alone, prints the address of the comparison, and stops at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganealogy import tracking
 from ganealogy.errors import GanealogyError
 
 
-def test_it_serves_the_comparison_and_ends(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_serves_the_comparison_until_ctrl_c(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking.sync(finished)
     monkeypatch.setenv("PYTHONPATH", str(Path(ganealogy.__file__).parents[1]))
     with socket.socket() as probe:
@@ -49,25 +49,25 @@ def status(port: int, host: str) -> int:
         connection.close()
 
 
-def test_a_taken_port_is_said(project: Path) -> None:
+def test_a_port_in_use_is_an_error_that_names_the_option(project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(GanealogyError, match="--port"):
         tracking.ui(taken.getsockname()[1])
 
 
-def test_a_users_server_is_only_named(
+def test_for_a_server_of_the_user_nothing_is_served(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: nobody answers
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: no answer
     with pytest.raises(GanealogyError, match=r"127\.0\.0\.1:9"):
         tracking.ui(5999)
 
 
-def test_the_next_free_port_is_taken() -> None:
-    from ganealogy.tracking import mlflow_ui as server
+def test_a_port_in_use_is_skipped() -> None:
+    from ganealogy.tracking import mlflow_ui
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        found = server._free_port("127.0.0.1", range(port, port + 20))
-    assert port < found < port + 20
+        free = mlflow_ui._free_port("127.0.0.1", range(port, port + 20))
+    assert port < free < port + 20

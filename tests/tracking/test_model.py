@@ -1,4 +1,4 @@
-"""The logged generator loads without pickle and makes the pictures that the weights make."""
+"""The logged generator loads without pickle and draws the same images as the weights."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ganealogy.tracking import run_record, store
 def loaded(finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import mlflow
 
-    monkeypatch.setattr(sys, "path", [*sys.path])  # loading puts the model's own copy of our code there
+    monkeypatch.setattr(sys, "path", [*sys.path])  # loading adds the model's copy of the package
     [model] = lab.contents(tracking.sync(finished).run_id)["models"]
-    with store.opened():
+    with store.open_client():
         yield mlflow.pyfunc.load_model(f"models:/{model}")
 
 
-def test_it_draws_what_the_weights_draw(loaded: Any, finished: Path) -> None:
+def test_it_draws_the_same_images_as_the_weights(loaded: Any, finished: Path) -> None:
     run = run_record.read(finished).run
     network = _build.load_generator(
         finished / "train/weights/generator-best.safetensors", run["recipe"], run["protocol"]
@@ -52,7 +52,7 @@ def test_it_draws_what_the_weights_draw(loaded: Any, finished: Path) -> None:
         loaded.predict(np.zeros((2, 3), np.float32))
 
 
-def test_nothing_in_it_is_pickled(loaded: Any, project: Path) -> None:
+def test_it_contains_no_pickle(loaded: Any, project: Path) -> None:
     [folder] = (store.home() / "artifacts").glob("*/models/*/artifacts")
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
@@ -60,7 +60,7 @@ def test_nothing_in_it_is_pickled(loaded: Any, project: Path) -> None:
     assert (folder / "code/ganealogy/networks/_build.py").is_file()
 
 
-def test_other_weights_take_the_models_place(finished: Path, lab: SimpleNamespace) -> None:
+def test_new_weights_replace_the_model(finished: Path, lab: SimpleNamespace) -> None:
     run_id = tracking.sync(finished).run_id
     before = lab.contents(run_id)["models"]
     weights = finished / "train/weights/generator-best.safetensors"
@@ -71,13 +71,13 @@ def test_other_weights_take_the_models_place(finished: Path, lab: SimpleNamespac
     assert after != before
 
 
-def test_a_diverged_run_has_none(project: Path, lab: SimpleNamespace) -> None:
+def test_a_diverged_run_has_no_model(project: Path, lab: SimpleNamespace) -> None:
     run_dir = lab.make_run(project / "build/runs/v3-1", status="diverged")
     assert lab.contents(tracking.sync(run_dir).run_id)["models"] == []
 
 
 def test_it_is_served_over_http(finished: Path) -> None:
-    """The registered model under its alias, as a person would serve it; nothing of the server stays behind."""
+    """Serve the registered model by its alias; no process of the server is left."""
     tracking.sync(finished)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -91,8 +91,8 @@ def test_it_is_served_over_http(finished: Path) -> None:
     options = ["-m", "models:/avatars-16x16@best", "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", "models", "serve", *options, "--workers", "1"]
     log = Path("serve.log")
-    with log.open("w") as words:
-        server = subprocess.Popen(command, env=environment, stdout=words, stderr=words, process_group=0)
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output, process_group=0)
     try:
         deadline = time.monotonic() + 200
         while True:
@@ -102,8 +102,8 @@ def test_it_is_served_over_http(finished: Path) -> None:
             except OSError:
                 assert server.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-        asked = {"inputs": [], "params": {"n": 3, "seed": 5, "truncation": 0.7}}
-        status, answer = request(port, "POST", "/invocations", asked)
+        query = {"inputs": [], "params": {"n": 3, "seed": 5, "truncation": 0.7}}
+        status, answer = request(port, "POST", "/invocations", query)
         assert status == 200, answer
         pictures = np.asarray(answer["predictions"])
         run = run_record.read(finished).run

@@ -1,4 +1,4 @@
-"""MLflow's server on a real PostgreSQL: a run directory is posted once, whatever the store is."""
+"""Posting to an MLflow server on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ganealogy import tracking
 
 
 def program(name: str) -> str:
-    """Of PostgreSQL; Debian keeps most of them off the path."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which(name) or shutil.which(name, path=":".join(map(str, places)))
-    if found is None or importlib.util.find_spec("psycopg2") is None:
+    """Return the path of a PostgreSQL program; Debian's are not on PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = shutil.which(name) or shutil.which(name, path=":".join(map(str, folders)))
+    if path is None or importlib.util.find_spec("psycopg2") is None:
         if os.environ.get("GANEALOGY_SERVICES"):
-            pytest.fail(f"{name} or psycopg2 is not installed, and GANEALOGY_SERVICES asks for the test")
+            pytest.fail(f"{name} or psycopg2 is not installed, and GANEALOGY_SERVICES is set")
         pytest.skip("PostgreSQL or psycopg2 is not installed")
-    return found
+    return path
 
 
 def free_port() -> int:
@@ -41,20 +41,18 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an empty database; the server is gone afterwards."""
+    """Yield the address of an empty database; stop the server afterwards."""
     folder = tmp_path_factory.mktemp("pg")
     data = folder / "data"
-    # It refuses to run as root: then as the user that its package made.
-    as_other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_other:
-        made = subprocess.run([*as_other, "mktemp", "-d"], capture_output=True, text=True, check=True)
-        data = Path(made.stdout.strip())
+    # PostgreSQL refuses to run as root; its package has a user for it.
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_user:
+        folder_name = subprocess.run([*as_user, "mktemp", "-d"], capture_output=True, text=True, check=True)
+        data = Path(folder_name.stdout.strip())
     port = free_port()
 
     def call(name: str, *arguments: str) -> None:
-        subprocess.run(
-            [*as_other, program(name), "-D", str(data), *arguments], check=True, capture_output=True, cwd="/"
-        )
+        subprocess.run([*as_user, program(name), "-D", str(data), *arguments], check=True, capture_output=True, cwd="/")
 
     call("initdb", "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {data}"
@@ -66,7 +64,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(data, ignore_errors=True)
 
 
-def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_two_syncs_post_a_run_once(
+    finished: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # The driver by name: SQLAlchemy's default is psycopg2 up to 2.0 and psycopg from 2.1 on.
@@ -77,9 +77,9 @@ def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest
     with log.open("w") as file:
         server = subprocess.Popen([*command, *store], stdout=file, stderr=file, start_new_session=True)
     try:
-        until = time.monotonic() + 200
+        deadline = time.monotonic() + 200
         while not answers(f"{address}/health"):
-            assert server.poll() is None and time.monotonic() < until, log.read_text()
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
@@ -89,8 +89,8 @@ def test_a_run_is_posted_once(finished: Path, postgres: str, monkeypatch: pytest
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
-    asked = "select count(*), min(status) from runs; select count(*) from metrics where key = 'train/fd_pixel8'"
-    psql = [program("psql"), postgres, "-AtX", "-c", asked]
+    query = "select count(*), min(status) from runs; select count(*) from metrics where key = 'train/fd_pixel8'"
+    psql = [program("psql"), postgres, "-AtX", "-c", query]
     assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout.split() == ["1|FINISHED", "3"]
     assert list((tmp_path / "artifacts").rglob("grid.png"))
 

@@ -1,4 +1,4 @@
-"""One registered model a data set, a version a run, each once; `best` follows the numbers."""
+"""One registered model per data set, one version per run, and the alias `best` on the lowest score."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ NAME = "avatars-16x16"
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generator takes most of a second to log, and only its identity matters here."""
+    """Replace the logging of generators, which takes most of a second, by that of an empty model."""
     from mlflow.entities import LoggedModelStatus
 
     from ganealogy.tracking import model
 
-    def log(client: Any, there: Any, run: Any, context: Any) -> tuple[Any, int]:
-        if run.weights is None:
+    def log(client: Any, mlflow_run: Any, record: Any, context: Any) -> tuple[Any, int]:
+        if record.weights is None:
             return None, 0
-        digest = atomic.sha256(run.weights)
-        experiment = there.info.experiment_id
-        [*known] = client.search_logged_models([experiment], filter_string=f"source_run_id = '{there.info.run_id}'")
-        if known and known[0].params["weights_sha256"] == digest:
-            return known[0], 0
-        for old in known:
-            client.delete_logged_model(old.model_id)
-        made = client.create_logged_model(
-            experiment, name="generator", source_run_id=there.info.run_id, params={"weights_sha256": digest}
+        digest = atomic.sha256(record.weights)
+        experiment = mlflow_run.info.experiment_id
+        [*models] = client.search_logged_models(
+            [experiment], filter_string=f"source_run_id = '{mlflow_run.info.run_id}'"
         )
-        return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY), 1
+        if models and models[0].params["weights_sha256"] == digest:
+            return models[0], 0
+        for old in models:
+            client.delete_logged_model(old.model_id)
+        new = client.create_logged_model(
+            experiment, name="generator", source_run_id=mlflow_run.info.run_id, params={"weights_sha256": digest}
+        )
+        return client.finalize_logged_model(new.model_id, LoggedModelStatus.READY), 1
 
     monkeypatch.setattr(model, "log_generator", log)
 
@@ -56,8 +58,8 @@ def three(project: Path, lab: SimpleNamespace) -> list[Path]:
 
 
 def held(name: str = NAME) -> dict[str, tuple[str, str, str | None]]:
-    """run's title → (version in the registry, score, its aliases), and the alias's target under `best`."""
-    with store.opened() as client:
+    """Return run → (version in the registry, score, "best" if it has that alias)."""
+    with store.open_client() as client:
         versions = client.search_model_versions(f"name = '{name}'")
         best = client.get_registered_model(name).aliases.get("best")
     return {
@@ -76,18 +78,18 @@ def sync_all() -> None:
 
 def test_each_run_is_a_version_and_the_best_is_marked(three: list[Path]) -> None:
     sync_all()
-    once = held()
-    assert once == {"v1-0": ("1", "150", None), "v1-1": ("2", "90", "best"), "v3-0": ("3", "120", None)}
+    first = held()
+    assert first == {"v1-0": ("1", "150", None), "v1-1": ("2", "90", "best"), "v3-0": ("3", "120", None)}
     sync_all()
-    assert held() == once, "nothing twice"
-    with store.opened() as client:
+    assert held() == first, "the second sync changed it"
+    with store.open_client() as client:
         assert [model.name for model in client.search_registered_models()] == [NAME]
         version = client.get_model_version_by_alias(NAME, "best")
         assert {"version": "v1", "seed": "1", "metric": "fd_pixel8"}.items() <= version.tags.items()
         assert client.get_run(version.run_id).info.run_name == "v1 seed 1"
 
 
-def test_best_moves_when_a_better_one_comes_or_a_number_changes(three: list[Path], lab: SimpleNamespace) -> None:
+def test_best_moves_to_a_better_run_or_when_a_score_changes(three: list[Path], lab: SimpleNamespace) -> None:
     sync_all()
     evaluated(three[1], 200.0)
     sync_all()
@@ -97,16 +99,16 @@ def test_best_moves_when_a_better_one_comes_or_a_number_changes(three: list[Path
     assert [key for key, (_, _, alias) in held().items() if alias] == ["v3-1"]
 
 
-def test_numbers_of_another_protocol_are_not_compared(three: list[Path]) -> None:
+def test_scores_of_other_protocols_are_not_compared(three: list[Path]) -> None:
     sync_all()
     evaluated(three[2], 5.0, images=99)
     tracking.sync(three[2])
     tracking.sync(three[0])
-    with store.opened() as client:
+    with store.open_client() as client:
         assert client.get_model_version_by_alias(NAME, "best").tags["version"] == "v1"
 
 
-def test_other_weights_take_the_versions_place(three: list[Path]) -> None:
+def test_new_weights_replace_the_version(three: list[Path]) -> None:
     sync_all()
     weights = three[1] / "train/weights/generator-best.safetensors"
     weights.write_bytes((content := weights.read_bytes())[:-1] + bytes([content[-1] ^ 1]))
@@ -115,33 +117,33 @@ def test_other_weights_take_the_versions_place(three: list[Path]) -> None:
     assert len(held()) == 3
 
 
-def test_a_deleted_runs_version_goes_and_best_moves(three: list[Path]) -> None:
+def test_the_version_of_a_deleted_run_is_deleted_and_best_moves(three: list[Path]) -> None:
     sync_all()
-    with store.opened() as client:
+    with store.open_client() as client:
         client.delete_run(client.get_model_version_by_alias(NAME, "best").run_id)
     (three[1] / "train/run.json").unlink()
     tracking.sync_all(Path())
     assert {key: alias for key, (_, _, alias) in held().items()} == {"v1-0": None, "v3-0": "best"}
 
 
-def test_a_run_that_was_deleted_in_the_ui_comes_back_once(three: list[Path]) -> None:
+def test_a_run_deleted_in_the_ui_is_posted_again_once(three: list[Path]) -> None:
     sync_all()
-    with store.opened() as client:
+    with store.open_client() as client:
         client.delete_run(client.get_model_version_by_alias(NAME, "best").run_id)
     sync_all()
     assert {key: alias for key, (_, _, alias) in held().items()} == {"v1-0": None, "v1-1": "best", "v3-0": None}
-    with store.opened() as client:
+    with store.open_client() as client:
         assert len(client.search_model_versions(f"name = '{NAME}'")) == 3
 
 
-def test_without_a_measurement_nobody_is_best(project: Path, lab: SimpleNamespace) -> None:
+def test_an_unevaluated_run_is_not_best(project: Path, lab: SimpleNamespace) -> None:
     run_dir = lab.make_run(project / "build/runs/v1-0", "v1", 0)
     (run_dir / "evaluate/metrics.json").unlink()
     sync_all()
     assert held() == {"v1-0": ("1", "", None)}
 
 
-def test_cut_off_between_model_and_version_the_next_completes_it(
+def test_a_sync_killed_between_model_and_version_is_completed_by_the_next(
     three: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -150,11 +152,11 @@ def test_cut_off_between_model_and_version_the_next_completes_it(
     def die(*args: Any, **kwargs: Any) -> None:
         raise Killed
 
-    for place in ("create_model_version", "set_registered_model_alias"):
+    for method in ("create_model_version", "set_registered_model_alias"):
         from mlflow import MlflowClient
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(MlflowClient, place, die)
+            patch.setattr(MlflowClient, method, die)
             tracking.sync(three[1])
     sync_all()
     assert held()["v1-1"][1:] == ("90", "best")
@@ -173,24 +175,24 @@ def test_cut_off_between_model_and_version_the_next_completes_it(
         ("x" * 300, r"x{100}-[0-9a-f]{6}"),
     ],
 )
-def test_any_data_set_has_a_legal_name(experiment: str, name: str) -> None:
+def test_any_data_set_gets_a_legal_model_name(experiment: str, name: str) -> None:
     from mlflow.utils.validation import _validate_model_name
 
-    found = registry.model_name(experiment)
-    _validate_model_name(found)
-    assert re.fullmatch(name, found), found
+    result = registry.model_name(experiment)
+    _validate_model_name(result)
+    assert re.fullmatch(name, result), result
 
 
-def test_alike_names_stay_apart() -> None:
+def test_similar_names_stay_distinct() -> None:
     assert len({registry.model_name(f"{name} 64×64") for name in ("my cats", "my-cats", "my/cats", "my_cats")}) == 4
 
 
-def test_an_odd_data_set_is_registered(project: Path, lab: SimpleNamespace) -> None:
+def test_a_data_set_with_special_characters_is_registered(project: Path, lab: SimpleNamespace) -> None:
     tree = json.loads(Path("build/plan/tree.json").read_text())
     tree["dataset"] = {"name": "folder", "path": '/data/Ma\'s: "cats" & 犬', "image_size": 16}
     atomic.write_json("build/plan/tree.json", tree)
     evaluated(lab.make_run(project / "build/runs/v1-0", "v1", 0), 3.0)
     sync_all()
-    with store.opened() as client:
+    with store.open_client() as client:
         [model] = client.search_registered_models()
     assert held(model.name) == {"v1-0": ("1", "3", "best")}

@@ -1,4 +1,4 @@
-"""Addresses of MLflow runs, by run key."""
+"""Addresses of MLflow runs by run key."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_is_found_by_its_key(database: Path) -> None:
-    with store.opened() as client:
+    with store.open_client() as client:
         experiment = client.create_experiment("a dataset, 32×32")
         run = client.create_run(experiment, tags={"ganealogy.key": "k1"}).info.run_id
         deleted = client.create_run(experiment, tags={"ganealogy.key": "k2"}).info.run_id
         client.delete_run(deleted)
-        client.create_run(experiment, tags={"of": "another tool"})
+        client.create_run(experiment, tags={"tool": "another"})
     assert run_links(["k1", "k2", "k3"]) == {"k1": f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}"}
 
 

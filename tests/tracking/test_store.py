@@ -1,4 +1,4 @@
-"""Whatever is wrong with the store costs seconds and one line, and never the store itself."""
+"""Each fault of the store costs seconds and one line of output, and damages no store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_one_warning(finished: Path, capsys: pytest.CaptureFixture[str], *word
         assert word in lines[0]
 
 
-def test_four_processes_open_a_fresh_store_at_once(empty_project: Path, lab: SimpleNamespace) -> None:
+def test_four_processes_can_create_the_store_at_once(empty_project: Path, lab: SimpleNamespace) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -55,25 +55,25 @@ sys.exit(tracking.sync(Path(sys.argv[1])).warning)
     ]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, errors
-    with store.opened() as client:
+    with store.open_client() as client:
         [experiment] = client.search_experiments()
         names = sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id]))
     assert names == [f"v3 seed {seed}" for seed in range(4)]
     assert not list(store.home().glob("*.new*"))
 
 
-def test_damaged(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_store(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (store.home() / "mlflow.db").write_bytes(b"this is no database " * 1000)
     assert_one_warning(finished, capsys, "not a database")
 
 
-def test_read_only(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_store(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     database = str(store.home() / "mlflow.db").replace(" ", "%20")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{database}?mode=ro&uri=true")
     assert_one_warning(finished, capsys, "readonly")
 
 
-def test_locked_by_another_program(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_database_locked_by_another_program(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     connection = sqlite3.connect(store.home() / "mlflow.db")
     try:
         connection.execute("BEGIN EXCLUSIVE")
@@ -83,7 +83,7 @@ def test_locked_by_another_program(finished: Path, capsys: pytest.CaptureFixture
     assert tracking.sync(finished).warning is None
 
 
-def test_held_by_another_sync(
+def test_a_store_locked_by_another_sync(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from filelock import FileLock
@@ -93,15 +93,15 @@ def test_held_by_another_sync(
         assert_one_warning(finished, capsys, "another process")
 
 
-def test_a_place_that_cannot_be_written(
+def test_a_folder_that_cannot_be_created(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_text("in the way of a folder")
+    (tmp_path / "file").write_text("a file instead of a folder")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "file"))
     assert_one_warning(finished, capsys, "Not a directory")
 
 
-def test_dead_server(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_server(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -113,14 +113,14 @@ def test_dead_server(finished: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 @contextmanager
 def hanging_server() -> Iterator[int]:
-    """Accepts and never answers."""
-    kept: list[socket.socket] = []
+    """Accept connections without an answer."""
+    connections: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept() -> None:
             while True:
                 try:
-                    kept.append(server.accept()[0])
+                    connections.append(server.accept()[0])
                 except OSError:
                     return
 
@@ -131,12 +131,12 @@ def hanging_server() -> Iterator[int]:
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
-            for connection in kept:
+            for connection in connections:
                 connection.close()
-    assert kept, "the fault did not fire"
+    assert connections, "no connection"
 
 
-def test_hanging_server(
+def test_a_hanging_server(
     finished: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -144,12 +144,12 @@ def test_hanging_server(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         assert_one_warning(finished, capsys, f"127.0.0.1:{port}")
         lab.make_run(Path("build/runs/v1-0"), "v1", 0, "interrupted")
-        assert len(tracking.sync_all(Path())) == 1  # the first failure ends it: not one timeout a run
+        assert len(tracking.sync_all(Path())) == 1  # the first failure ends it: not one timeout per run
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert [result.warning for result in tracking.sync_all(Path())] == [None, None]
 
 
-def test_a_kill_while_the_store_is_made_leaves_none(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_during_the_creation_leaves_no_store(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     def die(*args: object) -> None:
@@ -157,17 +157,17 @@ def test_a_kill_while_the_store_is_made_leaves_none(empty_project: Path, monkeyp
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SqlAlchemyStore, "delete_experiment", die)
-        with store.opened():
+        with store.open_client():
             pass
     assert not (store.home() / "mlflow.db").exists()
-    with store.opened() as client:
+    with store.open_client() as client:
         assert client.search_experiments() == []
 
 
-def test_the_users_store_comes_first(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_users_store_takes_precedence(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://name:password@mlflow.example.org/base")
     assert store.uri() == "https://name:password@mlflow.example.org/base"
-    assert store.shown() == "https://mlflow.example.org/base"
+    assert store.display_uri() == "https://mlflow.example.org/base"
     assert store.artifact_location("anime 64×64") is None
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -175,7 +175,7 @@ def test_the_users_store_comes_first(project: Path, monkeypatch: pytest.MonkeyPa
     assert store.artifact_location("anime 64×64") == (tmp_path / "build/mlflow/artifacts/anime-64x64").as_uri()
 
 
-def test_stages_do_not_pay_for_mlflow() -> None:
+def test_importing_tracking_imports_no_mlflow() -> None:
     code = "import sys, ganealogy.tracking; sys.exit(any(m in sys.modules for m in ('mlflow', 'torch', 'pandas')))"
     assert (
         subprocess.run(
@@ -185,7 +185,7 @@ def test_stages_do_not_pay_for_mlflow() -> None:
     )
 
 
-def test_a_moved_project_takes_its_store_along(
+def test_a_moved_project_keeps_its_store(
     finished: Path,
     project: Path,
     lab: SimpleNamespace,
@@ -198,7 +198,7 @@ def test_a_moved_project_takes_its_store_along(
     moved = project.with_name("moved too")
     project.rename(moved)
     monkeypatch.chdir(moved)
-    with store.opened() as client:
+    with store.open_client() as client:
         assert "the project was at" in capsys.readouterr().err
         assert "sample/grid.png" in [file.path for file in client.list_artifacts(run_id, "sample")]
         [experiment] = client.search_experiments()
@@ -213,17 +213,17 @@ def test_a_moved_project_takes_its_store_along(
 
 
 def test_opening_a_store_leaves_the_environment_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's own call sets the variable: what this process starts in another project would post to this store."""
+    """MLflow sets the variable, and child processes in another project would post to this store."""
     import mlflow
 
-    with store.opened():
+    with store.open_client():
         assert "MLFLOW_TRACKING_URI" not in os.environ
         assert mlflow.get_tracking_uri() == store.uri()
-    own = f"sqlite:///{project / 'own.db'}"
-    shutil.copy(project / "build/mlflow/mlflow.db", project / "own.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
-    with store.opened():
-        assert os.environ["MLFLOW_TRACKING_URI"] == own == mlflow.get_tracking_uri()
+    address = f"sqlite:///{project / 'user.db'}"
+    shutil.copy(project / "build/mlflow/mlflow.db", project / "user.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with store.open_client():
+        assert os.environ["MLFLOW_TRACKING_URI"] == address == mlflow.get_tracking_uri()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    with store.opened():
+    with store.open_client():
         assert mlflow.get_tracking_uri() == f"sqlite:///{project}/build/mlflow/mlflow.db"

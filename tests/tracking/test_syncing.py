@@ -1,4 +1,4 @@
-"""The store holds what the run directory holds, each thing once, however often and however rudely it is synced."""
+"""The store has each item of a run directory once, after any number of complete or interrupted syncs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ganealogy.files import atomic
 from ganealogy.tracking import model, post, store
 
 
-def sync(run_dir: Path, **options: Any) -> tracking.Synced:
+def sync(run_dir: Path, **options: Any) -> tracking.SyncResult:
     result = tracking.sync(run_dir, **options)
     assert result.warning is None
     assert result.run_id is not None
     return result
 
 
-def test_a_run_has_what_a_person_looks_for(finished: Path, lab: SimpleNamespace) -> None:
+def test_a_run_has_tags_parameters_metrics_and_files(finished: Path, lab: SimpleNamespace) -> None:
     held = lab.contents(sync(finished).run_id)
     assert held["name"] == "v3 seed 1"
     assert held["status"] == "FINISHED"
@@ -38,7 +38,7 @@ def test_a_run_has_what_a_person_looks_for(finished: Path, lab: SimpleNamespace)
     assert held["params"]["parameters.generator"] == "1000"
     assert held["metrics"]["train/fd_pixel8"] == [(0, 300), (10, 250), (20, 200)]
     assert held["metrics"]["train/kimg"] == [(0, 0), (10, 0.1), (20, 0.2)]
-    assert held["metrics"]["train/g_loss"] == [(10, 0.5)]  # tick 0 has none, and at tick 2 it was not finite
+    assert held["metrics"]["train/g_loss"] == [(10, 0.5)]  # absent at tick 0, not finite at tick 2
     assert held["metrics"]["evaluate/fd_pixel8"] == [(0, 123.5)]
     assert held["metrics"]["usage/train_seconds"] == [(0, 12.5)]
     assert held["inputs"] == ["avatars 16×16"]
@@ -48,7 +48,7 @@ def test_a_run_has_what_a_person_looks_for(finished: Path, lab: SimpleNamespace)
 
 def test_the_experiment_is_the_data_set_and_size(finished: Path) -> None:
     sync(finished)
-    with store.opened() as client:
+    with store.open_client() as client:
         experiments = client.search_experiments()
     assert [experiment.name for experiment in experiments] == ["avatars 16×16"]
     assert experiments[0].artifact_location.startswith(store.home().as_uri())
@@ -70,14 +70,14 @@ def test_only_new_ticks_are_posted(project: Path, lab: SimpleNamespace) -> None:
     assert lab.contents(first.run_id)["status"] == "RUNNING"
     lab.add_tick(work, 2)
     with (work / "train/metrics.jsonl").open("a") as file:
-        file.write('{"tick": 3, "st')  # on its way
+        file.write('{"tick": 3, "st')  # incomplete
     second = sync(work)
     assert second.run_id == first.run_id
     assert (second.posted["metrics"], second.posted["images"]) == (5, 1)  # kimg, fd, epoch, d_images, d_loss
     assert [step for step, _ in lab.contents(first.run_id)["metrics"]["train/kimg"]] == [0, 10, 20]
 
 
-def test_a_run_keeps_its_identity_from_work_to_record(project: Path, lab: SimpleNamespace) -> None:
+def test_a_training_and_its_published_run_are_one_mlflow_run(project: Path, lab: SimpleNamespace) -> None:
     work = sync(lab.make_run(project / "build/wip/abc", status="running", ticks=2))
     record = sync(lab.make_run(project / "build/runs/v3-1"))
     assert record.run_id == work.run_id
@@ -88,7 +88,7 @@ def test_a_run_keeps_its_identity_from_work_to_record(project: Path, lab: Simple
     ("status", "expected"),
     [("finished", "FINISHED"), ("diverged", "FAILED"), ("interrupted", "KILLED"), ("running", "RUNNING")],
 )
-def test_statuses(project: Path, lab: SimpleNamespace, status: str, expected: str) -> None:
+def test_a_run_gets_its_mlflow_status(project: Path, lab: SimpleNamespace, status: str, expected: str) -> None:
     run_dir = lab.make_run(project / "build/runs/v3-1", status=status)
     if status == "diverged":
         lab.set_status(run_dir, status, reason="NaN in d_loss at step 20")
@@ -106,13 +106,13 @@ def test_an_interrupted_run_runs_again_when_resumed(project: Path, lab: SimpleNa
     assert lab.contents(sync(work).run_id)["status"] == "RUNNING"
 
 
-def test_a_dvc_experiment_is_named_by_who_made_the_run(
+def test_a_run_keeps_the_name_of_the_dvc_experiment_that_created_it(
     finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "wild-hat")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0123abc")
     run_id = sync(finished).run_id
-    monkeypatch.setenv("DVC_EXP_NAME", "tame-cap")  # gets the same training from DVC's cache
+    monkeypatch.setenv("DVC_EXP_NAME", "tame-cap")  # takes the same training from DVC's cache
     held = lab.contents(sync(finished).run_id)
     assert sync(finished).run_id == run_id
     assert held["name"] == "v3 seed 1 · wild-hat"
@@ -125,12 +125,12 @@ def test_a_changed_evaluation_becomes_the_latest(finished: Path, lab: SimpleName
     atomic.write_json(finished / "evaluate/metrics.json", {"metrics": {"fd_pixel8": 99.0}})
     again = sync(finished)
     assert (again.posted["metrics"], again.posted["files"]) == (1, 1)
-    with store.opened() as client:
+    with store.open_client() as client:
         assert client.get_run(run_id).data.metrics["evaluate/fd_pixel8"] == 99.0
 
 
 @pytest.mark.parametrize("cut", ["parameters", "curves", "grids", "half a grid", "files", "log_generator"])
-def test_a_sync_cut_off_anywhere_is_completed_by_the_next(
+def test_a_sync_killed_anywhere_is_completed_by_the_next(
     finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
     class Killed(BaseException):
@@ -140,7 +140,7 @@ def test_a_sync_cut_off_anywhere_is_completed_by_the_next(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        if cut == "half a grid":  # after the picture, before MLflow's small copy of the second one
+        if cut == "half a grid":  # after the second grid, before MLflow's small copy of it
             from mlflow import MlflowClient
 
             log_artifact, calls = MlflowClient.log_artifact, iter(range(100))
@@ -155,13 +155,13 @@ def test_a_sync_cut_off_anywhere_is_completed_by_the_next(
     assert all(len({step for step, _ in points}) == len(points) for points in held["metrics"].values())
     assert len([path for path in held["artifacts"] if path.startswith("images/")]) == 6
     assert len(held["models"]) == 1
-    with store.opened() as client:
+    with store.open_client() as client:
         [experiment] = client.search_experiments()
         assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
-def test_a_picture_cut_off_while_it_was_copied_is_posted_anew(finished: Path) -> None:
-    """Its name was there already, and nothing in it."""
+def test_an_empty_image_in_the_store_is_posted_again(finished: Path) -> None:
+    """A kill during the copy leaves an empty file."""
     sync(finished)
     posted = sorted((store.home() / "artifacts").rglob("images/*"))
     posted[0].write_bytes(b"")
@@ -171,10 +171,10 @@ def test_a_picture_cut_off_while_it_was_copied_is_posted_anew(finished: Path) ->
     assert set(sync(finished).posted.values()) == {0}
 
 
-def test_sync_all_takes_the_listed_runs_dead_work_and_the_report(
+def test_sync_all_posts_listed_runs_killed_trainings_and_the_report(
     project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for version, seed in (("v1", 0), ("v3", 0), ("v9", 0)):  # v9 is an ancestor that is not listed
+    for version, seed in (("v1", 0), ("v3", 0), ("v9", 0)):  # v9 is not listed
         lab.make_run(project / f"build/runs/{version}-{seed}", version, seed)
     dead = lab.make_run(project / "build/wip/dead", "v1", 1, status="running")
     (dead / "holder").write_text("999999999\n")
@@ -193,7 +193,7 @@ def test_sync_all_takes_the_listed_runs_dead_work_and_the_report(
     assert tracking.sync_all(Path())[-1].posted == {"files": 0}
 
 
-def test_a_damaged_run_does_not_keep_the_others_out(
+def test_a_damaged_run_does_not_stop_the_others(
     project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = lab.make_run(project / "build/runs/v1-0", "v1", 0)
@@ -212,7 +212,7 @@ def test_a_run_on_other_data_is_refused(finished: Path, project: Path) -> None:
         tracking.sync(finished)
 
 
-def test_without_a_plan_or_a_record_the_cure_is_named(project: Path) -> None:
+def test_without_a_plan_or_a_run_the_error_names_the_command(project: Path) -> None:
     with pytest.raises(GanealogyError, match="train the version first"):
         tracking.sync(project / "build/runs/v1-0")
     (project / "build/plan/tree.json").unlink()
@@ -220,10 +220,10 @@ def test_without_a_plan_or_a_record_the_cure_is_named(project: Path) -> None:
         tracking.sync_all(Path())
 
 
-def test_bugs_are_not_taken_for_a_failing_store(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_not_reported_as_a_failure_of_the_store(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*args: Any) -> None:
-        raise TypeError("ours")
+        raise TypeError("a bug")
 
     monkeypatch.setattr(post, "tags", wrong)
-    with pytest.raises(TypeError, match="ours"):
+    with pytest.raises(TypeError, match="a bug"):
         tracking.sync(finished)

@@ -215,7 +215,7 @@ def doctor(fix: bool) -> None:
         return
     from ganealogy.cli import doctor
 
-    sys.exit(doctor.report(True, click.echo))
+    sys.exit(doctor.report(click.echo))
 
 
 @cli.command()

@@ -1,6 +1,6 @@
-"""Batches of training pictures whose order is a function of (seed, epoch, step) and of nothing else.
+"""Serve batches of training pictures in an order that depends on (seed, step) alone.
 
-There is no state to save: a resumed training asks for step 12,345 and gets what it would have got.
+A resumed training therefore gets the same batches, without any state in the checkpoint.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 from ganealogy.errors import GanealogyError
 from ganealogy.runtime import distributed
 
-RESIDENT_SHARE = 0.5
-"""Pictures stay on the GPU, as uint8, when they fill at most this share of its free memory."""
+RESIDENT_FRACTION = 0.5
+"""The pictures are kept on the GPU, as uint8, if they fill at most this fraction of its free memory."""
 
 
 class Batches:
     """Random access to the shuffled batches of a packed array.
 
-    An epoch is a permutation of all pictures; the last, partial batch of an epoch is dropped. On the CPU the array
-    stays mapped: a batch reads only its own pictures, so that a set larger than the memory works.
+    An epoch is a permutation of all pictures; its last, partial batch is dropped. On the CPU the array stays
+    memory-mapped and a batch reads only its own pictures, so that data sets larger than the memory work.
     """
 
     def __init__(
@@ -37,18 +37,18 @@ class Batches:
     ) -> None:
         """`images`: uint8 (N, H, W, C); `labels`: their classes (N,).
 
-        Raises: GanealogyError when there are fewer pictures than one batch takes.
+        Raises: GanealogyError if there are fewer pictures than `batch_size`.
         """
         if len(images) < batch_size:
             raise GanealogyError(
-                f"train.batch_size = {batch_size}, but there are only {len(images)} training pictures: "
+                f"train.batch_size = {batch_size}, but there are only {len(images)} training pictures; "
                 "lower it or add pictures"
             )
         self.batch_size, self.seed = batch_size, seed
         self.steps_per_epoch = len(images) // batch_size
         self.device = torch.device(device)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
             pixels = torch.from_numpy(images)  # (N, H, W, C) uint8, no copy
         self.resident = self._fits(pixels)
         self.images = pixels.to(self.device) if self.resident else pixels
@@ -56,15 +56,15 @@ class Batches:
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
-        """Pictures, not batches."""
+        """Return the number of pictures."""
         return len(self.images)
 
     def epoch(self, step: int) -> int:
-        """The epoch, from 0 on, that `step`, from 0 on, belongs to."""
+        """Return the epoch of `step`; both count from 0."""
         return step // self.steps_per_epoch
 
     def order(self, epoch: int) -> Tensor:
-        """(N,) int64, the permutation of an epoch, on the pictures' device."""
+        """Return the permutation of an epoch: int64 (N,), on the pictures' device."""
         if self._order is None or self._order[0] != epoch:
             # (seed, epoch) is the whole 128-bit key of Philox, so that no two epochs or seeds share a stream.
             bits = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64))
@@ -73,31 +73,31 @@ class Batches:
         return self._order[1]
 
     def batch(self, step: int) -> Tensor:
-        """(B, C, H, W) float32 in [-1, 1], channels_last, on the device."""
-        pixels = self.images.index_select(0, self._chosen(step))  # (B, H, W, C) uint8
+        """Return float32 (B, C, H, W) in [-1, 1], channels_last, on the device."""
+        pixels = self.images.index_select(0, self._indices(step))  # (B, H, W, C) uint8
         if not self.resident:
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-        # NHWC seen as NCHW is channels_last: the layout that convolutions like best costs no copy.
+        # NHWC viewed as NCHW is channels_last, the fastest layout for convolutions, without a copy.
         return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
 
     def labels(self, step: int) -> Tensor:
-        """(B,) int64: the classes of `batch(step)`, on the device."""
+        """Return the classes of `batch(step)`: int64 (B,), on the device."""
         assert self._labels is not None
-        return self._labels.index_select(0, self._chosen(step)).to(self.device)
+        return self._labels.index_select(0, self._indices(step)).to(self.device)
 
     def window(self, first: int) -> tuple[Callable[[int], Tensor], Callable[[int], Tensor] | None]:
-        """`batch` and, where there are any, `labels`, counted from step `first` on."""
+        """Return `batch` and `labels` (None without classes) with steps counted from `first`."""
         return lambda index: self.batch(first + index), (
             None if self._labels is None else lambda index: self.labels(first + index)
         )
 
-    def _chosen(self, step: int) -> Tensor:
-        """(B,) int64: which pictures a batch takes; of several ranks, each takes its share of them."""
+    def _indices(self, step: int) -> Tensor:
+        """Return the picture numbers of this rank's shard of a batch: int64 (B / ranks,)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return distributed.shard(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
 
     def _fits(self, pixels: Tensor) -> bool:
         if self.device.type != "cuda":
-            return True  # on the CPU "resident" costs nothing: the array is where it is
+            return True  # no copy is needed
         free, _total = torch.cuda.mem_get_info(self.device)
-        return pixels.numel() <= RESIDENT_SHARE * free
+        return pixels.numel() <= RESIDENT_FRACTION * free

@@ -1,52 +1,38 @@
-"""The download stage: one source's archives into data/raw, as they come, with a note of what they are."""
+"""Bring one source's archives into data/raw as they are published, and describe them in source.json."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ganealogy import components
 from ganealogy.data import fetch
-from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import sha256, write_json
 
 KIND = "data.sources"
 
 
 def download(settings: dict[str, Any], raw: Path) -> None:
-    """Bring the archives of `settings["name"]` to `raw` and describe them in source.json, which comes last.
+    """Download or draw the archives of `settings["name"]` into `raw`, then write source.json.
 
     `settings` is the `dataset` section of params.yaml.
 
-    Raises: GanealogyError when the source cannot be had; it says what to do.
+    Raises: GanealogyError if an archive cannot be fetched.
     """
     source = components.load(KIND, settings["name"], "dataset.name")
     credit = source.credit(settings)
     mirror = fetch.mirror(settings.get("mirror"))
-    with writable(raw):
-        raw.mkdir(parents=True, exist_ok=True)
-        (raw / "source.json").unlink(missing_ok=True)  # until all is here, nothing is claimed
-        names = source.fetch(settings, raw, mirror)
-        files = {name: {"bytes": (raw / name).stat().st_size, "sha256": sha256(raw / name)} for name in names}
-        write_json(raw / "source.json", {"source": settings["name"], **credit, "files": files})
-
-
-@contextmanager
-def writable(directory: Path) -> Iterator[None]:
-    """A full disk or a forbidden directory becomes one line that names the place. Raises: GanealogyError."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise GanealogyError(f"{error.filename or directory}: {reason}; make room or mend it, and run again") from error
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "source.json").unlink(missing_ok=True)  # it exists only beside a complete download
+    names = source.fetch(settings, raw, mirror)
+    files = {name: {"bytes": (raw / name).stat().st_size, "sha256": sha256(raw / name)} for name in names}
+    write_json(raw / "source.json", {"source": settings["name"], **credit, "files": files})
 
 
 def inputs(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of the `dataset` section that a download depends on: a change elsewhere must not fetch or draw again.
+    """Return the part of the `dataset` section that the download depends on; other edits must not repeat it.
 
-    For a folder, also a digest of what lies in it. Raises: GanealogyError when the folder is absent.
+    For a folder it includes a digest of the folder's listing. Raises: GanealogyError if the folder is absent.
     """
     source = components.load(KIND, settings["name"], "dataset.name")
     relevant = {key: settings.get(key) for key in ("name", *source.INPUTS)}

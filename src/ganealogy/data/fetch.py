@@ -1,4 +1,4 @@
-"""Files from the network or from a local mirror: checked before they reach their final name, whole or absent."""
+"""Fetch public files over https or from a local mirror; a file gets its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from ganealogy.errors import GanealogyError
@@ -21,18 +22,17 @@ from ganealogy.runtime.root import main_root
 
 MIRROR = "GANEALOGY_MIRROR"
 CHUNK = 2**20
-WEB_PAGE = "a web page came instead of the file: a login is asked for, a quota is used up, or the file moved"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+WEB_PAGE = "the server sent a web page: it requires a login, a quota is exceeded, or the file moved"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One public file: its name, where it lies, and how to know that it arrived whole."""
+    """A public file: its name, its URLs, and its checksums."""
 
     name: str
     urls: tuple[str, ...]
     page: str = ""
-    """Where a person can fetch it by hand, when that is not the first URL."""
+    """Web page for a download by hand, if not the first URL."""
     sha256: str | None = None
     md5: str | None = None
     size: int | None = None
@@ -40,14 +40,14 @@ class Remote:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to put up with a server."""
+    """Retries and timeouts of a download."""
 
     attempts: int = 3
     backoff_s: float = 1.0
     connect_s: float = 10.0
     read_s: float = 30.0
     slowest: float = 1024.0
-    """Bytes a second; below it for `window_s`, the server counts as hung."""
+    """Bytes per second; a server that is slower over `window_s` counts as hung."""
     window_s: float = 60.0
 
 
@@ -55,17 +55,17 @@ PATIENCE = Patience()
 
 
 class _Fault(Exception):  # noqa: N818
-    """A try that failed; `again` says whether another one may do better."""
+    """A download failed; `retry`: another attempt may succeed."""
 
-    def __init__(self, reason: str, again: bool) -> None:
+    def __init__(self, reason: str, retry: bool = False) -> None:
         super().__init__(reason)
-        self.again = again
+        self.retry = retry
 
 
 def from_root(path: str | Path) -> Path:
-    """A user's path: `~` expanded, relative to the working directory, or else to DVC_ROOT.
+    """Return a user's path: `~` expanded, relative to the working directory or else to the main workspace.
 
-    `dvc exp run --temp` works in a copy without the git-ignored folders, where DVC_ROOT still names the repository.
+    `dvc exp run --temp` works in a copy without the git-ignored folders.
     """
     path = Path(path).expanduser()
     if path.exists() or path.is_absolute():
@@ -74,7 +74,7 @@ def from_root(path: str | Path) -> Path:
 
 
 def mirror(setting: str | None) -> Path | None:
-    """The local mirror: the environment's, or else the setting's. Raises: GanealogyError when it is not a directory."""
+    """Return the local mirror, from the environment or else the setting. Raises: GanealogyError if it is absent."""
     for origin, value in ((MIRROR, os.environ.get(MIRROR)), ("dataset.mirror", setting)):
         if value:
             folder = from_root(value)
@@ -85,29 +85,29 @@ def mirror(setting: str | None) -> Path | None:
 
 
 def in_mirror(folder: Path | None, *names: str) -> Path | None:
-    """The first of `names` that lies in the mirror."""
+    """Return the path of the first of `names` that is in the mirror."""
     return next((folder / name for name in names if folder and (folder / name).is_file()), None)
 
 
-def obtain(remote: Remote, target: Path, found: Path | None = None) -> None:
-    """Bring a file to `target`: kept when it is there and whole, else copied from `found` in a mirror, else downloaded.
+def obtain(remote: Remote, target: Path, local: Path | None = None) -> None:
+    """Keep `target` if its checksums match; else copy `local`, a file in a mirror, or download it.
 
-    Raises: GanealogyError that says what to do; whatever lay at `target` before still does.
+    Raises: GanealogyError if that fails; an existing `target` is then unchanged.
     """
     if target.is_file() and (remote.sha256 or remote.md5):
         try:
             verify(target, remote.sha256, remote.md5, remote.size)
             return
         except GanealogyError:
-            pass  # it is damaged or of another release: a good one replaces it below
-    if found is not None:
-        copy(remote, found, target)
+            pass  # damaged or of another release: replaced below
+    if local is not None:
+        copy(remote, local, target)
     else:
         download(remote, target)
 
 
 def copy(remote: Remote, source: Path, target: Path) -> None:
-    """Take a local file for the remote one. Raises: GanealogyError when it is not what the checksums say."""
+    """Copy a local file in place of a download. Raises: GanealogyError if its checksums differ."""
 
     def chunks() -> Iterator[bytes]:
         with open(source, "rb") as file:
@@ -121,9 +121,9 @@ def copy(remote: Remote, source: Path, target: Path) -> None:
 
 
 def verify(path: Path, sha256: str | None = None, md5: str | None = None, size: int | None = None) -> None:
-    """Raises: GanealogyError when the file is absent or not what length and checksums say."""
+    """Raises: GanealogyError if the file is absent or its size or checksums differ."""
     if not path.is_file():
-        raise GanealogyError(f"{path}: no such file; run the download stage")
+        raise GanealogyError(f"{path}: no such file; run `dvc repro download`")
     fault = f"{path.stat().st_size:,} bytes instead of {size:,}" if size not in (None, path.stat().st_size) else ""
     for algorithm, expected in (("sha256", sha256), ("md5", md5)):
         if expected and not fault:
@@ -135,26 +135,23 @@ def verify(path: Path, sha256: str | None = None, md5: str | None = None, size: 
         raise GanealogyError(f"{path}: damaged or another release: {fault}; delete it and fetch it again")
 
 
-def download(remote: Remote, target: Path, patience: Patience = PATIENCE, plain_loopback: bool = False) -> None:
-    """Fetch over https, trying each URL several times; an existing `target` stands until the new one is whole.
+def download(remote: Remote, target: Path, patience: Patience = PATIENCE) -> None:
+    """Try each URL several times; an existing `target` is replaced only by a complete file.
 
-    `plain_loopback` allows http to this machine itself: for tests, which cannot have a certificate.
-
-    Raises: GanealogyError naming each URL's fault and the way around it.
+    Raises: GanealogyError with each URL's fault and how to fetch the file by hand.
     """
     faults: dict[str, str] = {}
-    with requests.Session() as session:
+    with open_session(patience) as session:
         for url in remote.urls:
             for attempt in range(patience.attempts):
+                time.sleep(patience.backoff_s * attempt)
                 try:
-                    _download_once(session, url, remote, target, patience, plain_loopback)
+                    _download_once(session, url, remote, target, patience)
                     return
                 except _Fault as fault:
                     faults[urlsplit(url).hostname or url] = str(fault)
-                    if not fault.again:
+                    if not fault.retry:
                         break
-                if attempt + 1 < patience.attempts:
-                    time.sleep(patience.backoff_s * 2**attempt)
     reasons = "; ".join(f"{host}: {reason}" for host, reason in faults.items())
     raise GanealogyError(
         f"{remote.name} could not be downloaded ({reasons}); fetch it by hand from {remote.page or remote.urls[0]} "
@@ -162,45 +159,41 @@ def download(remote: Remote, target: Path, patience: Patience = PATIENCE, plain_
     )
 
 
-def _download_once(
-    session: requests.Session, url: str, remote: Remote, target: Path, patience: Patience, plain_loopback: bool
-) -> None:
-    with closing(_open(session, url, patience, plain_loopback)) as response:
+def open_session(patience: Patience) -> requests.Session:
+    """Return a session that retries requests and has no adapter for http, so that a redirect to http fails."""
+    session = requests.Session()
+    session.adapters.clear()
+    retry = Retry(
+        patience.attempts - 1,
+        status_forcelist=(408, 425, 429, 500, 502, 503, 504),
+        backoff_factor=patience.backoff_s,
+        raise_on_status=False,
+        respect_retry_after_header=False,  # it may be hours
+    )
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.max_redirects = 9
+    session.headers["Accept-Encoding"] = "identity"  # a .gz file must not be decompressed in transit
+    return session
+
+
+def _download_once(session: requests.Session, url: str, remote: Remote, target: Path, patience: Patience) -> None:
+    """Raises: _Fault. Only a broken transfer has `retry` set: the session has already retried the request."""
+    try:
+        response = session.get(url, stream=True, timeout=(patience.connect_s, patience.read_s))
+    except requests.exceptions.InvalidSchema as error:
+        raise _Fault(f"only https is allowed: {error}") from None
+    except requests.RequestException as error:
+        raise _Fault(_reason(error)) from None
+    with response:
         if response.status_code != 200:
-            again = response.status_code in (408, 425, 429) or response.status_code >= 500
-            raise _Fault(f"HTTP {response.status_code} {response.reason}", again)
+            raise _Fault(f"HTTP {response.status_code} {response.reason}")
         if "text/html" in response.headers.get("Content-Type", ""):
-            raise _Fault(WEB_PAGE, False)
+            raise _Fault(WEB_PAGE)
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         if remote.size is not None and total not in (None, remote.size):
-            raise _Fault(f"{total:,} bytes are offered instead of {remote.size:,}", False)
+            raise _Fault(f"the server offers {total:,} bytes instead of {remote.size:,}")
         _receive(remote, _body(response, patience), target, total)
-
-
-def _open(session: requests.Session, url: str, patience: Patience, plain_loopback: bool) -> requests.Response:
-    """Follow redirects by hand, because requests would follow one from https down to http."""
-    for _hop in range(10):
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (plain_loopback and parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise _Fault(f"refused to go on at {parts.scheme}://{parts.hostname}: only https is safe", False)
-        try:
-            response = session.get(
-                url,
-                stream=True,
-                allow_redirects=False,
-                timeout=(patience.connect_s, patience.read_s),
-                headers={"Accept-Encoding": "identity"},  # a .gz is the file itself, not a wrapping to take off
-            )
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise _Fault(_reason(error), True) from None
-        except requests.RequestException as error:
-            raise _Fault(_reason(error), False) from None
-        if not response.is_redirect:
-            return response
-        url = urljoin(url, response.headers["Location"])
-        response.close()
-    raise _Fault("redirected too often", False)
 
 
 def _body(response: requests.Response, patience: Patience) -> Iterator[bytes]:
@@ -211,40 +204,38 @@ def _body(response: requests.Response, patience: Patience) -> Iterator[bytes]:
             received += len(chunk)
             if (elapsed := time.monotonic() - since) >= patience.window_s:
                 if received < patience.slowest * elapsed:
-                    raise _Fault(f"too slow: {received:,} bytes in {elapsed:.0f} s", True)
+                    raise _Fault(f"too slow: {received:,} bytes in {elapsed:.0f} s", retry=True)
                 since, received = time.monotonic(), 0
     except (HTTPError, OSError) as error:
-        raise _Fault(f"the connection broke: {_reason(error)}", True) from None
+        raise _Fault(f"the connection broke: {_reason(error)}", retry=True) from None
 
 
 def _receive(remote: Remote, chunks: Iterator[bytes], target: Path, total: int | None) -> None:
-    """Write chunks to `target` through a temporary file; it gets its name only when length and checksums are right."""
+    """Write chunks to a temporary file, and rename it to `target` if length and checksums match. Raises: _Fault."""
     hashes = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     received, expected = 0, total if remote.size is None else remote.size
     with Progress(target.name, expected or 0, "B") as progress, writing(target) as file:
         for chunk in chunks:
             if not received and chunk[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-                raise _Fault(WEB_PAGE, False)
+                raise _Fault(WEB_PAGE)
             file.write(chunk)
             for running in hashes.values():
                 running.update(chunk)
             received += len(chunk)
             progress.update(len(chunk))
         if expected is not None and received != expected:
-            raise _Fault(f"{received:,} bytes came instead of {expected:,}", True)
+            raise _Fault(f"{received:,} bytes instead of {expected:,}", retry=True)
         if not received:
-            raise _Fault("an empty file came", True)
-        for name, wanted in (("sha256", remote.sha256), ("md5", remote.md5)):
-            if wanted and hashes[name].hexdigest() != wanted:
-                raise _Fault(f"{name} is {hashes[name].hexdigest()} instead of {wanted}", False)
+            raise _Fault("an empty file", retry=True)
+        for name, checksum in (("sha256", remote.sha256), ("md5", remote.md5)):
+            if checksum and hashes[name].hexdigest() != checksum:
+                raise _Fault(f"{name} is {hashes[name].hexdigest()} instead of {checksum}")
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in a few words: what requests wraps around it names pools and objects."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
+    """Return the cause in a few words, without the pools and objects that requests names."""
     text = " ".join(str(error).split())
-    for known in ("Name or service not known", "Temporary failure in name resolution", "Connection refused"):
-        if known in text:
-            return known.lower()
-    return text[:150] or type(error).__name__
+    for cause in ("Name or service not known", "Temporary failure in name resolution", "Connection refused"):
+        if cause in text:
+            return cause.lower()
+    return "no answer in time" if "timed out" in text else text[:150] or type(error).__name__

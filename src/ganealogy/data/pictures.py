@@ -1,4 +1,4 @@
-"""One picture: encoded bytes → decoded → fitted to a square of uint8 pixels, or rejected with a reason."""
+"""Decode one picture and fit it to a square of uint8 pixels, or reject it with a reason."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-# Only these decoders: Pillow knows dozens more, some of which (EPS) start other programs.
+# Only these decoders: some of Pillow's others (EPS) start other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 100_000_000
-"""Larger pictures are taken for decompression bombs (a 100 megapixel RGB picture fills 300 MB)."""
+"""Larger pictures are treated as decompression bombs (a 100-megapixel RGB picture fills 300 MB)."""
 MAX_ENLARGEMENT = 2
-"""A picture blown up further than this would teach a GAN to draw interpolation blur."""
+"""A GAN would learn the interpolation blur of pictures that are enlarged more."""
 
 Fit = Literal["crop", "pad"]
 Pixels = NDArray[np.uint8]
 
 
 class Rejected(Exception):  # noqa: N818
-    """This picture cannot be used; the message is the reason, as the manifest lists it."""
+    """This picture cannot be used; the message is the reason listed in the manifest."""
 
 
-class Pictures(Protocol):
-    """What a source gives to preprocessing: pictures by index."""
+class PictureReader(Protocol):
+    """Random access to the pictures of a data source; returned by its function `pictures(files)`."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """(N,) class of each picture, when the source has classes."""
+        """(N,) classes; None if the source has no classes."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """For the list of rejected pictures."""
+        """Return the name used in the manifest's list of rejected pictures."""
 
     def read(self, index: int) -> bytes | Pixels:
-        """An encoded picture, or the pixels themselves (H, W). Raises: Rejected."""
+        """Return an encoded picture, or grey pixels (H, W). Raises: Rejected."""
 
 
-def pack(content: bytes | Pixels, size: int, channels: int, how: Fit) -> Pixels:
-    """A picture as a square of (size, size, channels) pixels. Raises: Rejected with the reason."""
+def pack(content: bytes | Pixels, size: int, channels: int, fit: Fit) -> Pixels:
+    """Return a picture as (size, size, channels) pixels. Raises: Rejected with the reason."""
     image = Image.fromarray(content) if isinstance(content, np.ndarray) else decode(content, 3 * size)
-    square = (pad if how == "pad" else crop)(image, size)
+    square = (pad if fit == "pad" else crop)(image, size)
     square = square.convert("L" if channels == 1 else "RGB")  # L: the luma of ITU-R 601, as torchvision's Grayscale
     return np.asarray(square).reshape(size, size, channels)
 
 
-def decode(content: bytes, at_least: int = 0) -> Image.Image:
+def decode(content: bytes, min_side: int = 0) -> Image.Image:
     """Decode into mode L or RGB, upright and opaque.
 
-    A JPEG whose sides are several times `at_least` is decoded at 1/2, 1/4 or 1/8 by the decoder's own scaling, never
-    below `at_least`: several times faster for photographs, and the final resize still does the rest.
+    The decoder itself scales a large JPEG by 1/2, 1/4 or 1/8, but not below `min_side`: several times faster for
+    photographs, and the final resize follows anyway.
 
-    Raises: Rejected for what is no picture, truncated, animated, too large, or of a kind without agreed 8-bit colours.
+    Raises: Rejected if it is no picture, truncated, animated, too large, or of a mode without agreed 8-bit colours.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of bombs; bombs are refused below
+            warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and about bombs, which are rejected below
             Image.init()
             image: Image.Image = Image.open(io.BytesIO(content), formats=[f for f in FORMATS if f in Image.OPEN])
             if image.width * image.height > MAX_PIXELS:
                 raise Rejected(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: a decompression bomb?")
-            # A phone's MPO is a photograph with a preview behind it; any other second frame is an animation or pages.
+            # A phone's MPO is a photograph followed by a preview; other formats with more frames are not one picture.
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise Rejected(f"animated or of several pages ({getattr(image, 'n_frames', 0)} frames)")
-            if image.format == "JPEG" and image.mode in ("L", "RGB") and at_least:
-                scale = min(image.size) // at_least  # draft() wants the size itself, not the short side
+            if image.format == "JPEG" and image.mode in ("L", "RGB") and min_side:
+                scale = min(image.size) // min_side  # draft() expects the full size, not the short side
                 if scale >= 2:
                     image.draft(image.mode, (image.width // scale, image.height // scale))
             image.load()
@@ -88,7 +88,7 @@ def decode(content: bytes, at_least: int = 0) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Mode L or RGB; transparent parts on white, as viewers show them. Raises: Rejected."""
+    """Convert to mode L or RGB, with transparent parts on white. Raises: Rejected."""
     if image.mode in ("L", "RGB"):
         return image if "transparency" not in image.info else _on_white(image)
     if image.mode.startswith("I;16"):
@@ -110,10 +110,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def crop(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square, resized with an antialiased bilinear filter.
+    """Resize the largest centred square with an antialiased bilinear filter. Raises: Rejected if it is too small.
 
-    To the pixel what torchvision's `CenterCrop` and `Resize` do to a PIL image, the protocol of the GAN tutorials.
-    Pillow's filter widens with the reduction, so nothing aliases; whole-pixel borders keep full-size pictures sharp.
+    Pixel for pixel as torchvision's `CenterCrop` and `Resize` on a PIL image, the protocol of the GAN tutorials.
+    Borders are whole pixels, so that pictures of the final size stay unchanged.
     """
     short = min(image.size)
     if short * MAX_ENLARGEMENT < size:
@@ -126,7 +126,7 @@ def crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def pad(image: Image.Image, size: int) -> Image.Image:
-    """The picture as it is, centred on black (zeros)."""
+    """Centre the unscaled picture on black (zeros). Raises: Rejected if it is too large."""
     if max(image.size) > size:
         raise Rejected(f"{image.width}x{image.height} is larger than image_size {size}: use dataset.fit 'crop'")
     square = Image.new(image.mode, (size, size))

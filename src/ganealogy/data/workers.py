@@ -1,4 +1,4 @@
-"""Work spread over processes: results come in the order of the items, and only a few items are under way at a time."""
+"""Map a function over items with several processes, in order and with few items in flight."""
 
 from __future__ import annotations
 
@@ -15,74 +15,71 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from ganealogy.errors import GanealogyError
-from ganealogy.runtime import memory
+from ganealogy.runtime import memory, process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def count() -> int:
-    """Number of worker processes: one a core, or GANEALOGY_THREADS when that is smaller.
+    """Return the number of worker processes: one per core, or GANEALOGY_THREADS if that is smaller.
 
-    Raises: GanealogyError when GANEALOGY_THREADS is not a whole number from 1 on.
+    Raises: GanealogyError if GANEALOGY_THREADS is not a count.
     """
     cores = os.cpu_count() or 1
-    cap = os.environ.get("GANEALOGY_THREADS")
-    if not cap:
-        return cores
-    if not cap.isdecimal() or int(cap) < 1:
-        raise GanealogyError(f"GANEALOGY_THREADS={cap!r}: give a whole number from 1 on, or unset it")
-    return min(cores, int(cap))
+    return min(cores, process.threads(cores))
 
 
-def spread(
+def parallel_map(
     function: Callable[[Any, Item], Result],
     items: Iterable[Item],
-    prepare: Callable[..., Any],
+    make_context: Callable[..., Any],
     arguments: tuple[Any, ...],
-    workers: int,
+    processes: int,
 ) -> Iterator[Result]:
-    """Yield `function(context, item)` for each item, in order; `context = prepare(*arguments)` is made once a process.
+    """Yield `function(context, item)` per item, in order; each process calls `make_context(*arguments)` once.
 
-    Processes are spawned, not forked: forking a process that has threads (a progress bar, torch) can hang. So
-    `function` and `prepare` must stand at the top of a module. With one worker everything happens in this process.
+    With one process everything runs in this one. Others are spawned, because a fork of a process with threads (a
+    progress bar, torch) can hang; so `function` and `make_context` must be defined at the top level of a module.
 
-    Raises: what `function` or `prepare` raise; GanealogyError when a process is killed from outside.
+    Raises: what `function` or `make_context` raise; GanealogyError if a process is killed from outside.
     """
-    if workers <= 1:
-        context = prepare(*arguments)
+    if processes <= 1:
+        context = make_context(*arguments)
         for item in items:
             yield function(context, item)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_settle)
-    under_way: deque[Future[Result]] = deque()
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            under_way.append(pool.submit(_work, function, item, prepare, arguments))
-            if len(under_way) >= 3 * workers:  # enough to keep all busy; more would only cost memory
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            pending.append(pool.submit(_call, function, item, make_context, arguments))
+            if len(pending) >= 3 * processes:  # enough to keep all busy; more would only use memory
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     except BrokenProcessPool:
         raise GanealogyError(
-            "a worker process was killed, most likely for want of memory: set GANEALOGY_THREADS to use fewer processes"
+            "a worker process was killed, probably out of memory; set GANEALOGY_THREADS to use fewer processes"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @lru_cache(maxsize=1)
-def _context(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Made at the first item, not in the pool's initializer: an error raised there would be lost."""
-    return prepare(*arguments)
+def _context(make_context: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Called at the first item, not in the pool's initializer: an error raised there would be lost."""
+    return make_context(*arguments)
 
 
-def _work(function: Callable[[Any, Item], Result], item: Item, prepare: Callable[..., Any], arguments: Any) -> Result:
-    return function(_context(prepare, arguments), item)
+def _call(
+    function: Callable[[Any, Item], Result], item: Item, make_context: Callable[..., Any], arguments: Any
+) -> Result:
+    return function(_context(make_context, arguments), item)
 
 
-def _settle() -> None:
-    """Ctrl-C is the parent's to handle; and a worker must not outlive a parent that was killed."""
+def _start_worker() -> None:
+    """Ignore Ctrl-C, which the parent handles, and end when the parent is killed."""
     memory.keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -119,7 +119,7 @@ def _searched(packed_directory: Path, fakes: NDArray[np.uint8], rows: int) -> ND
     if len(train) < rows or train.shape[1:] != fakes.shape[1:]:
         path = packed_directory / "train.npy"
         expected = f"at least {rows} pictures, as in the reference, of the samples' shape {tuple(fakes.shape[1:])}"
-        raise GanealogyError(f"{path}: shape {tuple(train.shape)}, expected {expected}; {packed.CURE}")
+        raise GanealogyError(f"{path}: shape {tuple(train.shape)}, expected {expected}; {packed.HINT}")
     return train
 
 

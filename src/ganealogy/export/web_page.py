@@ -42,7 +42,7 @@ def build(run: RunRecord, score: Score | None = None, root: Path = Path()) -> Pa
     Raises: GanealogyError when npm, onnxruntime or the run's weights are absent.
     """
     web = runtime(root)
-    context = Context.of(None, root)
+    context = Context.load(None, root)
     model = export(run, root / model_path(run), {"dataset": context.experiment(run)})
     atomic.write_text(root / LIVE_PAGE, render(run, score, context, model.read_bytes(), web))
     return root / LIVE_PAGE

@@ -1,17 +1,18 @@
-"""What a version changed in its parent's recipe, in lines that people read."""
+"""The changes of a version to its parent's recipe, as lines of text."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
+
+from ganealogy.lineage.flatten import as_text
 
 
 @dataclass(frozen=True)
 class Change:
-    """A dotted key with its value in the parent and in the version, written as a version file would have them.
+    """A dotted key with its value in the parent and in the version, as a version file writes them.
 
-    `before` is None where the parent has no such key, `after` where the version has none.
+    `before` is None if the parent has no such key, `after` if the version has none.
     """
 
     key: str
@@ -28,27 +29,27 @@ class Change:
         return f"{self.before} → {'removed' if self.after is None else self.after}"
 
 
-def changes(block: dict[str, Any] | None, parent: dict[str, Any], own: dict[str, Any]) -> list[Change]:
-    """The `changes` block of a version file, leaf by leaf; `parent` and `own` are resolved recipes.
+def changes(block: dict[str, Any] | None, parent: dict[str, Any], recipe: dict[str, Any]) -> list[Change]:
+    """Return one line per value of a version's `changes` block; `parent` and `recipe` are the complete recipes.
 
-    A component of another name is one line (`adversary.loss bce → hinge`) and one for each of its parameters that the
-    block gives. A leaf that says what the parent already had is left out: it changes nothing.
+    A component of another name has one line (`adversary.loss bce → hinge`) and one per parameter in the block. A value
+    that the parent has too is left out.
     """
     lines: list[Change] = []
 
     def walk(key: str, given: Any, old: Any, new: Any) -> None:
         swapped = _component(old) != _component(new)
         if swapped:
-            lines.append(Change(key, _component(old) or _written(old), _component(new) or _written(new)))
+            lines.append(Change(key, _component(old) or _as_text(old), _component(new) or _as_text(new)))
         if isinstance(given, dict) and isinstance(new, dict) and (swapped or isinstance(old, dict)):
             for name, value in given.items():
                 if not (swapped and name == "name"):
                     below = old.get(name, _ABSENT) if isinstance(old, dict) else _ABSENT
                     walk(f"{key}.{name}" if key else name, value, below, new.get(name, _ABSENT))
         elif not swapped and old != new:
-            lines.append(Change(key, _written(old), _written(new)))
+            lines.append(Change(key, _as_text(old), _as_text(new)))
 
-    walk("", block or {}, parent, own)
+    walk("", block or {}, parent, recipe)
     return lines
 
 
@@ -56,15 +57,15 @@ _ABSENT = object()
 
 
 def _component(value: Any) -> str | None:
-    """The name of a component's block, `{name: hinge, ...}`."""
+    """Return the name in a component's block, `{name: hinge, ...}`."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else None
 
 
-def _written(value: Any) -> str | None:
+def _as_text(value: Any) -> str | None:
     if value is _ABSENT:
         return None
     if value is None:
         return "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_written(below)}" for key, below in value.items())
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return ", ".join(f"{key} {_as_text(below)}" for key, below in value.items())
+    return as_text(value)

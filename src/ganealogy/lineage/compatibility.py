@@ -1,6 +1,6 @@
-"""Ideas that cannot be combined, refused when the plan is made, with the reason.
+"""Refuse ideas that cannot be combined, when the plan is made.
 
-Only what is wrong in itself stands here: a combination that is merely unwise is the experiment that people came for.
+Only combinations without a meaning are refused. An unwise one is a legitimate experiment.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from ganealogy import components
+from ganealogy.adversary.losses._base import Loss
+from ganealogy.adversary.penalties._base import Penalty
 from ganealogy.errors import GanealogyError
-
-GRADIENT_PENALTIES = ("gradient_penalty", "r1", "r2", "dragan")
-RELATIVISTIC = ("relativistic_average", "relativistic_pairing")
+from ganealogy.networks._build import options
 
 
 def check(recipe: dict[str, Any], discriminator: nn.Module, where: str) -> None:
-    """`recipe`: complete; `discriminator`: as it will be built.
+    """`recipe`: complete; `discriminator`: the network that it builds.
 
-    Raises: GanealogyError naming both ideas and why they do not go together.
+    Raises: GanealogyError naming both ideas and why they cannot be combined.
     """
     for reason in [*_game(recipe), *_discriminator(recipe, discriminator)]:
         raise GanealogyError(f"{where}: {reason}")
@@ -33,49 +34,59 @@ def _game(recipe: dict[str, Any]) -> Iterator[str]:
     if game["name"] == "simultaneous" and game["d_steps"] != 1:
         yield (
             f"adversary.game: simultaneous with d_steps {game['d_steps']}: both gradients come from one latent batch, "
-            "so there is exactly one D step a G step; set d_steps: 1 or use alternating"
+            "so there is exactly one D step per G step; set d_steps: 1 or use alternating"
         )
-    if loss in RELATIVISTIC:
-        # D's logits are defined up to a constant, so nothing may read them one by one.
+    if _is_relativistic(rules["loss"]):
+        # D's logits are defined up to a constant, so single logits have no meaning.
         for kind, name in (("penalties", "lecam"), ("augment", "ada")):
             if name in _names(rules[kind]):
                 yield (
-                    f"adversary.{kind}: {name} with {loss}: {name} reads D's outputs on their own, and a relativistic "
-                    "D's mean something only as differences between reals and fakes"
+                    f"adversary.{kind}: {name} with {loss}: {name} uses single logits, and a relativistic D's "
+                    "logits have a meaning only as differences between reals and fakes; remove one of them"
                 )
     if loss == "wasserstein" and "ada" in _names(rules["augment"]):
         yield (
-            "adversary.augment: ada with wasserstein: ada reads the sign of D's outputs on reals, and a critic's zero "
-            "means nothing"
+            "adversary.augment: ada with wasserstein: ada uses the sign of D's logits on reals, and a critic's zero "
+            "has no meaning; remove one of them"
         )
 
 
 def _discriminator(recipe: dict[str, Any], discriminator: nn.Module) -> Iterator[str]:
     rules = recipe["adversary"]
-    loss, penalties = rules["loss"]["name"], _names(rules["penalties"])
+    loss = rules["loss"]["name"]
     parts = list(discriminator.modules())
-    slopes = [name for name in penalties if name in GRADIENT_PENALTIES]
+    slopes = [part["name"] for part in rules["penalties"] if _differentiates(part)]
     if slopes and any(isinstance(part, _BatchNorm) for part in parts):
         yield (
-            f"adversary.penalties: {slopes[0]} with BatchNorm in D: the penalty wants each picture's own gradient, and "
-            "BatchNorm makes every output depend on the whole batch; use a discriminator without it (norm: none)"
+            f"adversary.penalties: {slopes[0]} with BatchNorm in D: the penalty needs the gradient of each image, and "
+            "with BatchNorm each logit depends on the whole batch; use a discriminator without it (norm: none)"
         )
     spectral = any(isinstance(part, _SpectralNorm) for part in parts)
     if spectral and rules["constraint"] is not None and rules["constraint"]["name"] == "clip":
         yield (
-            "adversary.constraint: clip with spectral norm in D: the norm divides each weight by its size, so clipping "
-            "changes nothing but the biases; keep one of them"
+            "adversary.constraint: clip with spectral norm in D: the norm rescales each weight, so clipping changes "
+            "only the biases; remove one of them"
         )
     if loss == "wasserstein" and not (slopes or spectral or rules["constraint"]):
         yield (
-            "adversary.loss: wasserstein with a free D: without a bound on its slope the loss has no minimum; add "
-            f"constraint: clip, one of the penalties {', '.join(GRADIENT_PENALTIES)}, or norm: spectral"
+            "adversary.loss: wasserstein without a Lipschitz constraint: the loss has no minimum; add "
+            "constraint: clip, a gradient penalty such as gradient_penalty or r1, or norm: spectral"
         )
     if any(isinstance(part, nn.Sigmoid) for part in _last(discriminator)):
         yield (
-            f"adversary.loss: {loss} with a sigmoid at D's output: losses here take logits (bce applies its sigmoid "
-            "itself; the others need outputs beyond 0 and 1); drop the sigmoid"
+            f"adversary.loss: {loss} with a sigmoid at D's output: losses take logits (bce applies its sigmoid "
+            "itself; the others need outputs beyond 0 and 1); remove the sigmoid"
         )
+
+
+def _is_relativistic(loss: dict[str, Any]) -> bool:
+    built: Loss = components.load("adversary.losses", loss["name"]).loss(**options(loss))
+    return built.needs_reals
+
+
+def _differentiates(penalty: dict[str, Any]) -> bool:
+    built: Penalty = components.load("adversary.penalties", penalty["name"]).penalty(**options(penalty))
+    return built.differentiates
 
 
 def _names(parts: list[dict[str, Any]]) -> list[str]:
@@ -83,7 +94,7 @@ def _names(parts: list[dict[str, Any]]) -> list[str]:
 
 
 def _last(network: nn.Module) -> list[nn.Module]:
-    """The module that is registered last, at every depth: where an output's activation stands."""
+    """Return the module registered last, at each depth: the position of an output activation."""
     chain, children = [network], list(network.children())
     while children:
         chain.append(children[-1])

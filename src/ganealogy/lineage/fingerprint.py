@@ -1,7 +1,7 @@
-"""What code a stage runs, as hashes that a comment, a docstring or a moved line does not change.
+"""Hash the code of a stage; comments, docstrings and line breaks do not count.
 
-The import closure of a stage's entry module and of the component files that its recipe names, each module hashed over
-its syntax tree. It is sound because the package has one dynamic import (`components.load`) and empty `__init__.py`s.
+The hash covers the import closure of the stage's entry module and of the recipe's component files, each module over its
+syntax tree. This is complete because the package has one dynamic import (`components.load`) and empty `__init__.py`s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ganealogy.errors import GanealogyError
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
-# They bring a stage its plan and show its progress, and cannot change results.
+# Modules that cannot change results, so they may be loaded without being in a fingerprint.
 ORCHESTRATION = (
     "__main__",
     "cli",
@@ -35,7 +35,7 @@ ORCHESTRATION = (
 
 
 def closure(entries: list[str]) -> dict[str, str]:
-    """Module → sha256 of its tree, for the entries and all that they import of this package, sorted."""
+    """Return module → sha256 of its syntax tree, for the entries and all that they import of this package, sorted."""
     found: dict[str, str] = {}
     waiting = list(entries)
     while waiting:
@@ -50,32 +50,32 @@ def closure(entries: list[str]) -> dict[str, str]:
 
 
 def resources(folder: str) -> dict[str, str]:
-    """Files beside the code that are not code (templates, styles): path → sha256."""
+    """Return path → sha256 of the files in a folder that are not code, such as templates and styles."""
     files = (path for path in (SOURCE / folder).rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"})
     return {str(path.relative_to(SOURCE)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 
 def verify(code: dict[str, str], when: str) -> None:
-    """Raises: GanealogyError when the sources on disk are not those of the plan any more."""
+    """Raises: GanealogyError when the sources differ from those of the plan."""
     modules = {name: module_path(name) for name in code if name.startswith(f"{PACKAGE}.")}
     changed = sorted(
         name for name, path in modules.items() if path is None or _read(path, path.stat().st_mtime_ns)[0] != code[name]
     )
     if changed:
         raise GanealogyError(
-            f"{', '.join(changed)}: edited {when}; its results would be filed under code that did not make them. "
+            f"{', '.join(changed)}: edited {when}, so the results do not belong to the plan's code. "
             "Run `dvc repro` again"
         )
 
 
 def verify_loaded(code: dict[str, str]) -> None:
-    """Raises: GanealogyError when a module of ours was used that the plan's fingerprint does not cover."""
+    """Raises: GanealogyError when a loaded module of this package is not in the plan's fingerprint."""
     for name, module in list(sys.modules.items()):
         inner = name.removeprefix(PACKAGE).removeprefix(".")
         ours = name == PACKAGE or name.startswith(f"{PACKAGE}.")
         is_package = getattr(module, "__path__", None) is not None
         if ours and not is_package and name not in code and inner.split(".")[0] not in ORCHESTRATION:
-            raise GanealogyError(f"{name}: used by this stage but not in its fingerprint; this is a fault in Ganealogy")
+            raise GanealogyError(f"{name}: used by this stage but not in its fingerprint; this is a bug in Ganealogy")
 
 
 def module_path(module: str) -> Path | None:
@@ -100,9 +100,9 @@ def _read(path: Path, _modified_ns: int) -> tuple[str, tuple[str, ...]]:
 
 
 def _tokens(node: object) -> Iterator[str]:
-    """The tree in prefix order without positions, docstrings and empty fields.
+    """Yield the tree in prefix order without positions, docstrings and empty fields.
 
-    `ast.dump` prints empty fields, and those differ between Python versions.
+    `ast.dump` prints empty fields, which differ between Python versions.
     """
     if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
@@ -116,7 +116,7 @@ def _tokens(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         yield "["
         for item in node:
-            # A bare string does nothing: a docstring, or the line of documentation under a field.
+            # A string expression does nothing: a docstring, or documentation under a field.
             is_text = (
                 isinstance(item, ast.Expr)
                 and isinstance(item.value, ast.Constant)

@@ -1,4 +1,4 @@
-"""A new version: a file to fill in, and its name in params.yaml."""
+"""Create a version file to fill in, and add its name to params.yaml."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FILE = Template("""\
 title: A few words
 parent: $parent
 idea: >
-  Why this should help, in a sentence or two: the report prints it beside the result.
+  Why this should help, in one or two sentences: the report prints them beside the result.
 source: the paper, or "ours"
-# What differs from $parent, and nothing else; `ganealogy show $parent` prints all that could. Examples:
-#   adversary: {loss: hinge}                         another component: its old parameters go with it
-#   adversary: {loss: {real_target: 0.9}}            one value of the parent's component
-#   optimizers: {discriminator: {lr: 2x}}            twice train.lr; a plain number pins the rate
+# Only the differences from $parent; `ganealogy show $parent` prints all keys. Examples:
+#   adversary: {loss: hinge}                         another component, with its default parameters
+#   adversary: {loss: {real_target: 0.9}}            one parameter of the parent's component
+#   optimizers: {discriminator: {lr: 2x}}            twice train.lr; a number does not follow train.lr
 changes:
   optimizers:
     discriminator: {lr: 2x}
@@ -28,7 +28,7 @@ changes:
 
 
 def new(name: str, parent: str, folder: Path = VERSIONS, params: Path = PARAMS) -> Path:
-    """Write `<name>.yaml` and add it to tree.versions; returns the file.
+    """Write `<name>.yaml` and add it to tree.versions. Return the file.
 
     Raises: GanealogyError for a name that is taken or not plain, or an unknown parent.
     """
@@ -36,12 +36,12 @@ def new(name: str, parent: str, folder: Path = VERSIONS, params: Path = PARAMS) 
         raise GanealogyError(f"{name!r} is not a version name: a small letter, then small letters, digits and '-'")
     path = folder / f"{name}.yaml"
     if path.exists():
-        raise GanealogyError(f"{path} is there already; choose another name or edit it")
-    read_family([parent], folder)  # an unknown or faulty parent is named here
+        raise GanealogyError(f"{path} exists already; choose another name, or edit it")
+    read_family([parent], folder)  # raises for an unknown or faulty parent
     atomic.write_text(path, FILE.substitute(parent=parent))
     try:
         edit.add_version(name, params)
     except GanealogyError:
-        path.unlink()  # nothing half-made
+        path.unlink()
         raise
     return path

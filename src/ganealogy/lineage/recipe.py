@@ -1,9 +1,9 @@
 """A recipe: everything that makes a version, as typed objects.
 
-Roots state one whole; a descendant's `changes` are merged over its parent's. Components are named by their files; what
-a component accepts is read off its builder's keyword-only parameters (`components.parameters`). Lists of components
-are replaced, not merged: a version adds to its parent's list by restating it. A parameter that is annotated as
-scheduled takes a number or `{from, to, shape, until}` (`adversary/schedule.py`).
+A root has a complete recipe; the `changes` of other versions are merged over their parent's recipe. Components are
+named by their files, and the keyword-only parameters of a component's builder are its keys (`components.parameters`).
+Lists of components are replaced, not merged: to add to the parent's list, repeat it. A parameter annotated as scheduled
+takes a number or `{from, to, shape, until}` (`adversary/schedule.py`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from ganealogy import components
 from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
+from ganealogy.lineage.flatten import flatten as flatten_mapping
 from ganealogy.params.schema import Precision, Section, parse
 
 
 class Component(BaseModel):
-    """{name: file, …its parameters}; a bare string is a name."""
+    """{name: file, …its parameters}; a plain string is a name."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -42,13 +43,13 @@ class Adversary(Section):
     loss: Named
     game: Named = Component(name="alternating")
     constraint: Named | None = None
-    """What D's weights must obey after each of its steps."""
+    """Applied to D's weights after each D step: `adversary/constraints/`."""
     penalties: list[Named] = Field(default=[])
-    """Added to D's loss: `adversary/penalties/`."""
+    """Terms of D's loss: `adversary/penalties/`."""
     augment: list[Named] = Field(default=[])
-    """What D sees reals and fakes through, in this order, in its own step and in G's: `adversary/augment/`."""
+    """Applied to reals and fakes before D, in this order, in both steps: `adversary/augment/`."""
     penalty_precision: Precision | None = None
-    """Precision of D's step where a penalty differentiates D; null is the protocol's, with tf32 under bf16."""
+    """Precision of a D step in which a penalty differentiates D; null: the protocol's, but tf32 if that is bf16."""
 
     @field_validator("penalties", "augment")
     @classmethod
@@ -65,11 +66,11 @@ class Optimizers(Section):
 
 
 class EMA(Section):
-    """The running mean of G's weights that people see and that is measured."""
+    """Exponential moving average of G's weights; grids and metrics use it."""
 
     half_life_kimg: Scheduled = 10.0
     ramp: Annotated[float, Field(gt=0, le=1)] | None = 0.05
-    """The half-life is at most this share of the training so far; null lifts that."""
+    """Upper limit of the half-life, as a fraction of the training so far; null: no limit."""
 
 
 class Recipe(Section):
@@ -78,14 +79,14 @@ class Recipe(Section):
     discriminator: Named
     adversary: Adversary
     optimizers: Optimizers
-    """Each: {name, lr, schedule, clip_norm, …its own}; the first three are `adversary/optimizer_step.py`'s."""
+    """Each: {name, lr, schedule, clip_norm, …options}; see `adversary/optimizer_step.py`."""
     ema: EMA | None = None
     labels: bool = False
-    """Class conditioning, where the data has labels."""
+    """Class conditioning; the data set must have labels."""
 
 
-# Where components stand in a recipe: key → (kind, builder). The order is that of the error messages. The component of
-# a list has its number for a key: `adversary.penalties.0`.
+# Components of a recipe: dotted key → (kind, builder), in the order of error messages. An item of a list has its index
+# as key: `adversary.penalties.0`.
 LISTS = {
     "adversary.penalties": ("adversary.penalties", "penalty"),
     "adversary.augment": ("adversary.augment", "augment"),
@@ -103,14 +104,14 @@ RATE = re.compile(r"(\d+(?:\.\d+)?)x")
 
 
 def slots(recipe: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Where this recipe has components: dotted key → (kind, builder)."""
+    """Return the components of a recipe: dotted key → (kind, builder)."""
     single = {slot: what for slot, what in SLOTS.items() if lookup(recipe, slot) is not None}
     listed = {f"{key}.{index}": what for key, what in LISTS.items() for index in range(len(lookup(recipe, key) or []))}
     return single | listed
 
 
 def check(content: Any, where: str) -> dict[str, Any]:
-    """A recipe's mapping with its structure checked and bare names written out; components' parameters not yet.
+    """Check a recipe's structure and return it with plain names expanded; components' parameters are not checked.
 
     Raises: GanealogyError naming file, key, value and what is legal.
     """
@@ -122,7 +123,7 @@ def check(content: Any, where: str) -> dict[str, Any]:
 
 
 def merge(parent: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `parent`, key by key; a component of another name replaces its whole block, parameters and all."""
+    """Merge `changes` over `parent`, key by key. A component of another name replaces its block with all parameters."""
     merged = dict(parent)
     for key, change in changes.items():
         old = parent.get(key)
@@ -140,7 +141,7 @@ def merge(parent: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
-    """Every component's parameters checked against its builder and filled with its defaults. Imports torch.
+    """Check each component's parameters against its builder and fill in the defaults. Imports torch.
 
     Raises: GanealogyError naming the parameter, its value and what is legal.
     """
@@ -161,7 +162,7 @@ def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def resolve_rates(recipe: dict[str, Any], base: float) -> dict[str, Any]:
-    """`lr: 4x` becomes four times the protocol's base rate; a number stays as the recipe pinned it."""
+    """Replace learning rates such as `4x` by that multiple of the protocol's rate; numbers stay."""
     resolved = recipe
     for player in ("generator", "discriminator"):
         rate = recipe["optimizers"][player]["lr"]
@@ -171,30 +172,30 @@ def resolve_rates(recipe: dict[str, Any], base: float) -> dict[str, Any]:
 
 
 def pins_rate(recipe: dict[str, Any]) -> bool:
-    """Whether `train.lr` leaves some optimizer of this recipe where it is."""
+    """Return whether some optimizer has a rate that does not depend on `train.lr`."""
     return any(not isinstance(recipe["optimizers"][player]["lr"], str) for player in ("generator", "discriminator"))
 
 
 def component_modules(recipe: dict[str, Any]) -> list[str]:
-    """The modules that the recipe names."""
+    """Return the modules of the recipe's components."""
     found = slots(recipe).items()
     return sorted({components.module_name(kind, lookup(recipe, slot)["name"]) for slot, (kind, _) in found})
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys: {"adversary.loss.name": "bce", …}; a list's components under their names."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if f"{prefix}.{key}" in LISTS and isinstance(value, list):
-            value = {part["name"]: part for part in map(_named, value)} or value
-        dotted = f"{prefix}.{key}" if prefix else key
-        is_leaf = not isinstance(value, dict) or not value or {"from", "to"} <= set(value)  # a scheduled value is one
-        flat.update({dotted: value} if is_leaf else flatten(value, dotted))
-    return flat
+def flatten(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe, or changes of one, as dotted keys: {"adversary.loss.name": "bce", …}.
+
+    Components of a list are under their names, and a scheduled value is one value.
+    """
+
+    def unfold(key: str, value: Any) -> Any:
+        return {part["name"]: part for part in map(_named, value)} if key in LISTS and value else value
+
+    return flatten_mapping(content, is_leaf=lambda value: {"from", "to"} <= set(value), unfold=unfold)
 
 
 def lookup(content: dict[str, Any], dotted: str) -> Any:
-    """The value under a dotted key; None where it is absent."""
+    """Return the value under a dotted key, or None."""
     value: Any = content
     for key in dotted.split("."):
         if isinstance(value, list):
@@ -244,4 +245,4 @@ def _rate(rate: Any, where: str) -> Any:
         return rate
     if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= 1:
         return float(rate)
-    raise GanealogyError(f"{where}.lr = {rate!r}: a share of train.lr such as 1x or 0.5x, or a number in (0, 1]")
+    raise GanealogyError(f"{where}.lr = {rate!r}: use a multiple of train.lr such as 1x or 0.5x, or a number in (0, 1]")

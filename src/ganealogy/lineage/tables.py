@@ -1,8 +1,7 @@
-"""The family as people read it in a terminal: tables, trees, and what differs."""
+"""Versions as tables and trees for the terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,15 +11,16 @@ from rich.table import Table
 from rich.tree import Tree
 
 from ganealogy.lineage.changes import changes
+from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
 from ganealogy.workspace import TreeJson
 
 
 def table(plan: TreeJson) -> Table:
-    """build/plan/tree.json's content: children below their parents, what each changes, and what it costs."""
+    """Return the versions of a plan: children below their parents, changes, parameters and operations."""
     recipes = {member["name"]: member["recipe"] for member in plan["versions"]}
-    shown = Table(title="the family", title_justify="left", caption=_protocol(plan), caption_justify="left")
+    shown = Table(title="versions", title_justify="left", caption=_protocol(plan), caption_justify="left")
     shown.add_column("version", no_wrap=True)
     shown.add_column("idea", overflow="fold")
     shown.add_column("what changes", overflow="fold")
@@ -33,7 +33,7 @@ def table(plan: TreeJson) -> Table:
         shown.add_row(
             "  " * depth + ("└ " if depth else "") + member["name"] + ("" if member["listed"] else " (not trained)"),
             escape(member["title"]),
-            escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: all of it",
+            escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: the complete recipe",
             *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
             "–" if member["flops"] is None else f"{member['flops'] / 1e6:,.0f}",
         )
@@ -41,7 +41,7 @@ def table(plan: TreeJson) -> Table:
 
 
 def tree(family: dict[str, Version]) -> Tree:
-    """All versions there are, as a tree of titles."""
+    """Return all versions as a tree of titles."""
     top = Tree("versions", hide_root=True)
     branches: dict[str | None, Tree] = {None: top}
     for name, version in family.items():
@@ -50,35 +50,30 @@ def tree(family: dict[str, Version]) -> Tree:
 
 
 def recipe(version: Version, completed: dict[str, Any]) -> Table:
-    """Every value of a version's whole recipe, and where it comes from: the root, an ancestor, or a default."""
+    """Return the values of a version's complete recipe, and the ancestor or default that each comes from."""
     shown = Table(title=f"{version.name}: {escape(version.file.title)}", title_justify="left")
     for column in ("key", "value", "from"):
         shown.add_column(column, overflow="fold")
     for key, value in flatten(completed).items():
         origin = version.origins.get(key, "default")
         own = origin == version.name
-        shown.add_row(key, escape(written(value)), origin, style="bold" if own else "")
+        shown.add_row(key, escape(as_text(value)), origin, style="bold" if own else "")
     return shown
 
 
 def difference(first: str, second: str, recipes: dict[str, dict[str, Any]]) -> Table:
-    """The values in which two versions' whole recipes differ."""
+    """Return the values in which two complete recipes differ."""
     left, right = flatten(recipes[first]), flatten(recipes[second])
     shown = Table()
     for column in ("key", first, second):
         shown.add_column(column, overflow="fold")
     for key in dict.fromkeys([*left, *right]):
         if left.get(key, _ABSENT) != right.get(key, _ABSENT):
-            shown.add_row(key, *(escape(written(side[key])) if key in side else "–" for side in (left, right)))
+            shown.add_row(key, *(escape(as_text(side[key])) if key in side else "–" for side in (left, right)))
     return shown
 
 
 _ABSENT = object()
-
-
-def written(value: Any) -> str:
-    """A value as a version file has it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def show(*parts: Table | Tree) -> None:
@@ -90,7 +85,7 @@ def show(*parts: Table | Tree) -> None:
 def _ordered(
     members: Iterable[dict[str, Any]], parent: str | None = None, depth: int = 0
 ) -> list[tuple[int, dict[str, Any]]]:
-    """(depth, member), children after their parent."""
+    """Return (depth, member), children after their parent."""
     members = list(members)
     found = []
     for member in members:
@@ -103,5 +98,5 @@ def _protocol(plan: TreeJson) -> str:
     data, train = plan["dataset"], plan["protocol"]
     return (
         f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "
-        f"{train['batch_size']} · base rate {train['lr']:g} · seeds {', '.join(map(str, plan['seeds']))}"
+        f"{train['batch_size']} · base learning rate {train['lr']:g} · seeds {', '.join(map(str, plan['seeds']))}"
     )

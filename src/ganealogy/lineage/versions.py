@@ -1,4 +1,4 @@
-"""Version files: `versions/<name>.yaml` → the family, each member with its whole recipe."""
+"""Read `versions/<name>.yaml` files, and merge each version's complete recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Text = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class VersionFile(Section):
-    """What a version's file may say."""
+    """The keys of a version file."""
 
     title: Annotated[str, Field(min_length=1, max_length=120)]
     idea: Text
@@ -26,16 +26,16 @@ class VersionFile(Section):
     note: Text | None = None
     parent: str | None = None
     changes: dict[str, Any] | None = None
-    """Merged over the parent's recipe: one idea."""
+    """Merged over the parent's recipe."""
     recipe: dict[str, Any] | None = None
-    """Roots only: all of it."""
+    """Roots only: the complete recipe."""
 
     @model_validator(mode="after")
     def _root_or_child(self) -> VersionFile:
         if self.parent is None and (self.recipe is None or self.changes is not None):
-            raise ValueError("a version without a parent is a root: it states a whole 'recipe' and no 'changes'")
+            raise ValueError("a version without a parent is a root: give a complete 'recipe' and no 'changes'")
         if self.parent is not None and (not self.changes or self.recipe is not None):
-            raise ValueError("a version with a parent states its 'changes' (at least one) and no 'recipe'")
+            raise ValueError("a version with a parent: give its 'changes' (at least one) and no 'recipe'")
         return self
 
 
@@ -45,7 +45,7 @@ class Version:
     file: VersionFile
     path: Path
     recipe: dict[str, Any]
-    """The whole recipe as far as the files state it; rates still relative, components' defaults not yet filled in."""
+    """Merged from the files; learning rates still relative, defaults of components not filled in."""
     origins: dict[str, str]
     """Dotted key → the version that set it."""
 
@@ -55,12 +55,12 @@ class Version:
 
 
 def known(folder: Path = VERSIONS) -> list[str]:
-    """The names of all version files, v2 before v10."""
+    """Return the names of all version files, v2 before v10."""
     return sorted((file.stem for file in folder.glob("*.yaml")), key=_natural)
 
 
 def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]:
-    """The named versions and all their ancestors, parents before children. Does not import torch.
+    """Return the named versions and all their ancestors, parents before children. Does not import torch.
 
     Raises: GanealogyError for a missing or misnamed file, a fault in it, or a cycle of parents.
     """
@@ -73,14 +73,14 @@ def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]
 def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str]) -> Version:
     if name in family:
         return family[name]
-    asked_by = f"{folder / trail[-1]}.yaml: parent" if trail else "params.yaml: tree.versions"
+    source = f"{folder / trail[-1]}.yaml: parent" if trail else "params.yaml: tree.versions"
     if name in trail:
         circle = " → ".join([*trail[trail.index(name) :], name])
-        raise GanealogyError(f"{asked_by} {name!r} closes a cycle of parents: {circle}; one of them must be a root")
+        raise GanealogyError(f"{source} {name!r} makes a cycle of parents: {circle}; one of them must be a root")
     path = folder / f"{name}.yaml"
     if not VERSION_NAME.fullmatch(name) or not path.is_file():
-        there = ", ".join(known(folder)) or "none"
-        raise GanealogyError(f"{asked_by}: no version {name!r} ({path} is not there); known: {there}")
+        names = ", ".join(known(folder)) or "none"
+        raise GanealogyError(f"{source}: no version {name!r} ({path} does not exist); known: {names}")
     file: VersionFile = parse(VersionFile, read_yaml(path), str(path))
     if file.parent is None:
         assert file.recipe is not None
@@ -96,7 +96,7 @@ def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str])
 
 
 def _origins(name: str, parent: Version, whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:
-    """A value is this version's when its changes mention it or when it differs from the parent's."""
+    """Return dotted key → version: this one if its changes contain the key or the value differs from the parent's."""
     before, mentioned = recipes.flatten(parent.recipe), recipes.flatten(changes)
     return {
         key: name if key in mentioned or key not in before or before[key] != value else parent.origins[key]

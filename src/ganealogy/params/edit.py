@@ -1,4 +1,4 @@
-"""Edits of params.yaml that keep its comments: presets, and an extractor added."""
+"""Edit params.yaml and keep its comments: apply a preset, add an extractor or a version."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def known() -> list[str]:
 
 
 def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
-    """Write preset `name` into params.yaml; returns the difference. `path`: the pictures of preset `folder`.
+    """Write preset `name` into params.yaml. Return the difference. `path`: the pictures of preset `folder`.
 
-    Raises: GanealogyError listing the presets, or naming a fault in one.
+    Raises: GanealogyError for an unknown preset or a fault in one.
     """
     if name not in known():
         raise one_of("preset", name, known(), str(PRESETS))
@@ -30,14 +30,14 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
     if path is not None:
         preset["dataset"]["path"] = path
     schema.parse(schema.Settings, preset, str(PRESETS / f"{name}.yaml"))
-    styled = YAML().load(PRESETS / f"{name}.yaml")  # the same values as `preset`, written as the file writes them
+    styled = YAML().load(PRESETS / f"{name}.yaml")  # the values of `preset` in the file's own style
     if path is not None:
         styled["dataset"]["path"] = path
     return _edit(params, lambda content: _replace(content, styled))
 
 
 def add_extractor(name: str, params: Path = PARAMS) -> str:
-    """Add an extractor to evaluate.extractors; returns the difference, empty when it was there."""
+    """Add an extractor to evaluate.extractors. Return the difference, empty if it was listed."""
 
     def add(content: Any) -> None:
         extractors = content.setdefault("evaluate", {}).setdefault("extractors", ["pixel8", "effnet_lite0"])
@@ -48,7 +48,7 @@ def add_extractor(name: str, params: Path = PARAMS) -> str:
 
 
 def add_version(name: str, params: Path = PARAMS) -> str:
-    """Add a version to tree.versions; returns the difference, empty when it was there."""
+    """Add a version to tree.versions. Return the difference, empty if it was listed."""
 
     def add(content: Any) -> None:
         if name not in content["tree"]["versions"]:
@@ -63,7 +63,7 @@ def _edit(params: Path, change: Any) -> str:
     before = params.read_text(encoding="utf-8") if params.exists() else ""
     try:
         content = round_trip.load(before) or {}
-    except Exception:  # whatever is in it is about to be replaced or reported in full
+    except Exception:  # read_yaml raises with the place of the fault
         schema.read_yaml(params)
         raise
     if not isinstance(content, dict):
@@ -80,7 +80,7 @@ def _edit(params: Path, change: Any) -> str:
 
 
 def _replace(content: Any, preset: Any) -> None:
-    """Make `content` say what the preset says, touching no key whose value is already right."""
+    """Give `content` the preset's values, without touching keys that have them."""
     for key in [key for key in content if key not in preset]:
         del content[key]
     for key, value in preset.items():

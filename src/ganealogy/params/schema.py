@@ -1,7 +1,7 @@
 """params.yaml as typed, checked, frozen objects: the protocol that all versions share.
 
-DVC's `-S key=value` writes whatever it is given, so every value is checked here, before any work. The checks that need
-the version files or the networks are the plan's (`stages/plan.py`).
+DVC's `-S key=value` writes any value, so each is checked here before any work. Checks that need version files or
+networks are in `stages/plan.py`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ganealogy.workspace import PARAMS, VERSION_NAME
 
 
 class Short(reprlib.Repr):
-    """A value as an error shows it: a few parts of each level, as aliases can make a small file a huge value."""
+    """Abbreviate a value for an error message: YAML aliases can make a small file a huge value."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
 
     def repr_int(self, value: int, level: int) -> str:
-        """Python writes no decimal of more than a few thousand digits."""
+        """Python refuses to print integers of more than a few thousand digits."""
         return super().repr_int(value, level) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
 
 
@@ -39,11 +39,11 @@ Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Precision = Literal["fp32", "tf32", "bf16"]
-"""What each means on which device: `ganealogy/runtime/precision.py`."""
+"""See `runtime/precision.py`."""
 
 
 class Section(BaseModel):
-    """A frozen mapping: an unknown key, a number in quotes or a NaN is an error, never a guess."""
+    """A frozen mapping. An unknown key, a number in quotes or NaN is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -55,19 +55,19 @@ class Dataset(Section):
     """Side of the square training images, in pixels."""
     channels: Literal[1, 3] = 3
     fit: Literal["crop", "pad"] = "crop"
-    """crop: resize the short side, then centre-crop. pad: zero-pad smaller pictures, never enlarge (MNIST 28 to 32)."""
+    """crop: resize the short side, then crop the centre. pad: pad smaller pictures with zeros (MNIST 28 to 32)."""
     count: Count | None = None
-    """At most so many pictures (for avatars: how many to draw); null takes all there are."""
+    """Maximum number of pictures (for avatars: the number to draw); null: all."""
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """Share kept from training, chosen by the hash of the pixels: the reals of the floor."""
+    """Fraction held out from training, by the hash of the pixels; the floor anchor uses it."""
     max_rejected: Share = 0.1
-    """Preprocessing fails when more than this share of the pictures cannot be used."""
+    """Preprocessing fails when more than this fraction of the pictures cannot be used."""
     style: Annotated[str, Field(pattern=r"^[a-z][a-z-]*$")] = "adventurer"
     """Avatars only: the DiceBear style."""
     path: str | None = None
     """Folder only: a directory or a zip of pictures."""
     mirror: str | None = None
-    """Where to look for a public set's files before the network; the environment's GANEALOGY_MIRROR comes first."""
+    """Directory with a public data set's files, used before the network; GANEALOGY_MIRROR overrides it."""
 
     @field_validator("name")
     @classmethod
@@ -109,37 +109,37 @@ class Train(Section):
     """Budget: thousands of images by which G is updated (G updates x batch / 1000)."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-    """The base rate that recipes refer to as `1x`."""
+    """Base learning rate, `1x` in recipes."""
     width: Annotated[int, Field(ge=4, le=1024)] = 64
-    """Channels of D's first layer; the others are multiples of it. 64 is the notebook's."""
+    """Channels of D's first layer; the others are multiples of it. The notebook has 64."""
     precision: Precision = "fp32"
     """fp32 is IEEE everywhere; tf32 and bf16 are faster on a GPU. Another precision is another protocol."""
     ticks: Annotated[int, Field(ge=1, le=1000)] = 10
-    """How often in a training metrics are written, a grid is drawn, a checkpoint saved, `best` reconsidered."""
+    """Number of ticks in a training. Each logs metrics, writes a grid and a checkpoint, and may update `best`."""
     tracker: str = "pixel8"
-    """The extractor whose Frechet distance picks `best`: pixel8 for short trainings, a network's for long ones."""
+    """Extractor whose Fréchet distance picks `best`: pixel8 for short trainings, a network for long ones."""
     tracker_images: Annotated[int, Field(ge=32, le=100_000)] = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] = 2
-    """CPU threads of one training; another number gives other last bits. GANEALOGY_THREADS comes first."""
+    """CPU threads of a training; a different number changes the last bits. GANEALOGY_THREADS overrides it."""
     deterministic: bool = False
-    """On CUDA: only algorithms that give the same bits every time, slower. On a CPU trainings repeat without it."""
+    """On CUDA: only algorithms whose results repeat exactly, which is slower. CPU trainings always repeat."""
 
 
 class Sample(Section):
     count: Annotated[int, Field(ge=16, le=1_000_000)] = 500
     checkpoint: Literal["best", "last"] = "best"
     truncation: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Latents are scaled by this: below 1, fewer surprises and less variety."""
+    """Factor on the latents: below 1, less variety and fewer failures."""
     walk_frames: Annotated[int, Field(ge=8, le=480)] = 48
 
 
 class Evaluate(Section):
     extractors: Annotated[list[str], Field(min_length=1)] = ["pixel8", "effnet_lite0"]
     reals: Annotated[int, Field(ge=64, le=10_000_000)] = 2000
-    """Real training images (at most) that stand for the data in every distance."""
+    """Maximum number of real training images in each distance."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
-    """The report calls a child equivalent to its parent when its distance is shown to be within this share of it."""
+    """Margin of the equivalence test between child and parent, as a fraction of the distance."""
 
 
 class Settings(Section):
@@ -151,7 +151,7 @@ class Settings(Section):
 
 
 def read_yaml(path: Path) -> Any:
-    """YAML 1.2, as DVC reads it: `2e-4` is a number and a key given twice is an error.
+    """Read YAML 1.2 as DVC does: `2e-4` is a number, and a repeated key is an error.
 
     Raises: GanealogyError when the file is absent, not UTF-8, not YAML, or not a mapping.
     """
@@ -173,7 +173,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse(model: type[BaseModel], content: Any, source: str, prefix: str = "") -> Any:
-    """`content` as a `model`; the first fault becomes one line with file, key, value and what is legal."""
+    """Return `content` as a `model`.
+
+    Raises: GanealogyError naming file, key, value and what is legal.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -181,7 +184,7 @@ def parse(model: type[BaseModel], content: Any, source: str, prefix: str = "") -
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """All faults of a validation in one line: key, value, what is legal."""
+    """Return the faults of a validation on one line: key, value, what is legal."""
     faults = []
     for fault in error.errors():
         key = ".".join([prefix, *map(str, fault["loc"])] if prefix else map(str, fault["loc"]))

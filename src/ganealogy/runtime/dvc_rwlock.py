@@ -1,6 +1,6 @@
-"""DVC's list of busy files. A DVC that is killed while it writes the list leaves half of it, and every later one stops.
+"""DVC's lock file, which lists the files in use. A DVC that is killed while writing it blocks every later one.
 
-DVC opens it anew at each stage's beginning and end, so that the file is empty for a moment twice a stage.
+DVC rewrites the file when a stage starts and ends, so it is empty for a moment twice per stage.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ganealogy.errors import GanealogyError
 RWLOCK = Path(".dvc/tmp/rwlock")
 
 
-def is_damaged(root: Path) -> bool:
-    """Whether DVC would refuse the list of the workspace `root`; one that is absent or whole it takes."""
+def is_broken(root: Path) -> bool:
+    """Return whether DVC would refuse the lock file of the workspace `root`; an absent one is in order."""
     try:
         json.loads((root / RWLOCK).read_bytes())
     except FileNotFoundError:
@@ -25,21 +25,21 @@ def is_damaged(root: Path) -> bool:
 
 
 def remove_broken(root: Path) -> bool:
-    """Remove a damaged list; returns whether there was one.
+    """Remove a broken lock file. Return whether there was one.
 
-    Raises: GanealogyError while a DVC runs there: its own entry was in the list, or it is writing it right now.
+    Raises: GanealogyError while a DVC runs there, which may be writing the file.
     """
-    if not is_damaged(root):
+    if not is_broken(root):
         return False
     process = running(root)
     if process is not None:
-        raise GanealogyError(f"{RWLOCK}: half-written, and DVC runs here as process {process}: try again when it ended")
+        raise GanealogyError(f"{RWLOCK}: half-written, and DVC runs here as process {process}: try again later")
     (root / RWLOCK).unlink(missing_ok=True)
     return True
 
 
 def running(root: Path) -> int | None:
-    """The process id of a DVC that works in `root` or below; None where there is none."""
+    """Return the process id of a DVC that runs in `root` or below, or None."""
     import psutil  # type: ignore[import-untyped]
 
     place = root.resolve()
@@ -47,7 +47,7 @@ def running(root: Path) -> int | None:
         try:
             command, where = process.cmdline()[:3], Path(process.cwd())  # python -m dvc, or python …/bin/dvc
         except (psutil.Error, OSError):
-            continue  # it ended, or is another person's
+            continue  # it has ended, or belongs to another user
         if (where == place or place in where.parents) and "dvc" in [Path(part).name for part in command]:
             return int(process.pid)
     return None

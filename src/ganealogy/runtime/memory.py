@@ -1,4 +1,4 @@
-"""What a process does with memory that it has freed, and how often it looks for some."""
+"""Allocator and garbage-collector settings. They change no result."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 COLLECT_EVERY = 100_000
-"""New objects; Python's own 700 to 2,000 is for programs that make few."""
+"""New objects between two collections; Python's default is 700 to 2,000."""
 
 
 def collect_rarely() -> None:
-    """Look for unreachable cycles less often. Importing torch makes 200,000 objects that stay, and Python would look
-    through them over and over: 400 times, a seventh of the import."""
+    """Collect reference cycles less often.
+
+    Importing torch creates 200,000 objects that stay, and Python would traverse them 400 times: 1/7 of the import time.
+    """
     gc.set_threshold(COLLECT_EVERY)
 
 
 def keep_freed() -> None:
-    """On glibc, keep it for the next tensor or picture. Returned to the system, it comes back as zeroed pages, one page
-    fault each: half the time of EfficientNet's pass on a CPU, and a fifth of a JPEG's way into the packed array.
-    Changes no result. Where it cannot be set, nothing is.
+    """Let glibc keep freed memory for the next tensor or picture instead of returning it to the system.
+
+    Returned memory costs a page fault per page when it is used again: half the time of EfficientNet's pass on a CPU,
+    and 1/5 of decoding a JPEG. Does nothing with other C libraries.
     """
     if sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""Why torch cannot use an NVIDIA card that is in the machine, and what to do about it."""
+"""Find out why torch cannot use an NVIDIA GPU of this machine, and what to do."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pathlib import Path
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 DEVICES = Path("/dev")
 PCI = Path("/sys/bus/pci/devices")
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 NEEDED = {12: "525.60", 13: "580"}
 """CUDA's major version → the oldest Linux driver for it, from NVIDIA's table of minor version compatibility."""
 RELEASE = re.compile(r"\d{3,}(\.\d+)+")
 HIDING = re.compile(r"\s*$|-|NoDevFiles")
-"""A CUDA_VISIBLE_DEVICES that hides the cards of any machine."""
+"""Values of CUDA_VISIBLE_DEVICES that hide all GPUs."""
 MISMATCH = re.compile("version mismatch|Error 80[34]")
-"""The words of nvidia-smi, and CUDA's errors where a driver and its library are of two releases."""
+"""Errors of nvidia-smi and CUDA when the driver and its library are of different releases."""
 NONE = "No CUDA GPUs are available"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the system shows of NVIDIA, whatever torch makes of it."""
+    """The NVIDIA GPUs and driver as the system shows them, without torch."""
 
     driver: str = ""
     """The release of the loaded driver, such as 580.65.06."""
     cards: tuple[str, ...] = ()
     """Names by nvidia-smi, or else PCI addresses."""
     smi: str | None = None
-    """The error of nvidia-smi; None where the program is absent or lists a card."""
+    """The error of nvidia-smi; None if the program is absent or lists a GPU."""
     reachable: bool = False
-    """Whether this process may open a card."""
+    """Whether this process may open a GPU."""
     visible: str | None = None
     """The environment's CUDA_VISIBLE_DEVICES."""
 
@@ -45,8 +45,8 @@ class Machine:
         return not self.driver and not self.cards
 
 
-def look(environment: Mapping[str, str]) -> Machine:
-    """Read it from the kernel, the PCI bus and nvidia-smi."""
+def inspect(environment: Mapping[str, str]) -> Machine:
+    """Read the state from the kernel, the PCI bus and nvidia-smi."""
     listed, error = _nvidia_smi()
     nodes = [path for path in DEVICES.glob("nvidia[0-9]*") if access(path, R_OK | W_OK)]
     loaded = RELEASE.search(_text(KERNEL_MODULE))
@@ -60,12 +60,12 @@ def look(environment: Mapping[str, str]) -> Machine:
 
 
 def _nvidia_smi() -> tuple[dict[str, str], str | None]:
-    """Card → driver's release, and what went wrong."""
+    """Return GPU → driver release, and the error if there was one."""
     if shutil.which("nvidia-smi") is None:
         return {}, None
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return {}, str(error)
     lines = done.stdout.strip().splitlines()
@@ -75,7 +75,7 @@ def _nvidia_smi() -> tuple[dict[str, str], str | None]:
 
 
 def _on_the_bus() -> Iterator[str]:
-    """PCI addresses of NVIDIA's display controllers."""
+    """Yield the PCI addresses of NVIDIA's display controllers."""
     for folder in sorted(PCI.glob("*")):
         vendor, kind = (_text(folder / name).strip() for name in ("vendor", "class"))
         if vendor == "0x10de" and kind.startswith("0x03"):
@@ -83,7 +83,7 @@ def _on_the_bus() -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    """A file's text; "" where the system does not show it, as a container may not."""
+    """Return a file's text; empty if it cannot be read, as in some containers."""
     try:
         return path.read_text()
     except OSError:
@@ -91,7 +91,7 @@ def _text(path: Path) -> str:
 
 
 def obstacles(machine: Machine, release: str, built: str | None, fault: str) -> list[str]:
-    """Each obstacle between torch and the card, with its remedy.
+    """Return each reason why torch cannot use the GPU, with its remedy.
 
     `release`: of torch; `built`: the CUDA version of its build, None without; `fault`: the error of torch.cuda.init().
     """
@@ -107,7 +107,7 @@ def obstacles(machine: Machine, release: str, built: str | None, fault: str) -> 
 
 
 def _of_the_driver(machine: Machine, torch: str, built: int, fault: str) -> str:
-    """The first of the driver's faults, "" without one; `built`: the major CUDA version that torch is built for."""
+    """Return the first fault of the driver, or ""; `built`: the major CUDA version that torch is built for."""
     driver, needed = machine.driver, NEEDED.get(built, "")
     needs = f"{torch} needs " + (f"{needed} or newer" if needed else "a newer one")
     if not driver:
@@ -130,7 +130,7 @@ def _of_the_driver(machine: Machine, torch: str, built: int, fault: str) -> str:
 
 
 def _cuda(driver: str) -> int:
-    """The newest major CUDA version that a driver runs, 0 for none of the listed."""
+    """Return the newest major CUDA version that a driver supports, 0 for none of the listed."""
     return max((cuda for cuda, least in NEEDED.items() if _number(driver) >= _number(least)), default=0)
 
 
@@ -139,7 +139,7 @@ def _number(release: str) -> list[int]:
 
 
 def has_kernels(capability: Sequence[int], built: Sequence[str]) -> bool:
-    """Whether a build of torch (`torch.cuda.get_arch_list()`) runs on a card of that compute capability.
+    """Return whether a build of torch (`torch.cuda.get_arch_list()`) runs on a GPU of this compute capability.
 
     sm_80 is machine code for 8.0 and the later 8.x; compute_80 is translated for each later card.
     """

@@ -1,4 +1,4 @@
-"""A stage as a process: it dies with DVC, stops when asked, and never runs twice on the same work."""
+"""Processes of stages: end with DVC, stop on signals, run once per work folder, report errors on one line."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ganealogy.files import atomic
 
 PR_SET_PDEATHSIG = 1
 
-OK, UNFORESEEN, CURABLE, INTERRUPTED, KILLED, TERMINATED = 0, 1, 2, 130, 137, 143
+OK, UNEXPECTED, FIXABLE, INTERRUPTED, KILLED, TERMINATED = 0, 1, 2, 130, 137, 143
 """Exit codes; the last three are 128 + the signal's number, as shells have it."""
 
 
 LONGEST = 1000
-"""Letters of an error, which may quote what it found in a file."""
+"""Characters of an error message, which may quote a file."""
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception: what is being written is cleaned up on the way out."""
+    """SIGTERM as an exception, so that temporary files are cleaned up."""
 
 
 def _terminate(_number: int, _frame: object) -> None:
@@ -37,22 +37,22 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 def raise_on_sigterm() -> None:
-    """Python dies of SIGTERM on the spot, and its temporary files stay; from here on it unwinds first."""
+    """Raise Terminated on SIGTERM; by default Python exits at once and leaves its temporary files."""
     signal.signal(signal.SIGTERM, _terminate)
 
 
 def die_with_parent() -> None:
-    """On Linux, have SIGTERM sent when DVC is killed: it leaves its children running, and starts them a second time."""
+    """On Linux, get SIGTERM when the parent is killed: a killed DVC leaves its stages running."""
     if sys.platform != "linux":
         return
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died in between
+    if os.getppid() != parent:  # it ended in between
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Interruption:
-    """SIGTERM and Ctrl-C as a question to ask between steps; `exit_code` is then 143 or 130, as shells have it."""
+    """True after SIGTERM or Ctrl-C, for checks between steps; `exit_code` is then 143 or 130."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -61,7 +61,7 @@ class Interruption:
 
     def _note(self, number: int, _frame: object) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: do not wait for the step
+            raise KeyboardInterrupt  # pressed twice: do not wait for the step
         self.signal = number
 
     def __bool__(self) -> bool:
@@ -74,7 +74,7 @@ class Interruption:
 
 @contextmanager
 def exclusive_lock(directory: Path, what: str) -> Iterator[None]:
-    """Hold `directory`/lock. Raises: GanealogyError naming the process that holds it."""
+    """Hold `directory`/lock. Raises: GanealogyError with the process id of its holder."""
     directory.mkdir(parents=True, exist_ok=True)
     holder = directory / "holder"
     lock = FileLock(directory / "lock")
@@ -93,49 +93,51 @@ def exclusive_lock(directory: Path, what: str) -> Iterator[None]:
 
 
 def torchrun(ranks: int, verb: list[str], threads: int) -> int:
-    """`python -m ganealogy VERB` as so many ranks, which share the threads; the exit code is 143 or 130 when told to
-    stop (they have written a checkpoint then)."""
+    """Run `python -m ganealogy VERB` as `ranks` processes that share the threads. Return the exit code.
+
+    It is 143 or 130 after SIGTERM or Ctrl-C; the ranks have then saved a checkpoint.
+    """
     die_with_parent()
     interruption = Interruption()
     engine = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     each = str(max(1, threads // ranks))
-    own = {"OMP_NUM_THREADS": each, "GANEALOGY_THREADS": each, "GANEALOGY_RANKS": "1"}
+    environment = {"OMP_NUM_THREADS": each, "GANEALOGY_THREADS": each, "GANEALOGY_RANKS": "1"}
     with subprocess.Popen(
         [sys.executable, *engine, "-m", "ganealogy", *verb],
-        env={**os.environ, **own},
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C comes to us, and goes on once
+        start_new_session=True,  # so that Ctrl-C reaches this process only, which passes it on once
     ) as ranks_process:
-        told = False
+        stopping = False
         while ranks_process.poll() is None:
-            if interruption and not told:
+            if interruption and not stopping:
                 ranks_process.terminate()
-                told = True
+                stopping = True
             time.sleep(0.1)
     return interruption.exit_code if interruption else min(ranks_process.returncode, 1)
 
 
 def is_first_rank() -> bool:
-    """Whether this process writes what all ranks compute, also before they have met; torchrun says so by RANK."""
+    """Return whether this process writes the files, also before the process group exists (torchrun sets RANK)."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def threads(setting: int) -> int:
-    """GANEALOGY_THREADS where runs share a machine, else the setting.
+    """Return GANEALOGY_THREADS if set, else the setting.
 
-    Raises: GanealogyError when it is not a count.
+    Raises: GanealogyError when it is not a positive integer.
     """
     given = os.environ.get("GANEALOGY_THREADS")
     if given is None:
         return setting
-    if not given.isdigit() or int(given) < 1:
-        raise GanealogyError(f"environment: GANEALOGY_THREADS = {given!r}: a count of threads, at least 1")
+    if not given.isdecimal() or int(given) < 1:
+        raise GanealogyError(f"environment: GANEALOGY_THREADS = {given!r}: set it to a number of threads, at least 1")
     return int(given)
 
 
 @contextmanager
 def explain_full_disk(*places: Path | str) -> Iterator[None]:
-    """A full disk says which directory it was about: the system names no file when a write fails.
+    """Name the target directories when a write fails, because OSError does not.
 
     Raises: GanealogyError for an OSError without a file name.
     """
@@ -145,27 +147,29 @@ def explain_full_disk(*places: Path | str) -> Iterator[None]:
         if error.filename is not None or isinstance(error, (ConnectionError, TimeoutError)):
             raise
         where = ", ".join(map(str, places))
-        raise GanealogyError(f"{where}: {error.strerror or error}; make room or mend it, and run again") from error
+        raise GanealogyError(
+            f"{where}: {error.strerror or error}; free space or check permissions, and run again"
+        ) from error
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or "a file"
-        return f"{place}: {error.strerror}; nothing was left half-written: cure it and run again"
+        return f"{place}: {error.strerror}; no half-written file is left; fix it and run again"
     return str(error)
 
 
 def single_printable_line(text: str) -> str:
-    """One line, not without end, without control characters: other people's names must not move the cursor."""
+    """Return the text as one line of limited length without control characters, which could move the cursor."""
     line = " ".join(text.split())
     line = line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def report_errors(work: Callable[[], None], debug: bool) -> int:
-    """Run; returns the exit code: one line and 2 for a fault that a person can cure, 130 for Ctrl-C, 143 for SIGTERM.
+    """Run `work`. Return the exit code: 0, 2 with one line for an error to fix, 130 for Ctrl-C, 143 for SIGTERM.
 
-    `debug` puts the traceback before the line. Other errors are faults in Ganealogy: they pass, and Python ends with 1.
+    `debug` prints the traceback before the line. Other errors are bugs: they propagate, and Python exits with 1.
     """
     try:
         work()
@@ -173,7 +177,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         print(f"ganealogy: {single_printable_line(_one_line(error))}", file=sys.stderr)
-        return CURABLE
+        return FIXABLE
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""Progress for long work: a bar on a terminal, a plain line now and then elsewhere (logs, CI)."""
+"""Progress of long work: a bar on a terminal, a plain line every ten seconds elsewhere (logs, CI)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE_EVERY_S = 10.0
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """tqdm with `pace`: the rate as a person counts it, where tqdm says 1.15s/kimg for a slow one."""
+    """tqdm with the rate in `pieces`, such as images/s; tqdm itself would print 1.15s/kimg."""
 
     pieces: tuple[float, str] = (1, "it")
 
@@ -28,9 +28,9 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
 
 class Progress:
-    """`total` units of work called `unit`; `update(n, note)` after each piece, `close()` at the end.
+    """Show `total` units of work: call `update(n, note)` after each piece and `close()` at the end.
 
-    `pieces`: (how many in a unit, their name) where the rate counts something smaller, such as (1000, "images").
+    `pieces`: (number per unit, name) if the rate is counted in something smaller, such as (1000, "images").
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Progress:
             self._line()
 
     def say(self, text: str) -> None:
-        """A line of its own that does not tear the bar."""
+        """Print a line without breaking the bar."""
         if self.bar is not None:
             self.bar.write(text, file=sys.stderr)
         else:
@@ -103,7 +103,7 @@ class Progress:
 
 
 def track(items: Iterable[T], label: str, total: int, unit: str = "it") -> Iterator[T]:
-    """Yield the items while showing how many of `total` are through."""
+    """Yield the items and show how many of `total` are done."""
     with Progress(label, total, unit) as progress:
         for item in items:
             yield item

@@ -159,28 +159,10 @@ def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> 
     cannot be combined.
     """
     import torch
-    from torch.overrides import TorchFunctionMode
 
     from ganealogy.lineage import compatibility
     from ganealogy.networks import _build
-
-    class Shapes(TorchFunctionMode):
-        """What gives a tensor values and leaves its shape: on the meta device there are none, and asking all the same
-        imports torch's compiler, which takes two seconds."""
-
-        valuing = (
-            torch.Tensor.normal_,
-            torch.Tensor.uniform_,
-            torch.nn.init.normal_,
-            torch.nn.init.uniform_,
-            torch.nn.functional.normalize,
-        )
-
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            kwargs = kwargs or {}
-            if function in self.valuing:
-                return args[0] if args else kwargs["tensor"]
-            return function(*args, **kwargs)
+    from ganealogy.runtime.without_dynamo import SkipInitialisation
 
     protocol = {
         "channels": settings.dataset.channels,
@@ -189,7 +171,7 @@ def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> 
         "classes": class_count(settings),
     }
     try:
-        with torch.device("meta"), Shapes():
+        with torch.device("meta"), SkipInitialisation():
             networks = {
                 "generator": _build.generator(recipe, protocol),
                 "discriminator": _build.discriminator(recipe, protocol),

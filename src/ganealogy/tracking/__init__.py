@@ -1,7 +1,7 @@
-"""MLflow behind a small door: it follows the files that the stages write, and is imported only when it is used."""
+"""Post run directories to MLflow. It reads the files that the stages write, and imports MLflow only to post."""
 
 from ganealogy.tracking.live_sync import LiveSync, follow
 from ganealogy.tracking.mlflow_ui import ui
-from ganealogy.tracking.syncing import Synced, sync, sync_all
+from ganealogy.tracking.syncing import SyncResult, sync, sync_all
 
-__all__ = ["LiveSync", "Synced", "follow", "sync", "sync_all", "ui"]
+__all__ = ["LiveSync", "SyncResult", "follow", "sync", "sync_all", "ui"]

@@ -1,4 +1,4 @@
-"""Which run leads: the one number that a run is ranked by, and the best run of a project."""
+"""The metric that ranks runs, and the best run of a project."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ UNMEASURED = "while training"
 
 @dataclass(frozen=True)
 class Score:
-    """A distance, so that lower is better."""
+    """A distance: lower is better."""
 
     metric: str
     """fd_pixel8, fid, kid_effnet_lite0, …"""
     value: float
     protocol: str
-    """Digest of how it was measured, 12 hex digits: scores with another one are not compared. `UNMEASURED` for the
-    tracker's word on the best checkpoint, of a run that has not been evaluated."""
+    """Digest of the measuring protocol, 12 hex digits: only scores with the same one are compared. `UNMEASURED`: the
+    tracker's score of the best checkpoint, for a run that is not evaluated."""
 
 
-def score(run: RunRecord) -> Score | None:
-    """The run's leading metric; None when it has no finite one."""
+def score(record: RunRecord) -> Score | None:
+    """Return the run's primary metric; None if it has no finite value."""
     from ganealogy.verdicts.primary_metric import primary_metric  # lazy: a training imports this module
 
-    ways = run.evaluation.get("protocol", {}) if run.evaluation else {}
-    name = primary_metric(str(run.run["protocol"].get("tracker")), ways)
-    if run.evaluation:
-        value = run.evaluation.get("metrics", {}).get(name)
-        how = ways.get(name)
-        found = Score(name, float(value), atomic.digest(how)[:12]) if run_record.is_number(value) else None
+    protocols = record.evaluation.get("protocol", {}) if record.evaluation else {}
+    name = primary_metric(str(record.run["protocol"].get("tracker")), protocols)
+    if record.evaluation:
+        value = record.evaluation.get("metrics", {}).get(name)
+        digest = atomic.digest(protocols.get(name))[:12]
     else:
-        best = run.run.get("best") or {}
-        found = Score(name, float(best["score"]), UNMEASURED) if run_record.is_number(best.get("score")) else None
-    return found if found and math.isfinite(found.value) else None
+        value = (record.run.get("best") or {}).get("score")
+        digest = UNMEASURED
+    if not run_record.is_number(value) or not math.isfinite(value):
+        return None
+    return Score(name, float(value), digest)
 
 
 def best(root: Path = Path()) -> tuple[RunRecord, Score]:
-    """The listed run that leads, of those with a generator: by evaluation, or by the tracker while none is evaluated.
+    """Return the best listed run that has a generator: by evaluation, or by the tracker if no run is evaluated.
 
     Raises: GanealogyError when there is no plan, or no run has finished.
     """
-    ranked = []
-    for directory in Context.of(None, root).run_directories():
+    ranking = []
+    for directory in Context.load(None, root).run_directories():
         try:
-            run = run_record.read(directory)
+            record = run_record.read(directory)
         except GanealogyError:
-            continue  # a damaged run leads nobody; the report names it
-        found = score(run)
-        if found and run.weights:
-            ranked.append((found.protocol == UNMEASURED, found.value, str(directory), run, found))
-    if not ranked:
-        raise GanealogyError("no run has finished yet: `dvc repro` trains and measures them")
-    *_, run, found = min(ranked, key=lambda entry: entry[:3])
-    return run, found
+            continue  # a damaged run is not ranked; the report names it
+        result = score(record)
+        if result and record.weights:
+            ranking.append((result.protocol == UNMEASURED, result.value, str(directory), record, result))
+    if not ranking:
+        raise GanealogyError("no run has finished yet; `dvc repro` trains and measures them")
+    *_, record, result = min(ranking, key=lambda entry: entry[:3])
+    return record, result

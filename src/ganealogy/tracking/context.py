@@ -1,4 +1,4 @@
-"""What a run directory does not say of itself: the plan's words on its version, the data set, experiment and commit."""
+"""The facts about a run that its directory lacks: the plan's entry, the data set, the experiment and the commit."""
 
 from __future__ import annotations
 
@@ -24,39 +24,45 @@ class Context:
     """data/packed/manifest.json; None when the data is not checked out."""
 
     @classmethod
-    def of(cls, tree: dict[str, Any] | None = None, root: Path = Path()) -> Context:
-        """Raises: GanealogyError when there is no plan."""
+    def load(cls, tree: dict[str, Any] | None = None, root: Path = Path()) -> Context:
+        """Read the files under `root`; `tree` replaces its tree.json.
+
+        Raises: GanealogyError when there is no plan.
+        """
         tree = tree or read_json(root / TREE)
         if tree is None:
-            raise GanealogyError(f"{root / TREE}: no plan yet; run `ganealogy plan` first")
+            raise GanealogyError(f"{root / TREE}: no such file; run `ganealogy plan` first")
         return cls(root, tree, read_json(root / MANIFEST))
 
     @property
     def data_name(self) -> str:
-        """The data set as a person calls it: anime, my-cats (a folder's own name), avatars-lorelei."""
+        """The data set's name for people: anime, my-cats (the name of a folder), avatars-lorelei."""
         dataset = self.tree["dataset"]
         name = str(dataset["name"])
         if name == "folder" and dataset.get("path"):
             return Path(dataset["path"]).stem
-        style = dataset.get("style", Dataset.model_fields["style"].default)
-        other_style = name == "avatars" and style != Dataset.model_fields["style"].default
-        return f"{name}-{style}" if other_style else name
+        default_style = Dataset.model_fields["style"].default
+        style = dataset.get("style", default_style)
+        return f"{name}-{style}" if name == "avatars" and style != default_style else name
 
-    def experiment(self, run: RunRecord | None = None) -> str:
-        """One MLflow experiment a data set and size, such as `anime 64×64`: what is in it can be compared."""
-        size = (run.run["protocol"] if run else self.tree["dataset"])["image_size"]
+    def experiment(self, record: RunRecord | None = None) -> str:
+        """Return the MLflow experiment, such as `anime 64×64`: one per data set and size, so its runs are comparable.
+
+        `record`: the run whose size counts; None takes the plan's.
+        """
+        size = (record.run["protocol"] if record else self.tree["dataset"])["image_size"]
         return f"{self.data_name} {size}×{size}"
 
-    def trained_on(self, run: RunRecord) -> bool:
-        """Whether the run's data is the one that lies here, so that `data_name` is true of it."""
-        return self.manifest is None or run.run.get("data") == self.manifest["dataset"]
+    def has_data_of(self, record: RunRecord) -> bool:
+        """Whether the run was trained on the data in data/packed. True if that is not checked out."""
+        return self.manifest is None or record.run.get("data") == self.manifest["dataset"]
 
     def version(self, name: str) -> dict[str, Any]:
-        """The plan's entry of a version; empty for one that the plan has dropped."""
+        """Return the plan's entry of a version; empty if the plan no longer has it."""
         return next((entry for entry in self.tree["versions"] if entry["name"] == name), {})
 
     def run_directories(self) -> list[Path]:
-        """Of the listed versions, those that have a record."""
+        """Return the directories of listed versions that contain a run.json."""
         listed = [entry["name"] for entry in self.tree["versions"] if entry["listed"]]
         paths = [run_dir(name, seed, self.root) for name in listed for seed in self.tree["seeds"]]
         return [path for path in paths if (path / "train" / "run.json").exists()]
@@ -67,15 +73,16 @@ class Context:
 
     @cached_property
     def commit(self) -> str | None:
-        """The git commit that this stands on: under `dvc exp run` the experiment's baseline. None outside git."""
+        """The current git commit; under `dvc exp run` the experiment's baseline. None outside git."""
         if os.environ.get("DVC_EXP_BASELINE_REV"):
             return os.environ["DVC_EXP_BASELINE_REV"]
         try:
             command = ["git", "-C", str(self.root), "rev-parse", "HEAD"]
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+            result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return answer.stdout.strip() or None
+        return result.stdout.strip() or None
 
-    def named(self, title: str) -> str:
+    def with_experiment(self, title: str) -> str:
+        """Append the name of the DVC experiment, if there is one."""
         return f"{title} · {self.dvc_experiment}" if self.dvc_experiment else title

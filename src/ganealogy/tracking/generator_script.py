@@ -1,5 +1,7 @@
-"""The generator as an MLflow model. MLflow runs this file when it logs and when it loads one (models from code): no
-pickle, and torch is imported only when the model is used."""
+"""The generator as an MLflow model from code: MLflow runs this file when it logs or loads the model.
+
+It avoids pickle, and imports torch only when the model is used.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +15,30 @@ from mlflow.pyfunc.model import PythonModel
 
 
 class Generator(PythonModel):
-    """Latents (N, d), or nothing, in → uint8 images (N, H, W, C) out."""
+    """Map latents (N, d), or an empty list, to uint8 images (N, H, W, C)."""
 
     def load_context(self, context: Any) -> None:
         from ganealogy.networks._build import load_generator
 
-        facts = json.loads(Path(context.artifacts["recipe"]).read_text(encoding="utf-8"))
-        self.latent = facts["recipe"]["latent"]
-        self.network = load_generator(context.artifacts["weights"], facts["recipe"], facts["protocol"])
+        content = json.loads(Path(context.artifacts["recipe"]).read_text(encoding="utf-8"))
+        self.latent = content["recipe"]["latent"]
+        self.network = load_generator(context.artifacts["weights"], content["recipe"], content["protocol"])
 
-    # An array is also the hint that MLflow makes no schema of: an empty list, or None, is let through.
+    # MLflow derives no schema from the type np.ndarray, so it accepts an empty list and None.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
-        """With latents, their images; without, `n` images drawn from `seed`. Latents are scaled by `truncation`."""
+        """Return images of the given latents, or of `n` latents drawn from `seed`, each scaled by `truncation`."""
         import torch
 
         from ganealogy.sampling.generate import generate
         from ganealogy.sampling.latents import sample_latents
 
         params = params or {}
-        given = np.asarray([] if model_input is None else model_input, dtype=np.float32)
-        if given.size and given.shape[1:] != (self.latent["size"],):
-            raise ValueError(f"latents of shape {given.shape}; expected (N, {self.latent['size']})")
+        latents = np.asarray([] if model_input is None else model_input, dtype=np.float32)
+        if latents.size and latents.shape[1:] != (self.latent["size"],):
+            raise ValueError(f"latents of shape {latents.shape}; expected (N, {self.latent['size']})")
         z = (
-            torch.from_numpy(given)
-            if given.size
+            torch.from_numpy(latents)
+            if latents.size
             else sample_latents(self.latent, params.get("n", 16), params.get("seed", 0))
         )
         return generate(self.network, z * params.get("truncation", 1.0))

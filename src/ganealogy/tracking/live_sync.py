@@ -1,7 +1,7 @@
-"""While a training runs, a process of its own brings its curves and grids to MLflow.
+"""Post the curves and grids of a running training to MLflow, from a second process.
 
-A process and not a thread: MLflow never enters the training process, so it can neither slow nor crash it. It only
-reads the run directory, starts late (a short training never pays for it) and goes when the training goes.
+MLflow in a process of its own can neither slow nor crash the training. The process only reads the run directory. It
+starts late, so that short trainings do not pay for it, and ends with the training.
 """
 
 from __future__ import annotations
@@ -15,33 +15,40 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from ganealogy.tracking import syncing, system_metrics
+from ganealogy.tracking import store, syncing
+from ganealogy.tracking.store import StoreError
 
-AFTER_S, EVERY_S = 60.0, 15.0
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+START_AFTER_S, INTERVAL_S = 60.0, 15.0
 POLL_S = 0.5
 GRACE_S = 10.0
-"""For the last sync, once the training has ended."""
-SHARE = 0.01
-"""Of a training's time: what it waits for that sync, whatever the store does. What is cut off is posted later."""
-STOPPED_S = 5.0
-"""What a training that was told to stop waits: a person may look now, and the next sync is whenever they type it."""
+"""Longest time for the last sync after the training."""
+MAX_WAIT_FRACTION = 0.01
+"""Longest wait of the training for that sync, as a fraction of its own time. A later sync posts the rest."""
+STOPPED_WAIT_S = 5.0
+"""Longest wait of a training that was interrupted: no later stage will sync it."""
 NICENESS = 19
 
 
 class LiveSync:
-    """Around a training: `with LiveSync(work_dir): train(...)`. `work_dir` is the run directory being written.
+    """A context manager around a training: `with LiveSync(work_dir): train(...)`."""
 
-    After `after_s` it starts `python -m ganealogy sync --follow WORK_DIR`; at the end that process syncs once more.
-    `stopped`: whether the training was told to stop before its end.
-    """
+    def __init__(
+        self, work_dir: Path, stopped: Callable[[], bool] = lambda: False, start_after_s: float = START_AFTER_S
+    ) -> None:
+        """After `start_after_s` it starts `python -m ganealogy sync --follow WORK_DIR`.
 
-    def __init__(self, work_dir: Path, stopped: Callable[[], bool] = lambda: False, after_s: float = AFTER_S) -> None:
+        `work_dir`: the run directory being written; `stopped`: whether the training was interrupted.
+        """
         self.work_dir, self.stopped = work_dir, stopped
         self.process: subprocess.Popen[bytes] | None = None
-        self.timer = threading.Timer(after_s, self._start)
+        self.timer = threading.Timer(start_after_s, self._start)
         self.timer.daemon = True
-        self.began = time.monotonic()
+        self.start_time = time.monotonic()
 
     def _start(self) -> None:
         verb = ["sync", "--follow", str(self.work_dir), "--parent", str(os.getpid())]
@@ -51,7 +58,7 @@ class LiveSync:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={**os.environ, **one_thread},
-            process_group=0,  # Ctrl-C is for the training, which then ends this
+            process_group=0,  # Ctrl-C goes to the training only, which then ends this process
         )
 
     def __enter__(self) -> LiveSync:
@@ -64,70 +71,88 @@ class LiveSync:
         self.close()
 
     def close(self) -> None:
-        """Let it sync a last time, for SHARE of the training's time at most, or STOPPED_S when that was stopped.
+        """End the process, after a last sync if that fits in the longest wait.
 
-        A store that hangs or is slow costs no more. What there was no time for is in the run directory, and the sync
-        after the report, or any other, posts it.
+        A slow store costs no more than that: a later sync, such as the report's, posts the rest from the run directory.
         """
         self.timer.cancel()
-        if self.timer.ident is not None:  # it may be starting the process right now
+        if self.timer.ident is not None:  # it may be starting the process at this moment
             self.timer.join()
         if self.process is None:
             return
-        patience = STOPPED_S if self.stopped() else min(GRACE_S, SHARE * (time.monotonic() - self.began))
+        elapsed = time.monotonic() - self.start_time
+        timeout = STOPPED_WAIT_S if self.stopped() else min(GRACE_S, MAX_WAIT_FRACTION * elapsed)
         self.process.terminate()
         try:
-            self.process.wait(patience)
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             pass
         finally:
-            self.process.kill()  # nothing, once it has ended
+            self.process.kill()  # does nothing to a process that has ended
             self.process.wait()
 
 
-def follow(run_dir: Path, parent_pid: int | None = None, every_s: float = EVERY_S) -> None:
-    """Sync `run_dir` every `every_s` seconds while it trains, and once more when `parent_pid` is gone or SIGTERM comes.
+def follow(run_dir: Path, parent_pid: int | None = None, interval_s: float = INTERVAL_S) -> None:
+    """Sync `run_dir` every `interval_s` seconds until the training ends, `parent_pid` dies or SIGTERM comes.
 
-    As often it samples what the training takes of its machine (`system.py`).
+    It also posts the machine's load while the training runs. It is the main function of a process: it sets the
+    SIGTERM handler, lowers the priority, and exits at most GRACE_S after the end, even if the store hangs.
 
-    For a process of its own: it takes over the SIGTERM handler and lowers its own priority, and is gone GRACE_S after
-    the end, whatever the store does. `parent_pid`: the process that started this one; None takes whichever did.
+    `parent_pid`: the training's process; None takes the parent.
     """
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     os.nice(NICENESS)
-    threading.Thread(target=_watch, args=(parent_pid or os.getppid(), ended), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent_pid or os.getppid(), stop), daemon=True).start()
+    warnings: list[str] = []
 
-    told: set[str] = set()
-
-    def tell_once(line: str) -> None:
-        if not told:
+    def warn_once(line: str) -> None:
+        if not warnings:
             print(f"warning: {line}", file=sys.stderr, flush=True)
-        told.add(line)
+        warnings.append(line)
 
-    monitor = system_metrics.Monitor(parent_pid or os.getppid())
-    while not ended.is_set():
-        monitor.take()
+    monitor: SystemMetricsMonitor | None = None
+    while not stop.is_set():
         if (run_dir / "train" / "run.json").exists():
-            result = syncing.sync(run_dir, warn=tell_once)
-            if result.run_id is not None:
-                monitor.post(result.run_id)
+            result = syncing.sync(run_dir, warn=warn_once)
             if result.warning is None and result.status != "running":
-                return
-        ended.wait(every_s)
-    result = syncing.sync(run_dir, final="interrupted", warn=tell_once)
-    if result.run_id is not None:
-        monitor.post(result.run_id)
+                break
+            if result.run_id is not None and monitor is None:
+                monitor = _start_monitor(result.run_id)
+        stop.wait(interval_s)
+    else:
+        syncing.sync(run_dir, final="interrupted", warn=warn_once)
+    if monitor is not None:
+        monitor.finish()  # type: ignore[no-untyped-call]
 
 
-def _watch(parent_pid: int, ended: threading.Event) -> None:
-    """Ends the process GRACE_S after its parent, or after SIGTERM: also out of a call that hangs.
+def _start_monitor(run_id: str) -> SystemMetricsMonitor | None:
+    """Start MLflow's thread that posts CPU, memory, disk, network and GPU load of the whole machine as `system/…`.
 
-    Asking for the parent works everywhere; the kernel's own signal on a parent's death (PR_SET_PDEATHSIG) follows the
-    thread that started the process, here a timer's, which ends at once.
+    The thread ends when the run is no longer RUNNING or the store fails. GPUs need the package nvidia-ml-py. Returns
+    None if the store fails now.
     """
-    while os.getppid() == parent_pid and not ended.wait(POLL_S):
+    try:
+        with store.open_client():
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+                run_id, resume_logging=True, tracking_uri=store.uri()
+            )
+            monitor.start()  # type: ignore[no-untyped-call]
+            return monitor
+    except StoreError:
+        return None
+
+
+def _exit_with_parent(parent_pid: int, stop: threading.Event) -> None:
+    """Set `stop` when the parent dies, and exit GRACE_S after `stop` is set, even if another thread hangs.
+
+    It polls because the kernel's signal on a parent's death (PR_SET_PDEATHSIG) is bound to the thread that started
+    the process: here a timer's, which ends at once.
+    """
+    while os.getppid() == parent_pid and not stop.wait(POLL_S):
         pass
-    ended.set()
+    stop.set()
     threading.Event().wait(GRACE_S)
     os._exit(1)

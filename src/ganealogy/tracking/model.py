@@ -1,4 +1,4 @@
-"""The generator as a model that `mlflow.pyfunc.load_model` and `mlflow models serve` take, without pickle."""
+"""Log the generator as a model for `mlflow.pyfunc.load_model` and `mlflow models serve`, without pickle."""
 
 from __future__ import annotations
 
@@ -23,57 +23,60 @@ SCRIPT = Path(__file__).with_name("generator_script.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pillow", "safetensors", "annotated-types")
 
 
-def log_generator(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> tuple[LoggedModel | None, int]:
-    """Log the generator that the samples come from, unless it is there; of other weights or half-logged is deleted.
+def log_generator(
+    client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Context
+) -> tuple[LoggedModel | None, int]:
+    """Log the generator of the samples unless it is logged; delete models that are incomplete or have other weights.
 
-    Returns the logged model, None when there is no generator, and how many are new.
+    Returns the logged model, or None if the run has no generator, and the number of new models.
     """
     import mlflow
 
-    from ganealogy.files.integrity import (
-        verify_weights,  # a training imports this module, and only what it computes with
-    )
+    # Lazy: a training imports this module, and its fingerprint has only what it computes with.
+    from ganealogy.files.integrity import verify_weights
 
-    if run.weights is None:
+    if record.weights is None:
         return None, 0
-    verify_weights(run.directory, run.run, run.weights.stem)
-    weights = atomic.sha256(run.weights)
-    whole: LoggedModel | None = None
-    for known in client.search_logged_models(
-        [there.info.experiment_id], filter_string=f"source_run_id = '{there.info.run_id}'"
+    verify_weights(record.directory, record.run, record.weights.stem)
+    weights = atomic.sha256(record.weights)
+    current: LoggedModel | None = None
+    for model in client.search_logged_models(
+        [mlflow_run.info.experiment_id], filter_string=f"source_run_id = '{mlflow_run.info.run_id}'"
     ):
-        if known.status == "READY" and (known.params or {}).get("weights_sha256") == weights and whole is None:
-            whole = known
+        same_weights = (model.params or {}).get("weights_sha256") == weights
+        if model.status == "READY" and same_weights and current is None:
+            current = model
         else:
-            client.delete_logged_model(known.model_id)
-    if whole is not None:
-        return whole, 0
+            client.delete_logged_model(model.model_id)
+    if current is not None:
+        return current, 0
+    run = record.run
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # hints on type hints and input examples: the signature says it all
+        warnings.simplefilter("ignore")  # MLflow suggests type hints and an input example; the signature replaces them
         recipe = Path(folder) / "recipe.json"
-        atomic.write_json(recipe, {name: run.run[name] for name in ("version", "recipe", "protocol")})
-        with mlflow.start_run(run_id=there.info.run_id, log_system_metrics=False):
+        atomic.write_json(recipe, {name: run[name] for name in ("version", "recipe", "protocol")})
+        with mlflow.start_run(run_id=mlflow_run.info.run_id, log_system_metrics=False):
             logged = mlflow.pyfunc.log_model(
                 name=NAME,
                 python_model=str(SCRIPT),
-                artifacts={"weights": str(run.weights), "recipe": str(recipe)},
-                code_paths=[str(_code(Path(folder)))],
-                signature=_signature(run),
+                artifacts={"weights": str(record.weights), "recipe": str(recipe)},
+                code_paths=[str(_copy_code(Path(folder)))],
+                signature=_signature(record),
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-                params={"weights_sha256": weights, "version": run.run["version"], "seed": run.run["seed"]},
-                tags={"version": str(run.run["version"]), "seed": str(run.run["seed"]), "dataset": context.data_name},
-                step=int(run.run["best"]["step"]) if run.run.get("best") else 0,
+                params={"weights_sha256": weights, "version": run["version"], "seed": run["seed"]},
+                tags={"version": str(run["version"]), "seed": str(run["seed"]), "dataset": context.data_name},
+                step=int(run["best"]["step"]) if run.get("best") else 0,
             )
     return client.get_logged_model(logged.model_id), 1
 
 
-def _signature(run: RunRecord) -> ModelSignature:
-    """No input schema: MLflow has none for "latents, or an empty list", and a tensor's would refuse the latter."""
+def _signature(record: RunRecord) -> ModelSignature:
+    """Return a signature without an input schema: MLflow has none for "latents, or an empty list"."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-    protocol = run.run["protocol"]
+    protocol = record.run["protocol"]
     shape = (-1, protocol["image_size"], protocol["image_size"], protocol["channels"])
     return ModelSignature(
         outputs=Schema([TensorSpec(np.dtype(np.uint8), shape)]),
@@ -83,8 +86,8 @@ def _signature(run: RunRecord) -> ModelSignature:
     )
 
 
-def _code(folder: Path) -> Path:
-    """A copy of the modules that a generator needs, so that the model loads where Ganealogy is not installed."""
+def _copy_code(folder: Path) -> Path:
+    """Copy the modules that a generator needs, so that the model loads without an installed ganealogy."""
     package = Path(__file__).parent.parent
     copy = folder / package.name
     copy.mkdir()

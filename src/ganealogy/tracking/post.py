@@ -1,7 +1,7 @@
-"""One run directory into one MLflow run: each function posts what the store lacks of one kind and says how much.
+"""Post a run directory to its MLflow run: each function posts the missing items of one kind and returns their number.
 
-Each may be cut off anywhere and called again. Runs are flat: the UI groups by the tags `version` and `seed`, while
-nested ones collapse into one row without charts.
+Each can be interrupted anywhere and called again. Runs are flat: the UI groups them by the tags `version` and `seed`;
+nested runs would collapse into one row without charts.
 """
 
 from __future__ import annotations
@@ -27,125 +27,127 @@ if TYPE_CHECKING:
 KEY = "ganealogy.key"
 FILES = "ganealogy.files"
 IMAGES = "samples"
-EXPERIMENT_KIND = "mlflow.experimentKind"  # else the UI takes it for one about language models
-BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits a call
+EXPERIMENT_KIND = "mlflow.experimentKind"  # without it the UI shows pages for language models
+BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits per call
 
-# A diverged training did not reach its end: the red mark of FAILED is what a person sees in the run table at a glance,
-# and the tags `status` and `reason` say why. For the pipeline it is a result like any other.
+# FAILED marks a diverged training red in the run table; the tags `status` and `reason` give the cause. For the pipeline
+# divergence is a valid result.
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "diverged": "FAILED", "interrupted": "KILLED"}
 
 
 def experiment(client: MlflowClient, name: str) -> str:
-    """Find or create; returns its id. Call under the store's lock."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        created: str = client.create_experiment(
+    """Find or create an experiment and return its id. Call under the store's lock."""
+    existing = client.get_experiment_by_name(name)
+    if existing is None:
+        new: str = client.create_experiment(
             name, store.artifact_location(name), {EXPERIMENT_KIND: "custom_model_development"}
         )
-        return created
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    identifier: str = found.experiment_id
+        return new
+    if existing.lifecycle_stage == "deleted":
+        client.restore_experiment(existing.experiment_id)
+    identifier: str = existing.experiment_id
     return identifier
 
 
 def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
-    """The run that carries the key."""
+    """Return the run with this run key, if any."""
     runs = client.search_runs([experiment_id], filter_string=f"tags.`{KEY}` = '{key}'", max_results=1)
     return runs[0] if runs else None
 
 
-def find_or_create(client: MlflowClient, experiment_id: str, run: RunRecord, context: Context) -> Run:
-    found = find(client, experiment_id, run.key)
-    if found is not None:
-        return found
-    # Who made it is said once: another experiment that gets the same training from DVC's cache does not rename it.
+def find_or_create(client: MlflowClient, experiment_id: str, record: RunRecord, context: Context) -> Run:
+    existing = find(client, experiment_id, record.key)
+    if existing is not None:
+        return existing
+    # Only at creation: another experiment that takes the same training from DVC's cache must not rename the run.
     origin = {"mlflow.source.git.commit": context.commit, "dvc.exp_name": context.dvc_experiment}
     return client.create_run(
         experiment_id,
-        start_time=run.began,
-        run_name=context.named(run.title),
-        tags={KEY: run.key} | {name: value for name, value in origin.items() if value},
+        start_time=record.start_ms,
+        run_name=context.with_experiment(record.title),
+        tags={KEY: record.key} | {name: value for name, value in origin.items() if value},
     )
 
 
-def parameters(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> int:
-    """Those not there yet: MLflow raises at a changed one, and the same key means the same recipe and protocol."""
+def parameters(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Context) -> int:
+    """Post missing parameters only: MLflow refuses changes, and equal keys mean equal recipe and protocol."""
     from mlflow.entities import Param
 
-    counts = context.version(run.run["version"]).get("parameters") or {}
-    wanted = run.parameters | {f"parameters.{name}": str(count) for name, count in counts.items()}
-    lacking = [Param(name, value) for name, value in wanted.items() if name not in there.data.params]
-    for start in range(0, len(lacking), BATCH_PARAMETERS):
-        client.log_batch(there.info.run_id, params=lacking[start : start + BATCH_PARAMETERS])
-    return len(lacking)
+    counts = context.version(record.run["version"]).get("parameters") or {}
+    values = record.parameters | {f"parameters.{name}": str(count) for name, count in counts.items()}
+    missing = [Param(name, value) for name, value in values.items() if name not in mlflow_run.data.params]
+    for start in range(0, len(missing), BATCH_PARAMETERS):
+        client.log_batch(mlflow_run.info.run_id, params=missing[start : start + BATCH_PARAMETERS])
+    return len(missing)
 
 
-def tags(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> int:
+def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Context) -> int:
     from mlflow.entities import RunTag
 
-    facts = run.run
-    entry = context.version(facts["version"])
-    about = [entry.get("title"), entry.get("idea"), entry.get("source") and f"Source: {entry['source']}"]
-    wanted = {
-        "version": facts["version"],
-        "parent": facts.get("parent"),
-        "seed": facts["seed"],
-        "stage": run.stage,
-        "status": run.status,
-        "reason": facts.get("reason"),
+    run = record.run
+    entry = context.version(run["version"])
+    note = [entry.get("title"), entry.get("idea"), entry.get("source") and f"Source: {entry['source']}"]
+    values = {
+        "version": run["version"],
+        "parent": run.get("parent"),
+        "seed": run["seed"],
+        "stage": record.stage,
+        "status": record.status,
+        "reason": run.get("reason"),
         "title": entry.get("title"),
-        "device": run.costs.get("train", {}).get("device_name"),
-        "arithmetic": run.costs.get("train", {}).get("arithmetic"),
-        "ganealogy.plan": facts.get("plan"),
-        "ganealogy.data": facts.get("data"),
-        "mlflow.source.name": f"train@{facts['version']}-{facts['seed']}",
+        "device": record.costs.get("train", {}).get("device_name"),
+        "arithmetic": record.costs.get("train", {}).get("arithmetic"),
+        "ganealogy.plan": run.get("plan"),
+        "ganealogy.data": run.get("data"),
+        "mlflow.source.name": f"train@{run['version']}-{run['seed']}",
         "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": "\n\n".join(str(part).strip() for part in about if part),
+        "mlflow.note.content": "\n\n".join(str(part).strip() for part in note if part),
     }
-    new = {name: str(value) for name, value in wanted.items() if value not in (None, "")}
-    new = {name: value for name, value in new.items() if there.data.tags.get(name) != value}
+    new = {name: str(value) for name, value in values.items() if value not in (None, "")}
+    new = {name: value for name, value in new.items() if mlflow_run.data.tags.get(name) != value}
     if new:
-        client.log_batch(there.info.run_id, tags=[RunTag(name, value) for name, value in new.items()])
-    for name in {"reason"} & set(there.data.tags) - {name for name, value in wanted.items() if value}:
-        client.delete_tag(there.info.run_id, name)  # it diverged, and a later training of the same key did not
+        client.log_batch(mlflow_run.info.run_id, tags=[RunTag(name, value) for name, value in new.items()])
+    if "reason" in mlflow_run.data.tags and not values["reason"]:
+        client.delete_tag(mlflow_run.info.run_id, "reason")  # it diverged; a later training with the same key did not
     return len(new)
 
 
-def dataset(client: MlflowClient, there: Run, run: RunRecord, context: Context) -> int:
-    """The data set as the run's input; the UI shows it as a column."""
+def dataset(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Context) -> int:
+    """Post the data set as the run's input, which the UI shows as a column."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     manifest = context.manifest
-    if manifest is None or (there.inputs and there.inputs.dataset_inputs):
+    if manifest is None or (mlflow_run.inputs and mlflow_run.inputs.dataset_inputs):
         return 0
     url = manifest.get("url")
     origin = {"url": url} if url else {"uri": "data/packed"}
     meta = Dataset(
-        name=context.experiment(run),
-        digest=manifest["dataset"][:16],  # at most 36 letters
+        name=context.experiment(record),
+        digest=manifest["dataset"][:16],  # MLflow allows 36 characters
         source_type="http" if url else "local",
         source=json.dumps(origin),
         profile=json.dumps({"train": manifest["counts"]["train"], "holdout": manifest["counts"]["holdout"]}),
     )
-    client.log_inputs(there.info.run_id, [DatasetInput(meta, [InputTag("mlflow.data.context", "training")])])
+    client.log_inputs(mlflow_run.info.run_id, [DatasetInput(meta, [InputTag("mlflow.data.context", "training")])])
     return 1
 
 
-def curves(client: MlflowClient, there: Run, run: RunRecord) -> int:
-    """Each tick once, by step. A tick is in one batch, which the store takes whole: its kimg stands for all of it."""
+def curves(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
+    """Post each tick once, in one batch: batches are atomic, so a posted train/kimg proves the whole tick posted."""
     from mlflow.entities import Metric
 
-    run_id = there.info.run_id
-    known = {point.step for point in client.get_metric_history(run_id, "train/kimg")} if there.data.metrics else set()
+    run_id = mlflow_run.info.run_id
+    history = client.get_metric_history(run_id, "train/kimg") if mlflow_run.data.metrics else []
+    posted = {point.step for point in history}
     batch: list[Metric] = []
     count = 0
-    for tick in run.ticks:
+    for tick in record.ticks:
         step = tick["step"]
-        if step in known:
+        if step in posted:
             continue
-        known.add(step)
-        points = [Metric(name, value, run.moment(step), step) for name, value in run_record.tick_metrics(tick).items()]
+        posted.add(step)
+        time_ms = record.time_ms(step)
+        points = [Metric(name, value, time_ms, step) for name, value in run_record.tick_metrics(tick).items()]
         if len(batch) + len(points) > BATCH_METRICS:
             client.log_batch(run_id, metrics=batch)
             batch = []
@@ -156,92 +158,100 @@ def curves(client: MlflowClient, there: Run, run: RunRecord) -> int:
     return count
 
 
-def final_metrics(client: MlflowClient, there: Run, run: RunRecord) -> int:
-    """Those that differ from the store's: after an evaluation by other settings, the newer value is the latest."""
+def final_metrics(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
+    """Post metrics that differ from the store's, such as those of an evaluation with other settings."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    step = 0  # the UI draws bars over the runs for what has only this step, and curves for the rest
-    new = {name: value for name, value in run.final_metrics.items() if there.data.metrics.get(name) != value}
+    step = 0  # the UI draws metrics with only this step as bars, others as curves
+    new = {name: value for name, value in record.final_metrics.items() if mlflow_run.data.metrics.get(name) != value}
     if new:
         points = [Metric(name, value, now, step) for name, value in new.items()]
-        client.log_batch(there.info.run_id, metrics=points)
+        client.log_batch(mlflow_run.info.run_id, metrics=points)
     return len(new)
 
 
-def grids(client: MlflowClient, there: Run, run: RunRecord) -> int:
-    """The sample grids by step, each with MLflow's small copy of it."""
-    run_id = there.info.run_id
-    files = client.list_artifacts(run_id, "images") if run.grids else []
+def grids(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
+    """Post the sample grids by step; MLflow adds a small copy of each."""
+    run_id = mlflow_run.info.run_id
+    files = client.list_artifacts(run_id, "images") if record.grids else []
     by_step: dict[int, list[FileInfo]] = {}
     for file in files:
-        name = Path(file.path).name.split("+")  # samples+step+640+timestamp+…; the small one ends in "compressed.webp"
+        name = Path(file.path).name.split("+")  # samples+step+640+timestamp+…, the copy's ends with compressed.webp
         if name[:2] == [IMAGES, "step"]:
             by_step.setdefault(int(name[2]), []).append(file)
     count = 0
-    for step, picture in run.grids.items():
-        there_already = by_step.get(step, [])
-        if len(there_already) == 2 and all(file.file_size != 0 for file in there_already):
+    for step, picture in record.grids.items():
+        posted = by_step.get(step, [])
+        if len(posted) == 2 and all(file.file_size != 0 for file in posted):
             continue
-        for part in there_already:  # cut off between a picture and its small copy, or while one was copied
-            _delete(there, part.path)
-        client.log_image(run_id, _picture(picture), key=IMAGES, step=step, timestamp=run.moment(step), synchronous=True)
+        for file in posted:  # incomplete: an earlier sync was interrupted
+            _delete(mlflow_run, file.path)
+        image, time_ms = _picture(picture), record.time_ms(step)
+        client.log_image(run_id, image, key=IMAGES, step=step, timestamp=time_ms, synchronous=True)
         count += 1
     return count
 
 
-def files(client: MlflowClient, there: Run, run: RunRecord) -> int:
-    """The recipe, the samples, the evaluation: what is absent or has changed, told by the digests kept in a tag."""
-    run_id = there.info.run_id
-    known = json.loads(there.data.tags.get(FILES, "{}"))
-    recipe = {name: run.run.get(name) for name in ("version", "parent", "seed", "recipe", "protocol")}
-    now = {"recipe.yaml": atomic.digest(recipe)[:16]}
-    now |= {name: atomic.sha256(path)[:16] for name, path in run.files.items()}
-    new = [name for name, digest in now.items() if known.get(name) != digest]
+def files(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
+    """Post recipe, samples and evaluation, where absent or changed by the digests in the tag `FILES`."""
+    run_id = mlflow_run.info.run_id
+    posted = json.loads(mlflow_run.data.tags.get(FILES, "{}"))
+    recipe = {name: record.run.get(name) for name in ("version", "parent", "seed", "recipe", "protocol")}
+    digests = {"recipe.yaml": atomic.digest(recipe)[:16]}
+    digests |= {name: atomic.sha256(path)[:16] for name, path in record.files.items()}
+    new = [name for name, digest in digests.items() if posted.get(name) != digest]
     for name in new:
         if name == "recipe.yaml":
             client.log_text(run_id, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), name)
         else:
-            client.log_artifact(run_id, str(run.files[name]), str(Path(name).parent))
+            client.log_artifact(run_id, str(record.files[name]), str(Path(name).parent))
     if new:
-        client.set_tag(run_id, FILES, json.dumps(known | now, sort_keys=True))
+        client.set_tag(run_id, FILES, json.dumps(posted | digests, sort_keys=True))
     return len(new)
 
 
-def status(client: MlflowClient, there: Run, run: RunRecord, fresh: bool) -> None:
-    """`fresh`: the run's status may have been changed by logging a model."""
-    wanted = STATUSES.get(run.status)
-    if wanted is None:
+def status(client: MlflowClient, mlflow_run: Run, record: RunRecord, force: bool) -> None:
+    """Set the MLflow run's status. `force`: `mlflow_run` is older than a possible change, by logging a model.
+
+    Raises: GanealogyError when run.json has an unknown status.
+    """
+    status = STATUSES.get(record.status)
+    if status is None:
         known = ", ".join(STATUSES)
-        raise GanealogyError(f"{run.directory}/train/run.json: unknown status {run.status!r}; known: {known}")
-    if there.info.status == wanted and not fresh:
+        raise GanealogyError(
+            f"{record.directory}/train/run.json: unknown status {record.status!r}; known: {known}; "
+            "train the version again"
+        )
+    if mlflow_run.info.status == status and not force:
         return
-    if wanted == "RUNNING":
-        client.update_run(there.info.run_id, status=wanted)
+    if status == "RUNNING":
+        client.update_run(mlflow_run.info.run_id, status=status)
     else:
-        client.set_terminated(there.info.run_id, status=wanted, end_time=run.moment())
+        client.set_terminated(mlflow_run.info.run_id, status=status, end_time=record.time_ms())
 
 
 def report(client: MlflowClient, experiment_id: str, page: Path, context: Context) -> tuple[str, int]:
-    """The report as a run of its own: it is about all runs, and a copy in each would be hundreds of megabytes.
+    """Post the report as a separate run; return its id and the number of new files.
 
-    Its start lies before all of theirs, so that the UI, newest first, lists it below and charts them.
+    A copy in each run would take hundreds of megabytes. Its start time is before that of all others, so that the UI,
+    which charts the newest runs, lists it last.
     """
     key = atomic.digest(["report", experiment_id, context.dvc_experiment])
-    there = find(client, experiment_id, key)
-    if there is None:
-        marks: dict[str, Any] = {KEY: key, "stage": "report", "dvc.exp_name": context.dvc_experiment}
-        marks = {name: value for name, value in marks.items() if value}
-        first = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], max_results=1)
-        before = first[0].info.start_time - 1 if first else None
-        there = client.create_run(experiment_id, before, marks, context.named("report"))
+    mlflow_run = find(client, experiment_id, key)
+    if mlflow_run is None:
+        values: dict[str, Any] = {KEY: key, "stage": "report", "dvc.exp_name": context.dvc_experiment}
+        values = {name: value for name, value in values.items() if value}
+        oldest = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], max_results=1)
+        start_ms = oldest[0].info.start_time - 1 if oldest else None
+        mlflow_run = client.create_run(experiment_id, start_ms, values, context.with_experiment("report"))
     digest = atomic.sha256(page)
-    if there.data.tags.get(FILES) == digest:
-        return there.info.run_id, 0
-    client.log_artifact(there.info.run_id, str(page), "report")
-    client.set_tag(there.info.run_id, FILES, digest)
-    client.set_terminated(there.info.run_id, end_time=there.info.start_time)
-    return there.info.run_id, 1
+    if mlflow_run.data.tags.get(FILES) == digest:
+        return mlflow_run.info.run_id, 0
+    client.log_artifact(mlflow_run.info.run_id, str(page), "report")
+    client.set_tag(mlflow_run.info.run_id, FILES, digest)
+    client.set_terminated(mlflow_run.info.run_id, end_time=mlflow_run.info.start_time)
+    return mlflow_run.info.run_id, 1
 
 
 def _picture(path: Path) -> Image.Image:
@@ -249,10 +259,10 @@ def _picture(path: Path) -> Image.Image:
         with Image.open(path) as file:
             return file.copy()
     except OSError as error:
-        raise GanealogyError(f"{path}: not a readable picture ({error}); train the version again") from None
+        raise GanealogyError(f"{path}: not a readable image ({error}); train the version again") from None
 
 
-def _delete(there: Run, path: str) -> None:
+def _delete(mlflow_run: Run, path: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    get_artifact_repository(there.info.artifact_uri).delete_artifacts(path)  # type: ignore[no-untyped-call]
+    get_artifact_repository(mlflow_run.info.artifact_uri).delete_artifacts(path)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""The model registry: one registered model a data set and size, a version of it a trained run, `best` on one of them.
+"""The model registry: one registered model per data set and size, one version per trained run, one alias `best`.
 
     mlflow.pyfunc.load_model("models:/anime-32x32@best").predict([], params={"n": 16, "seed": 0, "truncation": 0.7})
 
-Like the runs, versions follow the files: registered once, replaced when the weights are others, gone with their run.
+A version is registered once, replaced when the weights change, and deleted with its run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ PAGE = 200
 
 
 def model_name(experiment: str) -> str:
-    """A name for addresses and shells: `anime 32×32` → anime-32x32.
+    """Return the experiment's name in a form for URLs and shells: `anime 32×32` → anime-32x32.
 
-    MLflow refuses `/` and `:`, and a data set may be called anything. Where its name had to be changed, a few digits of
-    the hash tell apart what would then be called alike.
+    MLflow refuses `/` and `:`. A name with special characters gets six digits of its hash, which keeps names distinct.
     """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment.replace("×", "x")).strip("-.") or "dataset"
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99} \d+×\d+", experiment):
@@ -39,69 +38,71 @@ def model_name(experiment: str) -> str:
     return f"{name[:100]}-{hashlib.sha256(experiment.encode()).hexdigest()[:6]}"
 
 
-def register(client: MlflowClient, there: Run, model: LoggedModel | None, run: RunRecord, context: Context) -> int:
-    """The run's generator as a version of its data set's registered model; returns how many versions are new.
+def register(
+    client: MlflowClient, mlflow_run: Run, model: LoggedModel | None, record: RunRecord, context: Context
+) -> int:
+    """Register the run's generator, update the alias `best`, and return the number of new versions.
 
-    `model`: the logged model; None when the run has none (any more), and then no version stays.
+    `model`: the logged model; None deletes the run's versions.
     """
-    experiment = context.experiment(run)
+    experiment = context.experiment(record)
     name = model_name(experiment)
-    versions = _versions(client, name, f"run_id = '{there.info.run_id}'")
-    source = f"models:/{model.model_id}" if model else None  # sqlite keeps this, and not the version's model_id
+    versions = _versions(client, name, f"run_id = '{mlflow_run.info.run_id}'")
+    source = f"models:/{model.model_id}" if model else None  # the sqlite store keeps it, but not the model_id
     current = next((version for version in versions if version.source == source), None)
     created = 0
     if model is not None and source is not None and current is None:
-        _ensure(client, name, experiment)
-        tags = {tag: value for tag, value in _description(run, context).items() if value is not None}
+        _create_model(client, name, experiment)
+        tags = {tag: value for tag, value in _tags(record, context).items() if value is not None}
         current = client.create_model_version(
-            name, source, there.info.run_id, tags=tags, model_id=model.model_id, await_creation_for=0
+            name, source, mlflow_run.info.run_id, tags=tags, model_id=model.model_id, await_creation_for=0
         )
         created = 1
     for version in versions:
         if current is None or version.version != current.version:
             client.delete_model_version(name, version.version)
     if current is not None:
-        _describe(client, current, _description(run, context))
-    measured = _measured(run)
-    if measured is not None and (versions or created):
-        crown(client, name, measured.metric, measured.protocol)
+        _set_tags(client, current, _tags(record, context))
+    score = _evaluated_score(record)
+    if score is not None and (versions or created):
+        update_best_alias(client, name, score.metric, score.protocol)
     return created
 
 
-def crown(client: MlflowClient, name: str, metric: str, protocol: str) -> None:
-    """Put `best` on the version with the lowest score of those measured so; take it off where there is none."""
-    ranked = [
+def update_best_alias(client: MlflowClient, name: str, metric: str, protocol: str) -> None:
+    """Set the alias `best` to the version with the lowest `metric` by `protocol`; delete it if no version has one."""
+    ranking = [
         (float(version.tags[SCORE]), int(version.version))
         for version in _versions(client, name)
         if (version.tags.get(METRIC), version.tags.get(PROTOCOL)) == (metric, protocol)
     ]
-    holder = client.get_registered_model(name).aliases.get(BEST)
-    if ranked:
-        winner = str(min(ranked)[1])
-        if str(holder) != winner:
+    current = client.get_registered_model(name).aliases.get(BEST)
+    if ranking:
+        winner = str(min(ranking)[1])
+        if str(current) != winner:
             client.set_registered_model_alias(name, BEST, winner)
-    elif holder is not None:
+    elif current is not None:
         client.delete_registered_model_alias(name, BEST)
 
 
 def prune(client: MlflowClient, experiment: str) -> int:
-    """Delete the versions whose run is deleted; returns how many. `best` moves to the next one."""
-    name, gone = model_name(experiment), 0
+    """Delete the versions of deleted runs, update the alias `best`, and return the number of deleted versions."""
+    name, deleted = model_name(experiment), 0
     for version in _versions(client, name):
-        if _is_alive(client, version.run_id):
+        if _run_exists(client, version.run_id):
             continue
         client.delete_model_version(name, version.version)
-        gone += 1
+        deleted += 1
         if METRIC in version.tags:
-            crown(client, name, version.tags[METRIC], version.tags.get(PROTOCOL, ""))
-    return gone
+            update_best_alias(client, name, version.tags[METRIC], version.tags.get(PROTOCOL, ""))
+    return deleted
 
 
-def _is_alive(client: MlflowClient, run_id: str | None) -> bool:
+def _run_exists(client: MlflowClient, run_id: str | None) -> bool:
     from mlflow.exceptions import MlflowException
 
     if run_id is None:
-        return True  # registered by hand
+        return True  # registered by the user
     try:
         active: bool = client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:
@@ -111,51 +112,51 @@ def _is_alive(client: MlflowClient, run_id: str | None) -> bool:
     return active
 
 
-def _ensure(client: MlflowClient, name: str, experiment: str) -> None:
+def _create_model(client: MlflowClient, name: str, experiment: str) -> None:
+    """Create the registered model unless it exists."""
     if not client.search_registered_models(f"name = '{name}'"):
-        about = f"Generators of the family tree trained on {experiment}; `{BEST}` has the best leading metric."
-        client.create_registered_model(name, tags={KIND: experiment}, description=about)
+        description = f"Generators of the family tree trained on {experiment}; `{BEST}` has the best primary metric."
+        client.create_registered_model(name, tags={KIND: experiment}, description=description)
 
 
 def _versions(client: MlflowClient, name: str, condition: str = "") -> list[ModelVersion]:
-    found: list[ModelVersion] = []
+    query = f"name = '{name}'" + (f" AND {condition}" if condition else "")
+    versions: list[ModelVersion] = []
     token = None
     while True:
-        wanted = f"name = '{name}'" + (f" AND {condition}" if condition else "")
-        page = client.search_model_versions(wanted, max_results=PAGE, page_token=token)
-        found += page
+        page = client.search_model_versions(query, max_results=PAGE, page_token=token)
+        versions += page
         token = page.token
         if not token:
-            return found
+            return versions
 
 
-def _description(run: RunRecord, context: Context) -> dict[str, str | None]:
-    """A model version's tags; None where it should have none."""
-    measured = _measured(run)
-    entry = context.version(run.run["version"])
+def _tags(record: RunRecord, context: Context) -> dict[str, str | None]:
+    """Return a model version's tags; None for a tag that it must not have."""
+    score = _evaluated_score(record)
     tags = {
-        "version": run.run["version"],
-        "seed": run.run["seed"],
-        "parent": run.run.get("parent"),
-        "title": entry.get("title"),
-        METRIC: measured and measured.metric,
-        SCORE: measured and f"{measured.value:.17g}",
-        PROTOCOL: measured and measured.protocol,
+        "version": record.run["version"],
+        "seed": record.run["seed"],
+        "parent": record.run.get("parent"),
+        "title": context.version(record.run["version"]).get("title"),
+        METRIC: score and score.metric,
+        SCORE: score and f"{score.value:.17g}",
+        PROTOCOL: score and score.protocol,
     }
     return {tag: None if value is None else str(value) for tag, value in tags.items()}
 
 
-def _describe(client: MlflowClient, version: ModelVersion, wanted: dict[str, str | None]) -> None:
-    """Tags that lack or differ; a score that is no longer true goes."""
-    for tag, value in wanted.items():
-        there = version.tags.get(tag)
-        if value is None and there is not None:
+def _set_tags(client: MlflowClient, version: ModelVersion, tags: dict[str, str | None]) -> None:
+    """Set missing and changed tags; delete those that are None."""
+    for tag, value in tags.items():
+        current = version.tags.get(tag)
+        if value is None and current is not None:
             client.delete_model_version_tag(version.name, str(version.version), tag)
-        elif value is not None and there != value:
+        elif value is not None and current != value:
             client.set_model_version_tag(version.name, str(version.version), tag, value)
 
 
-def _measured(run: RunRecord) -> Score | None:
-    """What the evaluation says; the tracker's word while training ranks nobody here."""
-    found = best_run.score(run)
-    return found if found is not None and found.protocol != best_run.UNMEASURED else None
+def _evaluated_score(record: RunRecord) -> Score | None:
+    """Return the score of the evaluation. The tracker's score does not rank versions."""
+    score = best_run.score(record)
+    return score if score is not None and score.protocol != best_run.UNMEASURED else None

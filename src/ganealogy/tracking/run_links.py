@@ -7,21 +7,21 @@ from ganealogy.tracking.post import KEY
 from ganealogy.tracking.store import StoreError
 
 ADDRESS = "http://127.0.0.1:5000/#/experiments/{}/runs/{}"
-"""Where `make ui` serves, unless the port is in use."""
+"""The address that `make ui` serves, unless the port is in use."""
 
 
 def run_links(keys: list[str]) -> dict[str, str]:
-    """Return run key → address of its MLflow run.
+    """Return run key → address of its MLflow run, for the runs that were posted before.
 
     Empty without a store, for a server or another database, and for a store that is locked or damaged: the page then
-    shows the command. A run that was never posted has no address: the page is built before the report's sync.
+    shows the command.
     """
     file = store.database()
     if not keys or file is None or not file.is_file():
         return {}
     links: dict[str, str] = {}
     try:
-        with store.opened() as client:
+        with store.open_client() as client:
             experiments = [experiment.experiment_id for experiment in client.search_experiments()]
             token = None
             while True:

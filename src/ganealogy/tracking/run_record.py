@@ -1,4 +1,4 @@
-"""A run directory as MLflow shall see it: parameters, metrics by step, pictures, tags, files. No MLflow in here."""
+"""Read a run directory: parameters, metrics by step, pictures and files, as MLflow displays them. No MLflow here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What stood in the run directory at one moment."""
+    """The content of a run directory at the time of reading."""
 
     directory: Path
     run: dict[str, Any]
@@ -35,11 +35,13 @@ class RunRecord:
     costs: dict[str, dict[str, Any]]
     """cost/<stage>.json, by stage"""
     sample: dict[str, Any] | None
+    """sample/sample.json"""
     evaluation: dict[str, Any] | None
+    """evaluate/metrics.json"""
 
     @property
     def key(self) -> str:
-        """digest of plan, data and seed: the same training has the same MLflow run, wherever its files lie."""
+        """The run key, digest of plan, data and seed: the same training has the same MLflow run, in any directory."""
         return str(self.run["key"])
 
     @property
@@ -52,26 +54,26 @@ class RunRecord:
 
     @property
     def stage(self) -> str:
-        """The furthest stage whose results are here."""
+        """The last stage whose results are present."""
         return "evaluate" if self.evaluation else "sample" if self.sample else "train"
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The resolved recipe by its dotted keys, and the protocol under `protocol.`."""
+        """The resolved recipe by dotted key, and the protocol by `protocol.` and dotted key."""
         return flatten(self.run["recipe"]) | flatten(self.run["protocol"], "protocol.")
 
     @property
     def final_metrics(self) -> dict[str, float]:
-        """One number a run: the evaluation, the best checkpoint as training saw it, the costs.
+        """The metrics with one value per run: evaluation, tracker's score of the best checkpoint, costs.
 
-        Prefixes keep the final numbers apart from the tracker's, which have the same names but other images; each is
-        a section of the UI, and these sort in the order of interest.
+        Prefixes separate the evaluation from the tracker, whose metrics have the same names but other images. The UI
+        makes a section of each prefix.
         """
         metrics: dict[str, Any] = {}
         if self.evaluation:
             metrics |= {f"evaluate/{name}": value for name, value in self.evaluation["metrics"].items()}
         best = self.run.get("best")
-        if best and self.status != "running":  # while it runs, the best so far is on the curve
+        if best and self.status != "running":  # during the training the curve shows it
             metrics |= {"train_best/kimg": best["kimg"], f"train_best/fd_{self.run['tracker']}": best["score"]}
         for stage, cost in self.costs.items():
             metrics |= {f"usage/{stage}_{name}": cost[name] for name in COSTS if name in cost}
@@ -85,33 +87,36 @@ class RunRecord:
 
     @property
     def files(self) -> dict[str, Path]:
-        """What is attached as it is, by its path in the run directory; of a running training nothing yet."""
+        """The files to attach, by path in the run directory; empty while the training runs."""
         if self.status == "running":
             return {}
         return {name: self.directory / name for name in FILES if (self.directory / name).is_file()}
 
     @property
     def weights(self) -> Path | None:
-        """The weights that the samples come from; None until training has finished."""
+        """The weights that drew the samples; None unless the training has finished."""
         checkpoint = (self.sample or {}).get("checkpoint", "best")
         path = self.directory / "train" / "weights" / f"generator-{checkpoint}.safetensors"
         return path if self.status == "finished" and path.is_file() else None
 
-    def moment(self, step: int | None = None) -> int:
-        """When the run got to `step` (None: to where it is), ms since 1970, as the files' times tell it."""
+    def time_ms(self, step: int | None = None) -> int:
+        """Return when the run reached `step` (None: its newest state), in ms since 1970, from the files' times."""
         path = self.grids.get(step) if step is not None else None
         return int((path or self.directory / "train" / "run.json").stat().st_mtime * 1000)
 
     @property
-    def began(self) -> int:
-        """ms since 1970."""
+    def start_ms(self) -> int:
+        """Start of the training, in ms since 1970."""
         seconds = self.costs.get("train", {}).get("seconds")
-        first = self.moment(min(self.grids)) if self.grids else self.moment()
-        return self.moment() - int(seconds * 1000) if seconds and self.status != "running" else first
+        first = self.time_ms(min(self.grids)) if self.grids else self.time_ms()
+        return self.time_ms() - int(seconds * 1000) if seconds and self.status != "running" else first
 
 
 def read(directory: Path) -> RunRecord:
-    """Raises: GanealogyError when run.json is absent or a file of the record is damaged."""
+    """Read a run directory.
+
+    Raises: GanealogyError when run.json is absent or a file is damaged.
+    """
     run = read_json(directory / "train" / "run.json")
     if run is None:
         raise GanealogyError(f"{directory}: no train/run.json; train the version first")
@@ -130,9 +135,9 @@ def read(directory: Path) -> RunRecord:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A file's mapping, or None when it is absent.
+    """Read a JSON mapping; return None if the file is absent.
 
-    Raises: GanealogyError when it is no JSON mapping.
+    Raises: GanealogyError when it is not a JSON mapping.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -141,12 +146,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise GanealogyError(f"{path}: not readable JSON ({error}); run its stage again") from None
     if not isinstance(content, dict):
-        raise GanealogyError(f"{path}: expected a JSON mapping; run its stage again")
+        raise GanealogyError(f"{path}: expected a JSON mapping, found {type(content).__name__}; run its stage again")
     return content
 
 
 def _read_ticks(path: Path) -> list[dict[str, Any]]:
-    """The whole lines: the last one may be on its way."""
+    """Read the complete lines: the training may be writing the last one.
+
+    Raises: GanealogyError when a line is damaged.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -155,11 +163,11 @@ def _read_ticks(path: Path) -> list[dict[str, Any]]:
         ticks = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return [{**tick, "step": int(tick["step"]), "kimg": float(tick["kimg"])} for tick in ticks]
     except (ValueError, TypeError, KeyError) as error:
-        raise GanealogyError(f"{path}: a damaged line ({error}); train the version again") from None
+        raise GanealogyError(f"{path}: damaged line ({error}); train the version again") from None
 
 
 def tick_metrics(tick: dict[str, Any]) -> dict[str, float]:
-    """A tick's numbers as `train/<name>`; what was not finite is null in the record and left out."""
+    """Return a tick's numbers as `train/<name>`, without non-finite ones, which are null in the file."""
     numbers = {name: value for name, value in tick.items() if name not in ("tick", "step") and is_number(value)}
     return {f"train/{name}": float(value) for name, value in numbers.items()}
 
@@ -169,7 +177,7 @@ def is_number(value: Any) -> bool:
 
 
 def flatten(mapping: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """{"loss": {"name": "hinge"}} → {"loss.name": "hinge"}; values as JSON writes them, texts without quotes."""
+    """Map {"loss": {"name": "hinge"}} to {"loss.name": "hinge"}; other values than strings become JSON."""
     flat: dict[str, str] = {}
     for name, value in mapping.items():
         if isinstance(value, dict) and value:

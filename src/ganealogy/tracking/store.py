@@ -1,8 +1,8 @@
-"""The MLflow store: where it is, how it is opened, and what counts as its failure rather than ours.
+"""Open the MLflow store, and turn its failures into `StoreError`.
 
-By default a sqlite file under DVC_ROOT, so that an experiment in a temporary copy posts to the same one as the
-workspace; MLFLOW_TRACKING_URI comes first. A store that is down, slow, locked, damaged or read-only costs seconds
-and one line, never a training or a report: the run directories are the record, and a later sync posts them.
+The store is that of MLFLOW_TRACKING_URI, else a sqlite file under DVC_ROOT, which `dvc exp run --temp` shares with the
+workspace. A store that is down, slow, locked, damaged or read-only costs seconds and one line of output, never a
+training or a report: a later sync posts the run directories.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ ADDRESS = "MLFLOW_TRACKING_URI"
 LOCK_WAIT_S = 30.0
 BUSY_WAIT_S = 4.0
 SQLITE = "sqlite:///"
-PLACES = (
+ADDRESS_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow's tables keep an address."""
+"""Columns (table, column) of MLflow's database that contain the address of a file."""
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",  # its failed batches are dropped with a log line
-    # A dead server is retried for four minutes a call by default.
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",  # it drops failed batches with a log message
+    # By default each call retries a dead server for four minutes.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -56,21 +56,21 @@ ENVIRONMENT = {
 
 
 class StoreError(Exception):
-    """The store could not be read or written; one line that says how."""
+    """The store could not be read or written. The message is one line with the cause."""
 
 
 def home() -> Path:
-    """build/mlflow under DVC_ROOT (the main workspace, also within an experiment's temporary copy)."""
+    """Return build/mlflow of the main workspace, also inside an experiment's temporary copy."""
     return main_root() / MLFLOW
 
 
 def uri() -> str:
-    """MLFLOW_TRACKING_URI, else the sqlite store under `home()`."""
+    """Return MLFLOW_TRACKING_URI, or the address of the sqlite file in `home()`."""
     return os.environ.get(ADDRESS) or f"{SQLITE}{home() / 'mlflow.db'}"
 
 
-def shown(address: str | None = None) -> str:
-    """The store's address as it may be printed: without a password."""
+def display_uri(address: str | None = None) -> str:
+    """Return `address`, by default the store's, without user name and password."""
     return re.sub(r"//[^/@]*@", "//", address or uri())
 
 
@@ -79,7 +79,7 @@ def is_server(address: str) -> bool:
 
 
 def artifact_location(experiment: str) -> str | None:
-    """Where a new experiment's files go; None lets a server decide. Without it, sqlite takes ./mlruns of the moment."""
+    """Return the folder for a new experiment's files; None: the server chooses. The default would be ./mlruns."""
     if is_server(uri()):
         return None
     folder = re.sub(r"[^A-Za-z0-9.-]+", "-", experiment.replace("×", "x")).strip("-")
@@ -87,21 +87,21 @@ def artifact_location(experiment: str) -> str | None:
 
 
 def prepare_environment() -> None:
-    """MLflow's settings for this process and its children; what the user set stands."""
+    """Set MLflow's variables for this process and its children, except those that the user has set."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic", "urllib3"):  # a failure is told in one line, by `StoreError`
+    for name in ("mlflow", "alembic", "urllib3"):  # `StoreError` reports failures
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
-def opened() -> Iterator[MlflowClient]:
-    """A client of the initialised store, for this process alone among Ganealogy's.
+def open_client() -> Iterator[MlflowClient]:
+    """Yield a client of the initialised store, under a lock among Ganealogy's processes.
 
-    Raises: StoreError for whatever the store or the way to it does wrong. Errors of other kinds are bugs and pass.
+    Raises: StoreError for failures of the store, the network and the file system. Other exceptions are bugs and pass.
     """
     prepare_environment()
-    import mlflow  # noqa: F401  # seconds, and on a busy machine a minute: not under the lock that others wait for
+    import mlflow  # noqa: F401  # takes seconds to a minute, so before the lock
 
     try:
         home().mkdir(parents=True, exist_ok=True)
@@ -132,14 +132,17 @@ def _mlflow_errors() -> Iterator[None]:
 
 
 def database() -> Path | None:
-    """The sqlite file, when the store is a plain one; None for a server or another database."""
+    """Return the store's sqlite file; None for a server or another database."""
     address = uri()
     plain = address.startswith(SQLITE) and not address.startswith(f"{SQLITE}file:")
     return Path(address.removeprefix(SQLITE)) if plain else None
 
 
 def _check(database: Path) -> None:
-    """Fail in seconds on a locked, damaged or read-only file, where MLflow would wait 20 s a call."""
+    """Fail in seconds on a locked, damaged or read-only file; MLflow would wait 20 s per call.
+
+    Raises: sqlite3.Error.
+    """
     if not database.exists():
         return
     connection = sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True, timeout=BUSY_WAIT_S)
@@ -153,63 +156,65 @@ def _check(database: Path) -> None:
 
 
 def _follow_move(connection: sqlite3.Connection) -> None:
-    """The store keeps whole addresses of files that lie beside it; where the project was moved or copied, mend them."""
-    here = f"{(home() / 'artifacts').as_uri()}/"
-    mark = "/build/mlflow/artifacts/"
-    known = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
-    local = [place for place in known if place.startswith("file:") and mark in place and not place.startswith(here)]
-    for there in {place[: place.index(mark) + len(mark)] for place in local}:
-        moved = 0
-        for table, column in PLACES:
-            moved += connection.execute(
+    """Update the absolute addresses of files in the database after the project was moved or copied."""
+    artifacts = f"{(home() / 'artifacts').as_uri()}/"
+    suffix = "/build/mlflow/artifacts/"
+    addresses = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
+    local = [text for text in addresses if text.startswith("file:") and suffix in text]
+    stale = {text[: text.index(suffix) + len(suffix)] for text in local if not text.startswith(artifacts)}
+    for old in stale:
+        changed = 0
+        for table, column in ADDRESS_COLUMNS:
+            changed += connection.execute(
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-                (here, len(there) + 1, len(there), there),
+                (artifacts, len(old) + 1, len(old), old),
             ).rowcount
-        if moved > 1:  # more than the empty "Default"
-            print(f"MLflow: the project was at {there.removesuffix(mark)}; its store follows", file=sys.stderr)
+        if changed > 1:  # more than the empty experiment "Default"
+            print(f"MLflow: the project was at {old.removesuffix(suffix)}; its store is updated", file=sys.stderr)
 
 
 def _initialise(database: Path) -> None:
-    """Make the store under another name and rename it: killed on the way, it is absent and never half-migrated.
+    """Create the store under a temporary name and rename it, so that a kill cannot leave it half-migrated.
 
-    Processes that open a fresh MLflow database at the same time break it for good; this one holds the lock.
+    Call under the lock: two processes that create an MLflow database at the same time break it for good.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database.parent.mkdir(parents=True, exist_ok=True)
     for leftover in database.parent.glob(f".{database.name}.*.new*"):
         leftover.unlink()
-    fresh = database.with_name(f".{database.name}.{time.time_ns()}.new")  # MLflow keeps connections by file name
+    # A new name each time, because MLflow caches connections by file name.
+    fresh = database.with_name(f".{database.name}.{time.time_ns()}.new")
     artifacts = (home() / "artifacts" / "default").as_uri()
     store = SqlAlchemyStore(f"{SQLITE}{fresh}", artifacts)  # type: ignore[no-untyped-call]
-    store.delete_experiment("0")  # type: ignore[no-untyped-call]  # an empty "Default" would come first in the UI
+    store.delete_experiment("0")  # type: ignore[no-untyped-call]  # the UI would show an empty "Default" first
     store.engine.dispose()
     fresh.replace(database)
 
 
 def _client(address: str) -> MlflowClient:
-    """A client of that store, which is MLflow's global one from here on: logging a model goes through that."""
+    """Return a client of the store, and make that MLflow's global store: logging a model uses it."""
     import mlflow
 
-    given = os.environ.get(ADDRESS)
+    user_address = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(address)
-    os.environ.pop(ADDRESS, None)  # it sets the variable too: what this process starts in another project would follow
-    if given is not None:
-        os.environ[ADDRESS] = given
-    return _connected(address)
+    os.environ.pop(ADDRESS, None)  # set by MLflow too; child processes in other projects would use it
+    if user_address is not None:
+        os.environ[ADDRESS] = user_address
+    return _cached_client(address)
 
 
 @functools.cache
-def _connected(address: str) -> MlflowClient:
+def _cached_client(address: str) -> MlflowClient:
     import mlflow
 
     return mlflow.MlflowClient(address)
 
 
 def _one_line(error: BaseException) -> str:
-    """The innermost cause: what wraps it says less at more length."""
+    """Return the first line of the innermost cause: the wrapping errors are longer and less specific."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = shown(lines[0]) if lines else type(error).__name__
+    text = display_uri(lines[0]) if lines else type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

@@ -1,8 +1,8 @@
-"""MLflow follows the files: bring the store up to what the run directories hold.
+"""Post to MLflow what it lacks of the run directories.
 
-`sync` may be called at any time, by several processes, and again after any failure: it finds or creates the run that
-carries the run directory's key and posts only what the store lacks. Nothing is handed between stages, and a run that
-DVC restored from its cache gets its MLflow run like any other.
+`sync` can be called at any time, by several processes, and again after any failure. It finds or creates the MLflow run
+with the run directory's key and posts only missing items. It depends on the files alone, so a run that DVC restored
+from its cache gets its MLflow run, too.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ganealogy.errors import GanealogyError
 from ganealogy.runtime.progress import Progress
+from ganealogy.runtime.root import main_root
 from ganealogy.tracking import model, post, registry, run_record, store, ui_views
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
-from ganealogy.workspace import REPORT_PAGE
+from ganealogy.workspace import REPORT_PAGE, WORK
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,20 +32,20 @@ def _print_warning(line: str) -> None:
 
 
 @dataclass(frozen=True)
-class Synced:
-    """What one sync did."""
+class SyncResult:
+    """The result of one sync."""
 
     directory: Path
     title: str
     status: str | None = None
-    """Of the training: running, finished, diverged, interrupted."""
+    """The training's: running, finished, diverged or interrupted."""
     run_id: str | None = None
-    """The MLflow run; None when nothing could be posted."""
+    """The MLflow run; None if posting failed."""
     posted: dict[str, int] = field(default_factory=dict)
-    """How many of each kind were new to the store: parameters, tags, dataset, metrics, images, files, models,
-    registered (model versions)."""
+    """Number of new items by kind: parameters, tags, dataset, metrics, images, files, models, registered (model
+    versions)."""
     warning: str | None = None
-    """The line that was printed, if any."""
+    """The line passed to `warn`, if any."""
     store_failed: bool = False
 
 
@@ -54,42 +55,43 @@ def sync(
     final: str | None = None,
     context: Context | None = None,
     warn: Callable[[str], None] = _print_warning,
-) -> Synced:
-    """Post what the store lacks of one run directory (build/runs/<version>-<seed> or build/wip/<key>).
+) -> SyncResult:
+    """Post the missing items of one run directory (build/runs/<version>-<seed> or build/wip/<key>).
 
-    `tree`: build/plan/tree.json, read from there when None. `final`: the status of a training that says it is running
-    though its process is gone. `context`: what many calls share. A store that fails costs one line to `warn`, never an
-    exception.
+    A failure of the store is one line to `warn`, never an exception.
+
+    `tree`: the content of build/plan/tree.json; None reads the file. `final`: status to post instead of "running", for
+    a training whose process has ended. `context`: replaces `tree`; share it between calls.
 
     Raises: GanealogyError when the run directory or the plan cannot be used.
     """
-    context = context or Context.of(tree)
-    run = run_record.read(run_dir)
-    if final and run.status == "running":
-        run = replace(run, run={**run.run, "status": final})
-    if not context.trained_on(run):
-        raise GanealogyError(f"{run_dir}: was not trained on the data in data/packed; run `dvc repro` first")
+    context = context or Context.load(tree)
+    record = run_record.read(run_dir)
+    if final and record.status == "running":
+        record = replace(record, run={**record.run, "status": final})
+    if not context.has_data_of(record):
+        raise GanealogyError(f"{run_dir}: not trained on the data in data/packed; run `dvc repro` first")
     try:
-        with store.opened() as client:
-            run_id, posted = _bring(client, run, context)
+        with store.open_client() as client:
+            run_id, posted = _post_run(client, record, context)
     except StoreError as failure:
-        line = _failure_line(run.title, failure)
+        line = _failure_line(record.title, failure)
         warn(line)
-        return Synced(run_dir, run.title, run.status, warning=line, store_failed=True)
-    return Synced(run_dir, run.title, run.status, run_id, posted)
+        return SyncResult(run_dir, record.title, record.status, warning=line, store_failed=True)
+    return SyncResult(run_dir, record.title, record.status, run_id, posted)
 
 
-def sync_all(root: Path = Path()) -> list[Synced]:
-    """Sync the listed runs under `root`, then trainings that were killed, then the report: all in this process.
+def sync_all(root: Path = Path()) -> list[SyncResult]:
+    """Sync the listed runs under `root`, then killed trainings, then the report, in this process.
 
-    Prints a line for each run directory that cannot be used, and one for a store that fails, which ends the sync.
+    Prints one line for each unusable run directory. The first failure of the store prints one line and ends the sync.
 
     Raises: GanealogyError when there is no plan.
     """
-    context = Context.of(None, root)
+    context = Context.load(None, root)
     todo: list[tuple[Path, str | None]] = [(path, None) for path in context.run_directories()]
-    todo += [(path, "interrupted") for path in _abandoned(context)]
-    results: list[Synced] = []
+    todo += [(path, "interrupted") for path in _abandoned_trainings(context)]
+    results: list[SyncResult] = []
     with Progress("mlflow", len(todo), "run") as progress:
 
         def warn(line: str) -> None:
@@ -100,7 +102,7 @@ def sync_all(root: Path = Path()) -> list[Synced]:
                 results.append(sync(run_dir, final=final, context=context, warn=warn))
             except GanealogyError as error:
                 warn(f"MLflow: {error}")
-                results.append(Synced(run_dir, run_dir.name, warning=str(error)))
+                results.append(SyncResult(run_dir, run_dir.name, warning=str(error)))
             progress.update(note=results[-1].title)
             if results[-1].store_failed:
                 return results
@@ -111,62 +113,65 @@ def sync_all(root: Path = Path()) -> list[Synced]:
     return results
 
 
-def _bring(client: MlflowClient, run: RunRecord, context: Context) -> tuple[str, dict[str, int]]:
-    """The store up to the record; what makes a run recognisable comes first, what is big last."""
-    experiment_id = post.experiment(client, context.experiment(run))
+def _post_run(client: MlflowClient, record: RunRecord, context: Context) -> tuple[str, dict[str, int]]:
+    """Post one run; return its MLflow id and the number of new items by kind.
+
+    The order matters if it is interrupted: names and tags first, large files last.
+    """
+    experiment_id = post.experiment(client, context.experiment(record))
     ui_views.save(client, experiment_id, context)
-    there = post.find_or_create(client, experiment_id, run, context)
+    mlflow_run = post.find_or_create(client, experiment_id, record, context)
     posted = {
-        "tags": post.tags(client, there, run, context),
-        "parameters": post.parameters(client, there, run, context),
-        "dataset": post.dataset(client, there, run, context),
-        "metrics": post.curves(client, there, run) + post.final_metrics(client, there, run),
-        "images": post.grids(client, there, run),
-        "files": post.files(client, there, run),
+        "tags": post.tags(client, mlflow_run, record, context),
+        "parameters": post.parameters(client, mlflow_run, record, context),
+        "dataset": post.dataset(client, mlflow_run, record, context),
+        "metrics": post.curves(client, mlflow_run, record) + post.final_metrics(client, mlflow_run, record),
+        "images": post.grids(client, mlflow_run, record),
+        "files": post.files(client, mlflow_run, record),
     }
-    generator, posted["models"] = model.log_generator(client, there, run, context)
-    post.status(client, there, run, fresh=bool(posted["models"]))
-    posted["registered"] = registry.register(client, there, generator, run, context)
-    return there.info.run_id, posted
+    generator, posted["models"] = model.log_generator(client, mlflow_run, record, context)
+    post.status(client, mlflow_run, record, force=bool(posted["models"]))
+    posted["registered"] = registry.register(client, mlflow_run, generator, record, context)
+    return mlflow_run.info.run_id, posted
 
 
 def _prune(context: Context) -> None:
-    """The registered model without the versions of deleted runs."""
+    """Delete the model versions of deleted runs."""
     try:
-        with store.opened() as client:
+        with store.open_client() as client:
             registry.prune(client, context.experiment())
     except StoreError as failure:
         _print_warning(_failure_line("the registered model", failure))
 
 
-def _sync_report(page: Path, context: Context) -> Synced:
+def _sync_report(page: Path, context: Context) -> SyncResult:
     try:
-        with store.opened() as client:
+        with store.open_client() as client:
             experiment_id = post.experiment(client, context.experiment())
             run_id, posted = post.report(client, experiment_id, page, context)
     except StoreError as failure:
         line = _failure_line("the report", failure)
         _print_warning(line)
-        return Synced(page, "report", warning=line, store_failed=True)
-    return Synced(page, "report", run_id=run_id, posted={"files": posted})
+        return SyncResult(page, "report", warning=line, store_failed=True)
+    return SyncResult(page, "report", run_id=run_id, posted={"files": posted})
 
 
-def _abandoned(context: Context) -> list[Path]:
-    """Trainings on this data that were begun and that no process works on: killed, or waiting to be resumed."""
+def _abandoned_trainings(context: Context) -> list[Path]:
+    """Return the directories of unfinished trainings on this data that no process works on."""
     abandoned = []
-    for path in sorted((store.home().parent / "wip").glob("*/train/run.json")):
+    for path in sorted((main_root() / WORK).glob("*/train/run.json")):
         directory = path.parent.parent
         try:
-            ours = context.trained_on(run_record.read(directory))
+            same_data = context.has_data_of(run_record.read(directory))
         except GanealogyError:
-            continue  # not a run that anyone listed; whoever trains it is told
-        if ours and not _is_held(directory):
+            continue  # not a listed run; training it again reports the damage
+        if same_data and not _is_held(directory):
             abandoned.append(directory)
     return abandoned
 
 
 def _is_held(directory: Path) -> bool:
-    """Whether the process that said it trains here lives. Trying its lock could turn away one that starts now."""
+    """Whether the process named in the file `holder` is alive. Trying the lock could make a starting training fail."""
     try:
         os.kill(int((directory / "holder").read_text()), 0)
     except (FileNotFoundError, ValueError, ProcessLookupError):
@@ -177,5 +182,5 @@ def _is_held(directory: Path) -> bool:
 
 
 def _failure_line(what: str, failure: StoreError) -> str:
-    cure = "the files are whole, `ganealogy sync` posts them later"
-    return f"MLflow: {what} not posted to {store.shown()}: {failure}; {cure}"
+    hint = "the run directories are complete; `ganealogy sync` posts them later"
+    return f"MLflow: {what} not posted to {store.display_uri()}: {failure}; {hint}"

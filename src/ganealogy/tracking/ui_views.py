@@ -1,7 +1,8 @@
-"""Saved views of the UI: the run table with the columns that matter, and the versions as means over their seeds.
+"""Saved views of MLflow's UI: a run table with selected columns, and the versions as means over their seeds.
 
-The UI keeps a view as a tag of the experiment, and opens with one where the address names it. The form is that of
-MLflow 3.17 (JSON, deflated, in base64); an MLflow that reads another shows its own table, and nothing is lost.
+The first thing to break with a new MLflow. The format is internal to MLflow 3.17: a tag of the experiment with JSON,
+deflated, in base64, opened by a key in the URL. If another MLflow cannot read it, its UI shows its default table and
+the run data is unaffected.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ TAG = "mlflow.sharedViewState.{}"
 RUNS, VERSIONS = "ganealogy-runs", "ganealogy-versions"
 PICTURES = "Pictures"
 SECTIONS = (PICTURES, "evaluate", "train_best", "train", "usage", "System metrics")
-"""Of the charts' page, from the top; the UI makes one of what stands before a metric's last slash."""
-CREATED = 1_700_000_000_000  # any fixed moment: the same view is the same tag
+"""Sections of the charts' page, from the top. The UI makes one of each prefix before a metric's last slash."""
+CREATED = 1_700_000_000_000  # ms since 1970; any constant, so that equal views are equal tags
 
 
 def views(tracker: str, extractors: list[str], last: int = 0) -> dict[str, dict[str, Any]]:
-    """Key → the view, for a protocol's tracker, the extractors of its evaluation and its `last` step."""
+    """Return key → view, for a tracker, the extractors of the evaluation and the `last` step of a training."""
     from ganealogy.verdicts.primary_metric import distance  # a training imports this module
 
-    measured = f"metrics.`evaluate/{distance(tracker)}`"
+    primary = f"metrics.`evaluate/{distance(tracker)}`"
     distances = [f"metrics.`evaluate/{distance(name)}`" for name in extractors]
     columns = [
         "attributes.`Dataset`",
-        *dict.fromkeys([measured, *distances]),
+        *dict.fromkeys([primary, *distances]),
         f"metrics.`train_best/fd_{tracker}`",
         "metrics.`usage/train_seconds`",
         "tags.`title`",
@@ -42,20 +43,20 @@ def views(tracker: str, extractors: list[str], last: int = 0) -> dict[str, dict[
     ]
     by_version = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "version"}]}
     return {
-        RUNS: _view("Runs, best first", columns, measured, _pictures(last)),
-        VERSIONS: _view("Versions, mean over seeds", columns, measured, {"groupBy": by_version}),
+        RUNS: _view("Runs, best first", columns, primary, _pictures(last)),
+        VERSIONS: _view("Versions, mean over seeds", columns, primary, {"groupBy": by_version}),
     }
 
 
 def save(client: MlflowClient, experiment_id: str, context: Context) -> int:
-    """Put the views that lack or differ into the experiment's tags; returns how many."""
+    """Save missing and changed views as tags of the experiment; return their number."""
     tree = context.tree
     protocol = tree.get("protocol", {})
     tracker = str(protocol.get("tracker", "pixel8"))
-    last = math.ceil(protocol.get("kimg", 0) * 1000 / protocol.get("batch_size", 1))  # as training/loop.py counts
-    wanted = views(tracker, list(tree.get("evaluate", {}).get("extractors", [])), last)
+    last = math.ceil(protocol.get("kimg", 0) * 1000 / protocol.get("batch_size", 1))  # as in training/loop.py
+    current = views(tracker, list(tree.get("evaluate", {}).get("extractors", [])), last)
     tags = client.get_experiment(experiment_id).tags
-    new = {TAG.format(key): json.dumps(view) for key, view in wanted.items()}
+    new = {TAG.format(key): json.dumps(view) for key, view in current.items()}
     new = {tag: value for tag, value in new.items() if tags.get(tag) != value}
     for tag, value in new.items():
         client.set_experiment_tag(experiment_id, tag, value)
@@ -95,13 +96,15 @@ def _view(name: str, columns: list[str], order: str, more: dict[str, Any]) -> di
 
 
 def _pictures(step: int) -> dict[str, Any]:
-    """The charts' page with the trainings' grids first, where the UI's own has them last and below each run's
-    parameters, which fill the card. A group of runs has none. The other charts are the UI's to add."""
+    """Return the settings of the charts' page: sample grids of `step` first, without parameters. The UI adds the rest.
+
+    By default grids come last, below each run's parameters. A group of runs has no grids.
+    """
     sections = [
         {"uuid": name, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": True}
         for name in SECTIONS
     ]
-    sections[0] |= {"columns": 1, "cardHeight": 480}  # of one chart a row, for two rows of grids
+    sections[0] |= {"columns": 1, "cardHeight": 480}  # one chart per row, high enough for two rows of grids
     chart = {
         "uuid": IMAGES,
         "type": "IMAGE",
@@ -110,8 +113,8 @@ def _pictures(step: int) -> dict[str, Any]:
         "deleted": False,
         "isGenerated": True,
         "imageKeys": [IMAGES],
-        "step": step,  # the slider's; 0 would show what the untrained networks draw
+        "step": step,  # the slider's; 0 would show the untrained generator
         "showRunParams": False,
     }
-    # Not reordered, they are sorted by name.
+    # Without isAccordionReordered the UI sorts sections by name.
     return {"compareRunSections": sections, "compareRunCharts": [chart], "isAccordionReordered": True}

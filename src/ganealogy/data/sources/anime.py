@@ -1,4 +1,4 @@
-"""Anime character faces from Kaggle: about 63,000 of various sizes; needs the user's own Kaggle token, or a mirror."""
+"""Anime character faces from Kaggle: about 63,000 of various sizes. Needs a Kaggle token or a mirror."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import MIRROR, Remote, copy, in_mirror, obtain
 from ganealogy.errors import GanealogyError
 
-NATIVE_CHANNELS = 3
 INPUTS = ("mirror",)
 DATASET = "splcher/animefacedataset"
 CREDIT = {
@@ -23,8 +22,8 @@ CREDIT = {
     "licence_url": f"https://www.kaggle.com/datasets/{DATASET}",
     "url": f"https://www.kaggle.com/datasets/{DATASET}",
 }
-WHOLE = "animefacedataset.zip"  # what Kaggle calls it; no checksum is published, so source.json records what came
-SMALL = Remote(  # 22,969 of them at 64×64: found in mirrors only
+WHOLE = "animefacedataset.zip"  # Kaggle publishes no checksum; source.json records the sha256
+SMALL = Remote(  # 22,969 of them at 64×64; only in mirrors
     "anime-faces-64.zip", (), sha256="e8d4822d2e54a2cf9e9400615a281b316bf4f6cbf55aed8c541514043aed4e3d"
 )
 
@@ -34,7 +33,7 @@ def credit(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
-    """Leave the archive in `raw` and name it. Raises: GanealogyError."""
+    """Write the archive to `raw` and return its name. Raises: GanealogyError if it cannot be fetched."""
     if whole := in_mirror(mirror, WHOLE):
         copy(Remote(WHOLE, ()), whole, raw / WHOLE)
         return [WHOLE]
@@ -46,25 +45,25 @@ def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]
 
 
 def _from_kaggle(target: Path) -> None:
-    """Through Kaggle's own client, which finds the user's token where its documentation says."""
+    """Download with Kaggle's own client, which reads the user's token. Raises: GanealogyError."""
     by_hand = f"or fetch {CREDIT['url']} by hand as {WHOLE} and name its folder in {MIRROR} or dataset.mirror"
     try:
         with contextlib.redirect_stdout(sys.stderr):
             from kaggle.api.kaggle_api_extended import KaggleApi  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except (Exception, SystemExit) as error:  # importing it already looks for a token, and may fail in its own ways
+    except (Exception, SystemExit) as error:  # the import itself reads the token, and may fail or exit
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "kaggle"
         fault = "is not installed" if missing else f"does not start ({_line(error)})"
         raise GanealogyError(
-            f"anime faces come from Kaggle, whose client {fault}: pip install 'ganealogy[kaggle]', {by_hand}"
+            f"anime faces come from Kaggle, whose client {fault}; pip install 'ganealogy[kaggle]', {by_hand}"
         ) from None
     api = KaggleApi()
     try:
-        # Without a token the client prints a page of help and exits; our one line below says the same.
+        # Without a token the client prints a page of help and exits; the line below replaces it.
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             api.authenticate()
     except (Exception, SystemExit):
         raise GanealogyError(
-            f"anime faces come from Kaggle, which asks for a token: make one at https://www.kaggle.com/settings "
+            f"anime faces come from Kaggle, which requires a token; create one at https://www.kaggle.com/settings "
             f"and save it as ~/.kaggle/kaggle.json, {by_hand}"
         ) from None
     with tempfile.TemporaryDirectory(prefix=".kaggle-", dir=target.parent) as folder:
@@ -72,8 +71,8 @@ def _from_kaggle(target: Path) -> None:
             with contextlib.redirect_stdout(sys.stderr):
                 api.dataset_download_files(DATASET, path=folder, quiet=not sys.stderr.isatty())
         except (Exception, SystemExit) as error:
-            reason = f"Kaggle did not hand out {DATASET} ({_line(error)})"
-            raise GanealogyError(f"{reason}: try again later, {by_hand}") from None
+            reason = f"Kaggle refused {DATASET} ({_line(error)})"
+            raise GanealogyError(f"{reason}; try again later, {by_hand}") from None
         ZipPictures(Path(folder) / WHOLE).archive.close()  # a broken archive must not reach its final name
         (Path(folder) / WHOLE).replace(target)
 

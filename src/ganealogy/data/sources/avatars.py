@@ -1,4 +1,4 @@
-"""DiceBear avatars, drawn here: the demo's pictures need no network, and the same index gives the same picture."""
+"""Draw DiceBear avatars, without network access: an avatar depends on style and index alone."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from ganealogy.errors import one_of
 from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import track
 
-NATIVE_CHANNELS = 3
 INPUTS = ("style", "count")
 DEFAULT_COUNT = 10_000
 SIDE = 128
-"""Pixels a side, whatever image_size is: changing that must not draw everything again."""
+"""Pixels per side, for any image_size: another image_size must not draw everything again."""
 BACKGROUND = "#e8eef4"
-"""Pale and cool: no style draws skin, hair or paper in it."""
+"""Pale and cool: no style uses it for skin, hair or paper."""
 CHUNK = 64
 ARCHIVE = "avatars.zip"
 
 
 def credit(settings: dict[str, Any]) -> dict[str, str]:
-    """The artist and licence as the style's own definition states them. Raises: GanealogyError on an unknown style."""
+    """Return artist and licence from the style's definition. Raises: GanealogyError if the style is unknown."""
     meta = definition(settings["style"]).get("meta", {})
     creator, licence, source = (meta.get(part, {}) for part in ("creator", "license", "source"))
     return {
@@ -41,13 +40,13 @@ def credit(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def styles() -> list[str]:
-    """The names of all styles that the installed package holds."""
+    """Return the names of the installed styles, sorted."""
     names = (entry.name for entry in package_files("dicebear_styles").iterdir())
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
 def definition(style: str) -> dict[str, Any]:
-    """Raises: GanealogyError listing the known styles."""
+    """Return the definition of a style. Raises: GanealogyError with the known styles."""
     if style not in styles():
         raise one_of("style", style, styles(), "dataset.style")
     content: dict[str, Any] = json.loads(package_files("dicebear_styles").joinpath(f"{style}.json").read_text("utf-8"))
@@ -55,14 +54,14 @@ def definition(style: str) -> dict[str, Any]:
 
 
 def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
-    """Draw `count` avatars into one archive, in parallel. Raises: GanealogyError on an unknown style."""
+    """Draw `count` avatars into one archive, in parallel. Raises: GanealogyError if the style is unknown."""
     count, style = settings.get("count") or DEFAULT_COUNT, settings["style"]
     definition(style)
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    drawn = workers.spread(draw, chunks, prepare, (style,), min(workers.count(), len(chunks)))
+    drawings = workers.parallel_map(draw, chunks, load_style, (style,), min(workers.count(), len(chunks)))
 
     def entries() -> Iterator[tuple[str, bytes]]:
-        for chunk, contents in zip(chunks, drawn, strict=True):
+        for chunk, contents in zip(chunks, drawings, strict=True):
             for index, content in zip(chunk, contents, strict=True):
                 yield f"{style}/{index:06d}.png", content
 
@@ -71,15 +70,15 @@ def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]
     return [ARCHIVE]
 
 
-def prepare(style: str) -> Any:
-    """The checked style: made once a process, 0.1 s."""
+def load_style(style: str) -> Any:
+    """Return the parsed style; 0.1 s, once per process."""
     from dicebear import Style
 
     return Style(definition(style))
 
 
 def draw(style: Any, indices: range) -> list[bytes]:
-    """PNGs of the avatars whose seeds are `indices`."""
+    """Return PNGs of the avatars whose seeds are `indices`."""
     import resvg_py
     from dicebear import Avatar
 
@@ -89,7 +88,7 @@ def draw(style: Any, indices: range) -> list[bytes]:
             width=SIDE,
             height=SIDE,
             background=BACKGROUND,
-            skip_system_fonts=True,  # another machine has other fonts, and so would draw other pictures
+            skip_system_fonts=True,  # fonts differ between machines, and so would pictures
         )
         for index in indices
     ]

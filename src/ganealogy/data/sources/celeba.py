@@ -8,7 +8,6 @@ from typing import Any
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import Remote, in_mirror, obtain
 
-NATIVE_CHANNELS = 3
 INPUTS = ("mirror",)
 CREDIT = {
     "title": "CelebFaces Attributes (CelebA), aligned and cropped",
@@ -19,12 +18,12 @@ CREDIT = {
 }
 WHOLE = Remote(
     "img_align_celeba.zip",
-    # confirm=t stands for the click on "download anyway", which Google asks for above the size that it can scan.
+    # confirm=t replaces the click on "download anyway", which Google requires for files too large to scan.
     ("https://drive.usercontent.google.com/download?id=0B7EVK8r0v71pZjFTYXZWM3FlRnM&export=download&confirm=t",),
     page=CREDIT["url"],
     md5="00d2c5bc6d35e252742224ab0c1e8fcb",  # as torchvision lists it
 )
-SMALL = Remote(  # the first 10,000 at half size: found in mirrors only
+SMALL = Remote(  # the first 10,000 at half size; only in mirrors
     "celeba-89x109-10k.zip", (), sha256="b4907e605e5e5af32f40cbb27c4994fe92d427e7728b8ec293ef5480829db5ed"
 )
 
@@ -34,7 +33,7 @@ def credit(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
-    """Leave the archive in `raw` and name it. Raises: GanealogyError."""
+    """Write the archive to `raw` and return its name. Raises: GanealogyError if it cannot be fetched."""
     remote = SMALL if in_mirror(mirror, SMALL.name) and not in_mirror(mirror, WHOLE.name) else WHOLE
     obtain(remote, raw / remote.name, in_mirror(mirror, remote.name))
     return [remote.name]

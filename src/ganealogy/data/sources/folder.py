@@ -1,4 +1,4 @@
-"""The user's own pictures: a directory (with its subdirectories) or a zip, taken as one archive."""
+"""The user's own pictures: a directory (with its subdirectories) or a zip, packed as one archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, writing
 from ganealogy.runtime.progress import track
 
-NATIVE_CHANNELS = 3
 INPUTS = ("path",)
 CREDIT = {
     "title": "Your own pictures",
@@ -31,9 +30,9 @@ def credit(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def listing(path: str | Path) -> str:
-    """A digest of names, sizes and modification times: changes when the pictures do, and reads none of them.
+    """Return a digest of the pictures' names, sizes and modification times, without reading them.
 
-    Raises: GanealogyError when there is nothing at `path`.
+    Raises: GanealogyError if there is nothing at `path`.
     """
     root = _existing(path)
     files = [("", root)] if root.is_file() else _walk(root)
@@ -41,9 +40,9 @@ def listing(path: str | Path) -> str:
 
 
 def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
-    """Leave data/raw/pictures.zip: the user's zip once it is found safe, or a new one of the directory's pictures.
+    """Write pictures.zip to `raw`, a checked copy of the user's zip or a new one of the directory; return its name.
 
-    Raises: GanealogyError when the path is absent, unreadable, unsafe, or holds no pictures.
+    Raises: GanealogyError if the path is absent, unreadable, unsafe, or has no pictures.
     """
     root = _existing(settings.get("path"))
     target = raw / ARCHIVE
@@ -53,7 +52,9 @@ def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]
         return [ARCHIVE]
     files = _walk(root)
     if not files:
-        raise GanealogyError(f"dataset.path = {str(root)!r}: no pictures in it; looked for {', '.join(SUFFIXES)}")
+        raise GanealogyError(
+            f"dataset.path = {str(root)!r}: no pictures in it; add files with one of {', '.join(SUFFIXES)}"
+        )
     with writing(target) as file:
         write_stored(file, track(_contents(files), "packing pictures", len(files), "pictures"))
     return [ARCHIVE]
@@ -72,19 +73,19 @@ def _existing(path: str | Path | None) -> Path:
 
 
 def _walk(root: Path) -> list[tuple[str, Path]]:
-    """Pictures below `root` as (name in the archive, file), sorted by name whatever order the file system has."""
+    """Return the pictures below `root` as (name in the archive, file), sorted by name."""
 
-    def complain(error: OSError) -> None:
-        raise GanealogyError(f"{error.filename}: cannot be read ({error.strerror}); mend it or move it out") from None
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error.filename, error)
 
-    found = []
-    for folder, _folders, names in os.walk(root, onerror=complain):
+    pictures = []
+    for folder, _folders, names in os.walk(root, onerror=refuse):
         for name in names:
             file = Path(folder, name)
             inside = file.relative_to(root).as_posix()
             if is_picture(inside) and file.is_file():
-                found.append((inside.encode("utf-8", "backslashreplace").decode(), file))
-    return sorted(found)
+                pictures.append((inside.encode("utf-8", "backslashreplace").decode(), file))
+    return sorted(pictures)
 
 
 def _contents(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
@@ -92,7 +93,11 @@ def _contents(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
         try:
             if file.stat().st_size > Caps.member_bytes:
                 limit = Caps.member_bytes // 2**20
-                raise GanealogyError(f"{file}: over {limit} MiB, too large for a picture; move it out")
+                raise GanealogyError(f"{file}: over {limit} MiB, too large for a picture; move it elsewhere")
             yield name, file.read_bytes()
         except OSError as error:
-            raise GanealogyError(f"{file}: cannot be read ({error.strerror}); mend it or move it out") from None
+            raise _unreadable(file, error) from None
+
+
+def _unreadable(path: Path | str, error: OSError) -> GanealogyError:
+    return GanealogyError(f"{path}: cannot be read ({error.strerror}); fix its permissions or move it elsewhere")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ganealogy.data.fetch import Remote, in_mirror, obtain
 from ganealogy.errors import GanealogyError
 
-NATIVE_CHANNELS = 1
 CLASSES = 10
 INPUTS = ("mirror",)
 CREDIT = {
@@ -26,14 +25,14 @@ CREDIT = {
     "url": "https://yann.lecun.com/exdb/mnist/",
 }
 HOSTS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-FILES = {  # md5 as torchvision lists them
+FILES = {  # md5 from torchvision
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
     "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
 MAX_BYTES = 2**30
-"""An idx file that declares more is refused; MNIST's largest has 47 MB."""
+"""Largest accepted idx file; MNIST's largest has 47 MB."""
 
 
 def credit(settings: dict[str, Any]) -> dict[str, str]:
@@ -41,7 +40,7 @@ def credit(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
-    """Leave the four files in `raw` and name them. Raises: GanealogyError."""
+    """Write the four files to `raw` and return their names. Raises: GanealogyError if one cannot be fetched."""
     for name, md5 in FILES.items():
         remote = Remote(name, tuple(host + name for host in HOSTS), md5=md5)
         obtain(remote, raw / name, in_mirror(mirror, name, f"mnist/{name}"))
@@ -49,10 +48,10 @@ def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]
 
 
 class Digits:
-    """The digits of the train files, then of the t10k files."""
+    """The digits of the train files, followed by those of the t10k files."""
 
     def __init__(self, files: list[Path]) -> None:
-        """Raises: GanealogyError when files are absent, damaged or do not belong together."""
+        """Raises: GanealogyError if a file is absent, damaged or does not match the others."""
         by_name = {path.name: path for path in files}
         if missing := sorted(set(FILES) - set(by_name)):
             raise GanealogyError(f"MNIST's {missing[0]} is missing; run `dvc repro download`")
@@ -61,8 +60,8 @@ class Digits:
         for digits, classes in zip(images, labels, strict=True):
             if digits.ndim != 3 or classes.shape != digits.shape[:1]:
                 raise GanealogyError(
-                    f"{files[0].parent}: images {digits.shape} and labels {classes.shape} do not belong together; "
-                    "fetch the four files again"
+                    f"{files[0].parent}: images {digits.shape} and labels {classes.shape} do not match; "
+                    "delete the four files and run `dvc repro download`"
                 )
         self.images = np.concatenate(images)  # (N, 28, 28)
         self.labels: NDArray[np.int64] | None = np.concatenate(labels).astype(np.int64)
@@ -74,7 +73,7 @@ class Digits:
         return f"digit {index}"
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """(28, 28) pixels."""
+        """Return grey pixels (28, 28)."""
         image: NDArray[np.uint8] = self.images[index]
         return image
 
@@ -84,9 +83,9 @@ def pictures(files: list[Path]) -> Digits:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """A gzipped idx file of unsigned bytes: magic 0, 0, 8, dimensions; each dimension as a big-endian u32; the bytes.
+    """Read a gzipped idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; each as big-endian u32; bytes.
 
-    Raises: GanealogyError when it is anything else, shorter or longer than it declares, or huge.
+    Raises: GanealogyError if it is anything else, shorter or longer than declared, or above MAX_BYTES.
     """
     try:
         with gzip.open(path, "rb") as file:
@@ -96,10 +95,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             size = math.prod(shape)
             if size > MAX_BYTES:
-                raise GanealogyError(f"{path}: declares {size:,} bytes, too many; delete it and fetch it again")
+                raise GanealogyError(
+                    f"{path}: declares {size:,} bytes, more than {MAX_BYTES:,}; delete it and fetch it again"
+                )
             content = file.read(size + 1)
     except FileNotFoundError:
-        raise GanealogyError(f"{path}: no such file; run the download stage") from None
+        raise GanealogyError(f"{path}: no such file; run `dvc repro download`") from None
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise GanealogyError(f"{path}: not a whole gzipped idx file ({error}); delete it and fetch it again") from None
     if len(content) != size:

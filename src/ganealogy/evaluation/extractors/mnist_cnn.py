@@ -158,5 +158,5 @@ def load(device: str, reference: Path) -> MnistCNN:
 def _labelled(directory: Path, split: packed.Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = packed.open_split(directory, split), packed.open_labels(directory, split, CLASSES)
     if labels is None:
-        raise GanealogyError(f"{directory}: no labels for {split}: mnist_cnn needs dataset.name: mnist; {packed.CURE}")
+        raise GanealogyError(f"{directory}: no labels for {split}: mnist_cnn needs dataset.name: mnist; {packed.HINT}")
     return images, labels
