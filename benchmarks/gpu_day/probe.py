@@ -58,14 +58,14 @@ REFUSED = """
 import tempfile
 from pathlib import Path
 import numpy as np, torch
-from tiny_loop import Silent, train
-from ganealogy.adversary.divergence import Guard
-check = Guard.check
+from helpers.tiny_loop import Silent, train
+from ganealogy.adversary.divergence import DivergenceCheck
+check = DivergenceCheck.check
 def reading(self, loss):
     if torch.cuda.is_current_stream_capturing():
         loss.item()
     check(self, loss)
-Guard.check = reading
+DivergenceCheck.check = reading
 watcher, pictures = Silent(), np.random.default_rng(0).integers(0, 256, (160, 16, 16, 3), dtype=np.uint8)
 outcome = train(Path(tempfile.mkdtemp()), pictures, device="cuda", watcher=watcher)
 print(outcome.status, watcher.warnings, "stream back:", torch.cuda.current_stream() == torch.cuda.default_stream())

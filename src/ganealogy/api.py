@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy.workspace import TREE, MetricsJson, RunJson, TreeJson, read_record, run_dir
+from ganealogy.files.records import read_record
+from ganealogy.workspace import TREE, MetricsJson, RunJson, TreeJson, run_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,9 +87,9 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Generator:
 
     directory = Path(run)
     keys = ("recipe", "protocol")
-    record = read_record(directory / "train" / "run.json", RunJson, "run `dvc repro` to train it", keys)
+    record: RunJson = read_record(directory / "train" / "run.json", "run `dvc repro` to train it", keys)
     name = f"generator-{checkpoint}"
-    verify_weights(directory, dict(record), name)
+    verify_weights(directory, record, name)
     path = directory / "train" / "weights" / f"{name}.safetensors"
     return Generator(load_generator(path, record["recipe"], record["protocol"]), record["recipe"]["latent"])
 
@@ -103,7 +104,7 @@ def runs(root: Path | str = ".") -> pd.DataFrame:
     import pandas as pd
 
     base = Path(root)
-    tree = read_record(base / TREE, TreeJson, "run `dvc repro plan`", ("versions", "seeds"))
+    tree: TreeJson = read_record(base / TREE, "run `dvc repro plan`", ("versions", "seeds"))
     rows = []
     for version in [entry["name"] for entry in tree["versions"] if entry["listed"]]:
         for seed in tree["seeds"]:
@@ -111,9 +112,10 @@ def runs(root: Path | str = ".") -> pd.DataFrame:
             row: dict[str, object] = {"version": version, "seed": seed, "status": "missing", "kimg": None}
             hint = f"run `dvc repro train@{directory.name}`"
             if (path := directory / "train" / "run.json").exists():
-                record = read_record(path, RunJson, hint, ("status", "kimg"))
+                record: RunJson = read_record(path, hint, ("status", "kimg"))
                 row |= {"status": record["status"], "kimg": record["kimg"]}
             if (path := directory / "evaluate" / "metrics.json").exists():
-                row |= read_record(path, MetricsJson, hint, ("metrics",))["metrics"]
+                metrics: MetricsJson = read_record(path, hint, ("metrics",))
+                row |= metrics["metrics"]
             rows.append(row)
     return pd.DataFrame(rows)

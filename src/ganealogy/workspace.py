@@ -1,15 +1,15 @@
 """Paths, run names, run keys and the records that the stages exchange: each is written here once.
 
-A record is a JSON file that one stage writes and later stages read. A TypedDict below lists its keys, and `read_record`
-reads it. Modules that compute import the types under TYPE_CHECKING alone, so that an edit here trains nothing again.
+A record is a JSON file that one stage writes and later stages read. A TypedDict below lists its keys, and
+`files/records.py` reads it. Modules that compute import the types under TYPE_CHECKING only, so that an edit here trains
+nothing again.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import Any, Literal, TypedDict
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
@@ -230,25 +230,3 @@ class TreeJson(TypedDict):
     protocol: dict[str, Any]
     sample: dict[str, Any]
     evaluate: dict[str, Any]
-
-
-Record = TypeVar("Record")
-
-
-def read_record(path: Path, kind: type[Record], hint: str, keys: tuple[str, ...] = ()) -> Record:
-    """Read a record and check that `keys` are in it.
-
-    Raises: GanealogyError naming the file, what is wrong with it, and `hint`, which says what to type.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GanealogyError(f"{path}: no such file; {hint}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise GanealogyError(f"{path}: cannot be read ({error}); {hint}") from None
-    if not isinstance(content, dict):
-        raise GanealogyError(f"{path}: expected a JSON mapping, found {type(content).__name__}; {hint}")
-    missing = [key for key in keys if key not in content]
-    if missing:
-        raise GanealogyError(f"{path}: lacks {', '.join(missing)}; {hint}")
-    return cast(Record, content)

@@ -46,7 +46,7 @@ class Refused:
 
 
 def test_a_versions_memory_is_free_once_it_is_measured(gpu, bench, given, monkeypatch):
-    monkeypatch.setattr(state, "AHEAD", {"cpu"})
+    monkeypatch.setattr(state, "DEFERRED_CHECK_DEVICES", {"cpu"})
     monkeypatch.setattr(cuda_graph, "CUDAGraph", Refused)
     given.steps = cuda_graph.WARM_UP + 1
     gc.collect()

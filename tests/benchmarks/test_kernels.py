@@ -100,7 +100,7 @@ def test_a_step_reads_one_number_for_each_update(measuring, version, reads):
 @pytest.mark.parametrize("version", sorted(path.stem for path in (ROOT / "versions").glob("*.yaml")))
 def test_working_ahead_no_step_of_any_version_reads_a_number(measuring, version, monkeypatch):
     """Each would be a wait on a GPU, and forbid that the step be captured in a graph."""
-    monkeypatch.setattr(state, "AHEAD", {"cpu"})
+    monkeypatch.setattr(state, "DEFERRED_CHECK_DEVICES", {"cpu"})
     monkeypatch.setattr(cuda_graph, "Captured", lambda game, *_: game)
     ours = side(measuring, version)
     ours.step()

@@ -29,7 +29,7 @@ def idx(array: NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture
 def mnist_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
-    """Files as the published ones, whose checksums the source takes for published."""
+    """Files with the published names; the source's checksums are replaced by theirs."""
     folder = tmp_path / "mirror" / "mnist"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def mnist_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     for part, rows in (("train", slice(0, 30)), ("t10k", slice(30, 40))):
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(images[rows]))
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(labels[rows]))
-    published = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in mnist.FILES}
-    monkeypatch.setattr(mnist, "FILES", published)
+    checksums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in mnist.FILES}
+    monkeypatch.setattr(mnist, "FILES", checksums)
     monkeypatch.delenv("GANEALOGY_MIRROR", raising=False)
     return Mirror(folder.parent, images, labels)

@@ -1,4 +1,4 @@
-"""Hostile zips are refused by one line before a byte of them is unpacked."""
+"""Hostile zips are refused with a one-line error before any byte is unpacked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def png(colour: str = "red") -> bytes:
 
 def hostile(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile warns when it is made to write a name twice
+        warnings.simplefilter("ignore")  # zipfile warns about a repeated name
         for info, content in members:
             archive.writestr(info, content)
     return path
@@ -40,7 +40,7 @@ def special(name: str, mode: int) -> zipfile.ZipInfo:
 
 
 def encrypted(path: Path) -> Path:
-    """zipfile cannot encrypt: set the flag in both headers, as an encrypted member has it."""
+    """Set the encryption flag in both headers, because zipfile cannot encrypt."""
     content = bytearray(hostile(path, ("a.png", png())).read_bytes())
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         at = content.index(signature) + offset
@@ -50,7 +50,7 @@ def encrypted(path: Path) -> Path:
 
 
 def understated(path: Path) -> Path:
-    """A member that says 10 bytes but unpacks to 4 MiB."""
+    """A member that declares 10 bytes and unpacks to 4 MiB."""
     hostile(path, ("a.png", bytes(4 * 2**20)), method=zipfile.ZIP_DEFLATED)
     content = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
@@ -60,7 +60,7 @@ def understated(path: Path) -> Path:
 
 
 def overlapping(path: Path) -> Path:
-    """Two names for one member's bytes: the trick of bombs whose every member looks harmless."""
+    """Two names for one member's bytes, as in bombs whose members are harmless one by one."""
     content = hostile(path, ("a.png", png())).read_bytes()
     start, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
     entry = content[start:end]
@@ -100,7 +100,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_refused(tmp_path: Path, attack: str) -> None:
+def test_a_hostile_zip_is_refused(tmp_path: Path, attack: str) -> None:
     make, reason = ATTACKS[attack]
     path = make(tmp_path / "hostile.zip")
     with pytest.raises(GanealogyError, match=reason) as caught:
@@ -117,17 +117,17 @@ def test_refused(tmp_path: Path, attack: str) -> None:
         (Caps(total_bytes=100), "unpacks to"),
     ],
 )
-def test_caps(tmp_path: Path, caps: Caps, reason: str) -> None:
+def test_an_archive_above_a_limit_is_refused(tmp_path: Path, caps: Caps, reason: str) -> None:
     with pytest.raises(GanealogyError, match=reason):
         ZipPictures(hostile(tmp_path / "x.zip", ("a.png", png()), ("b.png", png("blue"))), caps)
 
 
-def test_a_member_that_lies_about_its_size_is_rejected_not_unpacked(tmp_path: Path) -> None:
+def test_a_member_larger_than_declared_is_rejected_not_unpacked(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="damaged"):
         ZipPictures(understated(tmp_path / "x.zip")).read(0)
 
 
-def test_a_flipped_bit_rejects_one_picture(tmp_path: Path) -> None:
+def test_a_flipped_bit_rejects_that_picture_alone(tmp_path: Path) -> None:
     path = hostile(tmp_path / "x.zip", ("a.png", png()), ("b.png", png("blue")))
     content = bytearray(path.read_bytes())
     content[content.index(b"IDAT") + 8] ^= 1
@@ -138,7 +138,7 @@ def test_a_flipped_bit_rejects_one_picture(tmp_path: Path) -> None:
     assert pictures.read(1) == png("blue")
 
 
-def test_pictures_in_order_and_what_else_is_in_a_zip_is_passed_over(tmp_path: Path) -> None:
+def test_only_pictures_are_read_in_the_zips_order(tmp_path: Path) -> None:
     path = hostile(
         tmp_path / "x.zip",
         ("set/", b""),

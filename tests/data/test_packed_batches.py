@@ -1,4 +1,4 @@
-"""Batches: the order is a function of (seed, epoch, step), and no picture is lost or seen twice in an epoch."""
+"""The batches' order depends on (seed, step) alone, and an epoch has no picture twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganealogy.errors import GanealogyError
 
 
 def numbered(count: int, size: int = 8, channels: int = 3) -> NDArray[np.uint8]:
-    """Pictures that carry their own number in their first two pixels."""
+    """Return pictures whose first two pixels encode their number."""
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = np.arange(count) % 256, np.arange(count) // 256
     return images
@@ -28,7 +28,7 @@ def numbers(batch: torch.Tensor) -> list[int]:
     return (pixels[:, 0, 0, 0] + 256 * pixels[:, 0, 0, 1]).tolist()
 
 
-def test_values_shape_and_layout() -> None:
+def test_a_batchs_values_shape_and_layout() -> None:
     images = numbered(10)
     batches = Batches(images, 10, seed=0)
     batch = batches.batch(0)
@@ -54,28 +54,28 @@ def test_every_epoch_is_a_permutation_without_the_partial_batch() -> None:
     assert [batches.epoch(step) for step in (0, 9, 10, 29, 30)] == [0, 0, 1, 2, 3]
 
 
-def test_any_step_is_the_same_whenever_it_is_asked_for() -> None:
+def test_a_step_gives_the_same_batch_in_any_order_of_access() -> None:
     images = numbered(300)
-    straight = [Batches(images, 32, seed=3).batch(step) for step in range(40)]
-    resumed = Batches(images, 32, seed=3)
+    in_order = [Batches(images, 32, seed=3).batch(step) for step in range(40)]
+    random_access = Batches(images, 32, seed=3)
     for step in [39, 0, 17, 17, 8, 25, 9]:
-        assert torch.equal(resumed.batch(step), straight[step])
-    assert not torch.equal(Batches(images, 32, seed=4).batch(0), straight[0])
+        assert torch.equal(random_access.batch(step), in_order[step])
+    assert not torch.equal(Batches(images, 32, seed=4).batch(0), in_order[0])
 
 
-def test_neighbouring_seeds_and_epochs_share_no_order() -> None:
+def test_seeds_and_epochs_have_different_orders() -> None:
     batches = {seed: Batches(numbered(50), 10, seed=seed) for seed in (0, 1, 2**31 - 1)}
     orders = {tuple(b.order(epoch).tolist()) for b in batches.values() for epoch in range(5)}
     assert len(orders) == 15
 
 
-def test_a_seed_means_this_order_for_good() -> None:
-    """Recorded: should numpy's permutation ever change, old trainings could not be resumed or repeated."""
+def test_the_order_of_a_seed_is_as_recorded() -> None:
+    """If numpy's permutation changed, older trainings could be neither resumed nor repeated."""
     assert Batches(numbered(8), 4, seed=0).order(0).tolist() == [5, 0, 6, 1, 7, 2, 4, 3]
     assert Batches(numbered(8), 4, seed=1).order(2).tolist() == [7, 0, 5, 4, 6, 2, 3, 1]
 
 
-def test_fewer_pictures_than_a_batch() -> None:
+def test_fewer_pictures_than_a_batch_are_refused() -> None:
     with pytest.raises(GanealogyError, match=r"train\.batch_size = 64, but there are only 10"):
         Batches(numbered(10), 64, seed=0)
 
@@ -85,7 +85,7 @@ def test_a_mapped_array_is_not_read_into_memory(tmp_path: Path) -> None:
     count = 20_000
     np.lib.format.open_memmap(tmp_path / "train.npy", "w+", np.uint8, (count, 64, 64, 3)).flush()  # 246 MB, sparse
     images = open_split(tmp_path, "train")
-    Batches(numbered(1000), 16, seed=0).batch(0)  # torch's own start-up costs memory too
+    Batches(numbered(1000), 16, seed=0).batch(0)  # torch's start-up uses memory too
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     batches = Batches(images, 16, seed=0)
     for step in range(20):
@@ -93,7 +93,7 @@ def test_a_mapped_array_is_not_read_into_memory(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KB; the whole would be 240,000
 
 
-def test_a_batch_costs_little() -> None:
+def test_a_batch_takes_milliseconds() -> None:
     batches = Batches(numbered(2000, 64), 64, seed=0)
     batches.batch(0)
     times = []
@@ -106,18 +106,18 @@ def test_a_batch_costs_little() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("resident", [True, False])
-def test_on_a_gpu_the_same_pictures_come(resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_on_a_gpu_equal_those_on_the_cpu(resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not resident:
-        monkeypatch.setattr("ganealogy.data.batches.RESIDENT_SHARE", 0.0)
-    here, there = Batches(numbered(100), 16, seed=0), Batches(numbered(100), 16, seed=0, device="cuda")
-    assert there.images.is_cuda is resident
+        monkeypatch.setattr("ganealogy.data.batches.RESIDENT_FRACTION", 0.0)
+    on_cpu, on_gpu = Batches(numbered(100), 16, seed=0), Batches(numbered(100), 16, seed=0, device="cuda")
+    assert on_gpu.images.is_cuda is resident
     for step in (0, 7, 3):
-        batch = there.batch(step)
+        batch = on_gpu.batch(step)
         assert batch.is_cuda and batch.is_contiguous(memory_format=torch.channels_last)
-        assert torch.allclose(batch.cpu(), here.batch(step), rtol=0, atol=1e-6)
+        assert torch.allclose(batch.cpu(), on_cpu.batch(step), rtol=0, atol=1e-6)
 
 
-def test_open_split_maps_read_only(tmp_path: Path) -> None:
+def test_open_split_is_mapped_and_read_only(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", numbered(10))
     images = open_split(tmp_path, "train")
     assert isinstance(images, np.memmap) and not images.flags.writeable
@@ -128,7 +128,7 @@ def test_open_split_maps_read_only(tmp_path: Path) -> None:
     assert labels is not None and labels.tolist() == list(range(10))
 
 
-def test_bad_packed_files(tmp_path: Path) -> None:
+def test_a_bad_packed_file_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match="no such file; run `dvc repro preprocess`"):
         open_split(tmp_path, "train")
     path = tmp_path / "train.npy"
@@ -147,7 +147,7 @@ def test_bad_packed_files(tmp_path: Path) -> None:
         open_split(tmp_path, "train")
 
 
-def test_manifest(tmp_path: Path) -> None:
+def test_a_bad_manifest_is_a_one_line_error(tmp_path: Path) -> None:
     for content in (None, "{", "[]", "{}"):
         if content is not None:
             (tmp_path / "manifest.json").write_text(content)

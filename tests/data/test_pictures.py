@@ -1,4 +1,4 @@
-"""Every odd kind of picture is either packed the way a person would expect, or rejected with its reason."""
+"""Unusual pictures are either packed as viewers show them, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def gradient(width: int = 40, height: int = 40) -> Image.Image:
 
 
 def colour(content: bytes) -> list[int]:
-    """The middle pixel of what is packed."""
+    """Return the packed picture's middle pixel."""
     return pack(content, 8, 3, "crop")[4, 4].tolist()
 
 
-def test_channels_and_shape() -> None:
+def test_packed_pictures_have_the_given_size_and_channels() -> None:
     assert pack(encoded(gradient(), "PNG"), 16, 3, "crop").shape == (16, 16, 3)
     assert pack(encoded(gradient(), "PNG"), 16, 1, "crop").shape == (16, 16, 1)
     grey = pack(encoded(gradient().convert("L"), "PNG"), 16, 3, "crop")
     assert (grey[..., 0] == grey[..., 1]).all() and (grey[..., 0] == grey[..., 2]).all()
 
 
-def test_a_picture_of_the_right_size_is_untouched() -> None:
+def test_a_picture_of_the_final_size_is_unchanged() -> None:
     image = gradient(32, 32)
     assert (pack(encoded(image, "PNG"), 32, 3, "crop") == np.asarray(image)).all()
     assert (pack(encoded(image, "PNG"), 32, 3, "pad") == np.asarray(image)).all()
 
 
 @pytest.mark.parametrize("size", [(89, 109), (178, 218), (64, 48), (33, 100), (64, 65)])
-def test_crop_is_what_torchvision_does_to_a_pil_image(size: tuple[int, int]) -> None:
+def test_crop_equals_torchvisions_on_a_pil_image(size: tuple[int, int]) -> None:
     from torchvision.transforms import v2
 
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
@@ -60,30 +60,30 @@ def test_crop_is_centred() -> None:
     assert (packed == [0, 0, 255]).all()
 
 
-def test_shrinking_averages() -> None:
+def test_shrinking_is_antialiased() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     packed = pack(encoded(Image.fromarray(stripes), "PNG"), 16, 3, "crop")
     assert abs(packed[2:-2, 2:-2].astype(int) - 127).max() <= 2  # without antialiasing: all black or all white
 
 
-def test_pad_is_zeros_around() -> None:
+def test_pad_adds_zeros_on_all_sides() -> None:
     packed = pack(encoded(Image.new("L", (28, 28), 255), "PNG"), 32, 1, "pad")
     assert packed[2:30, 2:30].min() == 255 and packed.sum() == 255 * 28 * 28
     assert (pack(np.full((28, 28), 255, np.uint8), 32, 1, "pad") == packed).all()
 
 
-def test_a_large_jpeg_decoded_at_a_fraction_looks_the_same() -> None:
+def test_a_large_jpeg_decoded_at_a_fraction_is_nearly_equal() -> None:
     image = gradient(800, 600)
     whole = pack(encoded(image, "PNG"), 32, 3, "crop").astype(int)
     assert abs(pack(encoded(image, "JPEG", quality=95), 32, 3, "crop") - whole).max() <= 6
 
 
-def test_exif_orientation_is_honoured() -> None:
+def test_exif_orientation_is_applied() -> None:
     image = Image.new("RGB", (40, 40), "red")
     image.paste("blue", (0, 0, 40, 20))  # blue above
     exif = Image.Exif()
-    exif[0x0112] = 3  # to be shown upside down
+    exif[0x0112] = 3  # rotated by 180 degrees
     packed = pack(encoded(image, "JPEG", exif=exif, quality=100, subsampling=0), 8, 3, "crop").astype(int)
     assert packed[1, 4, 0] > 200 and packed[6, 4, 2] > 200
 
@@ -99,7 +99,7 @@ def test_transparency_is_flattened_on_white() -> None:
     assert colour(encoded(palette, "GIF")) == [0, 0, 255]
 
 
-def test_other_colours_are_converted() -> None:
+def test_other_colour_modes_are_converted() -> None:
     assert colour(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")) == [255, 0, 0]
     red = colour(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100))
     assert red[0] > 240 and red[1] < 15
@@ -114,7 +114,7 @@ def test_sixteen_bits_keep_their_high_byte() -> None:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header declares a huge picture."""
+    """Return a PNG of a few bytes whose header declares a huge picture."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -127,7 +127,7 @@ frames = [Image.new("RGB", (20, 20), name) for name in ("red", "blue")]
 REJECTED = {
     "a truncated jpeg": (encoded(gradient(), "JPEG")[:400], "cannot be decoded"),
     "a truncated png": (encoded(gradient(), "PNG")[:90], "cannot be decoded"),
-    "text": (b"I am a picture, honestly\n" * 40, "not a picture"),
+    "text": (b"plain text\n" * 100, "not a picture"),
     "nothing": (b"", "not a picture"),
     "a zip": (b"PK\3\4" + bytes(100), "not a picture"),
     "an eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EOF\n", "not a picture"),
@@ -142,7 +142,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("case", REJECTED)
-def test_rejected_with_its_reason(case: str) -> None:
+def test_an_unusable_picture_is_rejected_with_its_reason(case: str) -> None:
     content, reason = REJECTED[case]
     with pytest.raises(Rejected, match=reason) as caught:
         pack(content, 16, 3, "crop")
@@ -154,7 +154,7 @@ def test_larger_than_the_padded_square_is_rejected() -> None:
         pack(encoded(gradient(), "PNG"), 32, 3, "pad")
 
 
-def test_any_damage_ends_in_pixels_or_a_reason() -> None:
+def test_random_damage_gives_pixels_or_a_reason() -> None:
     generator = np.random.default_rng(0)
     for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
         content = encoded(gradient(), kind)

@@ -1,4 +1,4 @@
-"""The packed arrays are a function of the pictures and settings alone, and account for every picture."""
+"""The packed arrays depend on pictures and settings alone, and the manifest accounts for every picture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picture(index: int) -> bytes:
 
 
 def raw_folder(root: Path, contents: dict[str, bytes], **given: Any) -> tuple[dict[str, Any], Path]:
-    """data/raw with these pictures in it, in this order."""
+    """Return settings and a data/raw with these pictures, in this order."""
     root.mkdir()
     with zipfile.ZipFile(root / "mine.zip", "w") as archive:
         for name, content in contents.items():
@@ -57,8 +57,8 @@ def hashes(images: np.ndarray) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
-def test_counts_order_split_and_manifest(tmp_path: Path) -> None:
-    contents = {**many(60), "bad.png": b"text", "again.png": picture(7), "notes.txt": b"passed over"}
+def test_the_manifest_counts_every_picture_and_rows_are_sorted_by_hash(tmp_path: Path) -> None:
+    contents = {**many(60), "bad.png": b"text", "again.png": picture(7), "notes.txt": b"ignored"}
     dataset, raw = raw_folder(tmp_path / "set", contents)
     manifest = preprocess(dataset, raw, tmp_path / "packed")
     assert manifest == read_manifest(tmp_path / "packed")
@@ -80,21 +80,23 @@ def test_counts_order_split_and_manifest(tmp_path: Path) -> None:
     assert manifest["source"] == "folder" and manifest["image_size"] == 16 and manifest["title"]
 
 
-def test_the_same_bytes_from_any_order_and_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_do_not_depend_on_order_or_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stage, "CHUNK", 40)
     contents = {**many(520), **{f"{index:03d} bad.png": b"text" for index in range(9)}}  # enough for two processes
-    dataset, raw = raw_folder(tmp_path / "forth", contents)
+    dataset, raw = raw_folder(tmp_path / "forward", contents)
     first = preprocess(dataset, raw, tmp_path / "one")
     monkeypatch.setenv("GANEALOGY_THREADS", "2")
     preprocess(dataset, raw, tmp_path / "two")
     assert files(tmp_path / "one") == files(tmp_path / "two")
-    preprocess(dataset, raw, tmp_path / "two")  # over the last result
+    preprocess(dataset, raw, tmp_path / "two")  # over an earlier result
     assert files(tmp_path / "one") == files(tmp_path / "two")
-    dataset, raw = raw_folder(tmp_path / "back", dict(reversed(contents.items())))
+    dataset, raw = raw_folder(tmp_path / "backward", dict(reversed(contents.items())))
     assert preprocess(dataset, raw, tmp_path / "three")["dataset"] == first["dataset"]
 
 
-def test_a_picture_keeps_its_split_when_others_come(tmp_path: Path) -> None:
+def test_a_picture_keeps_its_split_when_others_are_added(tmp_path: Path) -> None:
     few, more = (raw_folder(tmp_path / str(count), many(count)) for count in (40, 60))
     preprocess(*few, tmp_path / "few")
     preprocess(*more, tmp_path / "more")
@@ -109,17 +111,17 @@ def test_labels_follow_their_pictures(tmp_path: Path, mnist_mirror: Any) -> None
     download(dataset, tmp_path / "raw")
     manifest = preprocess(dataset, tmp_path / "raw", tmp_path / "packed")
     assert manifest["counts"]["found"] == 40 and manifest["channels"] == 1
-    known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    label_of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     for split in ("train", "holdout"):
-        packed, found = open_split(tmp_path / "packed", split), open_labels(tmp_path / "packed", split)
-        assert found is not None and packed.shape[1:] == (32, 32, 1)
-        assert found.tolist() == [known[image[2:30, 2:30].tobytes()] for image in packed]
+        packed, packed_labels = open_split(tmp_path / "packed", split), open_labels(tmp_path / "packed", split)
+        assert packed_labels is not None and packed.shape[1:] == (32, 32, 1)
+        assert packed_labels.tolist() == [label_of[image[2:30, 2:30].tobytes()] for image in packed]
     dataset, raw = raw_folder(tmp_path / "other", many(30))
     preprocess(dataset, raw, tmp_path / "packed")
-    assert open_labels(tmp_path / "packed", "train") is None  # those of the last data are gone
+    assert open_labels(tmp_path / "packed", "train") is None  # the earlier labels are deleted
 
 
-def test_count_takes_a_random_subset_that_stays(tmp_path: Path) -> None:
+def test_count_takes_a_random_but_fixed_subset(tmp_path: Path) -> None:
     class Names:
         labels = None
 
@@ -136,20 +138,20 @@ def test_count_takes_a_random_subset_that_stays(tmp_path: Path) -> None:
             return b""
 
     assert choose(Names(5), None).tolist() == choose(Names(5), 9).tolist() == [0, 1, 2, 3, 4]
-    chosen = choose(Names(1000), 100)
-    assert len(set(chosen.tolist())) == 100 and 300 < chosen.mean() < 700
-    assert set(choose(Names(1000), 50)) < set(chosen)
+    subset = choose(Names(1000), 100)
+    assert len(set(subset.tolist())) == 100 and 300 < subset.mean() < 700
+    assert set(choose(Names(1000), 50)) < set(subset)
     dataset, raw = raw_folder(tmp_path / "set", many(40), count=25)
     assert preprocess(dataset, raw, tmp_path / "packed")["counts"]["found"] == 25
 
 
-def test_distinct_keeps_the_first_of_equals() -> None:
+def test_distinct_returns_the_first_of_equal_rows() -> None:
     rows = np.array([[3, 0, 0, 1], [1, 9, 9, 9], [3, 0, 0, 1], [2**64 - 1, 0, 0, 0], [3, 0, 0, 0]], np.uint64)
     assert distinct(rows).tolist() == [1, 4, 0, 3]
     assert distinct(np.empty((0, 4), np.uint64)).tolist() == []
 
 
-def test_too_many_rejected(tmp_path: Path) -> None:
+def test_too_many_rejected_pictures_are_an_error(tmp_path: Path) -> None:
     bad = {f"bad{index}.png": b"text" for index in range(4)}
     dataset, raw = raw_folder(tmp_path / "set", {**many(26), **bad})
     with pytest.raises(GanealogyError, match=r"4 of 30 pictures cannot be used, more than dataset.max_rejected = 0.1"):
@@ -158,7 +160,7 @@ def test_too_many_rejected(tmp_path: Path) -> None:
     assert preprocess({**dataset, "max_rejected": 0.2}, raw, tmp_path / "packed")["counts"]["rejected"] == 4
 
 
-def test_too_few_pictures(tmp_path: Path) -> None:
+def test_too_few_pictures_are_an_error(tmp_path: Path) -> None:
     dataset, raw = raw_folder(tmp_path / "set", {f"{index}.png": picture(0) for index in range(30)})
     with pytest.raises(GanealogyError, match="of 30 found, 0 rejected and the rest duplicates: add pictures"):
         preprocess(dataset, raw, tmp_path / "packed")
@@ -167,7 +169,7 @@ def test_too_few_pictures(tmp_path: Path) -> None:
         preprocess(dataset, raw, tmp_path / "packed")
 
 
-def test_raw_data_of_another_source_or_none(tmp_path: Path) -> None:
+def test_raw_data_of_another_source_or_without_source_json_is_refused(tmp_path: Path) -> None:
     dataset, raw = raw_folder(tmp_path / "set", many(20))
     with pytest.raises(GanealogyError, match=r"holds 'folder', but dataset\.name is 'mnist'; run `dvc repro download`"):
         preprocess({**dataset, "name": "mnist"}, raw, tmp_path / "packed")
@@ -185,10 +187,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path,
         f"sys.path.insert(0, {str(Path(stage.__file__).parents[2])!r})\n"
         "from ganealogy.data import download, preprocess\n"
         "from ganealogy.errors import GanealogyError\n"
+        "from ganealogy.runtime.process import explain_full_disk\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "dataset, raw, packed = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])\n"
         "try:\n"
-        "    preprocess.preprocess(dataset, raw, packed) if packed.name == 'preprocess' else "
+        "    with explain_full_disk(packed):\n"
+        "        preprocess.preprocess(dataset, raw, packed) if packed.name == 'preprocess' else "
         "download.download(dataset, packed)\n"
         "except GanealogyError as error:\n"
         "    print(error)\n"
@@ -196,11 +200,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path,
     target = tmp_path / stage_name
     command = [sys.executable, "-c", code, json.dumps(dataset), str(raw), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "GANEALOGY_THREADS": "1"})
-    assert f"{target}: File too large; make room" in done.stdout, done.stderr
+    assert f"{target}: File too large; free space" in done.stdout, done.stderr
     assert files(target) == {}
 
 
-def test_grey_and_colour(tmp_path: Path) -> None:
+def test_colour_pictures_become_grey_with_one_channel(tmp_path: Path) -> None:
     dataset, raw = raw_folder(tmp_path / "set", many(30), channels=1)
     preprocess(dataset, raw, tmp_path / "grey")
     images = open_split(tmp_path / "grey", "train")

@@ -1,4 +1,4 @@
-"""Each source, from a mirror or folder that the test makes, through the download stage."""
+"""The download stage with each source, from a mirror or folder made by the test."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ import pytest
 from PIL import Image
 
 from ganealogy import components
+from ganealogy.data import sources
 from ganealogy.data.download import KIND, download, inputs
 from ganealogy.data.sources import anime, avatars, celeba, folder, mnist
 from ganealogy.errors import GanealogyError
+from ganealogy.params import schema
 
 
 @pytest.fixture
@@ -56,17 +58,53 @@ def idx(array: np.ndarray) -> bytes:
     return gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0)
 
 
-def test_every_source_gives_credit() -> None:
+def test_every_source_credits_its_artists() -> None:
     for name in components.known(KIND):
         source = components.load(KIND, name)
         credit = source.credit(settings(name, path="x"))
         assert {"title", "artist", "licence", "licence_url", "url"} <= set(credit)
-        assert source.NATIVE_CHANNELS in (1, 3)
         json.dumps(credit)
     assert set(components.known(KIND)) == {"avatars", "anime", "celeba", "mnist", "folder"}
 
 
-def test_avatars_are_the_same_bytes_whatever_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ADDED = """
+from ganealogy.data.sources import folder
+
+INPUTS = ("path",)
+fetch, pictures = folder.fetch, folder.pictures
+
+
+def credit(settings):
+    return {"title": "Added by one file", "artist": "", "licence": "", "licence_url": "", "url": ""}
+"""
+
+
+def test_a_new_source_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "added.py").write_text(ADDED)
+    params = tmp_path / "params.yaml"
+    tree_and_train = "tree: {versions: [v1], seeds: [0]}\ntrain: {kimg: 1, batch_size: 8, lr: 0.001}\n"
+    params.write_text(f"dataset: {{name: added, image_size: 16, path: x}}\n{tree_and_train}")
+    with pytest.raises(GanealogyError) as caught:
+        schema.load(params)
+    known = "anime, avatars, celeba, folder, mnist"
+    assert str(caught.value) == f"{params}: dataset.name = 'added': unknown data source; known: {known}"
+
+    monkeypatch.setattr(components, "known", lambda kind: ("added",) if kind == KIND else ())
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    dataset = schema.load(params).dataset
+    download(settings(dataset.name, path=str(zipped(tmp_path / "mine.zip"))), tmp_path / "raw")
+    assert json.loads((tmp_path / "raw" / "source.json").read_text())["title"] == "Added by one file"
+    sys.modules.pop(f"{sources.__name__}.added")
+
+
+def test_a_folder_source_needs_a_path(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("dataset: {name: folder, image_size: 16}\ntree: {versions: [v1], seeds: [0]}\ntrain: {}\n")
+    with pytest.raises(GanealogyError, match=r"dataset\.path must name a directory or a zip"):
+        schema.load(params)
+
+
+def test_avatars_do_not_depend_on_the_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(avatars, "CHUNK", 3)
     for name, processes in (("one", "1"), ("two", "2")):
         monkeypatch.setenv("GANEALOGY_THREADS", processes)
@@ -82,7 +120,7 @@ def test_avatars_are_the_same_bytes_whatever_draws_them(tmp_path: Path, monkeypa
     assert image.size == (128, 128) and image.convert("RGBA").getextrema()[3] == (255, 255)
 
 
-def test_more_avatars_begin_with_the_fewer(tmp_path: Path) -> None:
+def test_a_larger_count_begins_with_the_same_avatars(tmp_path: Path) -> None:
     download(settings("avatars", count=2), tmp_path / "two")
     download(settings("avatars", count=3, style="pixel-art"), tmp_path / "other")
     download(settings("avatars", count=3), tmp_path / "three")
@@ -92,13 +130,13 @@ def test_more_avatars_begin_with_the_fewer(tmp_path: Path) -> None:
     assert source["licence"] == "CC0 1.0"
 
 
-def test_an_unknown_style_lists_the_known(tmp_path: Path) -> None:
+def test_an_unknown_style_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match=r"unknown style 'cubist'; known: .*adventurer.*pixel-art"):
         download(settings("avatars", style="cubist"), tmp_path / "raw")
     assert not (tmp_path / "raw" / "source.json").exists()
 
 
-def test_mnist_from_a_mirror(tmp_path: Path, mnist_mirror: Any) -> None:
+def test_mnist_is_read_from_a_mirror(tmp_path: Path, mnist_mirror: Any) -> None:
     mirror, images, labels = mnist_mirror
     download(settings("mnist", mirror=str(mirror)), tmp_path / "raw")
     source = json.loads((tmp_path / "raw" / "source.json").read_text())
@@ -108,7 +146,7 @@ def test_mnist_from_a_mirror(tmp_path: Path, mnist_mirror: Any) -> None:
     assert all((digits.read(index) == images[index]).all() for index in range(40))
 
 
-def test_mnist_files_that_are_not_the_published_ones(tmp_path: Path, mirror: Path) -> None:
+def test_mnist_files_with_other_checksums_are_refused(tmp_path: Path, mirror: Path) -> None:
     (mirror / "train-images-idx3-ubyte.gz").write_bytes(idx(np.zeros((2, 28, 28))))
     with pytest.raises(GanealogyError, match=r"md5 is .* instead of f68b3c2d"):
         download(settings("mnist"), tmp_path / "raw")
@@ -127,15 +165,13 @@ def test_mnist_files_that_are_not_the_published_ones(tmp_path: Path, mirror: Pat
         idx(np.zeros((9, 9, 9)))[:-12],
     ],
 )
-def test_bad_idx_files(tmp_path: Path, content: bytes) -> None:
+def test_a_bad_idx_file_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.gz").write_bytes(content)
     with pytest.raises(GanealogyError, match=r"x\.gz: .*delete it and fetch it again"):
         mnist.read_idx(tmp_path / "x.gz")
 
 
-def test_celeba_from_a_mirror_prefers_the_whole_set(
-    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_celeba_prefers_a_mirrors_complete_set(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = zipped(mirror / celeba.SMALL.name, 2)
     monkeypatch.setattr(
         celeba, "SMALL", dataclasses.replace(celeba.SMALL, sha256=hashlib.sha256(small.read_bytes()).hexdigest())
@@ -153,29 +189,29 @@ def test_celeba_from_a_mirror_prefers_the_whole_set(
     assert len(celeba.pictures([tmp_path / "raw" / "img_align_celeba.zip"])) == 4
 
 
-def test_anime_from_a_mirror(tmp_path: Path, mirror: Path) -> None:
+def test_anime_is_read_from_a_mirror(tmp_path: Path, mirror: Path) -> None:
     zipped(mirror / anime.WHOLE)
     download(settings("anime"), tmp_path / "raw")
     assert len(anime.pictures([tmp_path / "raw" / anime.WHOLE])) == 5
 
 
 class FakeKaggle:
-    """Stands for Kaggle's client, which needs an account; its three ways to end are the real client's."""
+    """Replaces Kaggle's client, which needs an account; it fails in the same ways."""
 
-    way = "fine"
+    outcome = "success"
 
     def authenticate(self) -> None:
-        if self.way == "no token":
+        if self.outcome == "no token":
             print("a page of help")
             sys.exit(1)
 
     def dataset_download_files(self, dataset: str, path: str, quiet: bool) -> None:
         assert dataset == "splcher/animefacedataset"
-        if self.way == "forbidden":
+        if self.outcome == "forbidden":
             raise RuntimeError("403 Client Error: Forbidden for url")
         target = Path(path) / "animefacedataset.zip"
         zipped(target)
-        if self.way == "cut short":
+        if self.outcome == "cut short":
             target.write_bytes(target.read_bytes()[:-30])
 
 
@@ -190,31 +226,31 @@ def kaggle(monkeypatch: pytest.MonkeyPatch) -> type[FakeKaggle]:
     return FakeKaggle
 
 
-def test_anime_from_kaggle(tmp_path: Path, kaggle: type[FakeKaggle]) -> None:
+def test_anime_is_downloaded_from_kaggle(tmp_path: Path, kaggle: type[FakeKaggle]) -> None:
     download(settings("anime"), tmp_path / "raw")
     assert sorted(entry.name for entry in (tmp_path / "raw").iterdir()) == ["animefacedataset.zip", "source.json"]
 
 
 @pytest.mark.parametrize(
-    ("way", "reason"),
-    [("no token", "asks for a token"), ("forbidden", "403 Client Error"), ("cut short", "not a whole zip")],
+    ("outcome", "reason"),
+    [("no token", "requires a token"), ("forbidden", "403 Client Error"), ("cut short", "not a whole zip")],
 )
-def test_kaggle_refuses(
-    tmp_path: Path, kaggle: type[FakeKaggle], way: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+def test_a_failing_kaggle_client_is_one_line_and_leaves_nothing(
+    tmp_path: Path, kaggle: type[FakeKaggle], outcome: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(kaggle, "way", way)
+    monkeypatch.setattr(kaggle, "outcome", outcome)
     with pytest.raises(GanealogyError, match=reason) as caught:
         download(settings("anime"), tmp_path / "raw")
     assert "\n" not in str(caught.value) and capsys.readouterr().out == ""
     assert list((tmp_path / "raw").iterdir()) == []
 
 
-def test_kaggle_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kaggles_client_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GANEALOGY_MIRROR", raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "kaggle", None)  # what Python itself does for "cannot be imported"
-    with pytest.raises(GanealogyError, match=r"not installed: pip install 'ganealogy\[kaggle\]'"):
+    monkeypatch.setitem(sys.modules, "kaggle", None)  # makes the import fail
+    with pytest.raises(GanealogyError, match=r"not installed; pip install 'ganealogy\[kaggle\]'"):
         download(settings("anime"), tmp_path / "raw")
 
 
@@ -230,7 +266,7 @@ def photos(root: Path) -> Path:
     return root
 
 
-def test_a_folder_becomes_one_archive(tmp_path: Path) -> None:
+def test_a_folder_becomes_one_archive_of_its_pictures(tmp_path: Path) -> None:
     root = photos(tmp_path / "my photos")
     for name in ("one", "two"):
         download(settings("folder", path=str(root)), tmp_path / name)
@@ -241,7 +277,7 @@ def test_a_folder_becomes_one_archive(tmp_path: Path) -> None:
     assert pictures.read(1) == picture(0)
 
 
-def test_a_zip_is_taken_as_it_is_when_it_is_safe(tmp_path: Path) -> None:
+def test_a_safe_zip_is_copied_unchanged(tmp_path: Path) -> None:
     path = zipped(tmp_path / "mine.zip")
     download(settings("folder", path=str(path)), tmp_path / "raw")
     assert (tmp_path / "raw" / "pictures.zip").read_bytes() == path.read_bytes()
@@ -252,17 +288,17 @@ def test_a_zip_is_taken_as_it_is_when_it_is_safe(tmp_path: Path) -> None:
     assert list((tmp_path / "other").iterdir()) == []
 
 
-def test_bad_folders(tmp_path: Path) -> None:
+def test_an_absent_or_empty_folder_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match="no such directory or zip"):
         download(settings("folder", path=str(tmp_path / "none")), tmp_path / "raw")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(GanealogyError, match=r"no pictures in it; looked for \.jpg"):
+    with pytest.raises(GanealogyError, match=r"no pictures in it; add \.jpg"):
         download(settings("folder", path=str(tmp_path / "empty")), tmp_path / "raw")
     with pytest.raises(GanealogyError, match=r"dataset\.path"):
         inputs(settings("folder", path=str(tmp_path / "none")))
 
 
-def test_a_download_depends_on_what_it_uses_and_nothing_else(tmp_path: Path) -> None:
+def test_the_downloads_inputs_are_the_settings_that_it_uses(tmp_path: Path) -> None:
     small, large = settings("avatars"), settings("avatars", image_size=64, channels=1, holdout=0.3, path="x")
     assert inputs(small) == inputs(large) == {"name": "avatars", "style": "adventurer", "count": None}
     assert inputs(settings("avatars", style="micah")) != inputs(small)

@@ -1,4 +1,4 @@
-"""Work spread over real processes, which neither hang nor outlive their parent."""
+"""Maps over real processes, which neither hang nor outlive their parent."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from ganealogy.errors import GanealogyError
 
 ORPHANS = """
 import os, sys, time
-from ganealogy.data.workers import spread
+from ganealogy.data.workers import parallel_map
 
 def sleep(context, item):
     open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(spread(sleep, range(2), str, (), 2))
+    list(parallel_map(sleep, range(2), str, (), 2))
 """
 
 
-def test_results_come_in_order_from_another_process() -> None:
-    assert list(workers.spread(operator.add, range(50), int, ("5",), 1)) == list(range(5, 55))
-    assert list(workers.spread(operator.add, range(50), int, ("5",), 2)) == list(range(5, 55))
+def test_results_are_in_the_order_of_the_items() -> None:
+    assert list(workers.parallel_map(operator.add, range(50), int, ("5",), 1)) == list(range(5, 55))
+    assert list(workers.parallel_map(operator.add, range(50), int, ("5",), 2)) == list(range(5, 55))
 
 
-def test_the_context_is_made_in_the_worker_once() -> None:
-    pids = set(workers.spread(operator.sub, [0] * 20, os.getpid, (), 2))
+def test_each_worker_makes_its_context_once() -> None:
+    pids = set(workers.parallel_map(operator.sub, [0] * 20, os.getpid, (), 2))
     assert len(pids) <= 2 and os.getpid() not in pids
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_an_error_comes_through(processes: int) -> None:
+def test_an_error_in_a_worker_is_raised(processes: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        list(workers.spread(operator.truediv, [1, 0, 1], int, ("5",), processes))
+        list(workers.parallel_map(operator.truediv, [1, 0, 1], int, ("5",), processes))
     with pytest.raises(ValueError, match="invalid literal"):
-        list(workers.spread(operator.add, [1], int, ("five",), processes))
+        list(workers.parallel_map(operator.add, [1], int, ("five",), processes))
 
 
-def test_a_killed_worker_is_said_so() -> None:
+def test_a_killed_worker_is_a_one_line_error() -> None:
     with pytest.raises(GanealogyError, match="a worker process was killed"):
-        list(workers.spread(os.kill, [signal.SIGKILL], os.getpid, (), 2))
+        list(workers.parallel_map(os.kill, [signal.SIGKILL], os.getpid, (), 2))
 
 
-def test_only_a_few_items_are_under_way() -> None:
+def test_only_a_few_items_are_in_flight() -> None:
     taken = []
 
     def items() -> object:
@@ -59,7 +59,7 @@ def test_only_a_few_items_are_under_way() -> None:
             taken.append(item)
             yield item
 
-    results = workers.spread(operator.add, items(), int, ("0",), 2)  # type: ignore[arg-type]
+    results = workers.parallel_map(operator.add, items(), int, ("0",), 2)  # type: ignore[arg-type]
     next(results)
     assert len(taken) <= 6
     results.close()  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_processes_is_capped_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANEALOGY_THREADS", "1")
     assert workers.count() == 1
     monkeypatch.setenv("GANEALOGY_THREADS", "4096")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ganealogy.cluster import dvc_remote, ray_cluster, remote_run, scheduler, workspace_commit
 from ganealogy.errors import GanealogyError
+from ganealogy.files.records import read_record
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import dvc_rwlock, process
 from ganealogy.workspace import (
@@ -25,7 +26,6 @@ from ganealogy.workspace import (
     ManifestJson,
     VersionPlan,
     plan_path,
-    read_record,
     run_key,
     run_name,
 )
@@ -113,8 +113,8 @@ def _announcement(runs: int, allocation: ray_cluster.Allocation, threads: int, u
 
 def _job(root: Path, storage: dvc_remote.Storage, run: str, allocation: ray_cluster.Allocation) -> remote_run.Job:
     version, _, seed = run.rpartition("-")
-    plan = read_record(root / plan_path(version), VersionPlan, "run `dvc repro plan`", ("fingerprint",))
-    manifest = read_record(root / MANIFEST, ManifestJson, "run `dvc repro preprocess`", ("dataset",))
+    plan: VersionPlan = read_record(root / plan_path(version), "run `dvc repro plan`", ("fingerprint",))
+    manifest: ManifestJson = read_record(root / MANIFEST, "run `dvc repro preprocess`", ("dataset",))
     threads = str(allocation.threads)
     environment = {"GANEALOGY_THREADS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):  # nodes can post to a server while a run trains

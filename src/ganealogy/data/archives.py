@@ -106,7 +106,7 @@ class ZipPictures:
         self.archive = open_zip(path)
         self.infos = [info for info in members(self.archive, path, caps) if is_picture(info.filename)]
         if not self.infos:
-            raise GanealogyError(f"{path}: no pictures in it; add files with one of {', '.join(SUFFIXES)}")
+            raise GanealogyError(f"{path}: no pictures in it; add {', '.join(SUFFIXES)} files")
 
     def __len__(self) -> int:
         return len(self.infos)

@@ -5,7 +5,6 @@ The pictures of a split are sorted by a hash of their pixels, so that any prefix
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files.integrity import NUMPY_DAMAGE
+from ganealogy.files.records import read_record
 
 if TYPE_CHECKING:
     from ganealogy.workspace import ManifestJson
@@ -75,15 +75,8 @@ def open_labels(directory: Path | str, split: Split, classes: int | None = None)
 
 def read_manifest(directory: Path | str) -> ManifestJson:
     """Return the content of manifest.json. Raises: GanealogyError if it is absent or damaged."""
-    path = Path(directory) / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GanealogyError(f"{path}: cannot be read ({error}); {HINT}") from None
-    if not isinstance(manifest, dict) or "dataset" not in manifest:
-        raise GanealogyError(f"{path}: not a manifest of packed pictures; {HINT}")
-    checked: ManifestJson = manifest  # type: ignore[assignment]
-    return checked
+    manifest: ManifestJson = read_record(Path(directory) / "manifest.json", HINT, ("dataset",))
+    return manifest
 
 
 def tracker_slice(n_train: int) -> slice:

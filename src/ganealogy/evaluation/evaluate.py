@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import read_reference
 from ganealogy.files import atomic
 from ganealogy.files.images import save_png
+from ganealogy.files.records import read_record
 from ganealogy.runtime import distributed
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import MetricsJson
+    from ganealogy.workspace import MetricsJson, RunJson, SampleJson
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""
@@ -45,8 +45,8 @@ def evaluate(
 
     Raises: GanealogyError when files of the run or the reference are absent, damaged or inconsistent.
     """
-    sample = _read_json(run / "sample" / "sample.json")
-    trained = _read_json(run / "train" / "run.json")
+    sample: SampleJson = read_record(run / "sample" / "sample.json", f"run `dvc repro sample@{run.name}`")
+    trained: RunJson = read_record(run / "train" / "run.json", f"run `dvc repro train@{run.name}`")
     record: MetricsJson = {
         "version": sample["version"],
         "seed": sample["seed"],
@@ -65,8 +65,8 @@ def evaluate(
     sheet = run / "evaluate" / "neighbours.png"
     sheet.unlink(missing_ok=True)  # of an earlier evaluation
     if sample["count"]:
-        fakes = _open_samples(run / "sample" / "images.npy", sample["sha256"])
-        conditions = {
+        fakes = _open_samples(run / "sample" / "images.npy", str(sample["sha256"]))
+        conditions: dict[str, Any] = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
             "truncation": sample["truncation"],
@@ -121,12 +121,3 @@ def _searched(packed_directory: Path, fakes: NDArray[np.uint8], rows: int) -> ND
         expected = f"at least {rows} pictures, as in the reference, of the samples' shape {tuple(fakes.shape[1:])}"
         raise GanealogyError(f"{path}: shape {tuple(train.shape)}, expected {expected}; {packed.HINT}")
     return train
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        hint = f"run `dvc repro {path.parent.name}@{path.parent.parent.name}`"
-        raise GanealogyError(f"{path}: cannot be read ({error}); {hint}") from None
-    return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tokenize
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -42,7 +43,7 @@ def verify(path: Path, sha256: object, cure: str) -> None:
         raise GanealogyError(f"{path}: damaged: its sha256 is {found[:12]}..., not {str(sha256)[:12]}...; {cure}")
 
 
-def verify_weights(run: Path, trained: dict[str, Any], name: str) -> Path:
+def verify_weights(run: Path, trained: Mapping[str, Any], name: str) -> Path:
     """The weights file `name` of a run directory, checked against `trained`, the content of its run.json.
 
     Raises: GanealogyError when it is absent or damaged. A record from before hashes were kept is taken as it is.

@@ -118,7 +118,7 @@ def check(content: Any, where: str) -> dict[str, Any]:
     parsed: Recipe = parse(Recipe, content, where)
     recipe = parsed.model_dump()
     for slot, (kind, _) in slots(recipe).items():
-        _known(kind, lookup(recipe, slot)["name"], f"{where}: {slot}")
+        components.require(kind, lookup(recipe, slot)["name"], f"{where}: {slot}")
     return recipe
 
 

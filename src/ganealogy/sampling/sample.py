@@ -5,9 +5,8 @@ Every version with the same latent space draws the same latents, whatever its se
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,10 +17,14 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import verify_weights
+from ganealogy.files.records import read_record
 from ganealogy.networks._build import load_generator
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import RunJson, SampleJson
 
 CHUNK = 5 * BATCH
 """Images between two movements of the bar; whole batches, so that chunks do not change what is computed."""
@@ -35,7 +38,7 @@ TILE = 64
 FONT_SIZE = 12
 
 
-def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> dict[str, Any]:
+def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> SampleJson:
     """Fill `sample/` of a run directory: images.npy, grid.png, strip.png, walk.webp, sample.json (returned).
 
     `settings` is the sample section of the parameters. A diverged run without a usable generator is a result, not a
@@ -45,13 +48,17 @@ def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> dict[
     """
     trained, out = _read_run(run), run / "sample"
     checkpoint = settings["checkpoint"]
-    picked = trained["best"] if checkpoint == "best" else {"step": trained["steps"], "kimg": trained["kimg"]}
-    record: dict[str, Any] = {
+    step: int | None = trained["steps"]
+    kimg: float | None = trained["kimg"]
+    if checkpoint == "best":
+        best = trained["best"]
+        step, kimg = (best["step"], best["kimg"]) if best else (None, None)
+    record: SampleJson = {
         "version": trained["version"],
         "seed": trained["seed"],
         "checkpoint": checkpoint,
-        "step": picked["step"] if picked else None,
-        "kimg": picked["kimg"] if picked else None,
+        "step": step,
+        "kimg": kimg,
         "count": 0,
         "latent_seed": latents.SAMPLE_SEED,
         "truncation": settings["truncation"],
@@ -102,7 +109,7 @@ def _sheet(pictures: Pictures, columns: int) -> Image.Image:
     return grid(pictures.repeat(times, axis=1).repeat(times, axis=2), columns)
 
 
-def _strip(generator: nn.Module, trained: dict[str, Any], z: torch.Tensor) -> Image.Image:
+def _strip(generator: nn.Module, trained: RunJson, z: torch.Tensor) -> Image.Image:
     """One row a pair of latents, from one to the other; the ends are among the first of the samples."""
     latent = trained["recipe"]["latent"]
     rows = [latents.interpolate(latent, z[[row, row + STRIPS]], STRIP_FRAMES, closed=False) for row in range(STRIPS)]
@@ -110,7 +117,7 @@ def _strip(generator: nn.Module, trained: dict[str, Any], z: torch.Tensor) -> Im
     return _sheet(generate(generator, torch.cat(rows), labels), columns=STRIP_FRAMES)
 
 
-def _save_walk(generator: nn.Module, trained: dict[str, Any], settings: dict[str, Any], path: Path, label: str) -> None:
+def _save_walk(generator: nn.Module, trained: RunJson, settings: dict[str, Any], path: Path, label: str) -> None:
     """A looping animation: the last frame leads to the first."""
     latent, frames = trained["recipe"]["latent"], settings["walk_frames"]
     anchors = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
@@ -141,19 +148,16 @@ def _is_finite(generator: nn.Module, z: torch.Tensor) -> bool:
     return bool(torch.isfinite(forward(generator, z, cycled_labels(generator, len(z)))).all())
 
 
-def _without_pictures(out: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _without_pictures(out: Path, record: SampleJson) -> SampleJson:
     for name in ("images.npy", "grid.png", "strip.png", "walk.webp"):
         (out / name).unlink(missing_ok=True)  # an earlier attempt's
     atomic.write_json(out / "sample.json", record)
     return record
 
 
-def _read_run(run: Path) -> dict[str, Any]:
-    path, cure = run / "train" / "run.json", f"run `dvc repro train@{run.name}`"
-    try:
-        trained: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GanealogyError(f"{path}: cannot be read ({error}); {cure}") from None
+def _read_run(run: Path) -> RunJson:
+    path, hint = run / "train" / "run.json", f"run `dvc repro train@{run.name}`"
+    trained: RunJson = read_record(path, hint, ("status", "recipe", "protocol"))
     if trained["status"] not in ("finished", "diverged"):
-        raise GanealogyError(f"{path}: the training is {trained['status']}; {cure}")
+        raise GanealogyError(f"{path}: the training is {trained['status']}; {hint}")
     return trained

@@ -17,6 +17,7 @@ import yaml
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.files.records import read_record
 from ganealogy.lineage import fingerprint
 from ganealogy.params.schema import Settings, Train
 from ganealogy.runtime import memory, process
@@ -28,7 +29,6 @@ from ganealogy.workspace import (
     StagePlan,
     VersionPlan,
     plan_path,
-    read_record,
     run_name,
     stage_plan_path,
 )
@@ -121,7 +121,7 @@ def read_plan(path: Path, kind: type[Plan]) -> Plan:
 
     Raises: GanealogyError when there is no plan, it is damaged, or the sources changed since.
     """
-    plan = read_record(path, kind, HINT, keys=("code", "fingerprint"))
+    plan: Plan = read_record(path, HINT, keys=("code", "fingerprint"))
     code: Any = plan["code"]
     if not isinstance(code, dict) or not all(isinstance(part, str) for part in (*code, *code.values())):
         raise GanealogyError(f"{path}: not a plan ('code' is no mapping of modules to hashes); {HINT}")

@@ -52,9 +52,7 @@ def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]
         return [ARCHIVE]
     files = _walk(root)
     if not files:
-        raise GanealogyError(
-            f"dataset.path = {str(root)!r}: no pictures in it; add files with one of {', '.join(SUFFIXES)}"
-        )
+        raise GanealogyError(f"dataset.path = {str(root)!r}: no pictures in it; add {', '.join(SUFFIXES)} files")
     with writing(target) as file:
         write_stored(file, track(_contents(files), "packing pictures", len(files), "pictures"))
     return [ARCHIVE]
