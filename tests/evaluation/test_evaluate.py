@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.fake_runs import run_json, sample_json, write_run
 from PIL import Image
 
 from ganealogy.errors import GanealogyError
@@ -60,15 +61,13 @@ def reference(packed, tmp_path_factory) -> Path:
 
 
 def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", **sample: Any) -> Path:
+    """Return a run directory of v3 seed 1 whose samples are `images`."""
     run = folder / "v3-1"
-    atomic.write_json(run / "train/run.json", {"version": "v3", "seed": 1, "status": status, "reason": None})
-    record: dict[str, Any] = {"version": "v3", "seed": 1, "checkpoint": "best", "step": 40, "kimg": 2.5, "count": 0}
-    record |= {"sha256": None, "reason": None, "truncation": 1.0, "latent_seed": 7}
+    record: dict[str, Any] = {"count": 0, "sha256": None, "step": 40, "kimg": 2.5, "latent_seed": 7}
     if images is not None:
         save(run / "sample/images.npy", images)
         record |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy")}
-    atomic.write_json(run / "sample/sample.json", record | sample)
-    return run
+    return write_run(run, run_json("v3", 1, status=status), sample_json("v3", 1, **(record | sample)))
 
 
 def test_anchors_are_ordered_by_visible_quality(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from helpers.fake_runs import metrics_json, run_json, write_run
+
 VALUES = {"v1": 200.0, "v3": 150.0, "v5": 152.0, "v7": 900.0}
 """Version → the metric's geometric centre over seeds."""
 SPREAD = (0.97, 0.99, 1.0, 1.01, 1.03)
@@ -25,9 +27,9 @@ def make_tree(root: Path) -> Path:
     for version, value in VALUES.items():
         for seed, factor in enumerate(SPREAD):
             run = root / f"build/runs/{version}-{seed}"
-            write(run / "train/run.json", {"status": "finished", "steps": 1, "kimg": 1})
-            metrics = {"metrics": {METRIC: value * factor}, "protocol": {METRIC: {"reals": 2000}}}
-            write(run / "evaluate/metrics.json", metrics)
+            write_run(
+                run, run_json(version, seed), metrics=metrics_json(version, seed, metrics={METRIC: value * factor})
+            )
     return root
 
 
