@@ -1,4 +1,4 @@
-"""What D sees images through: per image, differentiable, as strong as asked."""
+"""Augmentations: one draw per image, differentiable, with the given strength."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pictures(count: int = 64, channels: int = 3) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", _transforms.TRANSFORMS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_image_has_a_draw_of_its_own(name: str, channels: int) -> None:
+def test_each_image_has_its_own_draw(name: str, channels: int) -> None:
     same = pictures(1, channels).expand(64, -1, -1, -1)
     shown = _transforms.TRANSFORMS[name](same)
     assert shown.shape == same.shape
@@ -88,7 +88,7 @@ def test_cutout_takes_one_square_of_half_the_side() -> None:
     assert (cut.any(2).sum(1) == 8).any() and cut[:, 0, 0].any() and cut[:, -1, -1].any()
 
 
-def test_at_probability_0_nothing_happens_and_between_some() -> None:
+def test_a_probability_selects_that_fraction_of_images() -> None:
     images = pictures()
     torch.manual_seed(0)
     assert diffaugment.augment(probability=0.0)(images, 0.5) is images
@@ -98,7 +98,7 @@ def test_at_probability_0_nothing_happens_and_between_some() -> None:
     assert 20 < changed.sum() < 44
 
 
-def test_ada_adds_when_d_is_sure_of_reals_and_takes_back_when_not() -> None:
+def test_ada_raises_its_probability_when_d_overfits_and_lowers_it_otherwise() -> None:
     adaptive = ada.augment(kimg=1.0, interval=4)
     sure, unsure = torch.ones(50), torch.tensor([1.0, -1.0]).repeat(25)
     for _ in range(3):

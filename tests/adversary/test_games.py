@@ -1,4 +1,4 @@
-"""Every component from a version file alone, in both games; what stays the same and what is checked on the way."""
+"""Both games with each component, from a version file to a few steps."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def play(recipe: dict[str, Any], steps: int = 3) -> tuple[Any, dict[str, torch.T
 
 @pytest.mark.parametrize("game", ["alternating", "simultaneous"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_version_file_alone_uses_it(tmp_path: Path, name: str, game: str) -> None:
+def test_a_version_file_can_use_each_component(tmp_path: Path, name: str, game: str) -> None:
     planned = recipe(tmp_path, recipes.merge({"adversary": {"game": game}}, CHANGES[name]))
     before = [parameter.clone() for parameter in gan(planned).gan.generator.parameters()]
     played, statistics = play(planned)
@@ -97,7 +97,7 @@ def test_an_augmentation_that_does_nothing_changes_no_bit(tmp_path: Path, compon
         assert torch.equal(old, new)
 
 
-def test_penalties_add_up_and_leave_d_loss_what_it_was(tmp_path: Path) -> None:
+def test_penalties_are_summed_apart_from_d_loss(tmp_path: Path) -> None:
     each = [{"name": "r1", "gamma": 1.0}, {"name": "r2", "gamma": 3.0}]
     one, other, both, none = (
         play(recipe(tmp_path, {"adversary": {"penalties": chosen}, "latent": {"size": 8}}), steps=1)[1]
@@ -142,7 +142,7 @@ def test_clip_norm_shortens_the_gradient(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("game", ["alternating", "simultaneous"])
-def test_trouble_in_a_penalty_stops_before_the_step(tmp_path: Path, game: str) -> None:
+def test_a_non_finite_penalty_stops_before_the_update(tmp_path: Path, game: str) -> None:
     planned = recipe(
         tmp_path, {"adversary": {"game": game, "loss": "wasserstein", "penalties": [{"name": "r1", "gamma": 1e38}]}}
     )
@@ -158,7 +158,7 @@ def test_trouble_in_a_penalty_stops_before_the_step(tmp_path: Path, game: str) -
     assert all(torch.isfinite(parameter).all() for parameter in after)
 
 
-def test_what_components_remember_comes_back(tmp_path: Path) -> None:
+def test_buffers_of_components_are_restored(tmp_path: Path) -> None:
     planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "kimg": 0.02}]}})
     game, _ = play(planned, steps=8)
     state = game.gan.state_dict()
@@ -168,7 +168,7 @@ def test_what_components_remember_comes_back(tmp_path: Path) -> None:
     assert all(torch.equal(fresh.gan.state_dict()[name], value) for name, value in state.items())
 
 
-def test_only_a_relativistic_loss_shows_g_reals(tmp_path: Path) -> None:
+def test_only_a_relativistic_loss_uses_reals_in_the_g_step(tmp_path: Path) -> None:
     for loss, looks in (("hinge", 3), ("relativistic_pairing", 4)):
         game = gan(recipe(tmp_path, {"adversary": {"loss": loss}}))
         seen: list[int] = []
@@ -178,7 +178,7 @@ def test_only_a_relativistic_loss_shows_g_reals(tmp_path: Path) -> None:
 
 
 def test_r3gan_is_stable_for_some_hundred_steps() -> None:
-    """v15's loss and v16's networks on tiny pictures: finite, D not winning outright, G moving."""
+    """v15's loss and v16's networks on tiny pictures: finite, D does not win, G changes."""
     planned = recipes.resolve_rates(recipes.complete(read_family(["v16"])["v16"].recipe, "v16"), 2e-4)
     torch.manual_seed(0)
     protocol = {"channels": 3, "image_size": 16, "width": 4}
@@ -196,7 +196,7 @@ def test_r3gan_is_stable_for_some_hundred_steps() -> None:
 
 @pytest.mark.parametrize("name", ["hinge", *components.known("adversary.penalties")])
 def test_in_bf16_a_d_that_is_differentiated_at_images_runs_in_fp32(tmp_path: Path, name: str) -> None:
-    """Its own step alone: G learns from a D in bfloat16 all the same."""
+    """In the D step only; G learns from a D in bfloat16."""
     planned = recipe(tmp_path, CHANGES[name])
     generator, discriminator = networks.generator(planned, PROTOCOL), networks.discriminator(planned, PROTOCOL)
     game = adversary.game(planned, generator, discriminator, "bf16")

@@ -1,4 +1,4 @@
-"""R1 and R2 take their weight by the size of the pictures, as R3GAN's settings do."""
+"""The weight of R1 and R2 by image size, as in R3GAN's settings."""
 
 from __future__ import annotations
 

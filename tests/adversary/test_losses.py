@@ -1,4 +1,4 @@
-"""Losses by their definitions, and schedules at their ends."""
+"""Losses against their definitions; schedules at start and end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DEFINITIONS = {
 }
 
 
-def test_every_loss_is_here() -> None:
+def test_every_loss_has_a_definition_here() -> None:
     assert set(DEFINITIONS) == set(components.known("adversary.losses"))
 
 

@@ -1,4 +1,4 @@
-"""Penalties against finite differences, in float64: their values at the images and their gradients at D's weights."""
+"""Penalties and their gradients at D's weights against finite differences, in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH, STEP = 3, 1e-6
 
 
 class Smooth(nn.Module):
-    """A D without kinks, at which differences would be off: (N, C, H, W) → (N,)."""
+    """A smooth D, as finite differences need: (N, C, H, W) → (N,)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def d_step(
 
 
 def slopes(discriminate: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
-    """(N,): the length of each image's gradient, by central differences, pixel by pixel."""
+    """Return (N,): the norm of each image's gradient by central differences, pixel by pixel."""
     total = torch.zeros(len(at), dtype=torch.float64)
     with torch.no_grad():
         for pixel in range(at[0].numel()):
@@ -81,7 +81,7 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[nn.Module], torch.Tensor]]] = 
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_penalty_is_what_differences_say(discriminator: nn.Module, name: str) -> None:
+def test_a_penalty_equals_finite_differences(discriminator: nn.Module, name: str) -> None:
     options, expected = VALUES[name]
     torch.manual_seed(3)
     value = made(name, **options)(d_step(discriminator))
@@ -89,7 +89,7 @@ def test_a_penalty_is_what_differences_say(discriminator: nn.Module, name: str) 
 
 
 @pytest.mark.parametrize("name", [*VALUES, "bcr", "lecam"])
-def test_its_gradient_at_the_weights_is_what_differences_say(discriminator: nn.Module, name: str) -> None:
+def test_its_gradient_at_the_weights_equals_finite_differences(discriminator: nn.Module, name: str) -> None:
     def value() -> torch.Tensor:
         torch.manual_seed(3)
         return made(name)(d_step(discriminator))
@@ -113,7 +113,7 @@ def test_its_gradient_at_the_weights_is_what_differences_say(discriminator: nn.M
         assert gradient[index].item() == pytest.approx(difference, rel=1e-4, abs=1e-8)
 
 
-def test_r1_is_taken_at_the_plain_image_through_the_augmentation(discriminator: nn.Module) -> None:
+def test_r1_differentiates_through_the_augmentation_at_the_original_image(discriminator: nn.Module) -> None:
     through = augment()
 
     def discriminate(shown: torch.Tensor) -> torch.Tensor:
@@ -131,7 +131,7 @@ def test_weights_follow_their_schedule(discriminator: nn.Module) -> None:
     torch.testing.assert_close(end, start / 4)
 
 
-def test_consistency_is_free_where_d_ignores_flips_and_shifts(discriminator: nn.Module) -> None:
+def test_consistency_is_zero_for_a_d_that_ignores_flips_and_shifts(discriminator: nn.Module) -> None:
     assert made("bcr")(d_step(discriminator)) > 0
     indifferent = lambda shown: shown.new_ones(len(shown), requires_grad=True)  # noqa: E731
     assert made("bcr")(d_step(discriminator, indifferent)) == 0

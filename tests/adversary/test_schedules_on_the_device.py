@@ -1,4 +1,4 @@
-"""Schedules whose progress is a tensor, as CUDA graphs need them: the same values, and no number is read."""
+"""Schedules with a tensor progress, as CUDA graphs need them: the same values, and no value is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganealogy.networks import _build as networks
 
 
 class NoNumberIsRead(TorchDispatchMode):
-    """To read a number, the host would wait for the card; while a graph is recorded it is forbidden."""
+    """Reading a value syncs with the GPU, which graph capture forbids."""
 
     def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), named: Any = None) -> Any:
         assert function is not torch.ops.aten._local_scalar_dense.default, "a number is read"
@@ -28,7 +28,7 @@ def scalar(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-def test_a_read_number_is_noticed() -> None:
+def test_reading_a_value_is_noticed() -> None:
     with pytest.raises(AssertionError, match="a number is read"), NoNumberIsRead():
         scalar(1.0).item()
 
@@ -57,7 +57,7 @@ RAMPS: dict[str, Any] = {
 @pytest.mark.parametrize("on_device", [True, False], ids=["tensors", "numbers"])
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
 def test_scheduled_adam_is_torchs(kind: str, on_device: bool, dtype: torch.dtype) -> None:
-    """Beside torch's own implementation of one tensor at a time, which is given numbers."""
+    """Compared with torch's single-tensor implementation, which gets numbers."""
     torch.manual_seed(0)
     begin = [torch.randn(3, 4, dtype=dtype), torch.randn(5, dtype=dtype)]
     ours, theirs = ([value.clone().requires_grad_() for value in begin] for _ in range(2))
@@ -97,7 +97,7 @@ def test_scheduled_adam_is_torchs(kind: str, on_device: bool, dtype: torch.dtype
     assert mine.state_dict()["state"].keys() == peer.state_dict()["state"].keys()
 
 
-def test_a_rate_of_its_own_does_not_make_adam_slow() -> None:
+def test_a_scheduled_rate_keeps_adam_fused() -> None:
     weights = [torch.zeros(2, requires_grad=True)]
     assert type(adam.optimizer(weights, 1e-3, betas=[0.5, 0.999])) is torch.optim.Adam
     assert type(adamw.optimizer(weights, 1e-3)) is torch.optim.AdamW
@@ -127,8 +127,8 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_whatever_a_schedule_may_move_is_moved_by_a_tensor(optimizer: str) -> None:
-    """A step with every schedule that there is: the same weights, within what float32 rounds."""
+def test_each_scheduled_option_follows_a_tensor_progress(optimizer: str) -> None:
+    """A step with every option scheduled: the same weights within float32 rounding."""
     moved = {"name": optimizer, "lr": 1e-3, "schedule": {"from": 1.0, "to": 0.25}, **OPTIMIZERS[optimizer]}
     planned = plan("v1", {**MOVING, "optimizers": {"generator": moved, "discriminator": moved}})
     after: dict[str, list[torch.Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Each version's game against a short plain transcription of its own specification, in float64.
+"""Each version's game against a short plain transcription of its specification, in float64.
 
 In float32, Adam's first steps amplify rounding to 1e-3 in 20 steps, and a wrong game (fakes shared between D's and G's
 step) is only six times as far off. In float64 the right game agrees to 1e-9 and nothing else does.
@@ -110,7 +110,7 @@ def play_bce(
 
 
 def smoothed(low: float, high: float):
-    """1 - u, u ~ U(low, high): one scalar a batch."""
+    """1 - u, u ~ U(low, high): one scalar per batch."""
     return lambda: 1 - high + torch.rand(()) * (high - low)
 
 
@@ -235,7 +235,7 @@ WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {"v15": {"augment": []}}
 
 
 @pytest.mark.parametrize("name", PLAYS)
-def test_twenty_steps_are_the_specification(name: str) -> None:
+def test_twenty_steps_equal_the_transcription(name: str) -> None:
     generator, discriminator, trained_g, trained_d = ours(name, **WITHOUT_AUGMENTATION.get(name, {}))
     start = weights(generator)
     torch.manual_seed(2)
@@ -245,8 +245,8 @@ def test_twenty_steps_are_the_specification(name: str) -> None:
     assert (weights(generator) - start).abs().max() > 1e-4, "nothing was trained"
 
 
-def test_a_wrong_game_is_told_apart() -> None:
-    """The same fakes for D's step and G's step, the commonest slip, is not within the tolerance."""
+def test_a_wrong_game_exceeds_the_tolerance() -> None:
+    """The most common mistake, the same fakes in both steps, exceeds the tolerance."""
     generator, discriminator, trained_g, _ = ours("v1")
     opt_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     opt_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))

@@ -68,7 +68,7 @@ def breaking() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_stopped_while_it_writes_it_leaves_nothing(number: int, code: int, workspace: Path) -> None:
+def test_a_stop_during_a_write_leaves_no_half_written_file(number: int, code: int, workspace: Path) -> None:
     """The signal comes while `preprocess` has a file open; not only a training ends in good order."""
     found, said = trainings.run(trainings.in_module, workspace, __file__, "stopped", number)
     assert found == code and said.splitlines()[-1] == "ganealogy: stopped", said

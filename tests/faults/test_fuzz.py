@@ -339,5 +339,5 @@ def test_run_directories(place: Path, run: Any, ticks: bytes) -> None:
     ends_well(lambda: run_record.read(place))
 
 
-def test_names_cannot_move_a_terminals_cursor() -> None:
+def test_names_cannot_control_the_terminal() -> None:
     assert process.single_printable_line("a\x1b[2Jb\nc\u202ed") == r"a\x1b[2Jb c\u202ed"

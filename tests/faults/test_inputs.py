@@ -57,7 +57,7 @@ def planned(folder: Path, version: str, **changes: object) -> Path:
         ("v1", {"optimizers__discriminator__lr": 1e38}, "(discriminator|generator) (loss|gradient norm) is (inf|nan)"),
     ],
 )
-def test_a_number_that_is_none_stops_the_training_before_the_step(
+def test_nan_or_infinity_stops_the_training_before_the_update(
     version: str, changes: dict[str, object], culprit: str, tmp_path: Path
 ) -> None:
     """Fault 10: by a penalty, and by a rate; exit code 0, since it is a result."""
@@ -125,7 +125,7 @@ ATTACKS: dict[str, list[tuple[zipfile.ZipInfo, bytes]]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_archive_is_refused_at_the_door(attack: str, workspace: Path) -> None:
+def test_a_hostile_archive_is_refused_by_the_download_stage(attack: str, workspace: Path) -> None:
     """Fault 13: `dataset.path` names it, the download stage refuses it, nothing is written but its own note."""
     with zipfile.ZipFile(workspace / "hostile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for info, content in ATTACKS[attack]:
@@ -230,7 +230,7 @@ def test_a_bad_setting_is_named_before_any_work(fault: str, workspace: Path) -> 
 
 
 @pytest.mark.parametrize("edited", ["data/packed/train.npy", "data/packed/manifest.json"])
-def test_data_edited_under_a_training_fails_it(edited: str, tmp_path: Path) -> None:
+def test_data_edited_during_a_training_fails_it(edited: str, tmp_path: Path) -> None:
     """Fault 17."""
     folder = trainings.workspace(tmp_path / "work")
     code, said = trainings.run(trainings.train, folder, "v1", edit=edited)
@@ -238,7 +238,7 @@ def test_data_edited_under_a_training_fails_it(edited: str, tmp_path: Path) -> N
     assert not (folder / "build/runs/v1-0/train").exists()
 
 
-def test_a_plan_remade_under_a_training_fails_it_unless_it_is_the_same(tmp_path: Path) -> None:
+def test_a_changed_plan_during_a_training_fails_it(tmp_path: Path) -> None:
     folder = trainings.workspace(tmp_path / "work")
     code, said = trainings.run(trainings.train, folder, "v1", edit="build/plan/versions/v1.json")
     assert code == 2 and "build/plan/versions/v1.json: changed while the stage ran" in said, said
@@ -246,7 +246,7 @@ def test_a_plan_remade_under_a_training_fails_it_unless_it_is_the_same(tmp_path:
     assert code == 0, "the plan says what is trained, not params.yaml: " + said
 
 
-def test_what_a_stage_reads_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_edited_during_a_stage_fail_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_text("a")

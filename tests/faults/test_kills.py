@@ -95,7 +95,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_told_to_stop_it_checkpoints_and_a_second_trainer_is_refused(number: int, code: int, tmp_path: Path) -> None:
+def test_a_stopped_training_saves_a_checkpoint_and_a_second_trainer_is_refused(
+    number: int, code: int, tmp_path: Path
+) -> None:
     """Faults 4 and 5; another experiment of the same version is not refused."""
     folder = trainings.workspace(tmp_path / "work", kimg=800, ticks=1000)
     first = trainings.begin(trainings.train, folder, "v1")

@@ -165,7 +165,7 @@ def assert_as_if_nothing_had_been(workspace: Workspace, expected: dict[str, byte
     ],
     ids=["killed", "killed-warm", "terminated", "terminated-warm"],
 )
-def test_killed_in_every_stage_on_its_way(
+def test_repro_killed_in_every_stage_ends_in_the_same_bytes(
     number: int, command: tuple[str, ...], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     workspace = planted(tmp_path / "my work")
@@ -177,7 +177,7 @@ def test_killed_in_every_stage_on_its_way(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [REPRO, WARM], ids=["dvc", "warm"])
-def test_stopped_by_sigterm_in_its_training(
+def test_repro_stopped_by_sigterm_during_a_training_resumes(
     command: tuple[str, ...], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     """In CI the one stage that goes on where it stopped; the others under `make soak`."""

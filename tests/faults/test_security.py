@@ -81,7 +81,7 @@ SAFE_UNTIL = {
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_nothing_that_is_read_can_run(path: Path) -> None:
+def test_no_input_file_can_run_code(path: Path) -> None:
     """Fault 8, for all code at once."""
     unsafe = [f"{path}:{call.lineno}: {name}" for name, call, _ in calls(path) if not is_safe(name, call)]
     for name, call, _ in calls(path):
@@ -106,7 +106,7 @@ def test_nothing_that_is_read_can_run(path: Path) -> None:
         "subprocess.run('rm ' + name, shell=True)",
     ],
 )
-def test_the_scan_sees(line: str, tmp_path: Path) -> None:
+def test_the_scan_detects_an_unsafe_call(line: str, tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(f"def f():\n    with a:\n        {line}\n")
     assert any(not is_safe(name, call) for name, call, _ in calls(tmp_path / "x.py"))
 
@@ -150,7 +150,7 @@ def writes(path: Path) -> list[str]:
     return found
 
 
-def test_everything_is_written_through_one_door() -> None:
+def test_all_files_are_written_atomically() -> None:
     """Faults 1 and 9: a file is whole or absent, as only `atomic.writing` sees to it."""
     found = {str(path.relative_to(SOURCE)): writes(path) for path in MODULES}
     others = {name: lines for name, lines in found.items() if lines and name not in WRITERS}
@@ -160,7 +160,7 @@ def test_everything_is_written_through_one_door() -> None:
 @pytest.mark.parametrize(
     "line", ["open(p, 'w')", "p.write_text(t)", "np.save(p, a)", "shutil.copy(a, b)", "open(p, m)"]
 )
-def test_the_scan_sees_a_write(line: str, tmp_path: Path) -> None:
+def test_the_scan_detects_a_write(line: str, tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(f"def f():\n    {line}\n")
     assert writes(tmp_path / "x.py")
     (tmp_path / "y.py").write_text("def f():\n    with atomic.writing(p) as file:\n        np.save(file, a)\n")
@@ -179,7 +179,7 @@ def remotes() -> list[Remote]:
     return found
 
 
-def test_what_is_downloaded_is_pinned_and_comes_over_https() -> None:
+def test_downloads_are_pinned_and_use_https() -> None:
     """Fault 12. Kaggle publishes no checksum; its client has its own way, and source.json records what came."""
     from ganealogy.data.sources import mnist
 
@@ -191,7 +191,7 @@ def test_what_is_downloaded_is_pinned_and_comes_over_https() -> None:
     assert all(host.startswith("https://") for host in mnist.HOSTS)
 
 
-def test_only_fetch_goes_to_the_network() -> None:
+def test_only_fetch_uses_the_network() -> None:
     for path in MODULES:
         text = path.read_text()
         names = {name for name, _, _ in calls(path)}
@@ -244,7 +244,7 @@ def test_texts_are_escaped_where_they_are_shown(workspace: Path) -> None:
     assert not re.search(r"(?<!\\)(<script>|\*\*bold|\]\(javascript:)", markdown), "escaped by a backslash or an entity"
 
 
-def test_the_ui_answers_this_machine_alone(tmp_path: Path) -> None:
+def test_the_ui_answers_only_this_machine(tmp_path: Path) -> None:
     """It binds to loopback, refuses a foreign Host and another site's request, and opens to no origin but its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -147,7 +147,7 @@ def train_and_sync(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_eight_at_once_lose_nothing(shared: Path) -> None:
+def test_eight_trainings_at_once_lose_no_point(shared: Path) -> None:
     """Fault 19, too: the store is fresh."""
     processes = [trainings.begin(trainings.in_module, shared, __file__, "train_and_sync", seed) for seed in range(8)]
     for process in processes:
@@ -294,9 +294,7 @@ PROMPT_S = 1.0
 """For a busy machine to kill a process and see it gone."""
 
 
-def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
-    shared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_store_costs_a_training_at_most_one_percent(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 18, by construction: MLflow never enters the training's process, which waits a hundredth for the other."""
     code = (
         "import sys, ganealogy.stages.train, ganealogy.tracking, ganealogy.training.loop; "
@@ -315,7 +313,9 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
                 assert time.monotonic() < deadline, "the follower did not try"
                 time.sleep(0.1)
             spent = time.process_time()
-            following.start_time = (ended := time.monotonic()) - live_sync.START_AFTER_S  # the shortest training that has one
+            following.start_time = (
+                ended := time.monotonic()
+            ) - live_sync.START_AFTER_S  # the shortest training that has one
         waited, spent = time.monotonic() - ended, time.process_time() - spent
     assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
     share = 0.01 * live_sync.START_AFTER_S
@@ -325,7 +325,7 @@ def test_a_training_spends_a_hundredth_of_its_time_on_a_store_that_hangs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("stopped", "seconds"), [(False, 3.0), (True, live_sync.STOPPED_WAIT_S)])
-def test_a_store_that_begins_to_hang_at_the_end_costs_no_more(
+def test_a_store_that_hangs_at_the_end_costs_no_more(
     stopped: bool, seconds: float, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 18, where no sync has failed yet: the server is stopped after the first one, and goes on later."""

@@ -1,4 +1,4 @@
-"""Trainings of a few tiny steps, for the tests of the loop."""
+"""Trainings of a few tiny steps, for tests of the loop."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def plan(version: str, changes: dict[str, Any] | None = None, **protocol: Any) -
 
 
 def plan_of_kind(kind: str) -> dict[str, Any]:
-    """The plan of one of KINDS."""
+    """Return the plan of one of KINDS."""
     options = dict(KINDS[kind])
     return plan(kind.split()[0], options.pop("changes", None), **options)
 

@@ -1,4 +1,4 @@
-"""Real stages in processes that a test may kill; they are forked from a server that has imported torch once."""
+"""Real stages in processes that a test may kill, forked from a server that has torch loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["torch", "ganealogy.training.loop", "ganealogy.stages.train"])
 DEADLINE_S = 900
 SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}
-"""(pixels, channels) of the versions that the smallest pictures do not suit."""
+"""(pixels, channels) of the versions that do not support 16 pixels."""
 
 
 def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int = 3) -> Path:
@@ -56,7 +56,7 @@ def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int
 
 
 def run(target: Callable[..., None], folder: Path, *arguments: Any, **options: Any) -> tuple[int, str]:
-    """Run `target(*arguments)` in `folder` in a process of its own; returns its exit code and what it said."""
+    """Run `target(*arguments)` in `folder` in a new process. Return its exit code and output."""
     process = begin(target, folder, *arguments, **options)
     process.join(DEADLINE_S)
     if process.is_alive():
@@ -89,7 +89,7 @@ def _inside(target: Callable[..., None], folder: str, arguments: tuple[Any, ...]
 
 
 def ended(work: Callable[[], None]) -> None:
-    """End as the command line does: a person's faults in one line."""
+    """Exit as the command line does."""
     from ganealogy.runtime import process
 
     sys.exit(process.report_errors(work, debug=False))
@@ -187,13 +187,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def result(folder: Path, version: str) -> dict[str, bytes]:
-    """All that a finished run left, clocks aside."""
+    """Return the files of a finished run, without clocks."""
     found = files(folder / "build" / "runs" / f"{version}-0")
     return {name: content for name, content in found.items() if not name.startswith("cost/")}
 
 
 def litter(folder: Path) -> list[str]:
-    """What no ended process may leave: temporary files, and work in progress of a finished training."""
+    """Return files that must not be left: temporary files, and work of a finished training."""
     strays = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".new")) or path.name == "holder"]
     return sorted(str(path.relative_to(folder)) for path in [*strays, *folder.glob("build/wip/*")])
 
@@ -207,7 +207,7 @@ def start_and_wait(version: str) -> None:
 
 
 def alive(pid: int) -> bool:
-    """A zombie, which waits for whoever inherited it, does nothing any more."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:

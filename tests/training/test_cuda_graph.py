@@ -1,7 +1,7 @@
-"""Working ahead of a device, as on a GPU, here on a CPU: trainings end as they would step by step.
+"""Trainings with deferred checks and a stand-in for the CUDA graph, on a CPU: the same bytes as without.
 
-The graph is a stand-in that plays again what it was shown. What a real one cannot hold only a GPU tells; that no step
-of any version reads a number, which would forbid it, is asked in tests/benchmarks/test_kernels.py.
+The stand-in runs the captured step again. Only a GPU shows what a real graph cannot capture. That no step of any
+version reads a value, which capture forbids, is tested in tests/benchmarks/test_kernels.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 class StandIn:
-    """In place of a CUDA graph: what is recorded is not played, and a replay leaves its results in the same place."""
+    """Stands in for a CUDA graph: a capture does not run the step, and a replay leaves results in the same tensors."""
 
     made: ClassVar[list[StandIn]] = []
     plays: ClassVar[int] = 0
@@ -54,7 +54,7 @@ class StandIn:
 
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> type[StandIn]:
-    """Trainings on the CPU work ahead of it; where a test is given a GPU, the real graph stays."""
+    """Defer checks on the CPU and replace the graph; a test on a GPU keeps the real one."""
     if getattr(request.node, "callspec", None) and request.node.callspec.params.get("device") == "cuda":
         return StandIn
     monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", {"cpu"})
@@ -65,7 +65,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ty
 
 
 def both(where: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, **run: Any) -> None:
-    """The training step by step, and the same ahead; both records must be the same bytes."""
+    """Train with and without deferred checks; both must leave the same bytes."""
     train(where / "ahead", pictures, **run)
     monkeypatch.setattr(training_state, "DEFERRED_CHECK_DEVICES", set())
     train(where / "plain", pictures, **run)
@@ -82,10 +82,10 @@ def test_a_replayed_training_is_the_same_bytes(
         pictures = np.pad(pictures[:, :, :, :1], ((0, 0), (6, 6), (6, 6), (0, 0)))
     both(tmp_path, pictures, monkeypatch, planned=planned)
     (graph,) = ahead.made
-    assert (ahead.plays, graph.replays) == (4, 21)  # 24 steps: three to warm up, one to compare with, one tried
+    assert (ahead.plays, graph.replays) == (4, 21)  # 24 steps: three warm-up steps and one comparison run eagerly
 
 
-def test_what_components_remember_and_labels_are_replayed_too(
+def test_buffers_and_labels_are_replayed(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}]}
@@ -95,7 +95,7 @@ def test_what_components_remember_and_labels_are_replayed_too(
     assert ahead.made[0].replays == 21
 
 
-def test_while_schedules_move_the_same_graph_is_replayed(
+def test_one_graph_serves_moving_schedules(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both(tmp_path / "v16", pictures, monkeypatch, planned=plan("v16"))
@@ -106,7 +106,7 @@ def test_while_schedules_move_the_same_graph_is_replayed(
 
 
 @pytest.mark.parametrize("fault", ["other draws", "a refusal"])
-def test_a_graph_that_does_something_else_is_not_used(
+def test_a_graph_with_other_results_is_not_used(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     def capture_wrongly(self: StandIn, step: Callable[[], Any]) -> Any:
@@ -142,7 +142,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Batches, "batch", lambda self, at: batch(self, at) * (math.nan if at == step else 1.0))
 
 
-def test_a_divergence_between_two_ticks_ends_with_the_weights_of_the_last(
+def test_a_divergence_between_ticks_ends_with_the_weights_of_the_last_tick(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 9)
@@ -160,10 +160,10 @@ def test_a_divergence_between_two_ticks_ends_with_the_weights_of_the_last(
     assert lines == (tmp_path / "stopped/train/metrics.jsonl").read_text(), "the ticks until then, and no other"
 
 
-def test_a_divergence_in_a_second_sitting_still_counts_two(
+def test_a_divergence_after_a_resume_keeps_the_count_of_resumes(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its checkpoint is of the first."""
+    """The checkpoint is from before the resume."""
     train(tmp_path, pictures, stop_after=7)
     spoil(monkeypatch, 9)
     outcome = train(tmp_path, pictures)
@@ -171,7 +171,7 @@ def test_a_divergence_in_a_second_sitting_still_counts_two(
     assert "between steps 7 and 12: " in run_of(tmp_path)["reason"] and run_of(tmp_path)["steps"] == 7
 
 
-def test_a_divergence_before_the_first_tick_ends_with_the_first_weights(
+def test_a_divergence_before_the_first_tick_ends_with_the_initial_weights(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn]
 ) -> None:
     planned = plan("v5")
@@ -184,7 +184,7 @@ def test_a_divergence_before_the_first_tick_ends_with_the_first_weights(
             assert torch.isfinite(tensor).all()
 
 
-def test_an_interrupted_training_looks_before_it_saves(
+def test_an_interrupted_training_checks_before_it_saves(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 8)
@@ -205,7 +205,7 @@ def test_graphs_can_be_switched_off(
 
 
 class BrokenCapture:
-    """torch.cuda as before 2.15, and as 2.11: a capture that CUDA breaks off leaves its stream and generator behind."""
+    """torch.cuda before 2.15 (and 2.11): a failed capture leaves its stream current and its generator capturing."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.outside, self.own = SimpleNamespace(device_index=0, device="cpu"), SimpleNamespace(name="own")
@@ -238,7 +238,7 @@ class BrokenCapture:
         self.current, self.capturing = self.outside, False
 
 
-def test_after_a_refused_capture_stream_and_generator_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failed_capture_stream_and_generator_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = BrokenCapture(monkeypatch)
     graph = cuda_graph.CUDAGraph()
 
@@ -254,7 +254,7 @@ def test_after_a_refused_capture_stream_and_generator_are_as_before(monkeypatch:
     assert said.startswith("operation not permitted when stream is capturing (") and "more" not in said
 
 
-def test_the_cause_is_named_with_our_line() -> None:
+def test_the_cause_of_a_failed_capture_names_our_line() -> None:
     check = DivergenceCheck("generator", [torch.zeros(1, requires_grad=True)])
     with pytest.raises(RuntimeError) as refusal:
         check.check(torch.zeros(2, 3) @ torch.zeros(2, 3))
@@ -267,11 +267,11 @@ def test_the_cause_is_named_with_our_line() -> None:
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=[GPU, pytest.mark.filterwarnings("default")])]
-"""On the CPU with the stand-in, which shows that the tests themselves are right."""
+"""On the CPU with the stand-in, which tests the tests."""
 
 
 class Stepping:
-    """A version and its batches, a step at a time."""
+    """A version and its batches, one step per call."""
 
     def __init__(self, kind: str, device: str) -> None:
         self.planned = plan_of_kind(kind)
@@ -284,7 +284,7 @@ class Stepping:
         self.batches = Batches(images, protocol["batch_size"], 0, device)
 
     def step(self, number: int, by: Callable[..., Any] | None = None) -> None:
-        """The step of that number, from 1 of 24; `by`: in place of what the loop calls."""
+        """Run step `number` of 24, from 1 on; `by`: instead of the training's step."""
         loop.seed_everything(loop.step_seed(0, number))
         reals, labels = self.batches.window((number - 1) * self.training.game.d_steps)
         (by or self.training.step)(reals, labels, progress=(number - 1) / 24)
@@ -300,8 +300,8 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_replayed_step_is_the_played_one(ahead: type[StandIn], kind: str, device: str) -> None:
-    """From the same state, at several places of the schedules; an amount of another place or draw would be far off."""
+def test_a_replayed_step_equals_the_eager_one(ahead: type[StandIn], kind: str, device: str) -> None:
+    """From the same state, at several points of the schedules; other draws or rates would be far off."""
     stepping = Stepping(kind, device)
     for number in range(1, 6):
         stepping.step(number)
@@ -314,19 +314,19 @@ def test_a_replayed_step_is_the_played_one(ahead: type[StandIn], kind: str, devi
         length, miss = apart(stepping.state(), before), apart(stepping.state(), replayed)
         assert length > 0 and miss <= (0.05 if device == "cuda" else 1e-5) * length
         stepping.training.restore(before)
-    assert not stepping.warnings, "a graph was used"
+    assert not stepping.warnings, "the graph was used"
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", ["v1", "v11", "v16", "v7 everything"])
-def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], kind: str, device: str) -> None:
+def test_a_step_after_a_restore_equals_the_one_without(ahead: type[StandIn], kind: str, device: str) -> None:
     first, second = Stepping(kind, device), Stepping(kind, device)
     for number in range(1, 9):
         first.step(number)
     saved = first.state()
     second.training.restore(saved)
     assert apart(second.state(), saved) == 0
-    for number in range(9, 15):  # the second one plays, records and replays anew
+    for number in range(9, 15):  # the second one warms up, captures and replays anew
         first.step(number)
         second.step(number)
         length, miss = apart(first.state(), saved), apart(first.state(), second.state())
@@ -338,7 +338,7 @@ def test_the_step_after_a_checkpoint_is_the_one_without(ahead: type[StandIn], ki
 
 @GPU
 @pytest.mark.filterwarnings("default")
-def test_on_a_gpu_a_step_that_cannot_be_captured_is_launched_by_itself(
+def test_on_a_gpu_a_step_that_cannot_be_captured_runs_eagerly(
     tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = DivergenceCheck.check
@@ -359,7 +359,7 @@ def test_on_a_gpu_a_step_that_cannot_be_captured_is_launched_by_itself(
 
 @GPU
 @pytest.mark.filterwarnings("default")
-def test_on_a_gpu_a_training_goes_on_where_it_was(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_on_a_gpu_a_training_resumes(tmp_path: Path, pictures: np.ndarray) -> None:
     assert train(tmp_path, pictures, stop_after=15, device="cuda").status == "interrupted"
     assert train(tmp_path, pictures, device="cuda").status == "finished"
     lines = [json.loads(line) for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()]

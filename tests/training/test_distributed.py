@@ -1,4 +1,4 @@
-"""Two processes train what one trains: by real torchrun on gloo, against a single process at the same global batch."""
+"""Two processes, started by torchrun on gloo, against one process with the same global batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The cases' folders, trained by one process and by two; "taken up" and "begun" cross over."""
+    """Folders of the cases trained by one process and by two. Each resumes in "taken up" what the other began."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     rank_cases.main(one)
     shutil.copytree(one / "begun", two / "taken up")
@@ -66,7 +66,7 @@ def test_two_ranks_have_the_losses_of_one_process(folders: tuple[Path, Path], ca
 
 
 def test_ranks_with_draws_of_their_own_still_end_with_the_same_weights(folders: tuple[Path, Path]) -> None:
-    """And the comparison above can fail: other draws give other losses."""
+    """Their losses differ from those with equal draws, so the comparison above can fail."""
     case = "dropout, simultaneous"
     first, second = folders[1] / "own draws" / case / "train", folders[1] / "own draws" / "other" / case / "train"
     for name in ("weights/generator-last.safetensors", "weights/discriminator-last.safetensors", "metrics.jsonl"):
@@ -83,7 +83,7 @@ def test_ranks_end_with_the_same_bytes(folders: tuple[Path, Path], case: str) ->
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["two begin, one goes on", "one begins, two go on"])
-def test_a_training_goes_on_with_another_number_of_ranks(folders: tuple[Path, Path], place: int) -> None:
+def test_a_training_resumes_with_another_number_of_ranks(folders: tuple[Path, Path], place: int) -> None:
     case = rank_cases.RESUMED
     begun = json.loads((folders[1 - place] / "begun" / case / "train" / "run.json").read_text())
     assert begun["status"] == "interrupted" and f"at step {rank_cases.STOP} " in begun["reason"]
@@ -105,7 +105,7 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(tmp_path
         _stage.launch_with_torchrun(3, "train", "v1", 0, settings)
 
 
-def test_one_process_gets_back_what_it_passes() -> None:
+def test_with_one_process_each_function_returns_its_argument() -> None:
     rows = torch.ones(3, 2)
     assert distributed.world_size() == 1 and distributed.shard(rows) is rows and distributed.all_gather(rows) is rows
     assert not distributed.any_across_ranks(False) and distributed.any_across_ranks(True)

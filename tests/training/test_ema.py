@@ -1,4 +1,4 @@
-"""The running mean of G: what is averaged, what is copied, how long it remembers."""
+"""The EMA of G: averaged parameters, copied buffers, half-lives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def network() -> nn.Module:
 
 
 def train(generator: nn.Module) -> None:
-    """A step: buffers move by the forward pass, parameters by the update."""
+    """A training step: the forward pass changes buffers, the update parameters."""
     inputs = torch.randn(8, 4)
     (generator(inputs) - inputs).square().sum().backward()
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_half_lives(half_life, ramp, kimg: float, progress: float, expected: flo
     assert ema.decay == pytest.approx(0.5 ** (0.064 / expected))
 
 
-def test_a_half_life_of_zero_is_the_generator_itself() -> None:
+def test_a_half_life_of_zero_gives_the_generator_itself() -> None:
     generator = network()
     ema = EMA(generator, half_life_kimg={"from": 0.0, "to": 8.0}, ramp=None)
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_a_half_life_of_zero_is_the_generator_itself() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ema.generator.parameters(), generator.parameters(), strict=True))
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_the_average_continues_from_its_state_dict() -> None:
     generator = network()
     ema, other = (EMA(generator, half_life_kimg=1.0, ramp=0.5) for _ in range(2))
     train(generator)

@@ -1,4 +1,4 @@
-"""Trainings end the same way whether or not they were interrupted, and trouble is recorded, not crashed on."""
+"""Trainings end in the same bytes with or without interruptions; divergence and damage are handled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, pictures: np.ndarray) -> Pat
     return where
 
 
-def test_the_record_is_complete(whole: Path) -> None:
+def test_a_finished_training_has_all_its_files(whole: Path) -> None:
     run = json.loads((whole / "train" / "run.json").read_text())
     lines = [json.loads(line) for line in (whole / "train" / "metrics.jsonl").read_text().splitlines()]
     assert (run["status"], run["steps"], run["kimg"]) == ("finished", STEPS, 0.192)
@@ -49,7 +49,7 @@ def test_the_same_again_is_the_same_bytes(whole: Path, tmp_path: Path, pictures:
     assert record(tmp_path) == record(whole)
 
 
-def test_draws_are_seeded_as_torch_seeds_them() -> None:
+def test_seed_everything_seeds_as_torch_does() -> None:
     torch.manual_seed(2**62 + 1)
     expected = torch.randn(5), torch.rand(3)
     loop.seed_everything(2**62 + 1)
@@ -68,7 +68,7 @@ def test_an_interrupted_training_ends_in_the_same_bytes(
     assert record(tmp_path) == record(whole)
 
 
-def test_the_clock_at_each_tick_runs_on_through_an_interruption(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_tick_times_continue_after_an_interruption(tmp_path: Path, pictures: np.ndarray) -> None:
     train(tmp_path, pictures, stop_after=15)
     outcome = train(tmp_path, pictures)
     ticks = outcome.tick_seconds
@@ -78,10 +78,10 @@ def test_the_clock_at_each_tick_runs_on_through_an_interruption(tmp_path: Path, 
     assert b"seconds" not in (tmp_path / "train" / "metrics.jsonl").read_bytes(), "clocks stay out of the record"
 
 
-def test_a_ticks_distances_are_worked_out_beside_the_next_step(
+def test_a_ticks_scores_are_computed_during_the_next_steps(
     whole: Path, tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the first tick, here, only once a step is done that comes after it; and the record is what it always is."""
+    """Here the first tick's scores wait for a later step, and the files are the same."""
     scores, done = Tracker.scores, threading.Event()
 
     def late(self: Tracker, fakes: np.ndarray) -> dict[str, float]:
@@ -124,7 +124,7 @@ def resume_exactly(
     assert record(where / "parts") == record(where / "whole")
 
 
-def test_what_penalties_and_augmentations_remember_is_resumed_too(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_buffers_of_penalties_and_augmentations_are_resumed(tmp_path: Path, pictures: np.ndarray) -> None:
     changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}, "instance_noise"]}
     planned = plan("v12", {"adversary": changed})
     resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
@@ -142,8 +142,8 @@ def test_a_class_conditional_training_resumes_exactly(tmp_path: Path, pictures: 
     assert record(tmp_path / "whole")[weights] != record(tmp_path / "other" / "whole")[weights]
 
 
-def test_the_mean_generator_is_what_is_shown(tmp_path: Path, pictures: np.ndarray) -> None:
-    """v11 is v9's game, so D ends the same; G is its running mean, and run.json says so."""
+def test_grids_and_weights_are_those_of_the_ema(tmp_path: Path, pictures: np.ndarray) -> None:
+    """v11 is v9 with an EMA: D ends the same, G is the EMA, and run.json names it."""
     averaged, plain = tmp_path / "v11", tmp_path / "v9"
     train(averaged, pictures, "v11", planned=plan("v11", kimg=0.08))
     train(plain, pictures, "v9", planned=plan("v9", kimg=0.08))
@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_used(
     assert not Path("pwned").exists()
 
 
-def test_with_no_whole_checkpoint_it_starts_afresh_and_says_so(
+def test_without_an_intact_checkpoint_it_starts_afresh_and_warns(
     whole: Path, tmp_path: Path, pictures: np.ndarray
 ) -> None:
     train(tmp_path, pictures, stop_after=8)
@@ -201,7 +201,7 @@ def test_with_no_whole_checkpoint_it_starts_afresh_and_says_so(
     assert record(tmp_path) == record(whole)
 
 
-def test_old_checkpoints_go_only_when_new_ones_stand(tmp_path: Path) -> None:
+def test_the_two_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, step, {"x": torch.full((3,), float(step))}, COUNTERS)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_other_networks_is_not_used(tmp_path: Path, pictures: np
 
 @pytest.mark.parametrize("rate", [1e30, 1e4])
 def test_a_diverged_version_is_a_result(tmp_path: Path, pictures: np.ndarray, rate: float) -> None:
-    """A rate no network survives: the weights on disk stay finite, the step and the culprit are recorded."""
+    """With a learning rate that diverges, weights on disk stay finite, and run.json has the step and the reason."""
     planned = plan("v5")
     planned["recipe"]["optimizers"]["discriminator"]["lr"] = rate
     outcome = train(tmp_path, pictures, planned=planned)

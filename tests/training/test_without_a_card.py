@@ -1,7 +1,7 @@
-"""Every version's step on tensors that claim to lie on a GPU, as far as that can be asked without one.
+"""Each version's step on fake tensors of a GPU, without a GPU.
 
-Such tensors have shapes, types and devices, and no numbers: a step that reads a number, or that mixes what lies on the
-card with what lies on the host, fails here. torch cannot run a backward pass on them, so gradients are made up.
+Fake tensors have shapes, types and devices, and no values: a step that reads a value, or mixes devices, fails here. torch
+cannot run a backward pass on them, so gradients are made up.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16")])  # autocast wants a card
-def test_no_step_reads_a_number_or_leaves_the_card(card: FakeTensorMode, kind: str) -> None:
+def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str) -> None:
     planned = plan_of_kind(kind)
     recipe, protocol = planned["recipe"], planned["protocol"]
     generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
@@ -65,7 +65,7 @@ def test_no_step_reads_a_number_or_leaves_the_card(card: FakeTensorMode, kind: s
         statistics["d_loss"].item()
 
 
-def test_pictures_become_bytes_on_the_card(card: FakeTensorMode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_become_bytes_on_the_gpu(card: FakeTensorMode, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[torch.dtype] = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: fetched.append(tensor.dtype) or torch.Tensor())
     monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: None)
@@ -73,7 +73,7 @@ def test_pictures_become_bytes_on_the_card(card: FakeTensorMode, monkeypatch: py
     assert fetched == [torch.uint8]
 
 
-def test_what_such_tensors_notice(card: FakeTensorMode) -> None:
+def test_fake_tensors_notice_reads_and_mixed_devices(card: FakeTensorMode) -> None:
     def read() -> Any:
         return torch.zeros(()).item()
 
