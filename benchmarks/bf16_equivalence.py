@@ -1,8 +1,8 @@
-"""Whether bf16 trains as well as fp32: two one-sided tests on the distance that the trainings end with.
+"""Test whether bf16 trains as well as fp32: two one-sided tests on the final distance.
 
-v1 at 32x32 on synthetic faces, as many short runs of each precision as `--runs` says, each with a seed of its own. The
-end's Frechet distance of 8x8 pixels is compared on the logarithm: equivalent when the 90 % interval of the ratio of
-geometric means lies within [1/MARGIN, MARGIN], the margin that bioequivalence uses.
+Trains v1 at 32x32 on synthetic faces, `--runs` short runs per precision, each with its own seed. Compares the final
+Frechet distance of 8x8 pixels on a log scale: equivalent if the 90 % interval of the ratio of geometric means is within
+[1/MARGIN, MARGIN], the margin of bioequivalence.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Silent:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=int, default=10, help="of each precision; at least 8 for a verdict")
+    parser.add_argument("--runs", type=int, default=10, help="per precision; at least 8 for a verdict")
     parser.add_argument("--kimg", type=float, default=8.0)
     parser.add_argument("--threads", type=int, default=2)
 
 
 def main() -> None:
-    bench, given = claims.begin("bf16 against fp32: the result", __doc__, options)
+    bench, given = claims.begin("bf16 against fp32: final distance", __doc__, options)
     runs, kimg, width, count = (2, 0.128, 8, 200) if bench.quick else (given.runs, given.kimg, 32, 4000)
     memory.keep_freed()
     torch.set_num_threads(process.threads(given.threads))
@@ -66,14 +66,14 @@ def main() -> None:
     )
     bench.claim(f"equivalent within a factor of {MARGIN}: p of the two one-sided tests", p, ALPHA, "", at_least=False)
     if not has_bf16():
-        bench.note("This processor has no bf16 instructions: the result is bf16's, the times are an emulation's")
+        bench.note("This processor has no bf16 instructions: the distances are valid, the times are an emulation's")
     if runs < 8:
-        bench.note("Fewer than 8 runs of each: no verdict")
+        bench.note("Fewer than 8 runs per precision: no verdict")
     bench.finish()
 
 
 def trained(images: Any, precision: str, seed: int, kimg: float, width: int) -> tuple[float, float]:
-    """The tracker's distance after the last step, and the seconds that the training took."""
+    """Return the tracker's distance after the last step, and the seconds of the training."""
     protocol = {"image_size": 32, "batch_size": 32, "width": width, "precision": precision, "kimg": kimg}
     plan = family.plan("v1", **protocol, tracker_images=500)
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
@@ -84,7 +84,7 @@ def trained(images: Any, precision: str, seed: int, kimg: float, width: int) -> 
 
 
 def equivalence(a: list[float], b: list[float]) -> tuple[float, float, float]:
-    """The 90 % interval of the ratio of geometric means, and the larger of the two one-sided p values (Welch)."""
+    """Return the 90 % interval of the ratio of geometric means, and the larger of the one-sided p values (Welch)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind

@@ -1,9 +1,8 @@
-"""The evaluation against its peers.
+"""Compare the evaluation with its peers: FID, the Fréchet distance, and the memory of PRDC.
 
-FID beside `python -m pytorch_fid` on the same folders of PNGs, whole processes on both sides: with nothing cached, and
-with the reals' statistics in a file, ours in fp32 and bf16. The weights are seeded ones in the official file's format:
-speed does not depend on their values. The Fréchet step beside scipy's matrix root, as pytorch-fid calls it. And PRDC's
-memory.
+FID against `python -m pytorch_fid` on the same folders of PNGs, whole processes on both sides: with nothing cached, and
+with the statistics of the reals in a file, ours in fp32 and bf16. The weights are random in the official file's format;
+speed does not depend on them. The Fréchet distance against scipy's matrix root, as pytorch-fid calls it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import torch
 from ganealogy.files import atomic
 from ganealogy.evaluation import standalone
 from ganealogy.evaluation.extractors import inception
-inception.SHA256 = atomic.sha256(inception.weights_path())  # the seeded weights, taken for the published ones
+inception.SHA256 = atomic.sha256(inception.weights_path())  # accept the random weights
 torch.set_num_threads(int(sys.argv[1]))
 result = standalone.run(Path(sys.argv[2]), Path(sys.argv[3]), [sys.argv[4]])
 print("VALUE", next(value for name, value in result.metrics.items() if name in ("fid", "fd_inception_bf16")))
@@ -55,17 +54,17 @@ print(before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=int, default=192, help="PNGs a side, 64x64")
+    parser.add_argument("--images", type=int, default=192, help="PNGs per side, 64x64")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--plain", action="store_true", help="FID of both folders alone, for thousands of images")
+    parser.add_argument("--plain", action="store_true", help="only FID of both folders, for thousands of images")
 
 
 def main() -> None:
     bench, given = claims.begin("The evaluation", __doc__, options)
     if bench.quick:
         given.images, given.repeat = 4, 1
-    # Before numpy and torch are imported, here and in the processes that are started.
+    # Before numpy and torch are imported, here and in the child processes.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GANEALOGY_THREADS"):
         os.environ[name] = str(given.threads)
     os.environ["PYTHONPATH"] = str(claims.ROOT / "src")
@@ -80,9 +79,9 @@ def main() -> None:
 def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds: int, plain: bool) -> None:
     weights = write_weights(folder)
     os.environ |= {"TORCH_HOME": str(folder / "torch"), "DVC_ROOT": str(folder)}
-    kept = folder / "build" / "weights" / weights.name
-    kept.parent.mkdir(parents=True)
-    kept.hardlink_to(weights)
+    link = folder / "build" / "weights" / weights.name
+    link.parent.mkdir(parents=True)
+    link.hardlink_to(weights)
     reals, fakes = write_pictures(folder / "reals", count, 4, 256), write_pictures(folder / "fakes", count, 6, 160)
     our_file, our_bf16_file = (folder / f"{name}.npz" for name in ("ours", "ours-bf16"))
     theirs = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", "--device", "cpu"]
@@ -96,8 +95,8 @@ def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds:
         for extractor, file in (("inception", our_file), ("inception_bf16", our_bf16_file)):
             run([sys.executable, "-c", SAVE, str(reals), extractor, str(file)])
         commands |= {
-            "fp32 kept": [*ours, str(our_file), str(fakes), "inception"],
-            "bf16 kept": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
+            "fp32 cached": [*ours, str(our_file), str(fakes), "inception"],
+            "bf16 cached": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
         }
     values: dict[str, float] = {}
 
@@ -105,35 +104,38 @@ def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds:
         return lambda: claims.timed(lambda: values.update({name: run(commands[name])}))
 
     seconds = claims.in_turns({name: contender(name) for name in commands}, rounds, warm_up=0)
-    if not plain:  # once: for fairness, and for no claim
+    if not plain:  # once, for comparison; no claim depends on it
         run([*theirs, "--save-stats", str(reals), str(folder / "theirs.npz")])
-        commands["theirs kept"] = [*theirs, str(folder / "theirs.npz"), str(fakes)]
-        seconds["theirs kept"] = [contender("theirs kept")()]
+        commands["theirs cached"] = [*theirs, str(folder / "theirs.npz"), str(fakes)]
+        seconds["theirs cached"] = [contender("theirs cached")()]
     for name, taken in seconds.items():
         what = name.replace("theirs", "python -m pytorch_fid") if "theirs" in name else f"ours, {name}"
-        bench.measured(f"FID of {count} images a side, {what}", statistics.median(taken), "s", f"{values[name]:.7g}")
+        bench.measured(f"FID of {count} images per side, {what}", statistics.median(taken), "s", f"{values[name]:.7g}")
     apart = abs(values["fp32"] / values["theirs"] - 1)
-    bench.claim(f"FID of {count:,} images a side, apart from pytorch-fid's", apart, 1e-4, "of it", at_least=False)
+    bench.claim(f"FID of {count:,} images per side, apart from pytorch-fid's", apart, 1e-4, "of it", at_least=False)
     if plain:
         return
     bench.measured("fp32 against pytorch_fid, both folders", claims.ratio(seconds["theirs"], seconds["fp32"]), "x")
     for name, target in (("fp32", 3), ("bf16", 5)):
-        both_ratio = seconds["theirs kept"][0] / statistics.median(seconds[f"{name} kept"])
-        bench.measured(f"{name} against pytorch_fid, the reals' statistics kept on both sides", both_ratio, "x")
-        kept_ratio = claims.ratio(seconds["theirs"], seconds[f"{name} kept"])
-        bench.claim(f"{name} against pytorch_fid, the reals' statistics kept on ours", kept_ratio, target)
+        both_ratio = seconds["theirs cached"][0] / statistics.median(seconds[f"{name} cached"])
+        bench.measured(f"{name} against pytorch_fid, the reals' statistics cached on both sides", both_ratio, "x")
+        kept_ratio = claims.ratio(seconds["theirs"], seconds[f"{name} cached"])
+        bench.claim(f"{name} against pytorch_fid, the reals' statistics cached on ours", kept_ratio, target)
 
 
 def frechet(bench: claims.Benchmark, rounds: int) -> None:
-    """`anew`: the reals' root is not there yet. Below d images we have no covariance, and begin at the features."""
+    """Time the distance with and without the cached matrix root of the reals.
+
+    Below d images ours uses no covariance and starts from the features.
+    """
     d = 128 if bench.quick else 2048
-    step(bench, rounds, d // 2, d, {"anew": 0.3})
-    step(bench, rounds, d - 1, d, {"anew": 0.3})
-    step(bench, rounds, 2 * d, d, {"reals' root kept": 1, "anew": 2})
+    step(bench, rounds, d // 2, d, {"nothing cached": 0.3})
+    step(bench, rounds, d - 1, d, {"nothing cached": 0.3})
+    step(bench, rounds, 2 * d, d, {"reals' root cached": 1, "nothing cached": 2})
 
 
 def step(bench: claims.Benchmark, rounds: int, count: int, d: int, bounds: dict[str, float]) -> None:
-    """From both sides' means and covariances to the distance."""
+    """Time the distance from both sides' means and covariances, against scipy's."""
     import numpy as np
     from pytorch_fid.fid_score import calculate_frechet_distance
 
@@ -145,19 +147,19 @@ def step(bench: claims.Benchmark, rounds: int, count: int, d: int, bounds: dict[
     spectrum = np.exp(-np.arange(d) / 200)
     a, b = (rng.standard_normal((count, d)) * spectrum + shift for shift in (0.0, 0.02))
     given = [part for side in (a, b) for part in (side.mean(0), np.cov(side, rowvar=False))]
-    kept = Moments.of(b)
+    cached = Moments.of(b)
     found: dict[str, float] = {}
 
     def ours(reals: Moments) -> float:
         fakes = Moments.of(a)
         return claims.timed(lambda: found.update(ours=frechet_distance(fakes, reals)))
 
-    contenders = {"anew": lambda: ours(Moments.of(b)), "reals' root kept": lambda: ours(kept)}
+    contenders = {"nothing cached": lambda: ours(Moments.of(b)), "reals' root cached": lambda: ours(cached)}
     seconds = claims.in_turns(contenders, rounds, warm_up=0 if bench.quick else 1)
-    # Once: it takes a quarter of a minute, some forty times as long as ours.
+    # Once: it takes 15 s, about 40 times as long as ours.
     seconds["scipy"] = [claims.timed(lambda: found.update(scipy=calculate_frechet_distance(*given)))]
     apart = abs(found["ours"] / found["scipy"] - 1)
-    what = f"Fréchet step of {count:,} images in {d:,} dimensions"
+    what = f"Fréchet distance of {count:,} images in {d:,} dimensions"
     for name, taken in seconds.items():
         detail = "its matrix root, as pytorch-fid calls it" if name == "scipy" else f"{apart:.0e} apart from scipy"
         bench.measured(f"{what}, {name}", statistics.median(taken), "s", detail)
@@ -166,19 +168,19 @@ def step(bench: claims.Benchmark, rounds: int, count: int, d: int, bounds: dict[
 
 
 def prdc(bench: claims.Benchmark) -> None:
-    """Peak memory of precision, recall, density and coverage, with the features themselves."""
+    """Measure the peak memory of precision, recall, density and coverage, including the features."""
     count = 500 if bench.quick else 10_000
     output = subprocess.run(
         [sys.executable, "-c", PEAK, str(count)], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     before, peak = map(float, output.split())
     what = f"PRDC of {count:,} x {count:,} features of 2048"
-    bench.measured(f"{what}, its process before it", before, "MiB", "with the features")
-    bench.claim(f"{what}, its process at most", peak, 2048, "MiB", at_least=False)
+    bench.measured(f"{what}, memory before", before, "MiB", "with the features")
+    bench.claim(f"{what}, peak memory", peak, 2048, "MiB", at_least=False)
 
 
 def run(command: list[str]) -> float:
-    """The value that a command prints last after VALUE or FID:, if it does."""
+    """Return the value that a command prints last, after VALUE or FID:; NaN without one."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:5])} ... ended with {done.returncode}:\n{done.stderr}")
@@ -187,7 +189,7 @@ def run(command: list[str]) -> float:
 
 
 def write_pictures(folder: Path, count: int, coarse: int, brightness: int) -> Path:
-    """Random colours below `brightness` on a coarse grid, enlarged smoothly to 64 x 64."""
+    """Write pictures of random colours below `brightness` on a coarse grid, enlarged to 64x64. Return `folder`."""
     import numpy as np
     from PIL import Image
 
@@ -199,7 +201,7 @@ def write_pictures(folder: Path, count: int, coarse: int, brightness: int) -> Pa
 
 
 def write_weights(folder: Path) -> Path:
-    """Kaiming-normal weights under the official file's name and keys, where torch's hub finds them."""
+    """Write Kaiming-normal weights with the official file's name and keys into torch's hub folder. Return the file."""
     import torch
     from pytorch_fid import inception as pytorch_fid
     from torch import nn

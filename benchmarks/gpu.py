@@ -1,9 +1,9 @@
-"""One NVIDIA card: v1 against the notebook's loop with data loading, and where each version's time goes.
+"""On one NVIDIA GPU, time v1 against the notebook's loop with data loading, and profile a step of each version.
 
-For a person with a card (the targets are for an H100 or H200): `--minutes`, nine. Without one it says so and claims
-nothing. `--device cpu --quick` goes the same way on the processor, with tiny networks: that the script works, no more.
+The targets are for an H100 or H200; `--minutes` limits the time. Without a GPU it measures nothing. `--device cpu
+--quick` runs the same code on the processor with tiny networks, to test the script.
 
-Stopped by Ctrl-C or SIGTERM it ends with the table of what was measured. The JSON file is written after each version.
+Ctrl-C and SIGTERM end it with the table of the measurements so far. The JSON file is written after each version.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from measuring.ours import Ours
 
 from ganealogy.adversary.divergence import Diverged
 from ganealogy.data.batches import Batches
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, one_line
 from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
 from ganealogy.evaluation.measure import METRICS, Comparison
 from ganealogy.lineage import flops
@@ -45,39 +45,39 @@ from ganealogy.training.state import GRAPHS
 T = TypeVar("T")
 
 SIZE = 64
-"""Pixels a side; the notebook's networks have no other."""
+"""Pixels per side; the notebook's networks support no other size."""
 QUICK = ["v1", "v11", "v14", "v16", "mnist-dcgan"]
-"""One of each kind that matters here: plain, a running mean of G, attention, R3GAN, the simultaneous game."""
+"""One version per kind: plain, EMA of G, attention, R3GAN, the simultaneous game."""
 TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-PLAIN, UNTUNED, REPEATABLE = "as it trains", "without cudnn.benchmark", "deterministic"
-LAUNCHED = "without CUDA graphs"
-WAYS = (PLAIN, UNTUNED, REPEATABLE, LAUNCHED)
+PLAIN, UNTUNED, DETERMINISTIC = "as it trains", "without cudnn.benchmark", "deterministic"
+NO_GRAPHS = "without CUDA graphs"
+VARIANTS = (PLAIN, UNTUNED, DETERMINISTIC, NO_GRAPHS)
 
 
 def set_up(given: argparse.Namespace, quick: bool) -> None:
-    """What a train stage sets, and the sizes: `given` gets them all."""
+    """Set up torch as a train stage does, and store the sizes in `given`."""
     memory.keep_freed()
     torch.set_num_threads(given.threads)
-    use_deterministic_algorithms()  # cuBLAS reads its environment once
-    torch.use_deterministic_algorithms(False)  # as params.yaml has it by default
-    torch.backends.cudnn.benchmark = True  # likewise
+    use_deterministic_algorithms()  # cuBLAS reads its environment once, so before the next line
+    torch.use_deterministic_algorithms(False)  # the default of params.yaml
+    torch.backends.cudnn.benchmark = True  # the default of params.yaml
     given.batch_size, given.width, given.count, given.side, given.matrix = 128, 64, 4000, SIZE, 8192
     given.features = 10_000
     if quick:
         given.batch_size, given.width, given.count, given.side, given.matrix = 8, 8, 64, 32, 256
-        given.rounds, given.steps, given.looked_at, given.features = 1, 1, 1, 256
+        given.rounds, given.steps, given.profiled_steps, given.features = 1, 1, 1, 256
     if given.versions is None:
         given.versions = QUICK if quick else every_version()
 
 
 def every_version() -> list[str]:
-    """v1, v2, …, then the other roots."""
+    """Return v1, v2, …, then the other roots."""
     names = [path.stem for path in (claims.ROOT / "versions").glob("*.yaml")]
     return sorted(names, key=lambda name: (not name[1:].isdigit(), int(name[1:]) if name[1:].isdigit() else 0, name))
 
 
 def against_the_notebook(bench: Benchmark, given: argparse.Namespace, peaks: dict[str, float]) -> None:
-    """v1 at 64x64, a step at a time, all sides in turns: without data, then with everybody's own data loading."""
+    """Time a step of v1 at 64x64, sides alternating: without data loading, then with each side's own."""
     device, steps = given.device, given.steps
     peer = notebook.Notebook(given.batch_size, given.width, device=device)
     batches = Batches(pictures.packed(given.count, SIZE), given.batch_size, 0, device)
@@ -86,7 +86,7 @@ def against_the_notebook(bench: Benchmark, given: argparse.Namespace, peaks: dic
     }
     still = batches.batch(0)
     still_nchw = still.contiguous()
-    # The notebook's loop has torch's default.
+    # The notebook's loop uses torch's defaults.
     dry = {"notebook": under(UNTUNED, block(lambda: peer.step(still_nchw), steps, device))}
     dry |= {name: block(lambda side=side: side.step(still), steps, device) for name, side in ours.items()}  # type: ignore[misc]
     found = {"without data": claims.in_turns(dry, given.rounds)}
@@ -101,7 +101,7 @@ def against_the_notebook(bench: Benchmark, given: argparse.Namespace, peaks: dic
     for label, times in found.items():
         for name, values in times.items():
             what = f"v1, {name}, {label}"
-            bench.measured(what, statistics.median(values) * 1000, "ms a step", claims.spread(values, 1e3))
+            bench.measured(what, statistics.median(values) * 1000, "ms per step", claims.spread(values, 1e3))
         for name in ours:
             faster = claims.ratio(times["notebook"], times[name])
             if label == "with data":
@@ -119,17 +119,17 @@ def achieved(bench: Benchmark, what: str, side: Ours, seconds: float, peak: floa
 
 
 def evaluation(bench: Benchmark, given: argparse.Namespace) -> None:
-    """What follows a training: features of pictures, and each metric of as many features as papers take."""
+    """Time the features of pictures, and each metric with 10,000 features, as in papers."""
     extractor = load_extractor("effnet_lite0", given.device)
     images = pictures.packed(given.count, given.side)
     extract(extractor, images[:BATCH], "warm-up")
     seconds = claims.timed(lambda: extract(extractor, images, "features"))
-    bench.measured(f"features by {extractor.name}", len(images) / seconds, "images/s", f"{given.side} pixels a side")
+    bench.measured(f"features by {extractor.name}", len(images) / seconds, "images/s", f"{given.side} pixels per side")
     metrics(bench, given, extractor)
 
 
 def metrics(bench: Benchmark, given: argparse.Namespace, extractor: Extractor) -> None:
-    """In the order of the evaluation: what one computes of a set is kept for those that come after it."""
+    """Time the metrics in the order of the evaluation: later ones reuse the intermediate results of earlier ones."""
     rng = np.random.default_rng(0)
     shape, falling = (given.features, extractor.dimension), 0.997 ** np.arange(extractor.dimension, dtype=np.float32)
     fakes, reals, holdout = (
@@ -152,7 +152,7 @@ def metrics(bench: Benchmark, given: argparse.Namespace, extractor: Extractor) -
 
 
 def tree(bench: Benchmark, given: argparse.Namespace, peaks: dict[str, float]) -> None:
-    """Each version on its own, as long as there is time for one that takes as long as the longest so far."""
+    """Profile each version, as long as there is time for one as slow as the slowest so far."""
     precision = given.precision if given.precision in peaks else "fp32"
     bench.measured("the versions' precision", precision)
     batches = Batches(pictures.packed(given.count, given.side), given.batch_size, 0, given.device)
@@ -163,8 +163,8 @@ def tree(bench: Benchmark, given: argparse.Namespace, peaks: dict[str, float]) -
         if began + longest > given.deadline:
             bench.note(f"left out for --minutes {given.minutes:g}: {' '.join(given.versions[index:])}")
             break
-        looked_at = partial(look_at, bench, given, version, batches, precision, peaks[precision])
-        found = attempt(bench, given, version, looked_at)
+        work = partial(profile_version, bench, given, version, batches, precision, peaks[precision])
+        found = attempt(bench, given, version, work)
         if found is not None:
             seen[version] = found
         longest = max(longest, time.monotonic() - began)
@@ -173,13 +173,13 @@ def tree(bench: Benchmark, given: argparse.Namespace, peaks: dict[str, float]) -
 
 
 def attempt(bench: Benchmark, given: argparse.Namespace, name: str, work: Callable[[], T]) -> T | None:
-    """Where a part fails, the others' numbers are worth having all the same."""
+    """Run a part. If it fails, note the reason and return None, so that the other parts still run."""
     result = None
     try:
         result = work()
-    except (Diverged, GanealogyError, ImportError, RuntimeError) as trouble:
-        bench.note(f"{name} is not measured: {first_line(trouble)}")
-    # A learner and its graph hold each other: only a collection frees them, and with them the card's memory.
+    except (Diverged, GanealogyError, ImportError, RuntimeError) as error:
+        bench.note(f"{name} is not measured: {one_line(error)}")
+    # A training state and its graph refer to each other: only a collection frees them and their GPU memory.
     gc.collect()
     if given.device != "cpu":
         torch.cuda.empty_cache()
@@ -187,11 +187,11 @@ def attempt(bench: Benchmark, given: argparse.Namespace, name: str, work: Callab
 
 
 def worst(seen: dict[str, tuple[float, float, float]]) -> list[Claim]:
-    """The claims about all versions, each by the version that is farthest from it."""
+    """Return the claims about all versions, each for its worst version."""
     bounds = {
         "share of the time without the networks' own kernels": (10.0, "%"),
         "share of the kernels' time that is not the networks' own": (10.0, "%"),
-        "times a step that the host waits for the card between two ticks": (0.0, ""),
+        "host waits per step between two ticks": (0.0, ""),
     }
     found = []
     for index, (text, (target, unit)) in enumerate(bounds.items()):
@@ -201,55 +201,59 @@ def worst(seen: dict[str, tuple[float, float, float]]) -> list[Claim]:
 
 
 def prepared(
-    bench: Benchmark, given: argparse.Namespace, version: str, batches: Batches, precision: str, way: str
+    bench: Benchmark, given: argparse.Namespace, version: str, batches: Batches, precision: str, variant: str
 ) -> Ours:
-    """A side for each way, as a CUDA graph keeps to the setting that it was recorded under."""
-    with patch.dict(os.environ, {GRAPHS: "0"} if way == LAUNCHED else {}):
+    """Return our side for one variant: a CUDA graph keeps the settings under which it was recorded."""
+    with patch.dict(os.environ, {GRAPHS: "0"} if variant == NO_GRAPHS else {}):
         return Ours(
             batches,
             version,
             given.device,
-            lambda text: bench.note(f"{version}, {way}: {text}"),
+            lambda text: bench.note(f"{version}, {variant}: {text}"),
             precision=precision,
             width=given.width,
             image_size=given.side,
         )
 
 
-def look_at(
+def profile_version(
     bench: Benchmark, given: argparse.Namespace, version: str, batches: Batches, precision: str, peak: float
 ) -> tuple[float, float, float]:
-    """The time without the network's kernels in %, the kernels' time that is not the network's in %, waits a step."""
-    sides = {way: prepared(bench, given, version, batches, precision, way) for way in WAYS}
-    ways = {way: under(way, block(own.step, given.steps, given.device)) for way, own in sides.items()}
+    """Profile a version.
+
+    Returns the time without kernels of the network in %, the kernel time that is not the network's in %, and the host
+    waits per step.
+    """
+    sides = {variant: prepared(bench, given, version, batches, precision, variant) for variant in VARIANTS}
+    blocks = {variant: under(variant, block(side.step, given.steps, given.device)) for variant, side in sides.items()}
     side = sides[PLAIN]
     try:
-        with_setting(REPEATABLE, sides[REPEATABLE].step)
+        with_setting(DETERMINISTIC, sides[DETERMINISTIC].step)
     except RuntimeError as refusal:
-        del ways[REPEATABLE]
-        bench.note(f"{version} has no deterministic form: {first_line(refusal)}")
-    times = claims.in_turns(ways, given.rounds)
+        del blocks[DETERMINISTIC]
+        bench.note(f"{version} has no deterministic form: {one_line(refusal)}")
+    times = claims.in_turns(blocks, given.rounds)
     seconds = statistics.median(times[PLAIN])
-    spread = f"{claims.spread(times[PLAIN], 1e3)}, ms a step"
+    spread = f"{claims.spread(times[PLAIN], 1e3)}, ms per step"
     bench.measured(f"{version}: rate", side.batch_size / seconds, "images/s", spread)
 
-    profile = kernels.profiled(side.eager_step, given.looked_at, given.device)
+    profile = kernels.profiled(side.eager_step, given.profiled_steps, given.device)
     wall = seconds * 1000
-    # Profiling slows the host and not the kernels: their time stands against the clock without it.
+    # Profiling slows the host but not the kernels, so the total time is measured without it.
     rest, foreign = 1 - min(1.0, profile.busy / wall), 1 - profile.network / profile.work
     others = ", ".join(f"{name} {taken / profile.work:.1%}" for name, taken in profile.others)
     bench.measured(f"{version}: no kernel runs", 100 * rest, "% of the time", f"{profile.busy:.3g} of {wall:.3g} ms")
-    bench.measured(f"{version}: not the network's", 100 * foreign, "% of the kernels' time", f"most: {others}")
+    bench.measured(f"{version}: not the network's", 100 * foreign, "% of the kernel time", f"most: {others}")
     if given.device == "cpu":
         waited, places = profile.reads, "numbers read"
     else:
         found = kernels.waits(side.step, REPORT_EVERY)
         waited = found.total() / REPORT_EVERY
         places = ", ".join(f"{place} {count / REPORT_EVERY:g}" for place, count in found.most_common(5))
-    bench.measured(f"{version}: the host waits", waited, "times a step", places)
-    for way in WAYS:
-        if way != PLAIN and way in times:
-            bench.measured(f"{version}: {way}", claims.ratio(times[way], times[PLAIN]), "x its time")
+    bench.measured(f"{version}: the host waits", waited, "times per step", places)
+    for variant in VARIANTS:
+        if variant != PLAIN and variant in times:
+            bench.measured(f"{version}: {variant}", claims.ratio(times[variant], times[PLAIN]), "x its time")
     achieved(bench, version, side, seconds, peak)
     sampled(bench, given, version, side)
     return 100 * (1 - min(1.0, profile.network / wall)), 100 * foreign, waited
@@ -259,17 +263,17 @@ def sampled(bench: Benchmark, given: argparse.Namespace, version: str, side: Our
     z = latents.sample_latents(side.plan["recipe"]["latent"], given.count, latents.SAMPLE_SEED)
     generate(side.state.eval_generator, z[:BATCH])
     seconds = claims.timed(lambda: generate(side.state.eval_generator, z))
-    bench.measured(f"{version}: sampling", given.count / seconds, "images/s", "in fp32, to bytes in the host's memory")
+    bench.measured(f"{version}: sampling", given.count / seconds, "images/s", "in fp32, to bytes in host memory")
 
 
-def under(way: str, run: Callable[[], T]) -> Callable[[], T]:
-    """The same under one setting of torch."""
-    return lambda: with_setting(way, run)
+def under(variant: str, run: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that runs `run` under the torch settings of a variant."""
+    return lambda: with_setting(variant, run)
 
 
-def with_setting(way: str, run: Callable[[], T]) -> T:
-    torch.use_deterministic_algorithms(way == REPEATABLE)
-    torch.backends.cudnn.benchmark = way in (PLAIN, LAUNCHED)
+def with_setting(variant: str, run: Callable[[], T]) -> T:
+    torch.use_deterministic_algorithms(variant == DETERMINISTIC)
+    torch.backends.cudnn.benchmark = variant in (PLAIN, NO_GRAPHS)
     try:
         return run()
     finally:
@@ -277,23 +281,19 @@ def with_setting(way: str, run: Callable[[], T]) -> T:
         torch.backends.cudnn.benchmark = True
 
 
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--versions", nargs="+", metavar="VERSION", help="of the tree; all unless given")
-    parser.add_argument("--precision", default="bf16", choices=list(TYPES), help="the tree's; v1 is measured in each")
+    parser.add_argument("--versions", nargs="+", metavar="VERSION", help="default: all")
+    parser.add_argument("--precision", default="bf16", choices=list(TYPES), help="of the versions (v1: all)")
     parser.add_argument("--minutes", type=float, default=9, metavar="M", help="start no version that would end later")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="steps in a turn")
-    parser.add_argument("--looked-at", type=int, default=5, help="steps under the profiler")
+    parser.add_argument("--steps", type=int, default=20, help="steps per round")
+    parser.add_argument("--profiled-steps", type=int, default=5, help="steps under the profiler")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("GANEALOGY_THREADS", 2)))
 
 
-def about(device: str) -> tuple[str, str]:
-    """The device's name, and what else its numbers depend on."""
+def describe_device(device: str) -> tuple[str, str]:
+    """Return the device's name, and details such as the versions of driver and torch."""
     if device == "cpu":
         return claims.processor(), f"torch {torch.__version__}"
     card = torch.cuda.get_device_properties(device)
@@ -310,12 +310,12 @@ def main() -> None:
     bench, given = claims.begin("One GPU", __doc__, options)
     given.deadline = time.monotonic() + 60 * given.minutes
     if given.device == "cuda" and not torch.cuda.is_available():
-        bench.note("no GPU here: nothing is measured (--device cpu --quick tries the script itself)")
+        bench.note("no GPU here: nothing is measured (--device cpu --quick tests the script itself)")
         bench.finish()
         return
     with bench.finished_in_any_case():
         set_up(given, bench.quick)
-        name, detail = about(given.device)
+        name, detail = describe_device(given.device)
         bench.measured("device", name, "", detail)
         peaks = {}
         for precision in precisions(given.device):
@@ -328,7 +328,7 @@ def main() -> None:
         bench.save()
         tree(bench, given, peaks)
         if given.device == "cpu":
-            bench.note("on the processor: this says that the script works, and nothing of a GPU")
+            bench.note("measured on the CPU: a test of the script, without meaning for a GPU")
 
 
 if __name__ == "__main__":

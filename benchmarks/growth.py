@@ -1,4 +1,4 @@
-"""How time and memory grow: with the image size, the dataset, the versions and the seeds; and what gives out first."""
+"""Measure how time and memory grow with image size, data set, versions and seeds, and which limit comes first."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def by_size(bench: claims.Benchmark) -> None:
-    """v1's step, batch 128 at width 64, each size in a process of its own."""
+    """Time v1's step with batch 128 at width 64, each image size in its own process."""
     width = 8 if bench.quick else 64
     sizes = (32,) if bench.quick else (32, 64, 128)
     found = {size: alone("size", size, width=width) for size in sizes}
@@ -55,15 +55,14 @@ def by_size(bench: claims.Benchmark) -> None:
     while own * 4 + found[last]["before_mib"] < machine:
         size, own, seconds = size * 2, own * 4, seconds * factor
     bench.note(
-        f"Image size: at 4 times the memory a doubling, {size}x{size} is the largest whose batch of "
+        f"Image size: at 4 times the memory per doubling, {size}x{size} is the largest whose batch of "
         f"{found[last]['batch']} fits in this machine's {machine / 1024:.0f} GiB; a step there would take "
-        f"{seconds:.0f} s, so that time gives out first"
+        f"{seconds:.0f} s, so time is the first limit"
     )
 
 
 def by_dataset(bench: claims.Benchmark) -> None:
-    """The same number of batches from arrays of 1k to 1M images at 32x32: sparse files, since their content is nothing
-    to memory."""
+    """Time the same number of batches from arrays of 1k to 1M images at 32x32, stored as sparse files."""
     counts = (1_000, 10_000) if bench.quick else (1_000, 10_000, 100_000, 1_000_000)
     found = {}
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
@@ -76,15 +75,13 @@ def by_dataset(bench: claims.Benchmark) -> None:
         )
         bench.measured(f"a batch of 128 from {count:,} images", 1000 * result["seconds"], "ms", detail)
     grown = found[counts[-1]]["own_mib"] - found[counts[0]]["own_mib"]
-    text = f"own memory gained from {counts[0]:,} to {counts[-1]:,} images"
+    text = f"own memory growth from {counts[0]:,} to {counts[-1]:,} images"
     bench.claim(text, grown, 32, "MiB", at_least=False)
-    bench.note(
-        "Dataset: what grows is an epoch's order, 8 bytes an image; the mapped pages are the system's to take back"
-    )
+    bench.note("Data set: the order of an epoch grows, 8 bytes per image; the system can reclaim the mapped pages")
 
 
 def by_tree(bench: claims.Benchmark) -> None:
-    """DVC's part: the plan, the lock it writes anew at each stage, and a `dvc repro` with nothing to do."""
+    """Time DVC's part: the plan, rewriting dvc.lock after each stage, and a `dvc repro` with nothing to do."""
     trees = ((1, 1),) if bench.quick else ((1, 1), (12, 1), (12, 3), (50, 1), (50, 3))
     rewrites: dict[int, float] = {}
     for versions, seeds in trees:
@@ -95,23 +92,23 @@ def by_tree(bench: claims.Benchmark) -> None:
             rewrites[place.stages] = rewrite(place)
             lock = (place.path / "dvc.lock").stat().st_size / 1024
             detail = f"plan {planning:.1f} s; no-op repro {nothing:.1f} s; dvc.lock {lock:.0f} KiB"
-            about = f"{versions} versions x {seeds} seeds, {place.stages} stages"
-            bench.measured(f"DVC's lock, {about}", rewrites[place.stages], "s a stage", detail)
+            size = f"{versions} versions x {seeds} seeds, {place.stages} stages"
+            bench.measured(f"DVC's lock, {size}", rewrites[place.stages], "s per stage", detail)
     if len(rewrites) == 1:
         return
     (few, fast), (many, slow) = min(rewrites.items()), max(rewrites.items())
     each = max((slow - fast) / (many - few), 1e-9)
-    hurts = int(few + (1.0 - fast) / each)
+    limit = int(few + (1.0 - fast) / each)
     whole = slow * many
-    bench.measured("stages at which the lock costs a second a stage", float(hurts), "stages", "by a straight line")
+    bench.measured("stages at which the lock costs a second per stage", float(limit), "stages", "linear extrapolation")
     bench.note(
-        f"Versions and seeds: {many} stages rewrite the lock for {whole / 60:.1f} minutes in all; the trainings "
-        "themselves give out first on one machine, the lock only where a stage takes seconds"
+        f"Versions and seeds: {many} stages rewrite the lock for {whole / 60:.1f} minutes in all; on one machine "
+        "the trainings are the first limit, and the lock only if a stage takes seconds"
     )
 
 
 def rewrite(place: workspace.Workspace) -> float:
-    """Seconds that DVC takes to load dvc.lock, change one stage and write it: as it does after each stage that ran."""
+    """Return the seconds that DVC takes to load dvc.lock, change one stage and write it, as after each stage."""
     code = """
 import time, statistics
 from dvc.repo import Repo
@@ -132,7 +129,7 @@ print("TAKEN", statistics.median(taken))
 
 
 def alone(name: str, of: int, width: int = 64, folder: Path | None = None) -> dict[str, Any]:
-    """A measurement in a process of its own, so that its memory is its own."""
+    """Run a measurement in its own process, so that its memory is counted alone."""
     command = [sys.executable, __file__, "--part", name, "--of", str(of), "--width", str(width)]
     command += ["--folder", str(folder)] if folder else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,8 +1,8 @@
-"""The metrics of one run, from features to numbers: the seconds of each, and the most memory that the process held.
+"""Time each metric of one run, from features to numbers, and measure the peak memory of the process.
 
-What is of the reals alone (their radii, KID's sums within their subsets) is measured apart: the reference stage keeps
-it, and no run pays for it. Beside this the authors' packages, on the same features; and what a card would take, by
-arithmetic. `--count 50000` measures the size that papers report, in some minutes.
+Results of the reals alone (radii, KID's sums within their subsets) are timed separately: the reference stage caches
+them. Also times the authors' packages on the same features, and estimates the time on a GPU by arithmetic.
+`--count 50000` measures the size of papers, in a few minutes.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from ganealogy.evaluation.measure import Comparison, Metric
 
 PEERS_AT = 4000
-"""Images a side at most beside the packages, which hold whole matrices."""
+"""Most images per side for the packages, which hold whole matrices."""
 CARDS = {"H100": (60e12, 3.35e12), "H200": (60e12, 4.8e12)}
-"""Assumed: float64 operations a second of a large matrix product, and bytes a second of the card's memory."""
+"""Assumed: float64 operations per second of a large matrix product, and bytes per second of the GPU's memory."""
 TILE = 4096
-"""Images a side of a tile on a card, of which each product reads its features anew."""
-# Bytes that each pair of images moves, from the steps of neighbours.py, prdc.py and kid.py.
-DISTANCE = 8 + 8 + 24 + 16 + 17 + 9  # the scale, the product, their sum, the noise, what is below it, zeros there
+"""Images per side of a tile on a GPU; each tile's product reads its features again."""
+# Bytes moved per pair of images, from the steps of neighbours.py, prdc.py and kid.py.
+DISTANCE = 8 + 8 + 24 + 16 + 17 + 9  # scale, product, sum, noise, comparison, zeroing
 MANIFOLDS = 9 + 1 + 1 + 9 + 1
-NEAREST = 8  # for each neighbour
-RADII = 16 + 2 * 5 * 8  # the tile turned, and torch's topk of both, which looks through it several times
+NEAREST = 8  # per neighbour
+RADII = 16 + 2 * 5 * 8  # transposed tile, and torch.topk of both, several passes
 KERNEL = 8 + 16 + 16 + 16 + 8
 
 
 class Network:
-    """In place of an extractor: the metrics ask it for no features."""
+    """A stand-in for an extractor: the metrics use only its attributes."""
 
     name, network = "network", True
     protocol: dict[str, Any] = {}  # noqa: RUF012
@@ -46,7 +46,7 @@ class Network:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=int, default=10_000, help="images a side, and as many held-out ones")
+    parser.add_argument("--count", type=int, default=10_000, help="images per side, and as many held-out ones")
     parser.add_argument("--dimension", type=int, default=1280)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="or cuda")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def features(count: int, dimension: int, seed: int, device: str) -> FeatureSet:
-    """Positive, correlated and of falling variance, as a network's are."""
+    """Return random features (count, dimension): positive, correlated, of falling variance, as a network's are."""
     import numpy as np
 
     from ganealogy.evaluation.features import FeatureSet
@@ -90,19 +90,19 @@ def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
     extractor: Any = Network(given.dimension)
     fakes, reals, holdout = (features(given.count, given.dimension, seed, given.device) for seed in range(3))
     comparison = Comparison(extractor, fakes, reals, holdout=holdout)
-    size = f"{given.count:,} a side, {given.dimension:,} dimensions, {given.threads} threads, {given.device}"
-    bench.measured("the process with three sets' features", memory.mib("VmRSS"), "MiB", size)
-    kept = {
-        "the reals' radii, kept with the reference": lambda: reals.squared_radii,
-        "the reals' sums for KID, kept too": lambda: reals.kernel_sums_as_reals(kid.setup(given.count, given.count)),
+    size = f"{given.count:,} per side, {given.dimension:,} dimensions, {given.threads} threads, {given.device}"
+    bench.measured("memory of the process with the features of three sets", memory.mib("VmRSS"), "MiB", size)
+    cached = {
+        "the reals' radii, cached by the reference stage": lambda: reals.squared_radii,
+        "the reals' sums for KID, cached too": lambda: reals.kernel_sums_as_reals(kid.setup(given.count, given.count)),
     }
     shared = {
         "the reals' covariance": lambda: reals.moments,
         "the fakes' radii": lambda: fakes.squared_radii,
-        "nearest reals, with all that PRDC counts": lambda: comparison.neighbours,
+        "nearest reals, with the counts for PRDC": lambda: comparison.neighbours,
         "the fakes' covariance": lambda: fakes.moments,
     }
-    for name, work in kept.items():
+    for name, work in cached.items():
         measured(bench, name, work)
     total = 0.0
     for name, work in shared.items():
@@ -111,8 +111,8 @@ def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
         if metric.applies(extractor):
             names = ", ".join(name.replace("_{}", "") for name in metric.names)
             total += measured(bench, names, lambda metric=metric: attempt(bench, metric, comparison))
-    bench.measured("one run, all of it", total, "s", size)
-    what = f"one run's metrics of {given.count:,} a side in {given.dimension:,} dimensions, its process at most"
+    bench.measured("one run, in total", total, "s", size)
+    what = f"one run's metrics of {given.count:,} per side in {given.dimension:,} dimensions, peak memory"
     bench.claim(what, memory.mib("VmHWM"), 4096, "MiB", at_least=False)
 
 
@@ -126,7 +126,7 @@ def attempt(bench: claims.Benchmark, metric: Metric, comparison: Comparison) -> 
 
 
 def measured(bench: claims.Benchmark, name: str, work: Callable[[], Any]) -> float:
-    """Seconds by the clock; beside them those of all cores, which other work on the machine makes no longer."""
+    """Record the wall-clock seconds, and the CPU seconds, which other work does not change. Return the former."""
     before = time.process_time()
     seconds = claims.timed(work)
     bench.measured(name, seconds, "s", f"{claims.shown(time.process_time() - before)} s of all cores")
@@ -167,7 +167,7 @@ def peers(bench: claims.Benchmark, given: argparse.Namespace, rounds: int) -> No
     contenders = {name: lambda work=work: claims.timed(work) for name, work in works.items()}
     seconds = claims.in_turns(contenders, rounds, warm_up=0 if bench.quick else 1)
     for name, taken in seconds.items():
-        what = f"{'KID' if name in ('our KID', 'torch-fidelity') else 'PRDC'} of {count:,} a side, "
+        what = f"{'KID' if name in ('our KID', 'torch-fidelity') else 'PRDC'} of {count:,} per side, "
         bench.measured(what + name.replace("our KID", "ours"), statistics.median(taken), "s", claims.spread(taken))
     bench.claim("PRDC against the package prdc", claims.ratio(seconds["prdc"], seconds["ours"]), 1.5)
     bench.claim("KID against torch-fidelity", claims.ratio(seconds["torch-fidelity"], seconds["our KID"]), 2)
@@ -176,7 +176,7 @@ def peers(bench: claims.Benchmark, given: argparse.Namespace, rounds: int) -> No
 
 
 def estimate(bench: claims.Benchmark, count: int, dimension: int) -> None:
-    """Seconds on a card: its operations and its bytes one after the other, at the rates assumed above."""
+    """Estimate the seconds on a GPU: operations and bytes one after the other, at the rates assumed above."""
     from ganealogy.evaluation.measure import NEIGHBOURS
     from ganealogy.evaluation.metrics import fd_infinity, kid
 
@@ -184,26 +184,26 @@ def estimate(bench: claims.Benchmark, count: int, dimension: int) -> None:
     in_subsets = min(pairs, kid.SUBSETS * kid.subset_size(count, count) ** 2)
     enough = count >= fd_infinity.MIN_IMAGES_PER_DIMENSION * dimension
     images = count + (sum(fd_infinity.counts(count, dimension)) if enough else 0)
-    works = {  # pairs, or rows and columns of a covariance; operations and bytes of each
+    works = {  # pairs, or entries of a covariance; operations and bytes per pair
         "the fakes' radii": (pairs / 2, 2 * dimension, DISTANCE + RADII),
-        "nearest reals, with all that PRDC counts": (pairs, 2 * dimension, DISTANCE + MANIFOLDS + NEAREST * NEIGHBOURS),
+        "nearest reals, with the counts for PRDC": (pairs, 2 * dimension, DISTANCE + MANIFOLDS + NEAREST * NEIGHBOURS),
         "nearest held-out reals": (pairs, 2 * dimension, DISTANCE + NEAREST),
-        "KID, the fakes' sums and those between": (2 * in_subsets, 2 * dimension, KERNEL),
+        "KID, sums of the fakes and between the sets": (2 * in_subsets, 2 * dimension, KERNEL),
         "covariances, of FD∞ too": (dimension**2, 2 * images, 8),
     }
     for card, (operations_a_second, bytes_a_second) in CARDS.items():
         total = 0.0
         for name, (times, operations, moved) in works.items():
-            moved += 8 * operations / TILE  # the features of both sides, for each tile
+            moved += 8 * operations / TILE  # the features of both sides, per tile
             seconds = times * operations / operations_a_second + times * moved / bytes_a_second
             total += seconds
             bench.measured(f"ESTIMATE, {card}: {name}", seconds, "s")
         rates = f"{operations_a_second / 1e12:g} TFLOP/s in float64, {bytes_a_second / 1e12:g} TB/s assumed"
-        bench.measured(f"ESTIMATE, {card}: one run on the card", total, "s", rates)
+        bench.measured(f"ESTIMATE, {card}: one run on the GPU", total, "s", rates)
     bench.note(
-        "The estimates are arithmetic, no card has run this: at half of the assumed rates they are twice as long"
+        "The estimates are arithmetic, not measured on a GPU: at half of the assumed rates they are twice as long"
     )
-    bench.note("The Fréchet steps, the Vendi score and the Inception score stay on the host, and are not in them")
+    bench.note("They exclude the Fréchet distances, the Vendi score and the Inception score, which run on the host")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""JPEGs to one packed array: the preprocess stage against torchvision's transforms in a DataLoader, as many workers.
+"""Compare the preprocess stage with torchvision's transforms in a DataLoader with as many workers: JPEGs to an array.
 
-Each side runs in processes of its own, in turns. The peer has the notebook's transforms, and gathers its pictures into
-an array and saves it, as it must to be of the same use. A second one is as lean as torchvision can be: bytes in place
-of normalised floats. Ours also hashes, drops duplicates, splits and lists what it rejects. Memory: ours at a quarter of
-the pictures and at all of them.
+Each side runs in its own process; the sides alternate. `peer` uses the notebook's transforms and saves the pictures as
+one array. `lean` produces bytes instead of normalised floats, the fastest way with torchvision. Ours also hashes, drops
+duplicates, splits, and lists rejected pictures. Memory is measured with a quarter of the pictures and with all.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def main() -> None:
             import torch
 
             torch.set_num_threads(1)
-        work = SIDES[given.side](given.folder, given.count)  # imports are not what is compared
+        work = SIDES[given.side](given.folder, given.count)  # imports are not compared
         seconds = claims.timed(work)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         workers = max(began_children, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
@@ -72,15 +71,17 @@ def main() -> None:
         median = statistics.median(seconds[side])
         peaks = results[side][-1]
         detail = (
-            f"{count / median:,.0f} pictures/s; peak {peaks['peak_mib']:.0f} MiB + {peaks['worker_mib']:.0f} a worker"
+            f"{count / median:,.0f} pictures/s; peak {peaks['peak_mib']:.0f} MiB + {peaks['worker_mib']:.0f} per worker"
         )
         bench.measured(label, median, "s", detail)
     grown = results["ours"][-1]["peak_mib"] - quarter["peak_mib"]
     bench.measured(f"memory at {count // 4} pictures", quarter["peak_mib"], "MiB")
     bench.measured(f"memory at {count} pictures", results["ours"][-1]["peak_mib"], "MiB")
-    bench.measured("against the lean one", claims.ratio(seconds["lean"], seconds["ours"]), "x", "for comparison")
+    bench.measured(
+        "against transforms without floats", claims.ratio(seconds["lean"], seconds["ours"]), "x", "for comparison"
+    )
     bench.claim(f"{count} JPEGs to packed", claims.ratio(seconds["peer"], seconds["ours"]), 2)
-    bench.claim("memory gained by four times the pictures", grown, 64, "MiB", at_least=False)
+    bench.claim("memory growth with four times the pictures", grown, 64, "MiB", at_least=False)
     bench.finish()
 
 
@@ -92,7 +93,7 @@ def alone(side: str, folder: Path, count: int) -> dict[str, Any]:
 
 
 def draw(folder: Path, count: int) -> Callable[[], object]:
-    """`folder`/jpegs, and `folder`/raw: the zip that `download` leaves of them."""
+    """Write `folder`/jpegs, and `folder`/raw as `download` does."""
     from measuring import pictures
 
     from ganealogy.data import download
@@ -149,7 +150,7 @@ def lean(folder: Path, _count: int) -> Callable[[], object]:
 
 
 def save(folder: Path, batches: list[Any]) -> None:
-    """Bytes (N, C, H, W) as one array (N, H, W, C)."""
+    """Save batches of bytes (N, C, H, W) as one array (N, H, W, C)."""
     import numpy as np
     import torch
 

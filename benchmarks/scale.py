@@ -1,7 +1,7 @@
-"""How far `ganealogy repro` goes: what its scheduler costs a task, and what runs side by side gain on this machine.
+"""Measure `ganealogy repro`: the scheduler's overhead per task, and the gain of runs side by side on this machine.
 
-The scheduler is the real one, on a real Ray, with stub runs of known length in the place of trainings, without DVC or
-git. Where DVC's lock begins to hurt is measured by growth.py.
+Uses the real scheduler on a real Ray, with stubs of known length instead of trainings, without DVC or git. growth.py
+measures DVC's lock.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from measuring import claims, memory, workspace
 from ganealogy.cluster import remote_run
 
 BUNDLE_BYTES = 1_500_000
-"""This repository's."""
+"""Size of this repository's bundle."""
 SEEDS = 10
 LENGTHS = 0.5, 1.5
-"""Of stubs, relative to their mean: trainings of other versions take other times."""
+"""Range of the stubs' lengths relative to their mean, as versions differ in training time."""
 DVC_BEGAN = re.compile(r"Running stage '(\w+)(?:@([\w-]+))?'")
-RUN_STANDS = re.compile(r"([\w-]+): (\w+)(?: on \S+)?$")
-"""What `ganealogy repro` says of a run that gets on."""
+RUN_STATE = re.compile(r"([\w-]+): (\w+)(?: on \S+)?$")
+"""A line of `ganealogy repro` about the state of a run."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", type=int, default=10_000, help="stub runs in the longest queue")
-    parser.add_argument("--seeds", type=int, default=2, help="real trainings of v1, a seed each")
+    parser.add_argument("--seeds", type=int, default=2, help="real trainings of v1, one per seed")
     parser.add_argument("--kimg", type=float, default=25, help="their length; the demo's is 25")
-    parser.add_argument("--no-speed", action="store_true", help="the scheduler alone")
+    parser.add_argument("--no-speed", action="store_true", help="only the scheduler")
     parser.add_argument("--stubs", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--lasting", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -54,37 +54,39 @@ def main() -> None:
     scheduling(bench, given.tasks)
     if not given.no_speed:
         speed(bench, given.seeds, given.kimg)
-    bench.note("DVC's lock, rewritten at each stage: growth.py measures where it begins to hurt")
+    bench.note("DVC's lock, rewritten at each stage: see growth.py")
     bench.finish()
 
 
 def scheduling(bench: claims.Benchmark, most: int) -> None:
-    """Stubs that end at once, so that all the time is the scheduler's and Ray's; then such that take as long as they
-    say, against the lengths' sum over the places."""
+    """Time stubs of length zero, which is the overhead of scheduler and Ray; then stubs of known lengths.
+
+    The ideal makespan is the sum of the lengths over the number of places.
+    """
     counts = (20,) if bench.quick else sorted({min(100, most), min(1_000, most), most})
     lasting, seconds = (4, 0.05) if bench.quick else (60, 1.0)
     found = {count: alone(count, (lasting, seconds) if count == counts[0] else (0, 0.0)) for count in counts}
     for count, result in found.items():
         detail = (
             f"{result['seconds']:.1f} s, {result['jobs']} at a time; the driver: {1000 * result['cpu'] / count:.1f} ms "
-            f"of processor time a task, {result['before_mib']:.0f} MiB before and {result['peak_mib']:.0f} at most"
+            f"of CPU time per task, {result['before_mib']:.0f} MiB before, {result['peak_mib']:.0f} at the peak"
         )
-        bench.measured(f"a task's overhead, {count:,} tasks", each(result, count), "ms", detail)
+        bench.measured(f"overhead per task, {count:,} tasks", each(result, count), "ms", detail)
     few, many = counts[0], counts[-1]
     if many > few:
         seen = min(many, 1_000)
         drawn = each(alone(seen, terminal=True), seen)
-        bench.measured(f"a task's overhead on a terminal, {seen:,} tasks", drawn, "ms", "a table instead of lines")
+        bench.measured(f"overhead per task on a terminal, {seen:,} tasks", drawn, "ms", "a table instead of lines")
         busy = 60_000 / each(found[many], many)
-        bench.note(f"At that rate one driver feeds {busy:,.0f} places with runs of a minute each, by arithmetic")
+        bench.note(f"At that rate one driver can feed {busy:,.0f} places with runs of a minute each")
     first = found[few]
     told = f"{lasting} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
     bench.measured("makespan", first["makespan"], "s", f"{told}; ideal {first['ideal']:.1f} s")
-    bench.measured("Ray's start, until the first task has ended", first["start"], "s")
-    bench.claim(f"a task's overhead, {many:,} tasks", each(found[many], many), 100, "ms", at_least=False)
+    bench.measured("Ray's start, until the end of the first task", first["start"], "s")
+    bench.claim(f"overhead per task, {many:,} tasks", each(found[many], many), 100, "ms", at_least=False)
     bench.claim("makespan against the ideal", first["makespan"] / first["ideal"], 1.05, at_least=False)
     gained = found[many]["peak_mib"] - found[many]["before_mib"]
-    bench.claim(f"driver memory gained by {many:,} tasks", gained, 512, "MiB", at_least=False)
+    bench.claim(f"driver memory growth with {many:,} tasks", gained, 512, "MiB", at_least=False)
 
 
 def each(result: dict[str, Any], count: int) -> float:
@@ -92,7 +94,7 @@ def each(result: dict[str, Any], count: int) -> float:
 
 
 def alone(count: int, lasting: tuple[int, float] = (0, 0.0), terminal: bool = False) -> dict[str, Any]:
-    """In a process of its own, so that its memory is its own. What `ganealogy repro` would show goes nowhere."""
+    """Run the stubs in their own process, so that its memory is counted alone. Their output is discarded."""
     command = [sys.executable, __file__, "--stubs", str(count), "--lasting", str(lasting[0])]
     command += ["--seconds", str(lasting[1])]
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
@@ -108,7 +110,7 @@ def alone(count: int, lasting: tuple[int, float] = (0, 0.0), terminal: bool = Fa
 
 
 def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
-    """Drive `count` stubs through the scheduler of `ganealogy repro`, then `lasting` of `seconds` on average."""
+    """Run `count` stubs of length zero through the scheduler, then `lasting` stubs of `seconds` on average."""
     from ganealogy.cluster import ray_cluster, scheduler
 
     chance = random.Random(0)
@@ -138,7 +140,7 @@ def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
 
 
 def order(run: str, seconds: float) -> remote_run.Job:
-    """As `ganealogy repro` writes one."""
+    """Return a job as `ganealogy repro` creates it."""
     return remote_run.Job(
         project="scale",
         run=run,
@@ -154,7 +156,7 @@ def order(run: str, seconds: float) -> remote_run.Job:
 
 
 def stub(order: remote_run.Job, bundle: bytes, board: Any) -> remote_run.Result:
-    """Says what a run says, and sleeps where it would train."""
+    """Log the lines of a run, and sleep instead of training."""
     node = socket.gethostname()
     lines = ["clone", "data", *(f"Running stage '{stage}@{order.run}':" for stage in remote_run.STAGES), "push"]
     for line in lines:
@@ -171,11 +173,11 @@ class Taken:
     stages: list[tuple[float, float]] = field(default_factory=list)
     """When each train stage began and ended."""
     loops: list[float] = field(default_factory=list)
-    """Seconds of each training by itself, without its process's start."""
+    """Seconds of each training, without the start of its process."""
 
     @property
     def training(self) -> float:
-        """Seconds in which a train stage was at work."""
+        """Seconds in which at least one train stage was running."""
         total, until = 0.0, 0.0
         for began, ended in sorted(self.stages):
             total += max(0.0, ended - max(began, until))
@@ -184,7 +186,7 @@ class Taken:
 
 
 def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
-    """The same tree, its data ready, three times: one thread after another, two side by side, two threads each."""
+    """Train the same tree three ways: in sequence with one thread, two side by side, in sequence with two threads."""
     seeds, kimg = (1, 0.032) if bench.quick else (seeds, kimg)
     jobs = 1 if bench.quick else 2
     protocol = workspace.PROTOCOL
@@ -224,15 +226,15 @@ def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
 
 
 def repeated(place: workspace.Workspace, command: tuple[str, ...], threads: int) -> Taken:
-    """Run it, and note by its words when trainings began and ended."""
+    """Run the command, and read from its output when trainings began and ended."""
     taken = Taken()
     at_work: dict[str, float] = {}
     began = time.perf_counter()
     for line in place.lines(*command, GANEALOGY_THREADS=str(threads), OMP_NUM_THREADS=str(threads)):
         now = time.perf_counter() - began
         if found := DVC_BEGAN.match(line):
-            (stage, run), ended = found.groups(), list(at_work)  # it runs one stage at a time
-        elif found := RUN_STANDS.match(line):
+            (stage, run), ended = found.groups(), list(at_work)  # DVC runs one stage at a time
+        elif found := RUN_STATE.match(line):
             run, stage = found.groups()
             ended = [run] if run in at_work else []
         else:

@@ -1,8 +1,7 @@
-"""What the pipeline costs around the work: the stages' start, a `dvc repro` with nothing to do, records, MLflow.
+"""Measure the overhead of the pipeline: the start of stages, a `dvc repro` with nothing to do, records, MLflow.
 
-A stage's overhead is the time of its process until it calls the function that does the work; `plan` and `--help` are
-whole processes. The price of logging and checkpoints is measured inside a training, and with MLflow's process beside it
-in turns with none.
+A stage's overhead is the time until it calls the function that does the work; `plan` and `--help` are whole processes.
+The cost of records and checkpoints is measured inside a training, that of MLflow by a training with its process.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def starts(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> 
 
 
 def forked(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
-    """A whole stage with next to no work: by itself, and as a fork of a process that has torch loaded."""
+    """Time a whole stage with almost no work: by itself, and as a fork of a process with torch loaded."""
     verb = [sys.executable, "-m", "ganealogy"]
     place.run(*verb, "train", "v1", "0")
     holding = place.lines(*verb, "warm", sys.executable, "-c", HOLD)
@@ -103,7 +102,7 @@ def forked(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> 
     for name, values in seconds.items():
         bench.measured(f"sample, the whole process, {name}", statistics.median(values), "s", claims.spread(values))
     gain = statistics.median(seconds["by itself"]) - statistics.median(seconds["forked"])
-    bench.claim("what `ganealogy warm` saves a stage", gain, 0.5, "s")
+    bench.claim("time saved per stage by `ganealogy warm`", gain, 0.5, "s")
 
 
 def nothing_to_do(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
@@ -114,20 +113,20 @@ def nothing_to_do(bench: claims.Benchmark, place: workspace.Workspace, rounds: i
         output = place.dvc("repro")
         seconds.append(time.perf_counter() - began)
         if "Running stage" in output:
-            raise RuntimeError(f"there was something to do:\n{output[-2000:]}")
+            raise RuntimeError(f"a stage ran:\n{output[-2000:]}")
     about = f"{len(place.versions)} versions x {len(place.seeds)} seeds, {place.stages} stages"
     bench.measured("dvc repro with nothing to do", statistics.median(seconds), "s", about)
     bench.claim(f"no-op dvc repro, {about}", statistics.median(seconds), 5, "s", at_least=False)
 
 
 class Clocked:
-    """Adds up the seconds inside of wrapped functions."""
+    """Add up the seconds inside wrapped functions."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def wrap(self, function: Callable[..., Any], clock: Callable[[], float] = time.perf_counter) -> Callable[..., Any]:
-        """`clock`: `time.thread_time` for what runs beside the training, and takes no more from it than that."""
+        """`clock`: `time.thread_time` for background work, which costs the training its CPU time only."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             began = clock()
@@ -139,7 +138,7 @@ class Clocked:
         return timed
 
     def waited(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """What the other thread finishes while this one waits for it has been counted there."""
+        """Count the waiting time without the work that the other thread did and counted meanwhile."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             began, counted = time.perf_counter(), self.seconds
@@ -161,7 +160,7 @@ class Silent:
 
 
 def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) -> None:
-    """The demo's training of v1: the share of records and checkpoints, and MLflow's process against none."""
+    """Train v1 as in the demo: measure the share of records and checkpoints, and the cost of MLflow's process."""
     memory.keep_freed()
     memory.collect_rarely()
     torch.set_num_threads(process.threads(2))
@@ -177,7 +176,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
         writing = Clocked()
         with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder, contextlib.ExitStack() as stack:
             work = Path(folder) / "wip" / "v1"
-            stack.enter_context(contextlib.chdir(place.path))  # MLflow's process reads the plan there
+            stack.enter_context(contextlib.chdir(place.path))  # where MLflow's process reads the plan
             stack.callback(os.environ.pop, "DVC_ROOT", None)
             os.environ["DVC_ROOT"] = folder
             facts = {"version": "v1", "seed": 0, "parent": None, "plan": "", "data": data, "key": "v1", **plan}
@@ -198,7 +197,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
             shares.append(writing.seconds / outcome.seconds)
         return outcome.seconds
 
-    # Real trainings start the process after a minute, and take longer; its imports are a one-off of three CPU seconds.
+    # Real trainings are longer and start the process after a minute; its imports cost three CPU seconds once.
     posting = training(True)
     seconds = [training(False) for _ in range(min(rounds, 2))]
     alone, share = statistics.median(seconds), 100 * statistics.median(shares)
@@ -206,7 +205,7 @@ def logging(bench: claims.Benchmark, place: workspace.Workspace, rounds: int) ->
     bench.measured("a training, MLflow's process from its start", posting, "s")
     bench.measured("the process's cost", 100 * (posting / alone - 1), "%", "of this short run, once")
     per_tick = alone * share / 100 / (ticks + 1)
-    bench.measured("a tick's records and checkpoint", per_tick * 1000, "ms", f"{ticks} ticks in {kimg:g} kimg")
+    bench.measured("records and checkpoint per tick", per_tick * 1000, "ms", f"{ticks} ticks in {kimg:g} kimg")
     bench.claim("records and checkpoints, share of a training with the demo's ticks", share, 2, "%", at_least=False)
 
 

@@ -1,4 +1,4 @@
-"""Batches from the packed array against ImageFolder and a DataLoader, and their share of a training step."""
+"""Time batches from the packed array against ImageFolder with a DataLoader, and as a share of a training step."""
 
 from __future__ import annotations
 
@@ -47,18 +47,20 @@ def main() -> None:
 
     for name, label in (("loader", "ImageFolder + DataLoader, 3 workers"), ("ours", "packed array")):
         each = statistics.median(seconds[name])
-        bench.measured(label, batch_size / each, "images/s", f"{each * 1000:.2f} ms a batch of {batch_size}")
+        bench.measured(label, batch_size / each, "images/s", f"{each * 1000:.2f} ms per batch of {batch_size}")
     share = statistics.median(seconds["ours"]) / statistics.median(steps)
     bench.measured("v1's step, data included", statistics.median(steps) * 1000, "ms", "fp32")
     bench.claim("packed array against ImageFolder + DataLoader", claims.ratio(seconds["loader"], seconds["ours"]), 20)
     bench.claim("share of a training step", 100 * share, 3, "%", at_least=False)
-    bench.note("The loader has the whole machine here; beside a training it shares the cores with it")
+    bench.note("The DataLoader has the whole machine here; in a training it shares the cores")
     bench.finish()
 
 
 def epoch(folder: Path, batch_size: int) -> Callable[[], float]:
-    """Seconds a batch over one epoch. The workers' start is left out, the epoch is long enough for what they do ahead
-    not to count."""
+    """Return a block that measures seconds per batch over one epoch, without the start of the workers.
+
+    The epoch is long enough that prefetched batches do not count.
+    """
 
     def block() -> float:
         batches = iter(notebook.loader(folder, SIZE, batch_size))

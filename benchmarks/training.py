@@ -1,8 +1,7 @@
-"""One training step of v1 against the notebook's, in turns, without and with data loading.
+"""Time a training step of v1 at 64x64 against the notebook's and against the matrix peak.
 
-v1's exact game at 64x64: in fp32, and in bf16 where the processor has it. Each side has a process of its own, which
-waits while another has its turn: ours sets the allocator as every stage does, the notebook has what Python gives it.
-Also: how near to the machine's matrix peak.
+Without and with data loading, in fp32, and in bf16 if the processor supports it. Each side runs in its own process; the
+sides alternate. Ours sets the allocator as the stages do, the notebook uses the default.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ DRY, FED = "without data", "with data"
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
+    parser.add_argument("--steps", type=int, default=3, help="steps per round")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("GANEALOGY_THREADS", 0)) or os.cpu_count())
     parser.add_argument("--side", choices=["notebook", "fp32", "bf16"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -49,9 +48,9 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ganealogy-bench-"))
         pictures.write_jpegs(Path(folder), count, 96, 96)
-        told = ["--steps", str(steps), "--threads", str(given.threads), *(["--quick"] if bench.quick else [])]
+        arguments = ["--steps", str(steps), "--threads", str(given.threads), *(["--quick"] if bench.quick else [])]
         started = {
-            name: stack.enter_context(Contender(__file__, "--side", side, "--folder", folder, *told))
+            name: stack.enter_context(Contender(__file__, "--side", side, "--folder", folder, *arguments))
             for name, side in sides.items()
         }
         seconds = claims.in_turns({name: side.turn(DRY) for name, side in started.items()}, rounds)
@@ -60,12 +59,12 @@ def main() -> None:
     for label, times in ((DRY, seconds), (FED, fed_seconds)):
         for name, values in times.items():
             bench.measured(
-                f"{name}, {label}", statistics.median(values) * 1000, "ms a step", claims.spread(values, 1e3)
+                f"{name}, {label}", statistics.median(values) * 1000, "ms per step", claims.spread(values, 1e3)
             )
     size = 256 if bench.quick else 2048
     plan = family.plan("v1", batch_size=batch_size, width=width)
     operations = flops.per_image(plan["recipe"], plan["protocol"]) * batch_size
-    bench.measured("operations", operations / 1e9, "GFLOP a step", "counted by ganealogy.lineage.flops")
+    bench.measured("operations", operations / 1e9, "GFLOP per step", "counted by ganealogy.lineage.flops")
     for name, side in sides.items():
         if side == "notebook":
             continue
@@ -83,13 +82,13 @@ def main() -> None:
             "bf16, without data loading", claims.ratio(seconds["notebook"], seconds["ours bf16"]), "x", "for comparison"
         )
     else:
-        bench.note("bf16 is not measured: this processor has none")
-    bench.note("A GPU's part of this claim is gpu.py")
+        bench.note("bf16 is not measured: this processor does not support it")
+    bench.note("For a GPU see gpu.py")
     bench.finish()
 
 
 def serve(side: str, folder: Path, steps: int, batch_size: int, width: int, count: int) -> None:
-    """Be one side, until the other process has what it wants."""
+    """Run one side, block by block, until the parent process closes the pipe."""
     if side == "notebook":
         peer = notebook.Notebook(batch_size, width)
         still = torch.randn(batch_size, 3, SIZE, SIZE).clamp(-1, 1)

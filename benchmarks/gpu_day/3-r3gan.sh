@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Third, at once after the second: v16 beside v1, v9 and v12 at 32x32, 2 Mimg. Does R3GAN beat the tutorial's network?
+# Third command, right after the second: v16 beside v1, v9 and v12 at 32x32, 2 Mimg. Does R3GAN beat the tutorial's network?
 . "$(dirname "$0")/common.sh"
 [ -f "$WORK/pictures.zip" ] || { echo "$WORK/pictures.zip: no such file; begin with the first two commands"; exit 3; }
 VERSIONS=${VERSIONS:-v1 v9 v12}

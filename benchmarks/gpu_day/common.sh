@@ -1,7 +1,7 @@
-# What the commands of this folder share; each of them begins with it.
-# DEVICE  cuda, or cpu for a rehearsal          LIMIT  seconds that a command may take
-# BAG     what was brought along: whl/*.whl and pictures.??, a zip of pictures in pieces
-# WORK    what a command leaves for the next    OUT    results, written while they are made
+# Shared by the commands of this folder, which source it first.
+# DEVICE  cuda, or cpu for a rehearsal          LIMIT  seconds per command
+# BAG     input: whl/*.whl and pictures.??, a zip of pictures in pieces
+# WORK    files for the next command            OUT    results, written as they are computed
 set -u
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
@@ -12,12 +12,12 @@ mkdir -p "$WORK/site" "$OUT"
 
 left() { echo $((LIMIT - SECONDS)); } # seconds
 
-within() { # SECONDS COMMAND …: at most so long, and never beyond the limit; it is interrupted, and can show what it has
+within() { # SECONDS COMMAND …: interrupt it after SECONDS or at the limit; it can still print its results
     local most=$1 && shift
     timeout -s INT -k 10 $((most < $(left) ? most : $(left))) "$@"
 }
 
-workspace() { # FOLDER SIDE KIMG "VERSION, VERSION": a project with one seed of each
+workspace() { # FOLDER SIDE KIMG "VERSION, VERSION": a project with one seed per version
     mkdir -p "$1" && cp -r "$ROOT"/{src,versions,presets,dvc.yaml} "$1/"
     cat >"$1/params.yaml" <<Y
 dataset: {name: folder, path: $WORK/pictures.zip, image_size: $2, channels: 3, count: ${COUNT:-null}, holdout: 0.1}
@@ -32,14 +32,14 @@ Y
     python3 -m ganealogy reference 2>&1 | tail -1 & reference=$!
 }
 
-train() { # VERSION SECONDS: what is cut off leaves a checkpoint, from which the same command goes on
+train() { # VERSION SECONDS: a training that is cut off leaves a checkpoint, and the same command resumes it
     timeout -s TERM -k 20 "$2" python3 -m ganealogy train "$1" 0 >"$OUT/train-$1.log" 2>&1
     echo "train $1: exit $? at $SECONDS s"
     tr '\r' '\n' <"$OUT/train-$1.log" | tail -2
     cat "build/runs/$1-0/cost/train.json" 2>/dev/null
 }
 
-measure() { # VERSION: nothing where its training was cut off
+measure() { # VERSION: does nothing if its training was cut off
     [ -d "build/runs/$1-0/train" ] || return 0
     for verb in sample evaluate; do within 200 python3 -m ganealogy $verb "$1" 0 2>&1 | tail -1; done
     python3 -c 'import json, sys
@@ -47,7 +47,7 @@ metrics = json.load(open(f"build/runs/{sys.argv[1]}-0/evaluate/metrics.json"))["
 print(sys.argv[1], {name: round(value, 3) for name, value in metrics.items()})' "$1"
 }
 
-collect() { # records and every fourth grid of each run, finished or not; weights and samples stay
+collect() { # archive records and every fourth grid of each run, finished or not, without weights and samples
     for run in build/runs/*-0 build/wip/*; do
         [ -d "$run" ] || continue
         { find "$run" -name '*.json*' -not -path '*checkpoints*' -o -name grid.png -o -name strip.png -o -name walk.webp
@@ -57,7 +57,7 @@ collect() { # records and every fourth grid of each run, finished or not; weight
     done
 }
 
-collecting() { # every minute until the command ends, and then once more: a command that is killed leaves a minute out
+collecting() { # every minute and at the end, so that a killed command loses at most a minute
     (while sleep 60; do collect; done) >/dev/null 2>&1 &
     trap "kill $! 2>/dev/null; collect; ls -l '$OUT'" EXIT
 }

@@ -1,7 +1,7 @@
-"""What only a card can say, in a minute or two, each part on its own.
+"""Measurements that need a GPU, in a minute or two. A part that fails does not stop the others.
 
-`PYTHONPATH=src:benchmarks:tests python benchmarks/gpu_day/probe.py [cuda|cpu]`, as `1-check.sh` does.
-On a CPU the sizes are tiny and the numbers mean nothing: that the script works, no more.
+`PYTHONPATH=src:benchmarks:tests python benchmarks/gpu_day/probe.py [cuda|cpu]`, as in `1-check.sh`.
+On a CPU the sizes are tiny, to test the script.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def milliseconds(function: Callable[[], object]) -> float:
 
 
 def machine() -> None:
-    """torch, cuDNN, the card, and torch's own settings."""
+    """Print the versions, the GPU, and torch's default settings."""
     print("torch", torch.__version__, "cudnn", torch.backends.cudnn.version(), "python", sys.version.split()[0])
     if ON_CARD:
         print(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), torch.cuda.mem_get_info())
@@ -66,14 +66,14 @@ def reading(self, loss):
         loss.item()
     check(self, loss)
 DivergenceCheck.check = reading
-watcher, pictures = Silent(), np.random.default_rng(0).integers(0, 256, (160, 16, 16, 3), dtype=np.uint8)
-outcome = train(Path(tempfile.mkdtemp()), pictures, device="cuda", watcher=watcher)
-print(outcome.status, watcher.warnings, "stream back:", torch.cuda.current_stream() == torch.cuda.default_stream())
+callbacks, pictures = Silent(), np.random.default_rng(0).integers(0, 256, (160, 16, 16, 3), dtype=np.uint8)
+outcome = train(Path(tempfile.mkdtemp()), pictures, device="cuda", callbacks=callbacks)
+print(outcome.status, callbacks.warnings, "stream back:", torch.cuda.current_stream() == torch.cuda.default_stream())
 """
 
 
 def refused_capture() -> None:
-    """A step that no graph can hold: the training must go on without one. In a process of its own."""
+    """Train with a step that cannot be captured: the training must continue without a graph. In its own process."""
     if not ON_CARD:
         return
     command = [sys.executable, "-c", REFUSED]
@@ -82,7 +82,7 @@ def refused_capture() -> None:
 
 
 def precision() -> None:
-    """The error of a convolution and of a matrix product, relative to float64: 1e-7 in IEEE, 1e-4 to 1e-3 in TF32."""
+    """Print the error of a convolution and a matrix product relative to float64: 1e-7 in IEEE, 1e-4 to 1e-3 in TF32."""
     image, kernel = torch.randn(4, 64, 16, 16, device=DEVICE), torch.randn(64, 64, 3, 3, device=DEVICE)
     matrix = torch.randn(256, 256, device=DEVICE)
     for name in ("fp32", "tf32"):
@@ -95,7 +95,7 @@ def precision() -> None:
 
 
 def pictures() -> None:
-    """v1's generator at 64x64, to bytes on the host."""
+    """Time v1's generator at 64x64, to bytes on the host."""
     plan = family.plan("v1") if ON_CARD else family.plan("v1", width=8)
     generator = _build.generator(plan["recipe"], plan["protocol"]).to(DEVICE, memory_format=torch.channels_last)
     latents = torch.randn(1000 if ON_CARD else 8, 128)
@@ -104,7 +104,7 @@ def pictures() -> None:
 
 
 def extractor() -> None:
-    """EfficientNet in both layouts, and what of a tick the host does."""
+    """Time EfficientNet in both layouts, and the host's part of a tick."""
     count = 1024 if ON_CARD else 8
     images = np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
     found = {}
@@ -128,7 +128,7 @@ def ways() -> dict[str, frozenset[str]]:
 
 
 def resampling() -> None:
-    """R3GAN's depthwise convolutions and their replacements, forward and differentiated twice: decides on REPLACED."""
+    """Time R3GAN's depthwise convolutions and their replacements, forward and differentiated twice: for REPLACED."""
     cases = [("double", layers.double, (64, 32)), ("halve", layers.halve, (64, 64))]
     modes = ["auto", "cudnn", "native"] if ON_CARD and hasattr(torch.backends.cudnn, "depthwise_kernel") else [""]
     for name, function, (channels, side) in cases:
@@ -142,7 +142,7 @@ def resampling() -> None:
             for way, replaced in ways().items():
                 depthwise.REPLACED = replaced
                 for mode in modes if way == "convolution" else [""]:
-                    if mode:  # torch 2.15 has a choice of its own
+                    if mode:  # a setting of torch 2.15
                         torch.backends.cudnn.depthwise_kernel = mode
                     forward = milliseconds(lambda function=function, x=x: function(x))  # type: ignore[misc]
                     print(f"{name}, {layout}, {way} {mode}: {forward:.2f} ms, twice {milliseconds(twice):.2f}")
@@ -152,7 +152,7 @@ def resampling() -> None:
 
 
 def blocks() -> None:
-    """R3GAN's block, forward and backward, in both layouts."""
+    """Time R3GAN's block, forward and backward, in both layouts."""
     for side, channels in ((64, 32), (32, 64), (16, 128)):
         for layout, kind in LAYOUTS.items():
             for name in ("fp32", "tf32", "bf16"):
@@ -173,7 +173,7 @@ def main() -> None:
         began = time.perf_counter()
         try:
             part()
-        except Exception as error:  # the other parts are worth having all the same
+        except Exception as error:  # the other parts still run
             print(f"!! {part.__name__}: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}")
             traceback.print_exc(limit=-3)
         print(f"[{part.__name__} {time.perf_counter() - began:.1f} s]", flush=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The three commands on a processor, with tiny networks and made-up pictures, and without the packages that the machine
-# with the card may lack: that the scripts work, no more. `rehearse.sh FOLDER` works and leaves its results there.
+# Test the three commands on a CPU, with tiny networks and random pictures, and without the packages that the machine
+# with the GPU may lack. `rehearse.sh FOLDER` works and leaves its results there.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mkdir -p "${1:?a folder to work in}" && cd "$1" && pwd)

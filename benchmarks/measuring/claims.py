@@ -1,4 +1,4 @@
-"""What every benchmark shares: claims with targets, timing in turns, a table for people and JSON for machines."""
+"""Shared by all benchmarks: claims with targets, alternating timing, tables and JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence that a number makes true or not."""
+    """A measured value with a target."""
 
     text: str
     value: float
@@ -43,7 +43,7 @@ class Claim:
 
 @dataclass
 class Benchmark:
-    """Collects what a script measures; `finish` prints it and writes it, `save` writes what there is so far."""
+    """Collect the measurements of a script. `finish` prints and saves them, `save` only saves."""
 
     title: str
     quick: bool
@@ -63,9 +63,7 @@ class Benchmark:
 
     def finish(self) -> None:
         console = Console(width=None if sys.stdout.isatty() else 140)
-        table = Table(
-            title=self.title + (" (quick: too short to judge by)" if self.quick else ""), title_justify="left"
-        )
+        table = Table(title=self.title + (" (quick: not meaningful)" if self.quick else ""), title_justify="left")
         for column in ("measured", "value", "unit", "detail"):
             table.add_column(column, justify="right" if column == "value" else "left")
         for row in self.measurements:
@@ -95,9 +93,9 @@ class Benchmark:
 
     @contextmanager
     def finished_in_any_case(self) -> Iterator[None]:
-        """Finish at the end of the block, also where an error, Ctrl-C or SIGTERM is that end.
+        """Call `finish` at the end of the block, also after an error, Ctrl-C or SIGTERM.
 
-        Such a signal exits with 128 and its number. Further ones are ignored, as they would cut off the table.
+        A signal exits with 128 plus its number. Further signals are ignored, as they would cut off the table.
         """
 
         def ignore() -> None:
@@ -157,22 +155,22 @@ def processor() -> str:
 def begin(
     title: str, description: str | None, options: Callable[[argparse.ArgumentParser], None] | None = None
 ) -> tuple[Benchmark, argparse.Namespace]:
-    """The script's command line: `--quick`, `--json FILE`, and what `options` adds."""
+    """Parse the command line: `--quick`, `--json FILE`, and the options that `options` adds."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few seconds: that it runs, not how fast")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there too")
+    parser.add_argument("--quick", action="store_true", help="a few seconds: only checks that the script runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measurements to FILE")
     if options is not None:
         options(parser)
     arguments = parser.parse_args()
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # a benchmark's runs are nothing for the user's server
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # keep benchmark runs off the user's server
     return Benchmark(title, arguments.quick, arguments.json), arguments
 
 
 def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Name → seconds of each round; all contenders run in every round, so that a slow phase of the machine hits all.
+    """Run all contenders in every round, so that a slow phase of the machine affects all. Return name → seconds.
 
-    A contender runs its block and returns the block's seconds. Every second round goes backwards: nobody is always the
-    one who runs in the other's wake.
+    A contender runs its block and returns the seconds. Every second round runs in reverse order, so that no contender
+    always follows the same other one.
     """
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(-warm_up, rounds):
@@ -185,7 +183,7 @@ def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int, warm_up
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """The median of the rounds' ratios: within a round both met the same machine."""
+    """Return the median of the ratios within a round, where both sides had the same conditions."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
@@ -196,5 +194,5 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def spread(values: list[float], scale: float = 1.0) -> str:
-    """Smallest to largest."""
+    """Return the range as text."""
     return f"{shown(min(values) * scale)} to {shown(max(values) * scale)} in {len(values)} rounds"

@@ -1,4 +1,4 @@
-"""A contender in a process of its own, with an allocator, threads and caches of its own, that waits for its turns."""
+"""A contender in its own process, with its own allocator, threads and caches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import TracebackType
 
 class Contender:
     def __init__(self, script: str, *arguments: str) -> None:
-        """`script` with `arguments` calls `serve`."""
+        """Start `script` with `arguments`, which must call `serve`."""
         command = [sys.executable, script, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def turn(self, name: str) -> Callable[[], float]:
-        """A block that asks for the block of that name; returns its seconds."""
+        """Return a function that runs the named block in the process and returns its seconds."""
 
         def block() -> float:
             assert self.process.stdin is not None and self.process.stdout is not None
@@ -33,12 +33,12 @@ class Contender:
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()  # it takes that for its end
+        self.process.stdin.close()  # ends the process
         self.process.wait()
         self.process.stdout.close()
 
 
 def serve(blocks: Mapping[str, Callable[[], float]]) -> None:
-    """Run the blocks that are asked for, until nobody asks any more."""
+    """Run the blocks named on stdin, until it is closed."""
     for line in sys.stdin:
         print(blocks[line.strip()](), flush=True)

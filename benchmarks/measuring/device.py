@@ -1,4 +1,4 @@
-"""Clocks and the matrix peak on the processor or on a card, whose work goes on after a call has returned."""
+"""Timing and the matrix peak on a CPU or GPU."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from measuring import claims
 
 
 def wait(device: str) -> None:
-    """Until the card has done all that it was asked for."""
+    """Wait until the GPU has finished all submitted work."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 def block(step: Callable[[], object], steps: int, device: str = "cpu") -> Callable[[], float]:
-    """A contender for `claims.in_turns`: seconds a step of `steps`, the card's work included."""
+    """Return a contender for `claims.in_turns`: seconds per step over `steps` steps, including the GPU's work."""
 
     def run() -> float:
         wait(device)
@@ -27,16 +27,16 @@ def block(step: Callable[[], object], steps: int, device: str = "cpu") -> Callab
 
 
 def has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16; every card that is meant here does."""
+    """Return whether this processor multiplies bfloat16. All supported GPUs do."""
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return bool(supported and supported())
 
 
 def matrix_peak(dtype: torch.dtype, size: int, device: str = "cpu") -> float:
-    """Operations a second of this machine's best matrix product.
+    """Return the operations per second of the faster of `torch.mm`, size x size, and a 3x3 convolution.
 
-    As `torch.mm`, size x size, and as a 3x3 convolution: two libraries, and on AMD's processors the first one's fp32
-    runs at less than half of what the second reaches. Whether a card takes float32 for TF32 is the caller's choice.
+    They use two libraries; on AMD processors fp32 in the first is less than half as fast as in the second. The caller
+    sets whether a GPU computes float32 in TF32.
     """
     matrix = torch.randn(size, size).to(device, dtype)
     image = torch.randn(8, size // 8, 32, 32).to(device, dtype).to(memory_format=torch.channels_last)
@@ -45,7 +45,7 @@ def matrix_peak(dtype: torch.dtype, size: int, device: str = "cpu") -> float:
         2 * size**3: lambda: torch.mm(matrix, matrix),
         2 * 8 * 30 * 30 * (size // 8) ** 2 * 9: lambda: F.conv2d(image, kernel),
     }
-    at_once = 1 if device == "cpu" else 10  # a card is not timed by the moment
+    at_once = 1 if device == "cpu" else 10  # one product is too short to time on a GPU
     with torch.inference_mode():
         best = []
         for operations, product in products.items():

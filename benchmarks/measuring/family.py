@@ -1,4 +1,4 @@
-"""A version of this checkout as a training gets it, without a params.yaml."""
+"""The plan of a version of this checkout, without a params.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from measuring.claims import ROOT
 
 
 def plan(version: str, **protocol: Any) -> dict[str, Any]:
-    """What build/plan/versions/<version>.json says of recipe and protocol; `lr` is the base rate."""
+    """Return recipe and protocol as in build/plan/versions/<version>.json. `lr`: the base rate."""
     member = read_family([version], ROOT / "versions")[version]
     base = protocol.pop("lr", 2e-4)
     recipe = recipes.resolve_rates(recipes.complete(member.recipe, str(member.path)), base)

@@ -1,7 +1,7 @@
-"""Where a step's time goes on a card: how long it rests, and how much of its work is the network's own.
+"""Profile a step on a GPU: idle time, and the share of kernel time that is the network's.
 
-torch's profiler sees every kernel with the operation that launched it. On a CPU the operations themselves stand for
-kernels: the same code, so that it can be tried without a card.
+torch's profiler records every kernel with the operation that launched it. On a CPU the operations take the place of
+kernels, so that the code can be tested without a GPU.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ NETWORK = (
     *("*batch_norm*", "relu*", "clamp_min*", "threshold_backward", "leaky_relu*", "tanh*", "*softmax*"),
     *("avg_pool2d*", "upsample*", "*dropout*"),
 )
-"""torch's operations whose kernels are the network's own, as `fnmatch` patterns: convolutions (doubly differentiated
-ones too), matrix products (spectral norm's too), norms, activations, pooling, doubling. A residual's sum, a bias on its
-own, casts, losses, optimizers, augmentations and the data are not among them."""
+"""torch operations whose kernels are the network's, as `fnmatch` patterns: convolutions (also doubly differentiated),
+matrix products (also spectral norm's), norms, activations, pooling, upsampling. Not included: residual sums, separate
+biases, casts, losses, optimizers, augmentations, data."""
 LAYOUT = ("*nchwToNhwc*", "*nhwcToNchw*")
-"""Kernels that turn a map's layout inside of such an operation: not the network's."""
+"""Kernels that change the memory layout inside such an operation: not the network's."""
 COPIES = ("Memcpy", "Memset")
 READ = "aten::_local_scalar_dense"
-"""What `.item()`, `bool(tensor)` and `float(tensor)` come to: the host reads a number and waits for it."""
+"""The operation behind `.item()`, `bool(tensor)` and `float(tensor)`: the host waits for a value."""
 ASKED = ("aten::item", "aten::is_nonzero")
-"""Where Python's own reads are found; a processor's fused Adam reads step counts inside of its operation."""
+"""Parents of reads by Python. Fused Adam on a CPU also reads step counts, inside its own operation."""
 SYNCHRONISED = "called a synchronizing CUDA operation"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Of one step; milliseconds."""
+    """Times of one step in milliseconds."""
 
     busy: float
-    """The card runs a kernel: overlapping ones count once."""
+    """Time in which at least one kernel runs."""
     work: float
-    """Kernels and copies, added up."""
+    """Sum over kernels and copies."""
     network: float
-    """Those that are the network's own."""
+    """Sum over the network's kernels."""
     reads: float
-    """Numbers that Python read."""
+    """Values read by Python per step."""
     others: list[tuple[str, float]]
-    """The operations that took most of the rest."""
+    """The three largest other operations."""
 
 
 def is_network(operation: str, kernel: str = "") -> bool:
-    """Whether a kernel that torch's `operation` (without `aten::`) launched is the network's own."""
+    """Return whether a kernel launched by torch's `operation` (without `aten::`) is the network's."""
     own = any(fnmatchcase(operation, pattern) for pattern in NETWORK)
     return own and not any(fnmatchcase(kernel, pattern) for pattern in (*LAYOUT, *(f"{copy}*" for copy in COPIES)))
 
 
 def union(intervals: Iterable[tuple[float, float]]) -> float:
-    """The length that intervals (start, end) cover together."""
+    """Return the total length covered by intervals (start, end)."""
     covered, reached = 0.0, float("-inf")
     for start, end in sorted(intervals):
         covered += max(0.0, end - max(start, reached))
@@ -70,7 +70,7 @@ def union(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 def is_asked(event: FunctionEvent) -> bool:
-    """Whether Python asked for the number, and not an operation on its own behalf."""
+    """Return whether Python read the value, not another operation."""
     above = event.cpu_parent
     while above is not None and above.name in ASKED:
         above = above.cpu_parent
@@ -78,7 +78,7 @@ def is_asked(event: FunctionEvent) -> bool:
 
 
 def profiled(step: Callable[[], object], steps: int, device: str) -> Profile:
-    """`steps` steps under torch's profiler. It slows the host, not the kernels: compare with a clock without it."""
+    """Run `steps` steps under torch's profiler. It slows the host but not the kernels."""
     on_card = device != "cpu"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
     with profile(activities=activities, acc_events=True) as recorded:  # the default warns in torch 2.11
@@ -89,7 +89,7 @@ def profiled(step: Callable[[], object], steps: int, device: str) -> Profile:
     operations = [event for event in events if event.device_type == DeviceType.CPU]
     if on_card:
         kernels = [event for event in events if event.device_type == DeviceType.CUDA]
-        # (operation, kernel, µs): a kernel that nobody is known to have launched is in `work` alone.
+        # (operation, kernel, µs); a kernel without a known operation counts in `work` only.
         launched = [(event.name, kernel.name, kernel.duration) for event in operations for kernel in event.kernels]
         work = sum(event.time_range.elapsed_us() for event in kernels)
         running = [event for event in kernels if not event.name.startswith(COPIES)]
@@ -115,7 +115,7 @@ def profiled(step: Callable[[], object], steps: int, device: str) -> Profile:
 
 
 def waits(step: Callable[[], object], steps: int) -> Counter[str]:
-    """How often the host waited for the card in `steps` steps, by place, as torch's sync debug mode sees it."""
+    """Count host waits for the GPU in `steps` steps per source line, by torch's sync debug mode."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

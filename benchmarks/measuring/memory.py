@@ -1,4 +1,4 @@
-"""What a process takes of the machine's memory."""
+"""Memory of this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def mib(field: str) -> float:
-    """This process's, as Linux counts: VmRSS now, VmHWM the peak, RssAnon its own, RssFile mapped files' pages."""
+    """Return a field of /proc/self/status in MiB: VmRSS now, VmHWM peak, RssAnon own, RssFile mapped files."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1024

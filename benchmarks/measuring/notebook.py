@@ -1,7 +1,7 @@
-"""The peer: the tutorial notebook's loop, written plainly from its public description.
+"""The peer: the loop of the tutorial notebook, written from its public description.
 
 Jovian "06b-anime-dcgan": ImageFolder and a DataLoader with 3 workers, NCHW fp32, sigmoid and binary cross-entropy,
-D's loss carried back through G too, `.item()` at every step. N images, C channels.
+D's loss backpropagated through G too, `.item()` at every step. N images, C channels.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from measuring.device import block
 LATENT = 128
 WORKERS = 3
 PREFETCHED = 2 * WORKERS
-"""Batches that a DataLoader makes ahead."""
+"""Batches that a DataLoader prefetches."""
 
 
 def discriminator(width: int = 64) -> nn.Module:
-    """64 x 64 x 3 → the probability of "real", (N, 1)."""
+    """Return D: images (N, 3, 64, 64) → probability of "real" (N, 1)."""
     layers: list[nn.Module] = []
     inner = 3
     for outer in (width, 2 * width, 4 * width, 8 * width):
@@ -36,7 +36,7 @@ def discriminator(width: int = 64) -> nn.Module:
 
 
 def generator(width: int = 64) -> nn.Module:
-    """(N, 128, 1, 1) → 64 x 64 x 3."""
+    """Return G: latents (N, 128, 1, 1) → images (N, 3, 64, 64)."""
     layers: list[nn.Module] = []
     inner = LATENT
     for index, outer in enumerate((8 * width, 4 * width, 2 * width, width)):
@@ -55,7 +55,7 @@ class Notebook:
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=lr, betas=(0.5, 0.999))
 
     def step(self, real: torch.Tensor) -> tuple[float, float, float, float]:
-        """One D step and one G step on (N, 3, 64, 64); both losses and D's mean scores."""
+        """Run a D step and a G step on (N, 3, 64, 64). Return both losses and D's mean scores of reals and fakes."""
         real = real.to(self.device, non_blocking=True)
         d_loss, real_score, fake_score = self._train_discriminator(real)
         return d_loss, self._train_generator(), real_score, fake_score
@@ -82,7 +82,7 @@ class Notebook:
 
 
 def dataset(folder: Path, size: int) -> ImageFolder:
-    """The notebook's data: resized, centre-cropped and scaled to [-1, 1] anew every time a picture is needed."""
+    """Return the notebook's data set, which resizes, crops and scales to [-1, 1] on every access."""
     steps = [
         transforms.Resize(size),
         transforms.CenterCrop(size),
@@ -95,8 +95,8 @@ def dataset(folder: Path, size: int) -> ImageFolder:
 def loader(
     folder: Path, size: int, batch_size: int, workers: int = WORKERS, pinned: bool = False
 ) -> DataLoader[torch.Tensor]:
-    """`pinned`: for a card, as the notebook has it."""
-    # More workers than cores, which torch warns of: as the notebook has.
+    """`pinned`: for a GPU, as in the notebook."""
+    # torch warns of more workers than cores, but the notebook uses them.
     warnings.filterwarnings("ignore", "This DataLoader will create")
     pictures = dataset(folder, size)
     return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers, pin_memory=pinned, drop_last=True)
@@ -109,8 +109,10 @@ def endless(batches: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 
 def fed(peer: Notebook, folder: Path, size: int, steps: int) -> Callable[[], float]:
-    """A contender: seconds a step with its data. The batches that were made ahead are not timed: no epoch lives on
-    them, and the workers end before anybody else's turn."""
+    """Return a contender: seconds per step with data loading, without the prefetched batches.
+
+    Its workers end before the next contender runs.
+    """
 
     def run() -> float:
         batches = endless(loader(folder, size, peer.batch_size, pinned=peer.device != "cpu"))

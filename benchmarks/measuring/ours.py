@@ -1,4 +1,4 @@
-"""Our side: the steps of `ganealogy.training.loop` between two ticks, for any version, on the processor or a card."""
+"""Our side: the steps of `ganealogy.training.loop` between two ticks, for any version, on a CPU or GPU."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ganealogy.training.state import TrainingState
 from measuring import family
 
 HALF = 1_000_000
-"""Steps done before the first one here, of twice as many: schedules are halfway."""
+"""Steps already done, out of twice as many, so that schedules are halfway."""
 
 
 class Ours:
-    """What the training loop does between two ticks."""
+    """The training loop between two ticks."""
 
     def __init__(
         self,
@@ -27,8 +27,7 @@ class Ours:
         warn: Callable[[str], None] = print,
         **protocol: Any,
     ) -> None:
-        """`warn` is called where no CUDA graph can be used; `protocol`: what differs from `family.plan`'s, whose batch
-        size is that of `batches`."""
+        """`warn`: called if no CUDA graph can be used. `protocol`: changes of `family.plan`'s protocol."""
         self.plan = family.plan(version, batch_size=batches.batch_size, **protocol)
         seed_everything(step_seed(batches.seed, "initialise"))
         self.state = TrainingState(self.plan["recipe"], self.plan["protocol"], 2 * HALF, device, warn)

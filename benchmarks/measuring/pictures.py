@@ -1,4 +1,4 @@
-"""Synthetic pictures, drawn here: something with shapes and edges that costs a decoder what a photograph does."""
+"""Synthetic pictures with shapes, edges and grain, which take as long to decode as photographs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 
 def face(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A face on a background: an ellipse, hair, two eyes and a mouth in random places and colours."""
+    """Draw a face on a background: an ellipse, hair, two eyes and a mouth at random positions and in random colours."""
     colours = [tuple(int(value) for value in rng.integers(0, 256, 3)) for _ in range(5)]
     picture = Image.new("RGB", (width, height), colours[0])
     draw = ImageDraw.Draw(picture)
@@ -27,14 +27,14 @@ def face(rng: np.random.Generator, width: int, height: int) -> Image.Image:
 
 
 def packed(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """uint8 (N, H, W, 3)."""
+    """Return `count` pictures as uint8 (N, H, W, 3)."""
     rng = np.random.default_rng(seed)
     pictures: NDArray[np.uint8] = np.stack([np.asarray(face(rng, size, size)) for _ in range(count)])
     return pictures
 
 
 def write_jpegs(folder: Path, count: int, width: int, height: int, seed: int = 0) -> None:
-    """`folder`/00/000000.jpg …, 1,000 a subdirectory, each another picture: with a film's grain, as cameras make."""
+    """Write `folder`/00/000000.jpg …, 1,000 per subdirectory: different pictures with grain, as from a camera."""
     rng = np.random.default_rng(seed)
     for index in range(count):
         grain = rng.normal(0, 6, (height, width, 1))

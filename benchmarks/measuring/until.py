@@ -1,7 +1,7 @@
-"""`python until.py MODULE:FUNCTION VERB …`: runs a verb of the command line until it calls FUNCTION, and ends there.
+"""`python until.py MODULE:FUNCTION VERB …`: run a verb of the command line and exit when it calls FUNCTION.
 
-So the time that the process takes is all that a stage does before its work. FUNCTION must be called as
-`module.function(…)`, or be a method, `Class.method`.
+The time of the process is the overhead of a stage before its work. FUNCTION must be called as `module.function(…)`, or
+be a method, `Class.method`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Stop(importlib.abc.MetaPathFinder):
-    """Puts an exit in the place of `function` when `module` is imported."""
+    """Replace `function` by an exit when `module` is imported."""
 
     def __init__(self, module: str, function: str) -> None:
         self.module, self.function = module, function

@@ -1,4 +1,4 @@
-"""Workspaces of this checkout in a directory of their own, for what only the pipeline as a whole can show."""
+"""Temporary workspaces of this checkout, for measurements of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROTOCOL = {
     "sample": {"count": 16, "walk_frames": 8},
     "evaluate": {"extractors": ["pixel8"], "reals": 64},
 }
-"""The smallest protocol that suits every version: all that is left of a stage is its overhead."""
+"""The smallest protocol that suits every version, so that a stage is almost only overhead."""
 COMMIT = """
 from dvc.repo import Repo
 with Repo() as repo, repo.lock:
@@ -40,13 +40,13 @@ with Repo() as repo, repo.lock:
         stage.commit()
     stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
 """
-"""`dvc commit --force`, which would write the lock once a stage."""
+"""As `dvc commit --force`, which would write the lock once per stage."""
 SHIPPED = [f"v{number}" for number in range(1, 17)]
 
 
 class Workspace:
     def __init__(self, path: Path, versions: int, seeds: int, protocol: dict[str, Any] = PROTOCOL) -> None:
-        """This checkout's code and versions in a git repository at `path`; versions beyond v16 are made up."""
+        """Copy this checkout's code and versions into a git repository at `path`. Versions beyond v16 are invented."""
         self.path, self.seeds = path, list(range(seeds))
         self.versions = (SHIPPED + [f"w{number}" for number in range(versions)])[:versions]
         for name in ("src", "versions"):
@@ -60,7 +60,7 @@ class Workspace:
             if not (path / "versions" / f"{name}.yaml").exists():
                 changes = {"adversary": {"loss": {"name": "bce", "real_target": round(0.5 + number / 200, 3)}}}
                 about = {
-                    "title": f"Made up, {number}",
+                    "title": f"Invented, {number}",
                     "parent": "v1",
                     "idea": "None.",
                     "source": "None",
@@ -72,11 +72,14 @@ class Workspace:
         self.run("git", "init", "-q")
 
     def run(self, *command: str) -> str:
-        """Output of a command here, with the environment's python first. Raises: RuntimeError with it when it fails."""
+        """Run a command with the environment's python first on the PATH. Return its output.
+
+        Raises: RuntimeError with the output when it fails.
+        """
         return "".join(self.lines(*command))
 
     def lines(self, *command: str, **environment: str) -> Iterator[str]:
-        """The same, each line when it comes."""
+        """Like `run`, but yield each line as it is printed."""
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_TRACKING"))
         }
@@ -103,7 +106,7 @@ class Workspace:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{''.join(said)[-2000:]}")
 
     def copy(self, path: Path) -> Workspace:
-        """As it stands, at `path`."""
+        """Copy the workspace to `path`."""
         other = copy.copy(self)
         other.path = shutil.copytree(self.path, path, symlinks=True)
         return other
@@ -119,9 +122,9 @@ class Workspace:
         return 5 + 3 * len(self.versions) * len(self.seeds)
 
     def pretend(self) -> float:
-        """As after a whole `dvc repro`: the plan is made, each other output is one file, and DVC has locked them.
+        """Create the state after a whole `dvc repro`: a real plan, one file per other output, a complete dvc.lock.
 
-        Returns the seconds that the plan took.
+        Returns the seconds of the plan.
         """
         planning = timed(lambda: self.ganealogy("plan"))
         for output in self.outputs():
@@ -135,7 +138,7 @@ class Workspace:
         return planning
 
     def outputs(self) -> list[str]:
-        """Every output that dvc.yaml names, and every file inside of one that another stage depends on."""
+        """Return every output that dvc.yaml names, and every file inside one that another stage depends on."""
         found = []
         for stage in yaml.safe_load((self.path / "dvc.yaml").read_text())["stages"].values():
             named: list[Any] = [*stage.get("outs", []), *stage.get("metrics", [])]

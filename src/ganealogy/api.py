@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.files.records import read_record
-from ganealogy.workspace import TREE, MetricsJson, RunJson, TreeJson, run_dir
+from ganealogy.workspace import TREE, Latent, MetricsJson, RunJson, TreeJson, run_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ class Generator:
 
     network: nn.Module
     """Latents (N, d) → images (N, C, H, W) in [-1, 1]; class-conditional ones also take labels (N,)."""
-    latent: dict[str, int | str]
+    latent: Latent
     """{"size": d, "distribution": "normal" | "uniform"}."""
 
     def latents(self, count: int, seed: int = 0) -> torch.Tensor:

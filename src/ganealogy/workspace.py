@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
@@ -44,6 +44,8 @@ FEATURES = Path("build/features")
 WEIGHTS = Path("build/weights")
 MLFLOW = Path("build/mlflow")
 CLUSTER_LOGS = Path("build/cluster")
+
+Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
 RUN_NAME = re.compile(rf"{VERSION_NAME.pattern}-\d+")
@@ -84,13 +86,83 @@ def work_dir(key: str, root: Path | None = None) -> Path:
     return (root or main_root()) / WORK / key[:KEY_LENGTH]
 
 
+Component: TypeAlias = "dict[str, Any]"
+"""{name: file, …its parameters}, complete: the builder of the file defines which."""
+
+
+class Latent(TypedDict):
+    size: int
+    distribution: Literal["normal", "uniform"]
+
+
+class AdversaryRecipe(TypedDict):
+    loss: Component
+    game: Component
+    constraint: Component | None
+    penalties: list[Component]
+    augment: list[Component]
+    penalty_precision: Precision | None
+
+
+class OptimizersRecipe(TypedDict):
+    generator: Component
+    discriminator: Component
+
+
+class Recipe(TypedDict):
+    """A complete recipe, checked by `lineage/recipe.py`."""
+
+    latent: Latent
+    generator: Component
+    discriminator: Component
+    adversary: AdversaryRecipe
+    optimizers: OptimizersRecipe
+    ema: Component | None
+    labels: bool
+
+
+class DatasetSettings(TypedDict, total=False):
+    """params.yaml's `dataset` section; its keys are described in `params/schema.py`."""
+
+    name: str
+    image_size: int
+    channels: int
+    fit: Literal["crop", "pad"]
+    count: int | None
+    holdout: float
+    max_rejected: float
+    style: str
+    path: str | None
+    mirror: str | None
+
+
+class SampleSettings(TypedDict):
+    """params.yaml's `sample` section."""
+
+    count: int
+    checkpoint: Literal["best", "last"]
+    truncation: float
+    walk_frames: int
+
+
+class EvaluateSettings(TypedDict, total=False):
+    """params.yaml's `evaluate` section, and `count`, the number of samples."""
+
+    extractors: list[str]
+    reals: int
+    equivalence_margin: float
+    count: int
+
+
 class Protocol(TypedDict, total=False):
     """What all versions share: params.yaml's `train` section without device and threads, and the images' shape."""
 
     kimg: float
+    lr: float
+    """In tree.json only: recipes hold resolved rates."""
     batch_size: int
     width: int
-    precision: Literal["fp32", "tf32", "bf16"]
+    precision: Precision
     ticks: int
     tracker: str
     tracker_images: int
@@ -106,8 +178,7 @@ class VersionPlan(TypedDict):
 
     version: str
     parent: str | None
-    recipe: dict[str, Any]
-    """Resolved: see `lineage/recipe.py`."""
+    recipe: Recipe
     protocol: Protocol
     code: dict[str, str]
     """Module → sha256 of its syntax tree."""
@@ -117,7 +188,8 @@ class VersionPlan(TypedDict):
 class StagePlan(TypedDict):
     """build/plan/stages/<stage>.json."""
 
-    settings: dict[str, Any]
+    settings: Any
+    """DatasetSettings, SampleSettings or EvaluateSettings."""
     code: dict[str, str]
     fingerprint: str
 
@@ -130,8 +202,8 @@ class Best(TypedDict):
     score: float
 
 
-class RunJson(TypedDict):
-    """train/run.json of a run directory."""
+class RunIdentity(TypedDict):
+    """Keys of run.json that do not change during a training."""
 
     version: str
     parent: str | None
@@ -142,8 +214,13 @@ class RunJson(TypedDict):
     """Digest of the packed data set."""
     key: str
     """`run_key` of the three."""
-    recipe: dict[str, Any]
+    recipe: Recipe
     protocol: Protocol
+
+
+class RunJson(RunIdentity):
+    """train/run.json of a run directory."""
+
     status: str
     """running, interrupted, finished or diverged."""
     reason: str | None
@@ -173,6 +250,16 @@ class SampleJson(TypedDict):
     reason: str | None
 
 
+MetricProtocol: TypeAlias = "dict[str, Any]"
+"""How a number was measured: extractor, weights, resize, counts, and what else its metric depends on."""
+
+
+class Flag(TypedDict):
+    flag: bool
+    why: str
+    value: float
+
+
 class MetricsJson(TypedDict):
     """evaluate/metrics.json of a run directory."""
 
@@ -185,9 +272,9 @@ class MetricsJson(TypedDict):
     kimg: float | None
     ema: bool
     metrics: dict[str, float]
-    protocol: dict[str, dict[str, Any]]
+    protocol: dict[str, MetricProtocol]
     not_measured: dict[str, str]
-    flags: dict[str, dict[str, Any]]
+    flags: dict[str, Flag]
     neighbours: dict[str, list[list[Any]]]
 
 
@@ -212,7 +299,7 @@ class AnchorsJson(TypedDict):
 
     metrics: dict[str, dict[str, float]]
     not_measured: dict[str, dict[str, str]]
-    protocol: dict[str, dict[str, Any]]
+    protocol: dict[str, MetricProtocol]
     dimensions: dict[str, int]
     sha256: dict[str, str]
     count: int
@@ -221,12 +308,33 @@ class AnchorsJson(TypedDict):
     described: dict[str, str]
 
 
+class PlannedVersion(TypedDict):
+    """One version in tree.json."""
+
+    name: str
+    title: str
+    idea: str
+    source: str
+    note: str | None
+    parent: str | None
+    listed: bool
+    """Whether it is in tree.versions; an ancestor need not be."""
+    changes: Any
+    """The block of the version file; None for a root."""
+    recipe: Recipe
+    origins: dict[str, str]
+    """Dotted key → the version that sets it."""
+    parameters: dict[str, int] | None
+    flops: int | None
+    pinned_lr: bool
+
+
 class TreeJson(TypedDict):
     """build/plan/tree.json: what people read of the plan. Only the report depends on it."""
 
-    versions: list[dict[str, Any]]
+    versions: list[PlannedVersion]
     seeds: list[int]
-    dataset: dict[str, Any]
-    protocol: dict[str, Any]
-    sample: dict[str, Any]
-    evaluate: dict[str, Any]
+    dataset: DatasetSettings
+    protocol: Protocol
+    sample: SampleSettings
+    evaluate: EvaluateSettings

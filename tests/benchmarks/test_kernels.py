@@ -1,4 +1,4 @@
-"""What is said of a step's time, without a GPU: operations stand for kernels, and the steps are the training loop's."""
+"""Profiles of a step without a GPU: operations take the place of kernels."""
 
 import importlib
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_loop import Silent
 from helpers.trainings import SIZES
 
 from ganealogy.data.batches import Batches
-from ganealogy.training import cuda_graph, loop, state
+from ganealogy.training import loop, state
 from ganealogy.training.run_files import RunFiles
 
 ROOT = Path(__file__).parents[2]
@@ -40,15 +41,15 @@ def measuring(monkeypatch):
         ("index_select", "", False),
     ],
 )
-def test_an_operation_is_the_networks_own_or_not(measuring, operation, kernel, own):
+def test_an_operation_is_the_networks_or_not(measuring, operation, kernel, own):
     assert measuring("kernels").is_network(operation, kernel) is own
 
 
-def test_time_in_which_two_kernels_run_counts_once(measuring):
+def test_overlapping_kernels_count_once(measuring):
     assert measuring("kernels").union([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
 
 
-def test_a_profile_tells_the_networks_time_from_the_rest_and_counts_what_python_reads(measuring):
+def test_a_profile_separates_the_networks_time_and_counts_reads(measuring):
     layer = torch.nn.Conv2d(8, 16, 3)
     images, other = torch.randn(16, 8, 32, 32), torch.randn(400_000)
 
@@ -66,13 +67,12 @@ def test_a_profile_tells_the_networks_time_from_the_rest_and_counts_what_python_
 
 
 @pytest.mark.parametrize("version", ["v1", "v6", "v11"])
-def test_our_side_is_the_training_loop(measuring, version, tmp_path):
+def test_our_side_trains_as_the_training_loop(measuring, version, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     side = measuring("ours").Ours(Batches(pictures, 8, seed=3), version, image_size=16, width=4, tracker_images=32)
     plan = {**side.plan, "protocol": {**side.plan["protocol"], "kimg": 0.024}}
-    record = RunFiles(tmp_path / "train", {"version": version, "seed": 3})
-    silent = type("Silent", (), {"begin": lambda *_: None, "stepped": lambda *_: None, "warn": lambda *_: None})()
-    loop.train(plan, 3, "data", pictures, record, tmp_path / "checkpoints", "cpu", silent, lambda: False)
+    files = RunFiles(tmp_path / "train", tmp_path / "checkpoints", {"version": version, "seed": 3})
+    loop.train(plan, 3, loop.TrainingData(pictures), files, "cpu", Silent(loop.step_count(plan["protocol"])))
     for _ in range(3):
         side.step()
     from safetensors.torch import load_file
@@ -90,18 +90,18 @@ def side(measuring, version):
 
 
 @pytest.mark.parametrize(("version", "reads"), [("v1", 2), ("v6", 3)])
-def test_a_step_reads_one_number_for_each_update(measuring, version, reads):
-    """What the guard against divergence costs, and nothing else may be added to it."""
+def test_a_step_reads_one_number_per_update(measuring, version, reads):
+    """The divergence check needs them; nothing else may read a value."""
     ours = side(measuring, version)
-    ours.step()  # the first writes the bar's text
+    ours.step()  # the first step reads the losses for the progress bar
     assert measuring("kernels").profiled(ours.step, 2, "cpu").reads == reads
 
 
 @pytest.mark.parametrize("version", sorted(path.stem for path in (ROOT / "versions").glob("*.yaml")))
-def test_working_ahead_no_step_of_any_version_reads_a_number(measuring, version, monkeypatch):
-    """Each would be a wait on a GPU, and forbid that the step be captured in a graph."""
+def test_with_deferred_checks_no_step_reads_a_number(measuring, version, monkeypatch):
+    """On a GPU each read would be a wait, and would prevent capturing the step in a graph."""
     monkeypatch.setattr(state, "DEFERRED_CHECK_DEVICES", {"cpu"})
-    monkeypatch.setattr(cuda_graph, "Captured", lambda game, *_: game)
+    monkeypatch.setattr(state, "CUDAGraphStep", lambda game, *_: game)
     ours = side(measuring, version)
     ours.step()
     assert measuring("kernels").profiled(ours.step, 2, "cpu").reads == 0

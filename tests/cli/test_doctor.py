@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(1200)  # torch is imported anew by most, which 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace, fresh from its checkout, that is the working directory."""
+    """Create a workspace as after a checkout, and make it the working directory."""
     folder = tmp_path / "a workspace"
     folder.mkdir()
     for name in ("versions", ".dvc"):
@@ -66,26 +66,26 @@ def test_something_to_fix_gives_exit_code_2(place: Path) -> None:
 
 
 def fake(folder: Path, name: str, content: str) -> None:
-    """A package that comes before the installed one."""
+    """Write a package that is imported instead of the installed one."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(content)
 
 
-def test_torch_and_torchvision_that_do_not_match(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mismatch_of_torch_and_torchvision_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(place / "fake", "torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.setenv("PYTHONPATH", str(place / "fake"))
     [line] = bad(list(doctor.check_torch(settings())))
     assert "do not match" in line and "torchvision::nms" in line and "make setup" in line
 
 
-def test_a_torch_that_does_not_import(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_does_not_import_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(place / "fake", "torch", "raise ImportError('libcudart.so.99: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(place / "fake"))
     [line] = bad(list(doctor.check_torch(settings())))
     assert "libcudart.so.99" in line and "make setup" in line
 
 
-def test_a_gpu_that_is_asked_for_and_not_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_that_params_yaml_requires_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(nvidia, "inspect", lambda _environment: nvidia.Machine())  # also where there is a card
     params = place / "params.yaml"
@@ -94,7 +94,7 @@ def test_a_gpu_that_is_asked_for_and_not_there(place: Path, monkeypatch: pytest.
     assert "torch sees no GPU" in line and "auto or cpu" in line
 
 
-def test_weights_that_are_absent_or_damaged(place: Path) -> None:
+def test_missing_and_damaged_weights_are_found(place: Path) -> None:
     params = place / "params.yaml"
     params.write_text(params.read_text().replace("[pixel8]", "[pixel8, inception]"))
     [line] = bad(list(doctor.check_weights(settings())))
@@ -125,7 +125,7 @@ def broken_store(how: str) -> Path:
 
 @pytest.mark.filterwarnings("ignore:.*noload.*:DeprecationWarning")
 @pytest.mark.parametrize(("how", "words"), [("damaged", "not a database"), ("of an older MLflow", "schema")])
-def test_a_store_that_does_not_open(how: str, words: str, place: Path) -> None:
+def test_a_store_that_does_not_open_is_found_and_not_changed(how: str, words: str, place: Path) -> None:
     database = broken_store(how)
     before = database.read_bytes()
     [line] = bad(list(doctor.check_store()))
@@ -133,20 +133,20 @@ def test_a_store_that_does_not_open(how: str, words: str, place: Path) -> None:
     assert database.read_bytes() == before, "looking changes nothing"
 
 
-def test_outside_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_git_repository_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert any("git init" in line for line in bad(list(doctor.check_programs())))
 
 
-def test_programs_that_are_not_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(place))
     lines = bad(list(doctor.check_programs()))
     assert any("git is not installed" in line for line in lines)
     assert any("there is no `python` on the PATH" in line and "bin/activate" in line for line in lines)
 
 
-def test_another_python_comes_first(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_first_on_the_path_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "bin").mkdir()
     (place / "bin" / "python").write_text("#!/bin/sh\n")
     (place / "bin" / "python").chmod(0o755)
@@ -155,7 +155,7 @@ def test_another_python_comes_first(place: Path, monkeypatch: pytest.MonkeyPatch
     assert f"`python` is {place / 'bin' / 'python'}" in line
 
 
-def test_more_threads_than_cores(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_threads_than_cores_are_a_warning(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANEALOGY_THREADS", "250")
     [finding] = doctor.check_threads(settings())
     assert finding.mark == "!" and "250 threads" in finding.text
@@ -163,8 +163,8 @@ def test_more_threads_than_cores(place: Path, monkeypatch: pytest.MonkeyPatch) -
     assert any("GANEALOGY_THREADS" in line for line in bad(list(doctor.examine())))
 
 
-def test_a_disk_that_is_nearly_full(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one fault that a test cannot cause without filling the disk: what the system reports is replaced."""
+def test_a_nearly_full_disk_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test must not fill the disk, so the reported usage is replaced."""
     usage = namedtuple("usage", "total used free")
     for free, mark in ((10 * 2**20, "✗"), (2**30, "!"), (2**40, "✓")):
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path, free=free: usage(2**41, 0, free))

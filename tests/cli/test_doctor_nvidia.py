@@ -1,4 +1,4 @@
-"""The doctor names what keeps torch from an NVIDIA card. No card is needed: the system and torch are stand-ins."""
+"""The doctor names why torch cannot use an NVIDIA GPU. The system and torch are stand-ins, so no GPU is needed."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_an_obstacle_is_named_with_its_remedy(seen: Machine, built: str | None, 
     assert [word for word in words if word not in text] == [], text
 
 
-def test_no_torch_that_could_use_an_even_older_driver_is_proposed() -> None:
+def test_no_build_of_torch_is_proposed_for_a_driver_older_than_all() -> None:
     [text] = nvidia.obstacles(machine(driver="470.82"), "2.15.0", "13.2", TOO_OLD.replace("12020", "11040"))
     assert text.endswith("update the driver")
 
 
 @pytest.mark.parametrize(("built", "first"), [(None, "built without CUDA"), ("13.2", "too old")])
-def test_a_card_that_is_hidden_too_has_two_obstacles(built: str | None, first: str) -> None:
+def test_a_gpu_that_is_also_hidden_has_two_obstacles(built: str | None, first: str) -> None:
     one, other = nvidia.obstacles(machine(driver="535.1", visible=""), "2.15.0", built, TOO_OLD)
     assert first in one and "CUDA_VISIBLE_DEVICES" in other
 
@@ -77,7 +77,7 @@ def test_a_card_that_is_hidden_too_has_two_obstacles(built: str | None, first: s
         ((12, 0), ["sm_90", "compute_90"], True),
     ],
 )
-def test_machine_code_runs_on_its_major_capability_alone(
+def test_machine_code_runs_only_on_its_major_capability(
     capability: tuple[int, int], built: list[str], runs: bool
 ) -> None:
     assert nvidia.has_kernels(capability, built) is runs
@@ -85,7 +85,7 @@ def test_machine_code_runs_on_its_major_capability_alone(
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A system without NVIDIA's hardware, until a test puts something there."""
+    """Create a system without NVIDIA hardware, to which tests add parts."""
     for name, path in {"KERNEL_MODULE": "version", "DEVICES": "dev", "PCI": "pci"}.items():
         monkeypatch.setattr(nvidia, name, tmp_path / path)
     for folder in ("dev", "pci", "bin"):
@@ -128,8 +128,8 @@ def test_a_card_without_a_driver_is_found_on_the_bus(system: Path) -> None:
     assert nvidia.inspect({}) == Machine(cards=("0000:01:00.0",))
 
 
-def test_files_that_cannot_be_read_are_no_card(system: Path) -> None:
-    """Directories in their place: root, who may read all else, cannot read these."""
+def test_unreadable_files_count_as_no_gpu(system: Path) -> None:
+    """Directories take the place of the files, because root can read any file."""
     (system / "version").mkdir()
     for name in ("vendor", "class"):
         (system / "pci" / "0000:01:00.0" / name).mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_a_device_node_makes_a_card_reachable(system: Path) -> None:
     assert nvidia.inspect({}).reachable
 
 
-def test_an_nvidia_smi_that_lists_nothing_or_hangs(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_nvidia_smi_that_lists_nothing_or_hangs_is_reported(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smi(system, 'echo "No devices were found"')
     assert nvidia.inspect({}) == Machine(smi="No devices were found")
     monkeypatch.setattr(nvidia, "TIMEOUT_S", 0.2)
@@ -182,7 +182,7 @@ class cuda:
 
 @pytest.fixture
 def findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """What the doctor says of a stand-in of torch, without its first line, which is about torchvision."""
+    """Return a function that gives the doctor's lines on a stand-in of torch, without the first, on torchvision."""
 
     def lines(device: str, fault: str = "None", available: bool = False, built: str | None = "13.2") -> list[str]:
         package = tmp_path / "python" / "torchvision"
@@ -202,7 +202,7 @@ def findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
 
 
 @pytest.mark.parametrize(("device", "mark"), [("auto", "!"), ("cpu", "!"), ("cuda", "✗")])
-def test_a_card_with_an_old_driver_is_no_longer_missed(
+def test_a_gpu_with_an_old_driver_is_reported(
     system: Path, findings: Callable[..., list[str]], device: str, mark: str
 ) -> None:
     smi(system, f'echo "{H100}, 535.183.01"')
@@ -211,13 +211,13 @@ def test_a_card_with_an_old_driver_is_no_longer_missed(
     assert line.endswith(", or set train.device to cpu") == (device == "cuda")
 
 
-def test_a_torch_without_cuda_beside_a_card_without_a_name(system: Path, findings: Callable[..., list[str]]) -> None:
+def test_a_torch_without_cuda_is_reported_for_an_unnamed_gpu(system: Path, findings: Callable[..., list[str]]) -> None:
     load_driver(system, "580.65.06")
     [line] = findings("auto", "AssertionError('Torch not compiled with CUDA enabled')", built=None)
     assert line.startswith("! torch does not see an NVIDIA GPU: torch 2.15.0+cu132 is built without CUDA")
 
 
-def test_the_environments_own_variable_is_looked_at(
+def test_cuda_visible_devices_of_the_environment_is_reported(
     system: Path, findings: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi(system, f'echo "{H100}, 580.159.04"')
@@ -226,12 +226,12 @@ def test_the_environments_own_variable_is_looked_at(
     assert "CUDA_VISIBLE_DEVICES is '-1'" in line
 
 
-def test_without_hardware_all_is_well(system: Path, findings: Callable[..., list[str]]) -> None:
+def test_a_machine_without_gpu_is_in_order(system: Path, findings: Callable[..., list[str]]) -> None:
     assert findings("auto", f"RuntimeError({NO_DRIVER!r})") == ["✓ no GPU; trainings run on the CPU"]
 
 
 @pytest.mark.parametrize(("device", "mark"), [("auto", "✗"), ("cpu", "!"), ("cuda", "✗")])
-def test_a_card_that_torch_has_no_kernels_for(
+def test_a_gpu_without_kernels_in_torch_is_reported(
     system: Path, findings: Callable[..., list[str]], device: str, mark: str
 ) -> None:
     [line] = findings(device, available=True)

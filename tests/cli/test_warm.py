@@ -1,4 +1,4 @@
-"""Stages that are forks of a process with torch loaded: they do and leave what they would by themselves."""
+"""Stages that run as forks of a process with torch loaded behave as if they ran by themselves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_S = 60
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[dict[str, str]]:
-    """The environment in which `ganealogy warm` starts things."""
+    """Yield the environment in which `ganealogy warm` starts commands."""
     plain = {**os.environ, **SOURCE, "COLUMNS": "100"}
     with subprocess.Popen([*VERB, "warm", "sleep", "600"], env=plain) as keeper:
         command = until(lambda: [child for child in psutil.Process(keeper.pid).children() if child.name() == "sleep"])
@@ -55,7 +55,7 @@ def cold(environment: dict[str, str]) -> dict[str, str]:
 
 
 def start(folder: Path, environment: dict[str, str], *arguments: str) -> tuple[subprocess.Popen[str], psutil.Process]:
-    """A training, and the fork that does it."""
+    """Start a training. Return it and the fork that runs it."""
     stage = subprocess.Popen(
         [*VERB, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -74,7 +74,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_bytes(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_fork_writes_the_same_bytes(tmp_path: Path, served: dict[str, str]) -> None:
     alone, forked = workspace(tmp_path / "alone"), workspace(tmp_path / "forked")
     for folder, environment in ((alone, cold(served)), (forked, served)):
         for stage in ("train", "sample"):
@@ -83,7 +83,9 @@ def test_the_same_bytes(tmp_path: Path, served: dict[str, str]) -> None:
     assert outputs(forked) == outputs(alone) and len(outputs(alone)) > 8
 
 
-def test_streams_directory_environment_and_codes_are_the_stages_own(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_fork_has_the_streams_directory_environment_and_exit_code_of_the_stage(
+    tmp_path: Path, served: dict[str, str]
+) -> None:
     right = do(ROOT, served, "show", "v3")
     assert right.stdout == do(ROOT, cold(served), "show", "v3").stdout and right.returncode == 0
     wrong = do(tmp_path, served, "train", "v1", "0")
@@ -95,7 +97,7 @@ def test_streams_directory_environment_and_codes_are_the_stages_own(tmp_path: Pa
 
 
 def stand_in(folder: Path, main: str) -> None:
-    """A package of ours whose command line does something else."""
+    """Write a package of our name with another command line."""
     package = folder / "ganealogy"
     (package / "cli").mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -107,13 +109,13 @@ def stand_in(folder: Path, main: str) -> None:
     )
 
 
-def test_a_fault_in_ganealogy_has_its_traceback(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_bug_prints_its_traceback(tmp_path: Path, served: dict[str, str]) -> None:
     stand_in(tmp_path, "def main():\n    raise KeyError('a fault')\n")
     done = do(tmp_path, served, "plan")
     assert done.returncode == 1 and "KeyError: 'a fault'" in done.stderr, done.stderr
 
 
-def test_a_stage_has_ended_when_all_is_done_that_it_does_on_exit(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_stage_ends_after_its_exit_handlers(tmp_path: Path, served: dict[str, str]) -> None:
     late = "import atexit, pathlib, sys, time\ndef late():\n    time.sleep(1)\n    pathlib.Path('late').touch()\n"
     stand_in(tmp_path, late + "def main():\n    atexit.register(late)\n    sys.exit(7)\n")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # nobody reads until the last has closed it
@@ -121,15 +123,15 @@ def test_a_stage_has_ended_when_all_is_done_that_it_does_on_exit(tmp_path: Path,
     assert done.returncode == 7 and (tmp_path / "late").exists()
 
 
-def test_a_stage_that_is_told_to_stop_writes_its_checkpoint(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_stopped_stage_writes_its_checkpoint(tmp_path: Path, served: dict[str, str]) -> None:
     folder = workspace(tmp_path / "work", kimg=80, ticks=1000)
     stage, _ = start(folder, served, "train", "v1", "0")
     stage.terminate()
     _, said = stage.communicate(timeout=PATIENCE_S)
-    assert stage.returncode == process.TERMINATED and "it goes on from there next time" in said
+    assert stage.returncode == process.TERMINATED and "the next `dvc repro` resumes it" in said
 
 
-def test_a_fork_ends_with_the_stage_that_it_works_for(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_fork_ends_with_its_stage(tmp_path: Path, served: dict[str, str]) -> None:
     folder = workspace(tmp_path / "work", kimg=80, ticks=1000)
     stage, fork = start(folder, served, "train", "v1", "0")
     stage.kill()
@@ -139,7 +141,7 @@ def test_a_fork_ends_with_the_stage_that_it_works_for(tmp_path: Path, served: di
     assert "Traceback" not in stage.communicate()[1]
 
 
-def test_a_stage_ends_with_the_fork_that_works_for_it(tmp_path: Path, served: dict[str, str]) -> None:
+def test_a_stage_ends_with_its_fork(tmp_path: Path, served: dict[str, str]) -> None:
     folder = workspace(tmp_path / "work", kimg=80, ticks=1000)
     stage, fork = start(folder, served, "train", "v1", "0")
     fork.kill()
@@ -148,8 +150,8 @@ def test_a_stage_ends_with_the_fork_that_works_for_it(tmp_path: Path, served: di
     assert f"process {fork.pid}, which did this stage's work, was killed; run it again" in said
 
 
-def test_ctrl_c_comes_once(tmp_path: Path) -> None:
-    """A terminal sends it to all in the foreground; a training that hears it twice would not finish its step."""
+def test_ctrl_c_is_delivered_once(tmp_path: Path) -> None:
+    """A terminal sends it to all foreground processes; a training that gets it twice does not finish its step."""
     folder = workspace(tmp_path / "work", kimg=80, ticks=1000)
     command = [*VERB, "warm", *VERB, "train", "v1", "0"]
     environment = {**os.environ, **SOURCE}
@@ -160,15 +162,13 @@ def test_ctrl_c_comes_once(tmp_path: Path) -> None:
         below = psutil.Process(keeper.pid).children(recursive=True)
         os.killpg(keeper.pid, signal.SIGINT)
         _, said = keeper.communicate(timeout=PATIENCE_S)
-    assert keeper.returncode == process.INTERRUPTED and "it goes on from there next time" in said
+    assert keeper.returncode == process.INTERRUPTED and "the next `dvc repro` resumes it" in said
     _, alive = psutil.wait_procs(below, PATIENCE_S)
     assert len(below) == 3 and not alive
 
 
 @pytest.mark.parametrize("difference", ["a library's setting", "its terminal", "nobody is there", "nothing is said"])
-def test_where_a_fork_would_be_something_else_the_stage_does_it_itself(
-    difference: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_in_another_environment_runs_by_itself(difference: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("")
         listener.listen()
@@ -190,7 +190,7 @@ def test_where_a_fork_would_be_something_else_the_stage_does_it_itself(
                 listener.accept()
 
 
-def test_other_users_are_not_worked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_of_other_users_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         socket.send_fds(theirs, [b"\n"], [0, 1, 2])
@@ -204,8 +204,8 @@ def test_other_users_are_not_worked_for(monkeypatch: pytest.MonkeyPatch) -> None
             os.close(stream)
 
 
-def test_a_stage_tells_another_user_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who listens on a name that a server left when it was killed."""
+def test_a_stage_sends_nothing_to_another_users_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user may listen on the address of a server that was killed."""
     socket.setdefaulttimeout(5)
     monkeypatch.setattr(os, "getuid", lambda: -1)
     try:
@@ -221,7 +221,7 @@ def test_a_stage_tells_another_user_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("sent", [b"", b"no JSON\n"])
-def test_a_stage_that_is_gone_before_it_has_said_all(sent: bytes) -> None:
+def test_an_incomplete_request_is_dropped(sent: bytes) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours:
         with theirs:
@@ -233,20 +233,20 @@ def test_a_stage_that_is_gone_before_it_has_said_all(sent: bytes) -> None:
             os.close(stream)
 
 
-def test_a_server_that_fails_leaves_stages_to_themselves(tmp_path: Path) -> None:
+def test_without_a_server_stages_run_by_themselves(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('a torch that cannot be loaded')\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{SOURCE['PYTHONPATH']}"}
     done = do(ROOT, environment, "warm", *VERB, "--help")
-    assert done.returncode == 0 and "A family tree of GANs" in done.stdout
+    assert done.returncode == 0 and "a family tree of GANs" in done.stdout
     assert "a torch that cannot be loaded" in done.stderr
 
 
-def test_loading_starts_nothing_that_a_fork_would_lack() -> None:
-    """No thread (OpenBLAS, whose own come with the import, is told to have none and knows of forks), no CUDA."""
+def test_loading_starts_no_threads_and_no_cuda() -> None:
+    """A fork would lack threads and cannot use CUDA. OpenBLAS starts its threads on import, so it is limited to one."""
     code = (
         "import psutil, torch; from ganealogy import warm; warm._load()\n"
         "import os; threads, child = psutil.Process().num_threads(), os.fork()\n"
-        "if not child: os._exit(torch._C._cuda_isInBadFork())  # what a mere look at the GPUs before it would make it\n"
+        "if not child: os._exit(torch._C._cuda_isInBadFork())  # true if CUDA was queried before the fork\n"
         "print(threads, os.waitpid(child, 0)[1])"
     )
     environment = {**os.environ, **SOURCE, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "2"}
@@ -254,7 +254,7 @@ def test_loading_starts_nothing_that_a_fork_would_lack() -> None:
     assert done.stdout == "1 0\n"
 
 
-def test_our_own_modules_are_read_anew(tmp_path: Path) -> None:
+def test_a_fork_reads_our_own_modules_again(tmp_path: Path) -> None:
     work: Workspace = fresh(tmp_path / "work")
     help_ = f"{sys.executable} -m ganealogy --help"
     edit = "echo 'print(\"EDITED\")' >> src/ganealogy/cli/main.py"
@@ -266,12 +266,12 @@ def test_our_own_modules_are_read_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "code"), [(("true",), 0), (("sh", "-c", "exit 7"), 7), (("sh", "-c", "kill -9 $$"), 137)]
 )
-def test_the_commands_code_is_handed_on(command: tuple[str, ...], code: int) -> None:
+def test_the_exit_code_of_the_command_is_returned(command: tuple[str, ...], code: int) -> None:
     assert do(ROOT, {**os.environ, **SOURCE}, "warm", *command).returncode == code
 
 
-def test_a_command_that_ends_before_the_server_is_there() -> None:
-    """It is told to stop while it still comes to life."""
+def test_a_command_may_end_before_the_server_starts() -> None:
+    """The server is stopped while it starts."""
     slow = "os.register_at_fork(after_in_child=lambda: time.sleep(2))"
     program = f"import os, time; from ganealogy.cli import main as cli; {slow}; cli.main()"
     done = subprocess.run(
@@ -280,12 +280,12 @@ def test_a_command_that_ends_before_the_server_is_there() -> None:
     assert done.returncode == 0
 
 
-def test_options_are_the_commands() -> None:
+def test_options_belong_to_the_command() -> None:
     done = do(ROOT, {**os.environ, **SOURCE}, "warm", "echo", "-S", "train.lr=1", "--help")
     assert done.stdout == "-S train.lr=1 --help\n"
 
 
-def test_a_command_that_there_is_not() -> None:
+def test_an_unknown_command_is_refused() -> None:
     done = do(ROOT, {**os.environ, **SOURCE}, "warm", "nosuch", "repro")
     assert done.returncode == 2
     assert done.stderr.startswith("ganealogy: nosuch: no such command; `ganealogy warm dvc repro`")

@@ -1,4 +1,4 @@
-"""A small trained-looking project: one run of a tiny generator, with what the live page says around it."""
+"""A small project with runs of a tiny generator, and the files that the live page shows."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def make_run(project: Path) -> Make:
         generator = _build.generator(recipe, protocol).train()
         labels = (torch.arange(16) % max(classes, 1),) if classes else ()
         with torch.no_grad():
-            for parameter in generator.parameters():  # no layer left at zero, so that every one shows in the pictures
+            for parameter in generator.parameters():  # no zero layers, so that each affects the images
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-            for _ in range(20):  # BatchNorm's statistics, as a training leaves them
+            for _ in range(20):  # fill BatchNorm's statistics
                 generator(torch.randn(16, 8), *labels)
         directory = project / f"build/runs/{version}-{seed}"
         weights = save({name: tensor.contiguous().clone() for name, tensor in generator.state_dict().items()})
         atomic.write_bytes(directory / "train/weights/generator-best.safetensors", weights)
-        facts = {"version": version, "seed": seed, "key": f"{version}-{seed}", "data": DATA, "status": "finished"}
-        ended = {"best": {"step": 9, "kimg": 0.5, "score": best}, "tracker": "pixel8", "steps": 9}
-        atomic.write_json(directory / "train/run.json", {**facts, **ended, "recipe": recipe, "protocol": protocol})
+        identity = {"version": version, "seed": seed, "key": f"{version}-{seed}", "data": DATA, "status": "finished"}
+        result = {"best": {"step": 9, "kimg": 0.5, "score": best}, "tracker": "pixel8", "steps": 9}
+        atomic.write_json(directory / "train/run.json", {**identity, **result, "recipe": recipe, "protocol": protocol})
         if fd is not None:
             atomic.write_json(directory / "evaluate/metrics.json", {"metrics": {"fd_pixel8": fd}, "protocol": {}})
         return directory

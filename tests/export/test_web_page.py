@@ -1,4 +1,4 @@
-"""The live page is one file; npm is asked once, for one package, whose hash is known."""
+"""The live page is one file without network access, and npm serves one pinned package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganealogy.tracking.context import Context
 STUB = Runtime("var ort = '</script>';", "export default 0;", b"\0asm")
 
 
-def test_without_npm_one_line_says_what_to_do(make_run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_without_npm_the_error_says_what_to_install(make_run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PATH", str(project))
     with pytest.raises(GanealogyError, match=r"npm is not installed.*onnxruntime-web") as error:
         web_page.build(run_record.read(make_run()), root=project)
@@ -30,7 +30,9 @@ def test_without_npm_one_line_says_what_to_do(make_run, project: Path, monkeypat
 @pytest.mark.parametrize(
     ("body", "message"), [("echo broken wire >&2; exit 1", "broken wire"), ("exit 0", "exit code 0")]
 )
-def test_a_failing_npm_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str) -> None:
+def test_a_failing_npm_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
     (tmp_path / "npm").write_text(f"#!/bin/sh\n{body}\n")
     (tmp_path / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -39,7 +41,7 @@ def test_a_failing_npm_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list((tmp_path / "build/npm").iterdir()) == []
 
 
-def test_another_package_is_refused(tmp_path: Path) -> None:
+def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / f"build/npm/onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
     archive.parent.mkdir(parents=True)
     with tarfile.open(archive, "w:gz") as package:
@@ -48,7 +50,7 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
         onnxruntime_web.runtime(tmp_path)
 
 
-def test_hostile_words_stay_words(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
+def test_hostile_text_is_escaped(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
     run = run_record.read(make_run())
     html = web_page.render(run, best_run.score(run), Context.load(None, project), b"model", STUB)
     assert "<script>alert(1)" not in html
@@ -58,13 +60,12 @@ def test_hostile_words_stay_words(make_run, project: Path) -> None:  # type: ign
     assert "http://" not in html.replace("http://www.w3.org", "")
 
 
-def test_directions_change_the_picture_most() -> None:
-    """Of a linear generator they are its singular vectors."""
+def test_the_directions_of_a_linear_generator_are_its_singular_vectors() -> None:
     generator = torch.nn.Sequential(torch.nn.Linear(5, 12, bias=False), torch.nn.Unflatten(1, (3, 2, 2)))
     with torch.no_grad():
         u, _ = torch.linalg.qr(torch.randn(12, 5))
         v, _ = torch.linalg.qr(torch.randn(5, 5))
         generator[0].weight.copy_(u @ torch.diag(torch.tensor([9.0, 5.0, 3.0, 1.0, 0.1])) @ v.T)  # type: ignore[operator]
-    found = web_page.directions(generator, {"size": 5, "distribution": "normal"}, 3)
-    assert found.shape == (3, 5)
-    torch.testing.assert_close((found.float() @ v[:, :3]).abs(), torch.eye(3), atol=1e-3, rtol=0)
+    rows = web_page.directions(generator, {"size": 5, "distribution": "normal"}, 3)
+    assert rows.shape == (3, 5)
+    torch.testing.assert_close((rows.float() @ v[:, :3]).abs(), torch.eye(3), atol=1e-3, rtol=0)

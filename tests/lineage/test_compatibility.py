@@ -1,4 +1,4 @@
-"""Ideas that exclude each other are refused when the plan is made, in one line with the reason."""
+"""Ideas that exclude each other are refused by the plan, in one line with the reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "
         ("v6", {"adversary": {"penalties": ["gradient_penalty"]}}, "gradient_penalty with BatchNorm in D"),
         ("celeba-dcgan", {"adversary": {"penalties": ["dragan"]}}, "dragan with BatchNorm in D"),
         ("v7", {"adversary": {"constraint": "clip"}}, "clip with spectral norm in D"),
-        ("v6", {"adversary": {"constraint": None}}, "wasserstein without a Lipschitz constraint: .*clip.*gradient_penalty"),
+        (
+            "v6",
+            {"adversary": {"constraint": None}},
+            "wasserstein without a Lipschitz constraint: .*clip.*gradient_penalty",
+        ),
         ("v15", {"adversary": {"penalties": ["lecam"]}}, "lecam with relativistic_pairing: .*differences"),
         ("v15", {"adversary": {"augment": ["ada"]}}, "ada with relativistic_pairing"),
         ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein"),
@@ -83,7 +87,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, changes: dict[str, Any], message
     assert "\n" not in str(caught.value)
 
 
-def test_labels_reach_the_protocol_where_the_data_has_them(tmp_path: Path) -> None:
+def test_the_protocol_has_the_number_of_classes_of_labelled_data(tmp_path: Path) -> None:
     changes = {"labels": True}
     files = planned(tmp_path, "v1", changes, dataset="mnist")
     assert files["versions/b.json"]["protocol"]["classes"] == 10
@@ -98,7 +102,7 @@ def test_the_fingerprint_covers_listed_components_only(tmp_path: Path) -> None:
     assert {name for name in used if "._" not in name} == listed
 
 
-def test_leaves_name_listed_components() -> None:
+def test_dotted_keys_contain_the_names_of_listed_components() -> None:
     version = read_family(["v15"])["v15"]
     flat = recipes.flatten(version.recipe)
     assert flat["adversary.penalties.r1.gamma"][0]["value"]["from"] == 0.05

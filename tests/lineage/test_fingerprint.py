@@ -1,4 +1,4 @@
-"""A fingerprint changes with what code does, and with nothing else."""
+"""A fingerprint changes with the behaviour of the code and with nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def f(x):
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of four modules: a imports b, b imports c, and d stands alone."""
+    """Create a package of four modules: a imports b, b imports c, d imports nothing."""
     monkeypatch.setattr(fingerprint, "SOURCE", tmp_path)
     (tmp_path / "__init__.py").touch()
     (tmp_path / "a.py").write_text("from ganealogy import b\n")
@@ -48,14 +48,14 @@ def test_the_closure_follows_imports(package: Path) -> None:
         BEFORE.replace("x + 1", "(x  +  1)  # why"),
     ],
 )
-def test_what_changes_nothing_changes_nothing(package: Path, after: str) -> None:
+def test_an_edit_without_effect_keeps_the_fingerprint(package: Path, after: str) -> None:
     before = of("a")
     (package / "c.py").write_text(after)
     assert of("a") == before
 
 
 @pytest.mark.parametrize("after", [BEFORE.replace("1", "2"), BEFORE.replace("1", "True"), BEFORE.replace("1", "1.0")])
-def test_what_changes_something_changes_its_module(package: Path, after: str) -> None:
+def test_an_edit_with_effect_changes_its_module_only(package: Path, after: str) -> None:
     before = of("a")
     (package / "c.py").write_text(after)
     changed = of("a")
@@ -63,7 +63,7 @@ def test_what_changes_something_changes_its_module(package: Path, after: str) ->
     assert of("d") == fingerprint.closure(["ganealogy.d"])
 
 
-def test_an_edit_under_way_is_found(package: Path) -> None:
+def test_an_edit_during_a_stage_is_detected(package: Path) -> None:
     planned = of("a")
     fingerprint.verify(planned, "while it ran")
     (package / "c.py").write_text(BEFORE.replace("1", "22"))
@@ -71,7 +71,7 @@ def test_an_edit_under_way_is_found(package: Path) -> None:
         fingerprint.verify(planned, "while it ran")
 
 
-def test_a_module_outside_the_closure_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_module_outside_the_closure_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     code = fingerprint.closure(["ganealogy.errors"])
     monkeypatch.setitem(sys.modules, "ganealogy.adversary.divergence", sys.modules[__name__])
     with pytest.raises(GanealogyError, match="not in its fingerprint"):
@@ -86,12 +86,12 @@ def test_packages_are_empty_so_that_importing_a_part_imports_no_other() -> None:
 
 
 @pytest.mark.parametrize("entry", ["training.loop", "sampling.sample", "evaluation.evaluate"])
-def test_what_computes_knows_nothing_of_what_orchestrates(entry: str) -> None:
+def test_modules_that_compute_do_not_import_orchestration(entry: str) -> None:
     inner = {name.split(".")[1] for name in fingerprint.closure([f"ganealogy.{entry}"])}
     assert not inner & {"cli", "lineage", "params", "stages", "tracking", "report", "verdicts", "cluster", "export"}
 
 
-def test_a_distance_of_the_evaluation_is_not_in_a_trainings_closure() -> None:
+def test_evaluation_metrics_are_not_in_a_trainings_closure() -> None:
     closure = fingerprint.closure(["ganealogy.training.loop", "ganealogy.evaluation.extractors.pixel8"])
     assert "ganealogy.evaluation.metrics.kid" not in closure and "ganealogy.evaluation.evaluate" not in closure
 

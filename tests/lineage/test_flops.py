@@ -1,4 +1,4 @@
-"""The operations of a step, against counts by hand: a multiply and an add are two."""
+"""The operations of a step agree with counts by hand; a multiply and an add are two."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def planned(tmp_path: Path, version: str, train: str = "") -> dict[str, Any]:
 
 
 def convolution(inside: int, outside: int, kernel: int, side: int) -> int:
-    """Forward, one image: `side` is the smaller map's, where each of the kernel's products is made once."""
+    """Return the operations of one image's forward pass. `side`: of the smaller map, one product per kernel entry."""
     return 2 * inside * outside * kernel**2 * side**2
 
 
@@ -36,16 +36,17 @@ D = [
     convolution(4 * WIDTH, 1, 4, 1),
 ]
 G = [
-    convolution(128, 4 * WIDTH, 4, 4 // 4),  # from one pixel: each product is made once for it
+    convolution(128, 4 * WIDTH, 4, 4 // 4),  # the input is one pixel
     convolution(4 * WIDTH, 2 * WIDTH, 4, 4),
     convolution(2 * WIDTH, WIDTH, 4, 8),
     convolution(WIDTH, 3, 4, 16),
 ]
 
 
-def test_v1_by_hand(tmp_path: Path) -> None:
-    """D's step: G forward, D forward and backward on reals and fakes (no gradient at the images, so the first layer
-    has one product less). G's step: both forward, D's backward to its images only, G's backward to its weights."""
+def test_v1_costs_what_a_count_by_hand_gives(tmp_path: Path) -> None:
+    """D step: G forward, D forward and backward on reals and fakes; without a gradient at the images the first layer
+    has one product less. G step: both forward, D backward to its images only, G backward to its weights.
+    """
     made = planned(tmp_path, "v1")
     d_step = sum(G) + 2 * (3 * sum(D) - D[0])
     g_step = sum(G) + sum(D) + sum(D) + 2 * sum(G) - G[0]
@@ -63,7 +64,7 @@ def test_more_d_steps_and_a_penalty_cost_more(tmp_path: Path) -> None:
     assert cost["v10"] > cost["v1"] + 4 * d_step, "five D steps, and second derivatives on top"
 
 
-def test_counting_leaves_threads_and_random_numbers_alone(tmp_path: Path) -> None:
+def test_counting_changes_neither_threads_nor_random_numbers(tmp_path: Path) -> None:
     made = planned(tmp_path, "v1")
     before = torch.get_num_threads(), torch.get_rng_state()
     flops.per_image(made["recipe"], made["protocol"])
@@ -71,7 +72,7 @@ def test_counting_leaves_threads_and_random_numbers_alone(tmp_path: Path) -> Non
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_the_plan_says_it(tmp_path: Path) -> None:
+def test_the_plan_contains_the_count(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(Path("tests/tiny.yaml").read_text())
     files = plan.make(params)

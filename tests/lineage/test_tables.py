@@ -1,4 +1,4 @@
-"""What the terminal shows of the family, and how a new version is born."""
+"""Tables and trees of versions in the terminal, and the creation of a new version."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_versions_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert known(tmp_path) == ["mnist-mlp", "v1", "v2", "v10"]
 
 
-def test_the_tree_hangs_children_below_parents() -> None:
+def test_the_tree_shows_children_below_parents() -> None:
     lines = text(tables.tree(read_family(["v1", "v3", "v4", "v8"]))).splitlines()
     assert lines[0].startswith("v1 ")
     assert any("└── v4" in line and line.index("v4") > 4 for line in lines)
 
 
-def test_a_recipe_says_where_each_value_comes_from() -> None:
+def test_a_recipe_shows_the_origin_of_each_value() -> None:
     version = read_family(["v6"])["v6"]
     shown = {
         cells[1].strip(): (cells[2].strip(), cells[3].strip())
@@ -63,7 +63,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_new_version_is_whole_and_listed(project: Path) -> None:
+def test_a_new_version_is_complete_and_listed(project: Path) -> None:
     path = new_version.new("mine", "v8", project / "versions", project / "params.yaml")
     assert schema.load(project / "params.yaml").tree.versions == ["v1", "v3", "mine"]
     assert "# a comment that edits must keep" in (project / "params.yaml").read_text()

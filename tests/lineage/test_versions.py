@@ -1,4 +1,4 @@
-"""Version files: merging, origins, and every fault as one line that names file, key and cure."""
+"""Version files: merging, origins, and each fault as one line with file, key and what to do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_child_is_its_parent_plus_its_changes(folder: Path) -> None:
     assert family["b"].origins["adversary.loss.real_target"] == "a"
 
 
-def test_another_component_leaves_the_olds_parameters_behind(folder: Path) -> None:
+def test_another_component_drops_the_parameters_of_the_old_one(folder: Path) -> None:
     (folder / "b.yaml").write_text(
         child("a", "optimizers: {discriminator: {name: sgd, lr: 0.02}}\n  adversary: {loss: hinge}")
     )
@@ -132,7 +132,7 @@ def test_a_faulty_file_is_named(folder: Path, content: str, message: str) -> Non
     assert str(caught.value).startswith(str(folder / "b.yaml"))
 
 
-def test_every_shipped_version_is_whole() -> None:
+def test_every_shipped_version_can_be_completed() -> None:
     names = [path.stem for path in Path("versions").glob("*.yaml")]
     for name, version in read_family(sorted(names)).items():
         assert recipes.complete(version.recipe, name)

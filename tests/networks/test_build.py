@@ -1,15 +1,18 @@
-"""Recipes become networks, with labels where the recipe and the data have them; pictures come out of either kind."""
+"""Recipes become networks, conditioned on labels if recipe and data have them."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import _build
+from ganealogy.networks._base import DiscriminatorBuilder, GeneratorBuilder
 from ganealogy.sampling.generate import generate
 
 PROTOCOL = {"channels": 1, "image_size": 16, "width": 4}
@@ -20,17 +23,32 @@ def recipe(**other: Any) -> dict[str, Any]:
     return {"latent": {"size": 8, "distribution": "normal"}, **named, **other}
 
 
-def test_labels_need_classes() -> None:
+def positional(builder: object) -> list[tuple[str, object]]:
+    parameters = inspect.signature(builder).parameters.values()  # type: ignore[arg-type]
+    return [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+
+
+@pytest.mark.parametrize("name", components.known("networks"))
+def test_every_architecture_has_the_interface_of_base(name: str) -> None:
+    module = components.load("networks", name)
+    protocols = {"generator": GeneratorBuilder, "discriminator": DiscriminatorBuilder}
+    builders = [function for function in protocols if hasattr(module, function)]
+    assert builders
+    for function in builders:
+        assert positional(getattr(module, function)) == positional(protocols[function].__call__)
+
+
+def test_labels_without_classes_are_refused() -> None:
     with pytest.raises(GanealogyError, match="labels: true, but the data set has no labels"):
         _build.generator(recipe(labels=True), PROTOCOL)
 
 
-def test_data_with_classes_is_used_without_them_unless_the_recipe_asks() -> None:
+def test_networks_are_unconditional_unless_the_recipe_has_labels() -> None:
     assert _build.generator(recipe(), {**PROTOCOL, "classes": 10}).classes == 0
     assert _build.discriminator(recipe(labels=True), {**PROTOCOL, "classes": 10}).classes == 10
 
 
-def test_classes_take_turns_in_pictures() -> None:
+def test_generated_pictures_cycle_through_the_classes() -> None:
     torch.manual_seed(0)
     generator = _build.generator(recipe(labels=True), {**PROTOCOL, "classes": 3})
     with torch.no_grad():
@@ -41,5 +59,5 @@ def test_classes_take_turns_in_pictures() -> None:
     pictures = generate(generator, z)
     assert pictures.shape == (230, 16, 16, 1)
     assert np.array_equal(pictures[0], pictures[228]) and not np.array_equal(pictures[0], pictures[1])
-    chosen = generate(generator, z, torch.full((230,), 1))
-    assert np.array_equal(chosen[0], pictures[1]) and np.array_equal(chosen[229], chosen[0])
+    one_class = generate(generator, z, torch.full((230,), 1))
+    assert np.array_equal(one_class[0], pictures[1]) and np.array_equal(one_class[229], one_class[0])

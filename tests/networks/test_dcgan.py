@@ -1,4 +1,4 @@
-"""The DCGAN's shapes, counts and norms."""
+"""The DCGAN's shapes, parameter counts and norms."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ganealogy.networks._build import parameter_count
 
 
 @pytest.mark.parametrize(
-    ("image_size", "of_d", "of_g"),
+    ("image_size", "d_count", "g_count"),
     [(32, 663_424, 1_183_616), (64, 2_765_696, 3_806_080), (128, 11_164_544, 13_245_312)],
 )
-def test_parameter_counts_are_the_notebooks(image_size: int, of_d: int, of_g: int) -> None:
+def test_parameter_counts_equal_the_tutorials(image_size: int, d_count: int, g_count: int) -> None:
     with torch.device("meta"):
-        assert parameter_count(dcgan.discriminator(3, image_size, 64)) == of_d
-        assert parameter_count(dcgan.generator(128, 3, image_size, 64)) == of_g
+        assert parameter_count(dcgan.discriminator(3, image_size, 64)) == d_count
+        assert parameter_count(dcgan.generator(128, 3, image_size, 64)) == g_count
 
 
 @pytest.mark.parametrize("image_size", [16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_shapes_and_range(image_size: int, channels: int) -> None:
+def test_output_shapes_and_range(image_size: int, channels: int) -> None:
     images = dcgan.generator(12, channels, image_size, 4)(torch.randn(3, 12))
     assert images.shape == (3, channels, image_size, image_size)
     assert images.abs().max() <= 1
@@ -30,19 +30,19 @@ def test_shapes_and_range(image_size: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize("image_size", [8, 28, 48, 100])
-def test_a_size_that_it_cannot_express_is_refused(image_size: int) -> None:
+def test_an_unsupported_image_size_is_refused(image_size: int) -> None:
     with pytest.raises(GanealogyError, match=f"{image_size} is not a power of two from 16"):
         dcgan.generator(12, 3, image_size, 4)
 
 
-def test_d_is_the_notebooks_layer_by_layer() -> None:
+def test_d_has_the_tutorials_layers() -> None:
     kinds = [type(layer).__name__ for layer in dcgan.discriminator(3, 64, 64).layers]
     block = ["Conv2d", "BatchNorm2d", "LeakyReLU"]
     assert kinds == block * 4 + ["Conv2d"]
 
 
-def test_spectral_norm_is_the_largest_singular_value() -> None:
-    """Power iteration against an SVD: after some forward passes every convolution has norm one."""
+def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
+    """Power iteration against an SVD, after some forward passes."""
     torch.manual_seed(0)
     network = dcgan.discriminator(3, 16, 4, norm="spectral")
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
@@ -56,24 +56,24 @@ def test_spectral_norm_is_the_largest_singular_value() -> None:
         assert largest.item() == pytest.approx(1.0, abs=0.02)
 
 
-def test_options_of_d_and_g() -> None:
+def test_batch_stddev_and_initialisations_d_count_and_g() -> None:
     images = torch.randn(3, 1, 16, 16)
     network = dcgan.discriminator(1, 16, 4, norm="spectral", batch_stddev=True, init="orthogonal")
     assert network(images).shape == (3,)
     with torch.device("meta"):
         plain, aware = dcgan.discriminator(3, 32, 64), dcgan.discriminator(3, 32, 64, batch_stddev=True)
         assert parameter_count(aware) - parameter_count(plain) == 4 * 4, "one more channel into the last convolution"
-    begun = dcgan.generator(128, 3, 32, 64, init="normal").layers[3].weight
-    assert begun.std().item() == pytest.approx(0.02, rel=0.02)
+    weight = dcgan.generator(128, 3, 32, 64, init="normal").layers[3].weight
+    assert weight.std().item() == pytest.approx(0.02, rel=0.02)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
-def test_class_conditioning(norm: str) -> None:
+def test_images_and_logits_depend_on_the_class(norm: str) -> None:
     torch.manual_seed(0)
     G, D = dcgan.generator(12, 1, 16, 4, 3), dcgan.discriminator(1, 16, 4, 3, norm=norm)
     z, labels = torch.randn(6, 12), torch.tensor([0, 1, 2, 0, 1, 2])
     images = G(z, labels)
-    assert torch.allclose(images, G(z, labels.flip(0)), atol=1e-6), "every class begins with scale 1 and shift 0"
+    assert torch.allclose(images, G(z, labels.flip(0)), atol=1e-6), "initially every class has scale 1 and shift 0"
     with torch.no_grad():
         for layer in G.modules():
             if isinstance(layer, torch.nn.Embedding):
@@ -85,8 +85,8 @@ def test_class_conditioning(norm: str) -> None:
         G(z)
 
 
-def test_projection_adds_to_the_unconditional_logit() -> None:
-    """D(x, y) = psi(phi(x)) + y^T V phi(x), arXiv 1802.05637, with phi summed over places."""
+def test_the_projection_is_added_to_the_unconditional_logit() -> None:
+    """D(x, y) = psi(phi(x)) + y^T V phi(x), arXiv 1802.05637, with phi averaged over places."""
     torch.manual_seed(0)
     D = dcgan.discriminator(1, 16, 4, 3).eval()
     images, labels = torch.randn(5, 1, 16, 16), torch.tensor([2, 2, 0, 1, 0])

@@ -1,4 +1,4 @@
-"""Depthwise convolutions and what replaces them on a GPU: the same values and derivatives of first and second order."""
+"""Depthwise convolutions and their replacements have the same values and first and second derivatives."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganealogy.evaluation.extractors import effnet_lite0
 from ganealogy.networks.layers import depthwise, resampling
-from ganealogy.networks.r3gan import Discriminator, Weighing
+from ganealogy.networks.r3gan import Discriminator, FullSizeDepthwiseConv
 
 Map = Callable[[torch.Tensor], torch.Tensor]
 
 
 @pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From the call on, as on a GPU for which the replacements were chosen."""
+    """Return a function that selects the replacements for the rest of the test."""
     return lambda: monkeypatch.setattr(depthwise, "REPLACED", frozenset({"cpu"}))
 
 
@@ -27,16 +27,16 @@ def features(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).requires_grad_()
 
 
-def weighing() -> Weighing:
+def weighted_sum() -> FullSizeDepthwiseConv:
     torch.manual_seed(0)
-    return Weighing(3, 3, 4, groups=3, bias=False).double()
+    return FullSizeDepthwiseConv(3, 3, 4, groups=3, bias=False).double()
 
 
 CASES = {"double": resampling.double, "halve": resampling.halve}
 
 
 def with_derivatives(function: Map, x: torch.Tensor) -> list[torch.Tensor]:
-    """Its values, the gradient of a function of them, and the gradient of that gradient's length."""
+    """Return the values, the gradient of a function of them, and the gradient of its squared norm."""
     y = function(x)
     (first,) = torch.autograd.grad(y.tanh().sum(), x, create_graph=True)
     (second,) = torch.autograd.grad(first.square().sum(), x)
@@ -53,20 +53,20 @@ def test_the_replacement_is_the_same_function(name: str, replaced: Callable[[], 
     assert torch.autograd.gradgradcheck(function, x)
 
 
-def test_the_weighted_sum_is_the_convolution() -> None:
-    layer, x = weighing(), features(2, 3, 4, 4)
+def test_the_weighted_sum_equals_the_convolution() -> None:
+    layer, x = weighted_sum(), features(2, 3, 4, 4)
     convolved = with_derivatives(lambda maps: conv2d(maps, layer.weight, groups=3), x)
     assert_same(with_derivatives(layer, x), convolved)
     assert torch.autograd.gradgradcheck(layer, x)
 
 
-def assert_same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
-    for one, other in zip(found, expected, strict=True):
+def assert_same(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-14)
 
 
 class Depthwise(TorchDispatchMode):
-    """Counts convolutions whose kernels see one channel of several."""
+    """Count depthwise convolutions of several channels."""
 
     count = 0
 
@@ -78,7 +78,7 @@ class Depthwise(TorchDispatchMode):
 
 
 def test_the_replacement_has_no_depthwise_convolution(replaced: Callable[[], None]) -> None:
-    """Neither forward nor in a gradient penalty's backward pass, in R3GAN's whole D."""
+    """In R3GAN's D: neither forward nor in the backward pass of a gradient penalty."""
     discriminator = Discriminator(3, 16, 8)
 
     def count() -> int:
@@ -93,14 +93,14 @@ def test_the_replacement_has_no_depthwise_convolution(replaced: Callable[[], Non
     assert count() == 0
 
 
-def test_a_weighing_is_saved_as_the_convolution_that_it_is() -> None:
-    assert weighing().state_dict().keys() == torch.nn.Conv2d(3, 3, 4, groups=3, bias=False).state_dict().keys()
+def test_the_weighted_sum_has_the_convolutions_state_dict() -> None:
+    assert weighted_sum().state_dict().keys() == torch.nn.Conv2d(3, 3, 4, groups=3, bias=False).state_dict().keys()
 
 
-def test_an_extractor_measures_the_same_in_either_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extractors_features_do_not_depend_on_the_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8).numpy()
-    usual = effnet_lite0.load("cpu").features(pictures)
+    default = effnet_lite0.load("cpu").features(pictures)
     monkeypatch.setitem(effnet_lite0.LAYOUTS, "cpu", torch.contiguous_format)
     extractor = effnet_lite0.load("cpu")
     assert extractor.model._conv_head.weight.is_contiguous()  # type: ignore[union-attr, operator]
-    torch.testing.assert_close(torch.from_numpy(extractor.features(pictures)), torch.from_numpy(usual))
+    torch.testing.assert_close(torch.from_numpy(extractor.features(pictures)), torch.from_numpy(default))

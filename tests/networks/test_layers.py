@@ -1,4 +1,4 @@
-"""The layers that architectures share, each against a plain transcription of its own definition."""
+"""The shared layers, each against a plain transcription of its definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ganealogy.networks.layers import sizes
 from ganealogy.networks.layers.attention import SelfAttention
 from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import ConditionalBatchNorm2d, Projection
-from ganealogy.networks.layers.initialisation import initialised
+from ganealogy.networks.layers.initialisation import initialise
 from ganealogy.networks.layers.resampling import double, halve
 
 
@@ -20,12 +20,12 @@ def features(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
 
 
-def test_a_closed_gate_is_the_identity() -> None:
+def test_attention_with_a_zero_gate_is_the_identity() -> None:
     x = features(2, 16, 4, 4)
     assert torch.equal(SelfAttention(16)(x), x)
 
 
-def test_attention_is_the_papers_equations() -> None:
+def test_attention_equals_the_papers_equations() -> None:
     """Place by place: beta[j, i] = softmax_i(f(x_i) . g(x_j)), o_j = v(sum_i beta[j, i] h(x_i)), y = gate * o + x."""
     layer = SelfAttention(16)
     layer.gate.data.fill_(0.7)
@@ -43,13 +43,13 @@ def test_attention_is_the_papers_equations() -> None:
 
 
 def test_attention_can_be_differentiated_twice() -> None:
-    """Penalties on D's gradient need it."""
+    """As penalties on D's gradient require."""
     layer = SelfAttention(8).double()
     layer.gate.data.fill_(0.5)
     assert torch.autograd.gradgradcheck(layer, features(1, 8, 2, 2).double().requires_grad_())
 
 
-def test_doubling_is_repeating_then_filtering_with_1_2_1() -> None:
+def test_doubling_repeats_pixels_and_filters_with_1_2_1() -> None:
     x = features(2, 3, 4, 4)
     doubled = torch.zeros(2, 3, 8, 8)
     for row in range(8):
@@ -62,8 +62,8 @@ def test_doubling_is_repeating_then_filtering_with_1_2_1() -> None:
     assert torch.allclose(double(x), doubled, atol=1e-6)
 
 
-def test_halving_is_filtering_with_1_2_1_then_averaging() -> None:
-    """Here the filter sees zeros only beyond the border, and looks one pixel past it at most."""
+def test_halving_filters_with_1_2_1_and_averages() -> None:
+    """The filter extends one pixel beyond the border, into zeros."""
     x = features(2, 3, 8, 8)
     padded = pad(x, (2, 2, 2, 2))
     rows = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
@@ -73,13 +73,13 @@ def test_halving_is_filtering_with_1_2_1_then_averaging() -> None:
     assert torch.allclose(halve(x), halved, atol=1e-6)
 
 
-def test_resampling_keeps_a_flat_picture_flat() -> None:
+def test_resampling_preserves_a_constant_image() -> None:
     flat = torch.ones(1, 2, 8, 8)
     assert torch.allclose(double(flat)[:, :, 1:-1, 1:-1], torch.ones(1, 2, 14, 14))
     assert torch.allclose(halve(flat)[:, :, 1:-1, 1:-1], torch.ones(1, 2, 2, 2))
 
 
-def test_conditional_batch_norm_is_batch_norm_until_it_has_learned() -> None:
+def test_conditional_batch_norm_has_a_scale_and_shift_per_class() -> None:
     x, labels = features(6, 4, 3, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     layer = ConditionalBatchNorm2d(4, classes=3)
     assert torch.allclose(layer(x, labels), nn.BatchNorm2d(4)(x))
@@ -114,26 +114,26 @@ def test_batch_stddev_of_a_collapsed_batch_has_a_gradient() -> None:
     assert x.grad is not None and torch.isfinite(x.grad).all()
 
 
-def test_initialisations() -> None:
+def test_initialisations_have_their_distributions() -> None:
     torch.manual_seed(0)
-    orthogonal = initialised(nn.Conv2d(8, 4, 3), "orthogonal").weight.flatten(1)
+    orthogonal = initialise(nn.Conv2d(8, 4, 3), "orthogonal").weight.flatten(1)
     assert torch.allclose(orthogonal @ orthogonal.T, torch.eye(4), atol=1e-5)
-    normal = initialised(nn.Linear(200, 200), "normal").weight
+    normal = initialise(nn.Linear(200, 200), "normal").weight
     assert normal.std().item() == pytest.approx(0.02, rel=0.02)
     torch.manual_seed(1)
     expected = nn.Linear(3, 3).weight
     torch.manual_seed(1)
-    assert torch.equal(initialised(nn.Linear(3, 3), "default").weight, expected)
+    assert torch.equal(initialise(nn.Linear(3, 3), "default").weight, expected)
 
 
 @pytest.mark.parametrize(
     ("size", "expected"), [(16, (4, 2)), (28, (7, 2)), (32, (4, 3)), (48, (6, 3)), (80, (5, 4)), (128, (4, 5))]
 )
-def test_the_ladder(size: int, expected: tuple[int, int]) -> None:
+def test_the_smallest_map_and_the_halvings_to_it(size: int, expected: tuple[int, int]) -> None:
     assert sizes.ladder(size, "net") == expected
 
 
 @pytest.mark.parametrize("size", [8, 14, 30, 36, 100])
-def test_a_size_without_a_ladder_is_refused(size: int) -> None:
+def test_a_size_without_enough_halvings_is_refused(size: int) -> None:
     with pytest.raises(GanealogyError, match=f"net: dataset.image_size {size} is not 4, 5, 6 or 7 doubled"):
         sizes.ladder(size, "net")

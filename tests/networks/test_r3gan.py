@@ -1,4 +1,4 @@
-"""R3GAN's networks: how they begin is what lets them go without normalisation."""
+"""R3GAN's networks: their initialisation replaces normalisation."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ganealogy.networks._build import parameter_count
 
 
 def block(channels: int) -> int:
-    """1x1 to twice the channels and grouped 3x3 with biases, 1x1 back without."""
+    """Return its parameters: 1x1 to twice the channels and grouped 3x3 with biases, 1x1 back without."""
     inner = 2 * channels
     return (channels + 1) * inner + (16 * 9 + 1) * inner + inner * channels
 
 
-def test_parameter_counts() -> None:
+def test_parameter_counts_follow_from_the_blocks() -> None:
     widths = [32, 64, 128, 256]
     blocks = 2 * sum(block(width) for width in widths)
     changes = sum(inner * outer for inner, outer in pairwise(widths))
-    of_g = blocks + changes + 256 * 16 + 64 * 256 + 32 * 3
-    of_d = blocks + changes + 256 * 16 + 256 + 3 * 32
-    assert (of_d, of_g) == (1_024_096, 1_040_224)
+    g_count = blocks + changes + 256 * 16 + 64 * 256 + 32 * 3
+    d_count = blocks + changes + 256 * 16 + 256 + 3 * 32
+    assert (d_count, g_count) == (1_024_096, 1_040_224)
     with torch.device("meta"):
-        assert parameter_count(r3gan.generator(64, 3, 32, 64)) == of_g
-        assert parameter_count(r3gan.discriminator(3, 32, 64)) == of_d
+        assert parameter_count(r3gan.generator(64, 3, 32, 64)) == g_count
+        assert parameter_count(r3gan.discriminator(3, 32, 64)) == d_count
         assert parameter_count(r3gan.discriminator(3, 64, 64)) == 3_555_680
         assert parameter_count(r3gan.generator(64, 3, 64, 64)) == 3_587_936
 
@@ -37,19 +37,19 @@ def test_parameter_counts() -> None:
 @pytest.mark.parametrize("size", [16, 32])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [4, 7, 24])
-def test_shapes(size: int, channels: int, width: int) -> None:
+def test_output_shapes(size: int, channels: int, width: int) -> None:
     images = r3gan.generator(6, channels, size, width)(torch.randn(3, 6))
     assert images.shape == (3, channels, size, size)
     assert r3gan.discriminator(channels, size, width)(images).shape == (3,)
 
 
 @pytest.mark.parametrize("size", [8, 28, 48])
-def test_a_size_that_it_cannot_express_is_refused(size: int) -> None:
+def test_an_unsupported_image_size_is_refused(size: int) -> None:
     with pytest.raises(GanealogyError, match=f"r3gan: dataset.image_size {size} is not a power of two"):
         r3gan.generator(6, 3, size, 8)
 
 
-def test_a_block_begins_as_the_identity_and_learns() -> None:
+def test_a_block_is_initially_the_identity_and_has_a_gradient() -> None:
     layer = r3gan.Block(16, blocks=8)
     x = torch.randn(2, 16, 4, 4)
     assert torch.equal(layer(x), x)
@@ -57,13 +57,13 @@ def test_a_block_begins_as_the_identity_and_learns() -> None:
     assert layer.narrow.weight.grad is not None and layer.narrow.weight.grad.abs().max() > 0
 
 
-def test_groups_are_sixteen_wide_and_inner_channels_twice() -> None:
+def test_a_block_has_twice_the_channels_inside_and_groups_of_sixteen() -> None:
     layer = r3gan.Block(32, blocks=8)
     assert (layer.widen.out_channels, layer.mix.groups, layer.mix.weight.shape) == (64, 4, (64, 16, 3, 3))
     assert layer.widen.bias is not None and layer.mix.bias is not None and layer.narrow.bias is None
 
 
-def test_initial_variances_are_msra_tempered_by_the_number_of_blocks() -> None:
+def test_initial_weights_are_hes_scaled_by_the_number_of_blocks() -> None:
     torch.manual_seed(0)
     layer = r3gan.Block(128, blocks=8)
     gain = math.sqrt(2 / (1 + 0.2**2)) * 8 ** (-1 / 4)
@@ -72,8 +72,8 @@ def test_initial_variances_are_msra_tempered_by_the_number_of_blocks() -> None:
     assert not layer.narrow.weight.any() and not layer.widen.bias.any() and not layer.mix.bias.any()
 
 
-def test_images_begin_with_the_variance_of_the_latents() -> None:
-    """The linear layer, the basis, every 1x1 and the last convolution keep it at one; smoothing takes some of it."""
+def test_initial_images_have_about_the_variance_of_the_latents() -> None:
+    """Linear layer, basis and 1x1 convolutions preserve it; smoothing reduces it."""
     torch.manual_seed(0)
     generator = r3gan.generator(64, 3, 32, 64)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_there_is_no_tanh_and_no_normalisation() -> None:
     assert not any("parametrizations" in name for name, _ in discriminator.named_parameters())
 
 
-def test_the_pictures_of_a_batch_do_not_touch_each_other() -> None:
+def test_a_logit_does_not_depend_on_the_batchs_other_images() -> None:
     discriminator = r3gan.discriminator(3, 16, 16)
     images = torch.randn(4, 3, 16, 16)
     assert torch.allclose(discriminator(images)[:1], discriminator(images[:1]), atol=1e-5)

@@ -1,4 +1,4 @@
-"""SNGAN's residual networks: counts, shapes, spectral norm, attention and what a step costs beside v1's."""
+"""SNGAN's residual networks: parameter counts, shapes, spectral norm, attention, and FLOPs relative to v1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ganealogy.networks._build import parameter_count
 
 
 def doubling(inner: int, outer: int) -> int:
-    """Two 3x3 convolutions and a 1x1, all with biases, and two BatchNorms."""
+    """Return its parameters: two 3x3 convolutions and a 1x1, all with biases, and two BatchNorms."""
     return (inner * 9 + 1) * outer + (outer * 9 + 1) * outer + (inner + 1) * outer + 2 * inner + 2 * outer
 
 
@@ -21,28 +21,28 @@ def halving(inner: int, outer: int) -> int:
     return (inner * 9 + 1) * outer + (outer * 9 + 1) * outer + (inner + 1) * outer
 
 
-def test_parameter_counts() -> None:
-    of_g = (128 + 1) * 4096 + doubling(256, 128) + doubling(128, 64) + doubling(64, 32) + 2 * 32 + (32 * 9 + 1) * 3
-    of_d = halving(3, 32) + halving(32, 64) + halving(64, 128) + 2 * (128 * 9 + 1) * 128 + 129
-    assert (of_d, of_g) == (592_865, 1_154_947)
+def test_parameter_counts_follow_from_the_blocks() -> None:
+    g_count = (128 + 1) * 4096 + doubling(256, 128) + doubling(128, 64) + doubling(64, 32) + 2 * 32 + (32 * 9 + 1) * 3
+    d_count = halving(3, 32) + halving(32, 64) + halving(64, 128) + 2 * (128 * 9 + 1) * 128 + 129
+    assert (d_count, g_count) == (592_865, 1_154_947)
     with torch.device("meta"):
-        assert parameter_count(sngan.generator(128, 3, 32, 64)) == of_g
-        assert parameter_count(sngan.discriminator(3, 32, 64)) == of_d
+        assert parameter_count(sngan.generator(128, 3, 32, 64)) == g_count
+        assert parameter_count(sngan.discriminator(3, 32, 64)) == d_count
         # At the map of 16x16, G has 64 channels and D 32: four 1x1 convolutions to and from an eighth, and the gate.
-        assert parameter_count(sngan.generator(128, 3, 32, 64, attention=16)) == of_g + 4 * 64 * 8 + 1
-        assert parameter_count(sngan.discriminator(3, 32, 64, attention=16)) == of_d + 4 * 32 * 4 + 1
+        assert parameter_count(sngan.generator(128, 3, 32, 64, attention=16)) == g_count + 4 * 64 * 8 + 1
+        assert parameter_count(sngan.discriminator(3, 32, 64, attention=16)) == d_count + 4 * 32 * 4 + 1
 
 
 @pytest.mark.parametrize(("size", "channels"), [(16, 3), (28, 1), (32, 1), (48, 3)])
 @pytest.mark.parametrize("classes", [0, 5])
-def test_shapes_and_range(size: int, channels: int, classes: int) -> None:
+def test_output_shapes_and_range(size: int, channels: int, classes: int) -> None:
     labels = (torch.tensor([0, 4, 2]),) if classes else ()
     images = sngan.generator(12, channels, size, 4, classes)(torch.randn(3, 12), *labels)
     assert images.shape == (3, channels, size, size) and images.abs().max() <= 1
     assert sngan.discriminator(channels, size, 4, classes)(images, *labels).shape == (3,)
 
 
-def test_every_layer_of_d_has_spectral_norm_one() -> None:
+def test_every_layer_d_count_has_spectral_norm_one() -> None:
     torch.manual_seed(0)
     network = sngan.discriminator(3, 32, 8, attention=16)
     for _ in range(80):
@@ -54,13 +54,13 @@ def test_every_layer_of_d_has_spectral_norm_one() -> None:
     assert not any("parametrizations" in name for name, _ in sngan.generator(12, 3, 32, 8).named_parameters())
 
 
-def test_a_network_with_attention_begins_as_the_one_without() -> None:
-    """v14 at its first step is v13: the gate is shut."""
+def test_initially_attention_changes_nothing() -> None:
+    """At its first step v14 equals v13, because the gate is 0."""
     plain, attentive = sngan.generator(12, 3, 32, 8), sngan.generator(12, 3, 32, 8, attention=16)
     convolutions = [[m for m in net.modules() if not isinstance(m, sngan.SelfAttention)] for net in (plain, attentive)]
     with torch.no_grad():
-        own = {id(p) for m in attentive.modules() if isinstance(m, sngan.SelfAttention) for p in m.parameters()}
-        shared = [parameter for parameter in attentive.parameters() if id(parameter) not in own]
+        attention = {id(p) for m in attentive.modules() if isinstance(m, sngan.SelfAttention) for p in m.parameters()}
+        shared = [parameter for parameter in attentive.parameters() if id(parameter) not in attention]
         for source, target in zip(plain.parameters(), shared, strict=True):
             target.copy_(source)
     assert len(convolutions[1]) > len(convolutions[0])  # the four 1x1 convolutions
@@ -68,7 +68,7 @@ def test_a_network_with_attention_begins_as_the_one_without() -> None:
     assert torch.equal(plain(z), attentive(z))
 
 
-def test_attention_needs_a_map_of_its_size() -> None:
+def test_attention_without_a_map_of_its_size_is_refused() -> None:
     with pytest.raises(GanealogyError, match=r"no feature map for attention has a side of 16 .* there are 7, 14"):
         sngan.discriminator(1, 28, 8, attention=16)
     with pytest.raises(GanealogyError, match=r"side of 16 .* there are 4, 8"):
@@ -76,7 +76,7 @@ def test_attention_needs_a_map_of_its_size() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_a_step_costs_at_most_four_of_v1s_flops(size: int) -> None:
+def test_a_step_needs_at_most_four_times_v1s_flops(size: int) -> None:
     def flops(generator: nn.Module, discriminator: nn.Module) -> float:
         with FlopCounterMode(display=False) as counted:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Spectral norm is torch's, with a stand-in where there are no numbers."""
+"""Spectral norm is torch's; on the meta device it has no power iteration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ganealogy.networks import sngan
 from ganealogy.networks._build import parameter_count
 
 
-def test_on_the_meta_device_it_is_there_all_the_same() -> None:
+def test_spectral_norm_is_registered_on_the_meta_device_too() -> None:
     with torch.device("meta"):
         planned = sngan.discriminator(3, 128, 64, 10, attention=16)
     real = sngan.discriminator(3, 128, 64, 10, attention=16)

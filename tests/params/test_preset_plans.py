@@ -1,4 +1,4 @@
-"""Every preset can be planned as it stands, and runs the versions it is there for on data that they fit."""
+"""Every preset can be planned, with the intended versions and data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNS = {
 }
 
 
-def test_these_are_all() -> None:
+def test_every_preset_is_tested_here() -> None:
     assert edit.known() == sorted(RUNS)
 
 
@@ -37,17 +37,17 @@ def test_a_preset_can_be_planned(name: str, tmp_path: Path) -> None:
     assert {f"versions/{version}.json" for version in versions} < {*plan.make(params)}
 
 
-def test_mnist_is_padded_only_where_it_must_be() -> None:
+def test_mnist_is_padded_at_32_pixels_only() -> None:
     by_name = {name: schema.load(Path(f"presets/{name}.yaml")) for name in ("mnist", "mnist32")}
     assert by_name["mnist"].dataset.fit == "crop" and by_name["mnist32"].dataset.fit == "pad"
 
 
-def test_the_mnist_roots_have_their_own_batches() -> None:
+def test_the_mnist_roots_use_their_published_batch_sizes() -> None:
     sizes = {name: schema.load(Path(f"presets/{name}.yaml")).train.batch_size for name in ("mnist", "mnist-mlp")}
     assert sizes == {"mnist": 256, "mnist-mlp": 100}
 
 
-def test_the_rates_are_the_roots_own(tmp_path: Path) -> None:
+def test_the_mnist_roots_use_their_published_learning_rates(tmp_path: Path) -> None:
     files = plan.make(Path("presets/mnist.yaml"))
     rates = {name: files[f"versions/{name}.json"]["recipe"]["optimizers"] for name in ("mnist-mlp", "mnist-dcgan")}
     assert rates["mnist-mlp"]["generator"]["lr"] == pytest.approx(2e-4)

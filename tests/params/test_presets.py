@@ -1,4 +1,4 @@
-"""Presets and edits of params.yaml: valid, whole, and comments kept."""
+"""Presets and edits of params.yaml are valid and keep its comments."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def params(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", edit.known())
-def test_every_preset_becomes_params(params: Path, name: str) -> None:
+def test_every_preset_can_be_written_to_params(params: Path, name: str) -> None:
     difference = edit.use(name, params=params)
     assert (difference.startswith("---") and "+  name:" in difference) or name == "demo"
     assert schema.load(params) == schema.load(Path(f"presets/{name}.yaml"))
-    assert edit.use(name, params=params) == "", "a second time nothing changes"
+    assert edit.use(name, params=params) == "", "a second time changes nothing"
 
 
-def test_comments_survive(params: Path) -> None:
+def test_comments_are_kept(params: Path) -> None:
     edit.use("anime", params=params)
     edit.use("demo", params=params)
     assert "# A protocol for tests" in params.read_text()
 
 
-def test_the_shipped_params_are_the_demo() -> None:
+def test_the_shipped_params_are_the_demo_preset() -> None:
     assert schema.load(Path("params.yaml")) == schema.load(Path("presets/demo.yaml"))
 
 
-def test_one_takes_ones_own_folder(params: Path) -> None:
+def test_the_folder_preset_takes_a_path(params: Path) -> None:
     edit.use("folder", "my pictures", params)
     assert schema.load(params).dataset.path == "my pictures"
 
@@ -50,7 +50,7 @@ def test_an_extractor_is_added_once(params: Path) -> None:
     assert schema.load(params).evaluate.extractors == ["pixel8", "inception"]
 
 
-def test_a_broken_params_file_is_named_and_left_alone(params: Path) -> None:
+def test_a_broken_params_file_is_named_and_not_changed(params: Path) -> None:
     params.write_text("dataset: [")
     with pytest.raises(GanealogyError, match="not valid YAML"):
         edit.add_extractor("inception", params)

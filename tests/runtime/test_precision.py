@@ -1,4 +1,4 @@
-"""fp32 is IEEE, tf32 is TF32, and what a training ran in is said; on the processor, by torch's switches."""
+"""fp32 is IEEE and tf32 is TF32, by torch's switches, and a training records its arithmetic; on the CPU."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ Switches = tuple[bool, bool]
 
 
 def switches() -> Switches:
-    """Whether a GPU's convolutions and its matrix products may take TF32."""
+    """Return whether a GPU's convolutions and matrix products may use TF32."""
     return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.fixture(autouse=True)
 def torchs_defaults() -> Iterator[None]:
-    """The process has torch's mixture, TF32 in convolutions alone, before each test and after it."""
+    """Check torch's defaults, TF32 in convolutions only, before and after each test."""
     assert switches() == (True, False)
     yield
     assert switches() == (True, False)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("fp32", False), ("tf32", True), ("bf16", True)])
-def test_the_switches_are_set_inside_and_put_back(name: str, expected: bool) -> None:
-    with pytest.raises(ValueError, match="broken off"), precision.float32_as(name):
+def test_the_switches_are_set_inside_and_restored(name: str, expected: bool) -> None:
+    with pytest.raises(ValueError, match="stopped"), precision.float32_as(name):
         assert switches() == (expected, expected)
-        raise ValueError("broken off")
+        raise ValueError("stopped")
     assert switches() == (True, False)
 
 
-def watched(version: str, name: str, changes: dict[str, Any] | None = None) -> tuple[dict[str, set[Any]], Any]:
-    """The switches and types that a version's D meets in its own steps and in G's, forward and backward."""
+def observe(version: str, name: str, changes: dict[str, Any] | None = None) -> tuple[dict[str, set[Any]], Any]:
+    """Run a step. Return D's switches and dtypes per network's step, forward and backward, and the GAN."""
     planned = plan(version, changes, precision=name)
     recipe, protocol = planned["recipe"], planned["protocol"]
     generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
@@ -55,17 +55,17 @@ def watched(version: str, name: str, changes: dict[str, Any] | None = None) -> t
     step = ["d"]
     convolution = next(part for part in discriminator.modules() if isinstance(part, nn.Conv2d))
 
-    def forward(_module: nn.Module, _given: Any, found: torch.Tensor) -> None:
-        seen.setdefault(step[0], set()).add((switches(), found.dtype))
-        if found.requires_grad:
-            found.register_hook(lambda _gradient: seen.setdefault(f"{step[0]} backward", set()).add(switches()))
+    def forward(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        seen.setdefault(step[0], set()).add((switches(), output.dtype))
+        if output.requires_grad:
+            output.register_hook(lambda _gradient: seen.setdefault(f"{step[0]} backward", set()).add(switches()))
 
     convolution.register_forward_hook(forward)
     generator_step = game.generator_step
 
-    def g_step(*given: Any) -> Any:
+    def g_step(*arguments: Any) -> Any:
         step[0] = "g"
-        return generator_step(*given)
+        return generator_step(*arguments)
 
     game.generator_step = g_step
     game.step(lambda _index: torch.rand(4, 3, 16, 16) * 2 - 1)
@@ -87,14 +87,14 @@ ON, OFF = (True, True), (False, False)
         ("v10", "bf16", (ON, F32), (ON, BF16)),
     ],
 )
-def test_steps_run_in_what_the_protocol_says(version: str, name: str, d: Any, g: Any) -> None:
-    seen, _ = watched(version, name)
+def test_steps_run_in_the_precision_of_the_protocol(version: str, name: str, d: Any, g: Any) -> None:
+    seen, _ = observe(version, name)
     assert seen == {"d": {d}, "d backward": {d[0]}, "g": {g}, "g backward": {g[0]}}
     assert switches() == (True, False)
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "d", "g"),
+    ("name", "override", "d", "g"),
     [
         ("tf32", "fp32", (OFF, F32), (ON, F32)),
         ("bf16", "fp32", (OFF, F32), (ON, BF16)),
@@ -102,24 +102,24 @@ def test_steps_run_in_what_the_protocol_says(version: str, name: str, d: Any, g:
         ("fp32", "tf32", (ON, F32), (OFF, F32)),
     ],
 )
-def test_a_recipe_may_ask_for_another_where_d_is_differentiated(name: str, asked: str, d: Any, g: Any) -> None:
-    seen, _ = watched("v10", name, {"adversary": {"penalty_precision": asked}})
+def test_a_recipe_may_override_the_precision_of_differentiated_steps(name: str, override: str, d: Any, g: Any) -> None:
+    seen, _ = observe("v10", name, {"adversary": {"penalty_precision": override}})
     assert seen == {"d": {d}, "d backward": {d[0]}, "g": {g}, "g backward": {g[0]}}
-    plain, _ = watched("v1", name, {"adversary": {"penalty_precision": asked}})
+    plain, _ = observe("v1", name, {"adversary": {"penalty_precision": override}})
     assert plain["d"] == {g}, "v1 has no penalty"
 
 
-def test_what_ran_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_cpu = {name: watched("v10", name)[1].describe_precision() for name in ("fp32", "tf32", "bf16")}
+def test_the_arithmetic_used_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu = {name: observe("v10", name)[1].describe_precision() for name in ("fp32", "tf32", "bf16")}
     assert on_cpu == {"fp32": "fp32", "tf32": "fp32", "bf16": "bf16, fp32 where a penalty differentiates D"}
-    assert watched("v1", "bf16")[1].describe_precision() == "bf16"
+    assert observe("v1", "bf16")[1].describe_precision() == "bf16"
     for capability, expected in (((8, 0), "tf32"), ((9, 0), "tf32"), ((7, 5), "fp32")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device, found=capability: found)
         assert precision.on("cuda:0", "tf32") == expected
         assert precision.on("cuda:0", "bf16") == "bf16"
 
 
-def test_pictures_are_made_and_measured_in_ieee_whatever_is_trained_in() -> None:
+def test_sampling_and_extractors_always_use_ieee() -> None:
     seen: list[tuple[str, Switches]] = []
 
     class Seen(nn.Module):
@@ -144,7 +144,7 @@ def test_pictures_are_made_and_measured_in_ieee_whatever_is_trained_in() -> None
     assert set(seen) == {("generator", OFF), ("extractor", OFF)}
 
 
-def test_another_name_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_precision_is_refused_with_the_legal_ones() -> None:
     assert get_args(module.Precision) == get_args(precision.Precision)
     settings = {"kimg": 1, "batch_size": 8, "lr": 2e-4}
     assert parse(Train, settings | {"precision": "tf32"}, "params.yaml").precision == "tf32"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of one stage, which waits until `stop` is there; it is the working directory."""
+    """Create a workspace with one stage, which waits for the file `stop`; make it the working directory."""
     folder = tmp_path / "a workspace"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -46,7 +46,7 @@ def test_a_half_written_lock_file_stops_dvc_until_it_is_removed(place: Path, con
     dvc_rwlock.RWLOCK.parent.mkdir(parents=True, exist_ok=True)
     dvc_rwlock.RWLOCK.write_text(content)
     stopped = repro()
-    assert stopped.returncode and "rwlock" in stopped.stderr, "DVC takes it: `doctor --fix` is not needed"
+    assert stopped.returncode and "rwlock" in stopped.stderr, "DVC accepts it: `doctor --fix` is not needed"
     [finding] = doctor.check_lock()
     assert finding.mark == "✗" and "ganealogy doctor --fix" in finding.text
     source = str(Path(dvc_rwlock.__file__).parents[2])
@@ -61,7 +61,7 @@ def test_a_half_written_lock_file_stops_dvc_until_it_is_removed(place: Path, con
     assert [found.mark for found in doctor.check_lock()] == ["✓"]
     went = repro()
     assert went.returncode == 0, went.stderr
-    assert not dvc_rwlock.remove_broken(place), "what DVC leaves itself is whole"
+    assert not dvc_rwlock.remove_broken(place), "DVC leaves a complete file"
 
 
 def test_the_lock_file_of_a_running_dvc_stays(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""torch's optimizers as our updates use them: the same numbers, and no compiler."""
+"""Our optimizer steps give the bits of torch's own, without importing torch._dynamo."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from ganealogy.adversary.optimizer_step import OptimizerStep
         ("sgd", torch.optim.SGD, {"fused": True}),
     ],
 )
-def test_an_update_is_the_optimizers_own_step(name, plain, options):
+def test_a_step_gives_the_bits_of_the_optimizers_own(name, plain, options):
     torch.manual_seed(0)
     mine, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
     theirs.load_state_dict(mine.state_dict())
@@ -36,7 +36,7 @@ def test_an_update_is_the_optimizers_own_step(name, plain, options):
     torch.testing.assert_close(mine.weight, theirs.weight, rtol=0, atol=0)
 
 
-def test_a_step_does_not_import_torchs_compiler():
+def test_a_step_does_not_import_dynamo():
     code = """
 import sys, torch
 from ganealogy.adversary.optimizer_step import OptimizerStep

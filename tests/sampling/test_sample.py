@@ -1,4 +1,4 @@
-"""The sample stage with an untrained tiny generator: the files, the shared latents, the runs without pictures."""
+"""The sample stage with a tiny untrained generator: its files, shared latents, and runs without pictures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.files.images import TILE
 from ganealogy.networks import _build
 from ganealogy.sampling import sample
 
@@ -51,7 +52,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def test_everything_is_written(tmp_path):
+def test_array_sheets_animation_and_record_are_written(tmp_path):
     run = make_run(tmp_path, seed=3)
     record = sample.sample(run, SETTINGS)
     assert record == json.loads((run / "sample/sample.json").read_text())
@@ -61,58 +62,58 @@ def test_everything_is_written(tmp_path):
     assert (record["version"], record["seed"], record["count"], record["step"]) == ("v1", 3, 24, 30)
     with Image.open(run / "sample/walk.webp") as walk:
         assert walk.format == "WEBP" and walk.info["loop"] == 0
-        assert 1 < walk.n_frames <= 8  # the format joins frames that look alike, as an untrained generator's do
+        assert 1 < walk.n_frames <= 8  # WebP merges equal frames
     for name in ("grid.png", "strip.png"):
         with Image.open(run / "sample" / name) as sheet:
-            assert sheet.width > 8 * sample.TILE
+            assert sheet.width > 8 * TILE
 
 
-def test_the_same_bytes_twice(tmp_path):
+def test_sampling_twice_gives_the_same_bytes(tmp_path):
     first, second = (make_run(tmp_path / name) for name in ("a", "b"))
     sample.sample(first, SETTINGS), sample.sample(second, SETTINGS)
     for path in (first / "sample").iterdir():
         assert path.read_bytes() == (second / "sample" / path.name).read_bytes()
 
 
-def test_pictures_do_not_depend_on_how_many_are_asked_for(tmp_path):
-    """Evaluation mode: batch statistics would tie an image to its batch."""
+def test_pictures_do_not_depend_on_their_number(tmp_path):
+    """In training mode BatchNorm would make an image depend on its batch."""
     few, many = make_run(tmp_path / "few"), make_run(tmp_path / "many")
     sample.sample(few, SETTINGS | {"count": 16})
     sample.sample(many, SETTINGS | {"count": 240})
     few_images, many_images = (np.load(run / "sample/images.npy").astype(int) for run in (few, many))
-    assert np.abs(few_images - many_images[:16]).max() <= 1  # another batch may round another last bit
+    assert np.abs(few_images - many_images[:16]).max() <= 1  # the last bit may differ between batch sizes
 
 
 def test_versions_and_seeds_share_their_latents(tmp_path, monkeypatch):
-    seen = []
+    calls = []
     generate = sample.generate
-    monkeypatch.setattr(sample, "generate", lambda network, z, labels: seen.append(z.clone()) or generate(network, z))
+    monkeypatch.setattr(sample, "generate", lambda network, z, labels: calls.append(z.clone()) or generate(network, z))
     sample.sample(make_run(tmp_path, "v1", 0), SETTINGS)
-    half = len(seen)
+    half = len(calls)
     sample.sample(make_run(tmp_path, "v2", 7), SETTINGS)
-    for first, second in zip(seen[:half], seen[half:], strict=True):
+    for first, second in zip(calls[:half], calls[half:], strict=True):
         assert torch.equal(first, second)
 
 
 def test_truncation_scales_the_latents(tmp_path, monkeypatch):
-    seen = []
+    calls = []
     generate = sample.generate
-    monkeypatch.setattr(sample, "generate", lambda network, z, labels: seen.append(z.clone()) or generate(network, z))
+    monkeypatch.setattr(sample, "generate", lambda network, z, labels: calls.append(z.clone()) or generate(network, z))
     run = make_run(tmp_path)
     sample.sample(run, SETTINGS)
     record = sample.sample(run, SETTINGS | {"truncation": 0.5})
-    half = len(seen) // 2
-    for full, truncated in zip(seen[:half], seen[half:], strict=True):
+    half = len(calls) // 2
+    for full, truncated in zip(calls[:half], calls[half:], strict=True):
         torch.testing.assert_close(truncated, full / 2, atol=1e-5, rtol=1e-4)
     assert record["truncation"] == 0.5
 
 
-def test_the_last_checkpoint_has_its_own_step(tmp_path):
+def test_the_last_checkpoints_record_has_the_last_step(tmp_path):
     record = sample.sample(make_run(tmp_path), SETTINGS | {"checkpoint": "last"})
     assert (record["checkpoint"], record["step"], record["kimg"]) == ("last", 40, 2.0)
 
 
-def test_one_channel(tmp_path):
+def test_one_channel_gives_grey_sheets(tmp_path):
     run = make_run(tmp_path, protocol=PROTOCOL | {"channels": 1})
     sample.sample(run, SETTINGS)
     assert np.load(run / "sample/images.npy").shape == (24, 16, 16, 1)
@@ -124,7 +125,7 @@ def test_a_diverged_run_with_weights_is_sampled(tmp_path):
     assert sample.sample(make_run(tmp_path, status="diverged"), SETTINGS)["count"] == 24
 
 
-def test_a_diverged_run_without_weights_is_a_result(tmp_path):
+def test_a_diverged_run_without_weights_gets_a_record_with_the_reason(tmp_path):
     run = make_run(tmp_path, status="diverged", best=None)
     for path in (run / "train/weights").iterdir():
         path.unlink()
@@ -133,7 +134,7 @@ def test_a_diverged_run_without_weights_is_a_result(tmp_path):
     assert [path.name for path in (run / "sample").iterdir()] == ["sample.json"]
 
 
-def test_pictures_that_are_not_numbers_are_a_result(tmp_path):
+def test_non_finite_pictures_give_a_record_with_the_reason(tmp_path):
     run = make_run(tmp_path, status="diverged")
     sample.sample(run, SETTINGS)
     state = {
@@ -147,7 +148,7 @@ def test_pictures_that_are_not_numbers_are_a_result(tmp_path):
     )
     record = sample.sample(run, SETTINGS)
     assert record["count"] == 0 and "not finite" in record["reason"]
-    assert [path.name for path in (run / "sample").iterdir()] == ["sample.json"]  # the earlier pictures are gone
+    assert [path.name for path in (run / "sample").iterdir()] == ["sample.json"]  # the earlier pictures are deleted
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
@@ -165,17 +166,17 @@ def test_absent_files_are_named(tmp_path):
         sample.sample(run, SETTINGS)
 
 
-def test_a_conditional_generators_classes_take_turns_and_a_walker_keeps_its_own(tmp_path, monkeypatch):
-    seen = []
+def test_samples_cycle_through_the_classes_and_a_row_or_walker_has_one_class(tmp_path, monkeypatch):
+    calls = []
     generate = sample.generate
     monkeypatch.setattr(
-        sample, "generate", lambda network, z, labels: seen.append(labels) or generate(network, z, labels)
+        sample, "generate", lambda network, z, labels: calls.append(labels) or generate(network, z, labels)
     )
     conditional = {"recipe": RECIPE | {"labels": True}, "protocol": PROTOCOL | {"classes": 10}}
     monkeypatch.setitem(RECIPE, "labels", True)
     run = make_run(tmp_path, **conditional)
     assert sample.sample(run, SETTINGS)["count"] == 24
-    samples, strip, walk = seen
+    samples, strip, walk = calls
     assert samples.tolist() == [index % 10 for index in range(24)]
     assert [set(row.tolist()) for row in strip.split(9)] == [{0}, {1}, {2}, {3}]
     assert walk.tolist() == [*range(9)] * SETTINGS["walk_frames"]

@@ -1,7 +1,7 @@
 """Each version's step on fake tensors of a GPU, without a GPU.
 
-Fake tensors have shapes, types and devices, and no values: a step that reads a value, or mixes devices, fails here. torch
-cannot run a backward pass on them, so gradients are made up.
+Fake tensors have shapes, types and devices, and no values: a step that reads a value, or mixes devices, fails here.
+torch cannot run a backward pass on them, so gradients are made up.
 """
 
 from __future__ import annotations

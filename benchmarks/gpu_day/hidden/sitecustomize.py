@@ -1,4 +1,4 @@
-"""On the path, it hides the packages that a machine with torch and little else lacks: the rehearsal's."""
+"""For the rehearsal: on the PYTHONPATH, hide packages that a machine with little more than torch lacks."""
 
 from __future__ import annotations
 

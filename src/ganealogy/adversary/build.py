@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,25 +15,28 @@ from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.networks._build import options
 from ganealogy.runtime import precision as precisions
 
+if TYPE_CHECKING:
+    from ganealogy.workspace import Component, Recipe
 
-def optimizer_step(network_name: str, recipe: dict[str, Any], network: nn.Module) -> OptimizerStep:
+
+def optimizer_step(network_name: str, recipe: Component, network: nn.Module) -> OptimizerStep:
     """`recipe`: {"name", "lr" (a number: the plan resolves rates such as `2x`), …}."""
     shared = {key: recipe[key] for key in ("schedule", "clip_norm")}
     specific = {key: value for key, value in options(recipe).items() if key not in {"lr", *shared}}
     return OptimizerStep(network_name, network, recipe["name"], recipe["lr"], specific, **shared)
 
 
-def modules(kind: str, builder: str, parts: list[dict[str, Any]], device: torch.device) -> list[Any]:
+def modules(kind: str, builder: str, parts: list[Component], device: torch.device) -> list[Any]:
     """Build a recipe's list of components, in its order."""
     return [getattr(components.load(kind, part["name"]), builder)(**options(part)).to(device) for part in parts]
 
 
 def game(
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     generator: nn.Module,
     discriminator: nn.Module,
     precision: precisions.Precision = "fp32",
-    build_optimizer: Callable[[str, dict[str, Any], nn.Module], Any] = optimizer_step,
+    build_optimizer: Callable[[str, Component, nn.Module], Any] = optimizer_step,
 ) -> Game:
     """Return the game, whose `step(reals, labels, progress)` is one G update.
 

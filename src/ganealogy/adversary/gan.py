@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from ganealogy.runtime import distributed
 from ganealogy.runtime import precision as precisions
 from ganealogy.sampling.latents import sample_latents_like
 
+if TYPE_CHECKING:
+    from ganealogy import workspace
+
 
 @dataclass(frozen=True)
 class GAN:
@@ -27,8 +30,7 @@ class GAN:
     g_optimizer: OptimizerStep
     d_optimizer: OptimizerStep
     loss: Loss
-    latent: dict[str, Any]
-    """{"size", "distribution"}: see `sampling/latents.py`."""
+    latent: workspace.Latent
     constrain: Callable[[], None] | None
     """Called after each D step."""
     penalties: list[Penalty]

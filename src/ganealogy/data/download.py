@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganealogy import components
 from ganealogy.data import fetch
 from ganealogy.files.atomic import sha256, write_json
 
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
+
 KIND = "data.sources"
 
 
-def download(settings: dict[str, Any], raw: Path) -> None:
+def download(settings: DatasetSettings, raw: Path) -> None:
     """Download or draw the archives of `settings["name"]` into `raw`, then write source.json.
 
     `settings` is the `dataset` section of params.yaml.
@@ -29,7 +32,7 @@ def download(settings: dict[str, Any], raw: Path) -> None:
     write_json(raw / "source.json", {"source": settings["name"], **credit, "files": files})
 
 
-def inputs(settings: dict[str, Any]) -> dict[str, Any]:
+def inputs(settings: DatasetSettings) -> dict[str, Any]:
     """Return the part of the `dataset` section that the download depends on; other edits must not repeat it.
 
     For a folder it includes a digest of the folder's listing. Raises: GanealogyError if the folder is absent.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
 import tempfile
@@ -17,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,11 @@ from ganealogy.data.download import KIND
 from ganealogy.data.pictures import Fit, PictureReader, Pixels, Rejected, pack
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, write_json, writing
+from ganealogy.files.records import read_record
 from ganealogy.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
 
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20
@@ -49,7 +52,7 @@ class PackedChunk:
     rejected: dict[int, str]
 
 
-def preprocess(settings: dict[str, Any], raw: Path, packed: Path) -> dict[str, Any]:
+def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> dict[str, Any]:
     """Decode, fit, deduplicate, split and pack the pictures; return the manifest, which is written last.
 
     `settings` is the `dataset` section of params.yaml. The result depends on the pictures and settings alone, not on
@@ -126,24 +129,19 @@ def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     return order[is_first]
 
 
-def _read_source(settings: dict[str, Any], raw: Path) -> tuple[dict[str, Any], list[Path]]:
+def _read_source(settings: DatasetSettings, raw: Path) -> tuple[dict[str, Any], list[Path]]:
     """Return the content of source.json and the paths of its archives."""
-    path = raw / "source.json"
-    try:
-        source = json.loads(path.read_text(encoding="utf-8"))
-        paths = [raw / name for name in source["files"]]
-        name = source["source"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GanealogyError(f"{path}: cannot be read ({error}); run `dvc repro download`") from None
-    if name != settings["name"]:
-        raise GanealogyError(
-            f"{raw} holds {name!r}, but dataset.name is {settings['name']!r}; run `dvc repro download`"
-        )
-    return source, paths
+    path, hint = raw / "source.json", "run `dvc repro download`"
+    source: dict[str, Any] = read_record(path, hint, ("source", "files"))
+    if source["source"] != settings["name"]:
+        raise GanealogyError(f"{raw} holds {source['source']!r}, but dataset.name is {settings['name']!r}; {hint}")
+    if not isinstance(source["files"], dict):
+        raise GanealogyError(f"{path}: files is not a mapping; {hint}")
+    return source, [raw / name for name in source["files"]]
 
 
 def _decode(
-    settings: dict[str, Any], reader: PictureReader, subset: NDArray[np.int64], shape: Shape, scratch: IO[bytes]
+    settings: DatasetSettings, reader: PictureReader, subset: NDArray[np.int64], shape: Shape, scratch: IO[bytes]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], list[tuple[str, str]]]:
     """Append the usable pictures' pixels to `scratch`; return their indices (M,), hashes (M, 4), and the rejected.
 

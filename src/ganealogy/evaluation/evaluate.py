@@ -20,7 +20,7 @@ from ganealogy.files.records import read_record
 from ganealogy.runtime import distributed
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import MetricsJson, RunJson, SampleJson
+    from ganealogy.workspace import EvaluateSettings, MetricsJson, RunJson, SampleJson
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""
@@ -28,7 +28,7 @@ WEIGHTS = "EMA where the recipe has one, else raw"
 
 def evaluate(
     run: Path,
-    settings: dict[str, Any],
+    settings: EvaluateSettings,
     reference: Path,
     packed_directory: Path | None = None,
     *,
@@ -55,7 +55,7 @@ def evaluate(
         "checkpoint": sample["checkpoint"],
         "step": sample["step"],
         "kimg": sample["kimg"],
-        "ema": bool((trained.get("recipe") or {}).get("ema")),
+        "ema": bool(trained["recipe"]["ema"]),
         "metrics": {},
         "protocol": {},
         "not_measured": {},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.evaluation.metrics.neighbours import Matrix
 from ganealogy.runtime import distributed
 from ganealogy.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import MetricProtocol
 
 KIND = "evaluation.extractors"
 SETTING = "params.yaml: evaluate.extractors"
@@ -45,7 +48,7 @@ class Extractor(Protocol):
     network: bool
     """Whether the features are a network's. KID, PRDC and the Vendi score are not computed on pixels."""
     dimension: int
-    protocol: dict[str, Any]
+    protocol: MetricProtocol
     """weights_sha256, resize, precision: numbers are comparable only if these are equal."""
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from ganealogy.evaluation.metrics.memorisation import memorisation
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
 from ganealogy.evaluation.metrics.vendi import vendi
 from ganealogy.files import atomic
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import Flag, MetricProtocol
 
 NEIGHBOURS = 5
 """Nearest training pictures per sample."""
@@ -101,7 +104,7 @@ class Metric:
     """Returns a value for each name."""
     applies: Callable[[Extractor], bool] = lambda extractor: True
     """Whether the extractor's features suit it."""
-    settings: Callable[[Comparison], dict[str, Any]] = lambda comparison: {}
+    settings: Callable[[Comparison], MetricProtocol] = lambda comparison: {}
     """Entries of its protocol besides the sets and the extractor, such as k or the number of subsets."""
     anchored: bool = True
     """Whether the anchors of the reference stage are measured by it."""
@@ -112,9 +115,9 @@ class Measured:
     """Results by metric. Every name in `metrics` has a protocol; no name is in both `metrics` and `not_measured`."""
 
     metrics: dict[str, float] = field(default_factory=dict)
-    protocol: dict[str, dict[str, Any]] = field(default_factory=dict)
+    protocol: dict[str, MetricProtocol] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
-    flags: dict[str, dict[str, Any]] = field(default_factory=dict)
+    flags: dict[str, Flag] = field(default_factory=dict)
 
 
 def _fd(c: Comparison) -> Values:
@@ -126,7 +129,7 @@ def _fd_infinity(c: Comparison) -> Values:
     return {"fd_inf_{}": fd_infinity.fd_infinity(c.fakes.values, c.reals.moments, on_device)}
 
 
-def _fd_infinity_settings(c: Comparison) -> dict[str, Any]:
+def _fd_infinity_settings(c: Comparison) -> MetricProtocol:
     smallest = fd_infinity.counts(*c.fakes.values.shape)[0]
     return {"points": fd_infinity.POINTS, "smallest_subset": smallest, "subset_seed": fd_infinity.SEED}
 
@@ -137,7 +140,7 @@ def _kid(c: Comparison) -> Values:
     return {"kid_{}": estimate.value, "kid_{}_se": estimate.standard_error}
 
 
-def _kid_settings(c: Comparison) -> dict[str, Any]:
+def _kid_settings(c: Comparison) -> MetricProtocol:
     size = kid.subset_size(len(c.fakes), len(c.reals))
     return {"subsets": kid.SUBSETS, "subset_size": size, "subset_seed": kid.SEED}
 
@@ -190,7 +193,7 @@ def _memorised(c: Comparison) -> Values:
     return {"memorised_{}": FlaggedValue(test.fraction, "memorised", test.flag, reason)}
 
 
-def _memorised_settings(c: Comparison) -> dict[str, Any]:
+def _memorised_settings(c: Comparison) -> MetricProtocol:
     return {"searched": len(c.searched), "holdout": 0 if c.holdout is None else len(c.holdout)}
 
 
@@ -268,12 +271,12 @@ def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> 
                 extractor, len(comparison.fakes), len(comparison.reals), **settings, **conditions
             )
             if isinstance(result_value, FlaggedValue):
-                flag = {"flag": result_value.raised, "why": result_value.reason, "value": value}
+                flag: Flag = {"flag": result_value.raised, "why": result_value.reason, "value": value}
                 result.flags[f"{result_value.flag}_{extractor.name}"] = flag
     return result
 
 
-def build_protocol(extractor: Extractor, fakes: int, reals: int, **conditions: Any) -> dict[str, Any]:
+def build_protocol(extractor: Extractor, fakes: int, reals: int, **conditions: Any) -> MetricProtocol:
     """Return how a number was measured, with a `fingerprint` of it.
 
     Two values of one metric are comparable only if their fingerprints are equal.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ganealogy.evaluation.metrics.neighbours import Indices
-from ganealogy.files.images import Pictures, grid
+from ganealogy.files.images import Pictures, enlarged, grid
 
 SAMPLES = 8
-TILE = 64
-"""Smaller pictures are enlarged to about this many pixels."""
 GAP = 8
 """Pixels between a sample and its neighbours."""
 
@@ -20,13 +17,8 @@ def neighbour_sheet(samples: Pictures, train: Pictures, nearest: Indices) -> Ima
     """Return one row per sample, 8 at most: the sample, a gap, and its `nearest` (n, k) rows of `train`."""
     count = min(SAMPLES, len(samples))
     neighbours = np.stack([np.asarray(train[row]) for row in nearest[:count].ravel()])
-    left, right = grid(_enlarged(samples[:count]), 1), grid(_enlarged(neighbours), nearest.shape[1])
+    left, right = grid(enlarged(samples[:count]), 1), grid(enlarged(neighbours), nearest.shape[1])
     sheet = Image.new(left.mode, (left.width + GAP + right.width, left.height), "white")
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + GAP, 0))
     return sheet
-
-
-def _enlarged(pictures: NDArray[np.uint8]) -> Pictures:
-    factor = max(1, round(TILE / pictures.shape[1]))
-    return pictures.repeat(factor, axis=1).repeat(factor, axis=2)

@@ -25,7 +25,7 @@ from ganealogy.files.images import grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import AnchorsJson
+    from ganealogy.workspace import AnchorsJson, EvaluateSettings, MetricProtocol
 
 BLUR_SIGMA = 1 / 32
 """Of the blur anchor, as a fraction of the image's side: 2 pixels at 64."""
@@ -55,7 +55,7 @@ class Reals:
 
 
 def measure_reference(
-    settings: dict[str, Any],
+    settings: EvaluateSettings,
     sample_count: int,
     packed_directory: Path,
     out: Path,
@@ -85,7 +85,7 @@ def measure_reference(
     table: dict[str, dict[str, float]] = {}
     missing: dict[str, dict[str, str]] = {}
     sums: dict[str, str] = {}
-    protocols: dict[str, Any] = {}
+    protocols: dict[str, MetricProtocol] = {}
     dimensions: dict[str, int] = {}
     for name in settings["extractors"]:
         prepare_extractor(name, device, packed_directory, out)

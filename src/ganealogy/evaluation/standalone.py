@@ -31,6 +31,8 @@ from ganealogy.runtime.progress import Progress
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ganealogy.workspace import MetricProtocol
+
 DEFAULT = ("effnet_lite0", "pixel8")
 MIN_PICTURES = 2
 """Per side: one picture has no covariance."""
@@ -45,7 +47,7 @@ class Measurement:
     real: str
     fake: str
     metrics: dict[str, float] = field(default_factory=dict)
-    protocol: dict[str, dict[str, Any]] = field(default_factory=dict)
+    protocol: dict[str, MetricProtocol] = field(default_factory=dict)
     """See `measure.build_protocol`."""
     not_measured: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

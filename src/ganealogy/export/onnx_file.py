@@ -1,10 +1,10 @@
-"""A trained generator as an ONNX file, which runs without torch and without Ganealogy.
+"""Export a trained generator as an ONNX file, which runs without torch and Ganealogy.
 
-    latents  float32 (N, d)          drawn from N(0, 1), or U(-1, 1) where the recipe says uniform
-    labels   int64   (N,)            of a class-conditional generator alone
-    images   float32 (N, C, H, W)    black at -1, white at 1, nothing beyond
+    latents  float32 (N, d)          from N(0, 1), or U(-1, 1) if the recipe's latents are uniform
+    labels   int64   (N,)            only of a class-conditional generator
+    images   float32 (N, C, H, W)    in [-1, 1], black at -1 and white at 1
 
-N is free. The file's metadata say what it is: version, seed, checkpoint, latents, data set.
+N is dynamic. The file's metadata are version, seed, checkpoint, latents, sha256 of the weights, and data set.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from ganealogy.networks._build import load_generator
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.run_record import RunRecord
+from ganealogy.workspace import Latent
 
 TOLERANCE = 1e-4
-"""Of images in [-1, 1]: an eightieth of a grey level."""
+"""Largest accepted difference between images in [-1, 1]: an eightieth of a grey level."""
 OPSET = 17
 TRACED, CHECKED = 2, 5
-"""Latents a batch: another number in the check than in the trace shows that the batch size is free."""
+"""Batch sizes of the trace and of the check; they differ to show that the batch size is dynamic."""
 
 Session = Callable[..., NDArray[np.float32]]
 
 
-def export(run: RunRecord, target: Path, facts: dict[str, str] | None = None) -> Path:
-    """Write the generator that the run's samples come from; `facts` join the file's metadata.
+def export(run: RunRecord, target: Path, metadata: dict[str, str] | None = None) -> Path:
+    """Write the generator of the run's samples to `target`; `metadata` are added to the file's.
 
-    Raises: GanealogyError when there are no weights, onnxruntime is not installed, or the file's pictures are not
+    Raises: GanealogyError if there are no weights, onnxruntime is not installed, or the file's images differ from
     torch's.
     """
     if run.weights is None:
@@ -52,26 +53,27 @@ def export(run: RunRecord, target: Path, facts: dict[str, str] | None = None) ->
         )
     recipe, protocol = run.run["recipe"], run.run["protocol"]
     network = load_generator(run.weights, recipe, protocol)
-    about = {
+    metadata = {
         "version": str(run.run["version"]),
         "seed": str(run.run["seed"]),
         "checkpoint": run.weights.stem.removeprefix("generator-"),
         "latents": f"{recipe['latent']['distribution']}, {recipe['latent']['size']}",
         "weights_sha256": atomic.sha256(run.weights),
+        **(metadata or {}),
     }
-    content = described(to_onnx(network, recipe["latent"]), about | (facts or {}))
+    content = with_metadata(to_onnx(network, recipe["latent"]), metadata)
     difference = largest_difference(content, network, recipe["latent"])
     if not difference <= TOLERANCE:
         raise GanealogyError(
-            f"{target}: not written: the exported generator's pictures differ from torch's by {difference:.2g} "
-            f"(at most {TOLERANCE:g}); this is a fault in Ganealogy or the exporter"
+            f"{target}: not written, because the exported generator's images differ from torch's by {difference:.2g}, "
+            f"at most {TOLERANCE:g} is accepted; report this fault of Ganealogy or torch's exporter"
         )
     atomic.write_bytes(target, content)
     return target
 
 
 class _Clipped(nn.Module):
-    """Images as a screen would show them; R3GAN's leave the network unbounded."""
+    """Clip images to [-1, 1]; R3GAN's output is unbounded."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -83,9 +85,9 @@ class _Clipped(nn.Module):
 
 
 class _FixedKernels(TorchFunctionMode):
-    """While a network is traced, a convolution's kernel that it computed (R3GAN's doubling) becomes a constant.
+    """Replace computed convolution kernels (R3GAN's doubling) by constants while the network is traced.
 
-    The exporter cannot follow a kernel whose shape hangs on its input's, although no channel count ever changes.
+    The exporter does not support a kernel whose shape depends on the input's, although channels are fixed.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -97,25 +99,25 @@ class _FixedKernels(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def to_onnx(network: nn.Module, latent: dict[str, Any]) -> bytes:
-    """The network, on the CPU and in evaluation mode, as an ONNX model with inputs and output as in the module's head.
+def to_onnx(network: nn.Module, latent: Latent) -> bytes:
+    """Return the ONNX model of a network on the CPU, with the inputs and output listed above.
 
-    Raises: GanealogyError when torch's exporter knows no ONNX for one of its operations.
+    Raises: GanealogyError if torch's exporter does not support one of its operations.
     """
     conditional = bool(getattr(network, "classes", 0))
     z = latents.sample_latents(latent, TRACED, 0)
     inputs = (z, cycled_labels(network, TRACED)) if conditional else (z,)
     names = ["latents", "labels"][: len(inputs)]
     wrapped = _Clipped(network).eval().requires_grad_(False)
-    # The newer exporter needs onnxscript, and compiles for seconds.
+    # dynamo=False: the newer exporter needs onnxscript and takes seconds.
     with TemporaryDirectory() as folder, warnings.catch_warnings(), _FixedKernels(), torch.no_grad():
         warnings.simplefilter("ignore")
-        written = Path(folder) / "generator.onnx"
+        path = Path(folder) / "generator.onnx"
         try:
             torch.onnx.export(
                 wrapped,
                 inputs,
-                written,
+                path,
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=names,
@@ -124,26 +126,26 @@ def to_onnx(network: nn.Module, latent: dict[str, Any]) -> bytes:
             )
         except torch.onnx.errors.OnnxExporterError as error:
             first = str(error).strip().splitlines()[0]
-            raise GanealogyError(f"the generator cannot be written as ONNX: {first}") from error
-        return written.read_bytes()
+            raise GanealogyError(f"the generator cannot be exported as ONNX: {first}") from error
+        return path.read_bytes()
 
 
-def described(content: bytes, facts: dict[str, str]) -> bytes:
-    """The model with `facts` as its metadata; equal models and facts give equal bytes."""
-    with _extra():
+def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """Return the model with these metadata; equal arguments give equal bytes."""
+    with _explain_missing_extra():
         import onnx
 
     model = onnx.load_from_string(content)
     model.producer_name, model.producer_version = "ganealogy", ""
-    onnx.helper.set_model_props(model, dict(sorted(facts.items())))
+    onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
     onnx.checker.check_model(model)
-    written: bytes = model.SerializeToString(deterministic=True)
-    return written
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
 
 
-def session(content: bytes | Path) -> Session:
-    """The model in onnxruntime: call it with latents and, of a conditional one, labels; get images."""
-    with _extra():
+def load_session(content: bytes | Path) -> Session:
+    """Load a model in onnxruntime; return a function of latents and, if conditional, labels that returns images."""
+    with _explain_missing_extra():
         import onnxruntime as runtime  # type: ignore[import-untyped]
 
     options = runtime.SessionOptions()
@@ -151,7 +153,7 @@ def session(content: bytes | Path) -> Session:
     options.log_severity_level = 3
     source = content if isinstance(content, bytes) else str(content)
     loaded = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    names = [given.name for given in loaded.get_inputs()]
+    names = [node.name for node in loaded.get_inputs()]
 
     def run(*inputs: NDArray[Any]) -> NDArray[np.float32]:
         images: NDArray[np.float32] = loaded.run(["images"], dict(zip(names, inputs, strict=True)))[0]
@@ -160,21 +162,21 @@ def session(content: bytes | Path) -> Session:
     return run
 
 
-def largest_difference(content: bytes, network: nn.Module, latent: dict[str, Any]) -> float:
-    """Between the images of onnxruntime and of torch, on latents and a batch size that the trace has not seen."""
+def largest_difference(content: bytes, network: nn.Module, latent: Latent) -> float:
+    """Return the largest difference between onnxruntime's and torch's images, for other latents than the trace's."""
     z = latents.sample_latents(latent, CHECKED, 1)
     labels = cycled_labels(network, CHECKED)
     inputs = (z, labels) if getattr(network, "classes", 0) else (z,)
     with torch.inference_mode():
         expected = forward(network, z, labels).clamp(-1, 1).numpy()
-    got = session(content)(*(tensor.numpy() for tensor in inputs))
-    return float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
+    actual = load_session(content)(*(tensor.numpy() for tensor in inputs))
+    return float(np.abs(actual - expected).max()) if actual.shape == expected.shape else float("inf")
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
-    """Around an import of the extra `live`; a plan, a training, a report do without it."""
+def _explain_missing_extra() -> Iterator[None]:
+    """Raises: GanealogyError naming the extra `live` if the import inside fails."""
     try:
         yield
     except ImportError as error:
-        raise GanealogyError(f"{error.name} is not installed: pip install 'ganealogy[live]'") from None
+        raise GanealogyError(f"{error.name} is not installed; run: pip install 'ganealogy[live]'") from None

@@ -1,6 +1,6 @@
-"""ONNX Runtime Web (Microsoft, MIT licence): the three files of it that a page needs, from its npm package.
+"""Fetch ONNX Runtime Web (Microsoft, MIT licence) with npm, and read the three files that a page needs.
 
-The version is pinned by the package's own integrity hash, so that it does not matter where npm gets it from.
+The package is pinned by its integrity hash, so that any npm registry or mirror can serve it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ganealogy.errors import GanealogyError
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-"""sha512 of the package, as npm writes it."""
+"""sha512 of the package in npm's format."""
 CACHE = Path("build/npm")
 SCRIPT, GLUE, BINARY = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
-WAIT_S = 300
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
 class Runtime:
     script: str
-    """A classic script that defines `ort`: modules do not load from a file."""
+    """A classic script that defines `ort`: browsers load no modules from a file."""
     glue: str
-    """A module that the script imports by the address it is given."""
+    """A module that the script imports from `ort.env.wasm.wasmPaths`."""
     binary: bytes
     """WebAssembly."""
 
 
 def runtime(root: Path = Path()) -> Runtime:
-    """The files of the package in build/npm under `root`, fetched by npm when it is not there.
+    """Return the files of the package in build/npm below `root`; npm fetches it if it is absent.
 
-    Raises: GanealogyError when npm is absent or fails, or the package is not the pinned one.
+    Raises: GanealogyError if npm is absent or fails, or the package is not the pinned one.
     """
     archive = root / CACHE / f"{PACKAGE}-{VERSION}.tgz"
     if not archive.is_file():
@@ -47,46 +47,54 @@ def runtime(root: Path = Path()) -> Runtime:
 
         def member(name: str) -> bytes:
             file = package.extractfile(f"package/dist/{name}")
-            assert file is not None, name  # the hash has said what is in it
+            assert file is not None, name  # the pinned package has it
             return file.read()
 
         script, glue = (member(name).decode() for name in (SCRIPT, GLUE))
-        return Runtime(_unmapped(script), _unmapped(glue), member(BINARY))
+        return Runtime(_without_source_map(script), _without_source_map(glue), member(BINARY))
 
 
 def _fetch(archive: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise GanealogyError(
-            f"npm is not installed, and the page needs {PACKAGE} {VERSION} from it: install npm (apt-get install npm), "
+            f"npm is not installed, but the page needs {PACKAGE} {VERSION}; install npm (apt-get install npm), "
             f"or put {archive.name} into {archive.parent}"
         )
     archive.parent.mkdir(parents=True, exist_ok=True)
-    beside = archive.parent / f".{os.getpid()}.new"
-    beside.mkdir(exist_ok=True)
+    folder = archive.parent / f".{os.getpid()}.new"
+    folder.mkdir(exist_ok=True)
     try:
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--no-update-notifier", "--pack-destination", "."]
         done = subprocess.run(
-            command, cwd=beside, capture_output=True, text=True, timeout=WAIT_S, stdin=subprocess.DEVNULL, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
-        fetched = beside / archive.name
-        if done.returncode or not fetched.is_file():
-            said = " ".join((done.stderr or done.stdout).split())[-300:]
-            raise GanealogyError(f"npm could not fetch {PACKAGE} {VERSION}: {said or f'exit code {done.returncode}'}")
-        fetched.replace(archive)
+        package = folder / archive.name
+        if done.returncode or not package.is_file():
+            message = " ".join((done.stderr or done.stdout).split())[-300:]
+            raise GanealogyError(
+                f"npm could not fetch {PACKAGE} {VERSION}: {message or f'exit code {done.returncode}'}"
+            )
+        package.replace(archive)
     except subprocess.TimeoutExpired:
-        raise GanealogyError(f"npm has not fetched {PACKAGE} {VERSION} within {WAIT_S} s; try again") from None
+        raise GanealogyError(f"npm did not fetch {PACKAGE} {VERSION} within {TIMEOUT_S} s; try again") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _verify(archive: Path) -> None:
     with open(archive, "rb") as file:
-        found = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
-    if found != INTEGRITY:
-        raise GanealogyError(f"{archive}: is not {PACKAGE} {VERSION} (its sha512 differs); delete it and start again")
+        integrity = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
+    if integrity != INTEGRITY:
+        raise GanealogyError(f"{archive}: not {PACKAGE} {VERSION} (its sha512 differs); delete it and run again")
 
 
-def _unmapped(script: str) -> str:
-    """Without the line that has a browser's developer tools look for a source map."""
+def _without_source_map(script: str) -> str:
+    """Remove the line that makes a browser's developer tools request a source map."""
     return "\n".join(line for line in script.splitlines() if not line.startswith("//# sourceMappingURL"))

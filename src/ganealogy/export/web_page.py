@@ -1,7 +1,7 @@
-"""`reports/live.html`: a page that makes new faces in the browser, with the generator and all it needs inside.
+"""Write reports/live.html, a page that generates images in the browser; it contains the generator and its runtime.
 
-It opens from a file, without any network. The runtime and the model are packed (gzip, base64) into scripts of type
-text/plain, and unpacked there.
+It opens from a file, without network access. Runtime and model are embedded as gzip and base64 in scripts of type
+text/plain.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.best_run import UNMEASURED, Score
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
-from ganealogy.workspace import LIVE_PAGE
+from ganealogy.workspace import LIVE_PAGE, Latent
 
-FACES = 12
+IMAGES = 12
 SLIDERS = 6
 PROBES, STEP = 12, 0.05
-"""Latents at which directions are measured, and how far to each side."""
+"""Number of latents where the derivatives are measured, and the step of the finite differences."""
 
 
 def build(run: RunRecord, score: Score | None = None, root: Path = Path()) -> Path:
-    """Write the page of the run's generator, and its ONNX file beside it; `score`: what the page says of it.
+    """Write the page and the ONNX file of the run's generator; return the page's path. `score` is shown on the page.
 
-    Raises: GanealogyError when npm, onnxruntime or the run's weights are absent.
+    Raises: GanealogyError if npm, onnxruntime or the run's weights are absent.
     """
     web = runtime(root)
     context = Context.load(None, root)
@@ -49,17 +49,17 @@ def build(run: RunRecord, score: Score | None = None, root: Path = Path()) -> Pa
 
 
 def render(run: RunRecord, score: Score | None, context: Context, model: bytes, web: Runtime) -> str:
-    """The page as text; equal inputs give equal bytes."""
+    """Return the page; equal arguments give equal bytes."""
     recipe, protocol = run.run["recipe"], run.run["protocol"]
     assert run.weights is not None
     network = load_generator(run.weights, recipe, protocol)
-    facts = {
+    config = {
         "size": recipe["latent"]["size"],
         "distribution": recipe["latent"]["distribution"],
         "classes": getattr(network, "classes", 0),
         "channels": protocol["channels"],
         "side": protocol["image_size"],
-        "faces": FACES,
+        "images": IMAGES,
         "directions": [[round(x, 5) for x in row] for row in directions(network, recipe["latent"], SLIDERS).tolist()],
     }
     entry = context.version(run.run["version"])
@@ -76,24 +76,24 @@ def render(run: RunRecord, score: Score | None, context: Context, model: bytes, 
             manifest=manifest,
             score=score,
             measured=score is not None and score.protocol != UNMEASURED,
-            facts=facts,
-            facts_json=_json(facts),
+            config=config,
+            config_json=_json(config),
             palette=[],
             styles=Markup(static("theme.css")) + _static("live.css"),
             code=_static("live.js"),
             script=_script(web.script),
-            glue=_packed(web.glue.encode()),
-            binary=_packed(web.binary),
-            model=_packed(model),
+            glue=_compressed(web.glue.encode()),
+            binary=_compressed(web.binary),
+            model=_compressed(model),
         )
     )
 
 
-def directions(network: nn.Module, latent: dict[str, Any], count: int) -> torch.Tensor:
-    """(count, d): unit steps of a latent that change the picture most, the strongest first.
+def directions(network: nn.Module, latent: Latent, count: int) -> torch.Tensor:
+    """Return (count, d): the unit steps of a latent that change the image most, largest change first.
 
-    The leading eigenvectors of the mean over latents of J^T J, where J is the picture's derivative by the latent
-    (Wang & Ponce, arXiv 2101.06006), by finite differences. Each vector's largest entry is positive.
+    They are the leading eigenvectors of the mean over latents of JᵀJ, with J the derivative of the image with respect
+    to the latent (Wang & Ponce, arXiv 2101.06006), by finite differences. Each vector's largest entry is positive.
     """
     size = latent["size"]
     basis = torch.eye(size) * STEP
@@ -101,17 +101,17 @@ def directions(network: nn.Module, latent: dict[str, Any], count: int) -> torch.
     labels = cycled_labels(network, PROBES)
     with torch.inference_mode():
         for z, label in zip(latents.sample_latents(latent, PROBES, 2), labels, strict=True):
-            both = torch.cat([z + basis, z - basis])  # (2d, d)
-            pictures = forward(network, both, label.expand(len(both))).flatten(1).double()
-            jacobian = (pictures[:size] - pictures[size:]) / (2 * STEP)  # (d, pixels)
+            probes = torch.cat([z + basis, z - basis])  # (2d, d)
+            images = forward(network, probes, label.expand(len(probes))).flatten(1).double()
+            jacobian = (images[:size] - images[size:]) / (2 * STEP)  # (d, pixels)
             metric += jacobian @ jacobian.T
     _, vectors = torch.linalg.eigh(metric)
-    leading: torch.Tensor = vectors.T.flip(0)[:count]  # eigh sorts from small to large
+    leading: torch.Tensor = vectors.T.flip(0)[:count]  # eigh sorts in ascending order
     signs = leading.gather(1, leading.abs().argmax(1, keepdim=True)).sign()
     return leading * signs
 
 
-def _packed(content: bytes) -> Markup:
+def _compressed(content: bytes) -> Markup:
     return Markup(base64.b64encode(gzip.compress(content, 9, mtime=0)).decode())
 
 
@@ -120,7 +120,7 @@ def _script(code: str) -> Markup:
 
 
 def _json(content: Any) -> Markup:
-    """JSON that cannot end the script it stands in."""
+    """Return JSON that cannot end the enclosing script."""
     return Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"))
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: every output of the project reaches its final name through here."""
+"""Write files atomically: a reader sees the whole new file or the old one. All outputs are written with these."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from typing import IO, Any
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path`; on success it is synced and renamed onto `path`, on failure removed.
+    """Yield a temporary file in the directory of `path`; sync and rename it to `path`, or remove it on an error.
 
-    The rename is atomic within one file system, hence "beside": a reader sees the old bytes or the new ones, and a
-    full disk or a kill leaves the old file standing.
+    The rename is atomic because both are on one file system: a full disk or a kill leaves the old file unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        os.fchmod(handle, 0o644)  # mkstemp gives 0600, which a DVC cache shared by a group could not read
+        os.fchmod(handle, 0o644)  # mkstemp uses 0600, unreadable in a DVC cache that a group shares
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
@@ -44,17 +43,18 @@ def write_text(path: Path | str, content: str) -> None:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Sorted keys and a fixed layout, so that equal content means equal bytes; NaN is refused, it is not JSON."""
+    """Write JSON with sorted keys: equal content gives equal bytes. Raises: ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def sha256(path: Path | str) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(content: Any) -> str:
-    """sha256 of any JSON-able value, independent of key order."""
+    """Return the sha256 of a JSON value, independent of key order."""
     return hashlib.sha256(
         json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     ).hexdigest()

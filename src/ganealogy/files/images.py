@@ -1,6 +1,6 @@
-"""Images between the networks' range and files: uint8 (N, H, W, C) arrays, grids, PNGs.
+"""Convert images to uint8 (N, H, W, C) arrays, grids and PNGs.
 
-N images, H height, W width, C channels (1 or 3).
+Shapes: N images, H height, W width, C channels (1 or 3).
 """
 
 from __future__ import annotations
@@ -18,22 +18,31 @@ if TYPE_CHECKING:
     import torch
 
 Z_RLE = 3
-"""zlib's strategy of that name."""
+"""zlib's compression strategy of that name."""
+
+TILE = 64
+"""Sheets enlarge smaller images to about this many pixels."""
 
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def to_uint8(images: torch.Tensor) -> Pictures:
-    """(N, C, H, W) floats in [-1, 1] → (N, H, W, C) uint8; values outside are clipped, as a screen would."""
-    import torch  # here, as pictures are looked at where nothing is trained
+    """(N, C, H, W) floats in [-1, 1] → (N, H, W, C) uint8; values outside are clipped."""
+    import torch  # imported here: the report uses this module without torch
 
     levels = (images.detach().float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     array: Pictures = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
 
 
+def enlarged(images: Pictures, side: int = TILE) -> Pictures:
+    """(N, H, W, C) → (N, kH, kW, C): pixels repeated k times for a height of about `side`; k ≥ 1."""
+    factor = max(1, round(side / images.shape[1]))
+    return images.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
 def grid(images: Pictures, columns: int, pad: int = 2, background: int = 255) -> Image.Image:
-    """(N, H, W, C) → one picture, row by row, with `pad` pixels of `background` around each image."""
+    """(N, H, W, C) → one image, row by row, with `pad` pixels of `background` around each tile."""
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, channels), background, np.uint8)
@@ -44,9 +53,9 @@ def grid(images: Pictures, columns: int, pad: int = 2, background: int = 255) ->
 
 
 def save_png(image: Image.Image, path: Path | str) -> None:
-    """The same pixels give the same bytes: no time, no software tag.
+    """Write a PNG without time or software tag: equal pixels give equal bytes.
 
-    Run lengths alone are as small here as zlib's search for longer repeats, in 60 % of its time.
+    For these sheets run-length encoding is as small as zlib's default strategy, in 60 % of the time.
     """
     buffer = BytesIO()
     image.save(buffer, format="PNG", optimize=False, compress_level=4, compress_type=Z_RLE)

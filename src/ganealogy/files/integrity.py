@@ -1,4 +1,4 @@
-"""Bytes that are what their record says: a flipped bit is named before anything is computed from it."""
+"""Check files against recorded hashes before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ NUMPY_DAMAGE = (
     zlib.error,
     struct.error,
 )
-"""What `np.load` raises on bytes that are no array: its header is an expression of Python, its archive a zip."""
+"""Raised by `np.load` on damaged files: it parses the header as Python, and archives as zips."""
 
 
-def verify(path: Path, sha256: object, cure: str) -> None:
-    """Raises: GanealogyError when the file is absent or its sha256 is another one."""
+def verify(path: Path, sha256: object, hint: str) -> None:
+    """Raises: GanealogyError, which ends with `hint`, if the file is absent or its sha256 differs."""
     if not path.is_file():
-        raise GanealogyError(f"{path}: no such file; {cure}")
-    found = atomic.sha256(path)
-    if found != sha256:
-        raise GanealogyError(f"{path}: damaged: its sha256 is {found[:12]}..., not {str(sha256)[:12]}...; {cure}")
+        raise GanealogyError(f"{path}: no such file; {hint}")
+    actual = atomic.sha256(path)
+    if actual != sha256:
+        raise GanealogyError(f"{path}: damaged: its sha256 is {actual[:12]}..., not {str(sha256)[:12]}...; {hint}")
 
 
 def verify_weights(run: Path, trained: Mapping[str, Any], name: str) -> Path:
-    """The weights file `name` of a run directory, checked against `trained`, the content of its run.json.
+    """Return the path of a run's weights, checked against `trained`, the content of run.json; `name`: the file's stem.
 
-    Raises: GanealogyError when it is absent or damaged. A record from before hashes were kept is taken as it is.
+    Raises: GanealogyError if the file is absent or damaged. It is not checked if `trained` has no hash of it.
     """
     path = run / "train" / "weights" / f"{name}.safetensors"
     sums = trained.get("weights")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class Change:
         return f"{self.before} → {'removed' if self.after is None else self.after}"
 
 
-def changes(block: dict[str, Any] | None, parent: dict[str, Any], recipe: dict[str, Any]) -> list[Change]:
+def changes(block: Mapping[str, Any] | None, parent: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Change]:
     """Return one line per value of a version's `changes` block; `parent` and `recipe` are the complete recipes.
 
     A component of another name has one line (`adversary.loss bce → hinge`) and one per parameter in the block. A value

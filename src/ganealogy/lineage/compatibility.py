@@ -6,7 +6,6 @@ Only combinations without a meaning are refused. An unwise one is a legitimate e
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,9 +16,10 @@ from ganealogy.adversary.losses._base import Loss
 from ganealogy.adversary.penalties._base import Penalty
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._build import options
+from ganealogy.workspace import Component, Recipe
 
 
-def check(recipe: dict[str, Any], discriminator: nn.Module, where: str) -> None:
+def check(recipe: Recipe, discriminator: nn.Module, where: str) -> None:
     """`recipe`: complete; `discriminator`: the network that it builds.
 
     Raises: GanealogyError naming both ideas and why they cannot be combined.
@@ -28,7 +28,7 @@ def check(recipe: dict[str, Any], discriminator: nn.Module, where: str) -> None:
         raise GanealogyError(f"{where}: {reason}")
 
 
-def _game(recipe: dict[str, Any]) -> Iterator[str]:
+def _game(recipe: Recipe) -> Iterator[str]:
     rules = recipe["adversary"]
     loss, game = rules["loss"]["name"], rules["game"]
     if game["name"] == "simultaneous" and game["d_steps"] != 1:
@@ -38,8 +38,8 @@ def _game(recipe: dict[str, Any]) -> Iterator[str]:
         )
     if _is_relativistic(rules["loss"]):
         # D's logits are defined up to a constant, so single logits have no meaning.
-        for kind, name in (("penalties", "lecam"), ("augment", "ada")):
-            if name in _names(rules[kind]):
+        for kind, parts, name in (("penalties", rules["penalties"], "lecam"), ("augment", rules["augment"], "ada")):
+            if name in _names(parts):
                 yield (
                     f"adversary.{kind}: {name} with {loss}: {name} uses single logits, and a relativistic D's "
                     "logits have a meaning only as differences between reals and fakes; remove one of them"
@@ -51,7 +51,7 @@ def _game(recipe: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _discriminator(recipe: dict[str, Any], discriminator: nn.Module) -> Iterator[str]:
+def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
     rules = recipe["adversary"]
     loss = rules["loss"]["name"]
     parts = list(discriminator.modules())
@@ -79,17 +79,17 @@ def _discriminator(recipe: dict[str, Any], discriminator: nn.Module) -> Iterator
         )
 
 
-def _is_relativistic(loss: dict[str, Any]) -> bool:
+def _is_relativistic(loss: Component) -> bool:
     built: Loss = components.load("adversary.losses", loss["name"]).loss(**options(loss))
     return built.needs_reals
 
 
-def _differentiates(penalty: dict[str, Any]) -> bool:
+def _differentiates(penalty: Component) -> bool:
     built: Penalty = components.load("adversary.penalties", penalty["name"]).penalty(**options(penalty))
     return built.differentiates
 
 
-def _names(parts: list[dict[str, Any]]) -> list[str]:
+def _names(parts: list[Component]) -> list[str]:
     return [part["name"] for part in parts]
 
 

@@ -23,6 +23,7 @@ ORCHESTRATION = (
     "__main__",
     "cli",
     "components",
+    "files",
     "lineage",
     "params",
     "runtime",
@@ -79,7 +80,7 @@ def verify_loaded(code: dict[str, str]) -> None:
 
 
 def module_path(module: str) -> Path | None:
-    """The file of a module of ours; None for what is none (a name imported from a module, another package)."""
+    """Return the file of a module of this package; None for other packages and for names that are not modules."""
     parts = module.split(".")
     if parts[0] != PACKAGE:
         return None

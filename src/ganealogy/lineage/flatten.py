@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
 def flatten(
-    content: dict[str, Any],
+    content: Mapping[str, Any],
     prefix: str = "",
     is_leaf: Callable[[dict[str, Any]], bool] = lambda value: False,
     unfold: Callable[[str, Any], Any] = lambda key, value: value,

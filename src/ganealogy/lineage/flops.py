@@ -6,8 +6,7 @@ element-wise work is left out. Penalties with their second derivatives, extra D 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -17,6 +16,9 @@ from torch.utils.flop_counter import flop_registry
 from ganealogy.adversary import build as adversary
 from ganealogy.networks import _build as networks
 from ganealogy.runtime import without_dynamo
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import Component, Protocol, Recipe
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
@@ -42,7 +44,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class GradientOnly:
     """An optimizer step without the update, which is element-wise."""
 
-    def __init__(self, network_name: str, recipe: dict[str, Any], network: nn.Module) -> None:
+    def __init__(self, network_name: str, recipe: Component, network: nn.Module) -> None:
         self.parameters = list(network.parameters())
 
     def set_progress(self, fraction: float) -> None:
@@ -55,7 +57,7 @@ class GradientOnly:
         """Do nothing."""
 
 
-def per_image(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
+def per_image(recipe: Recipe, protocol: Protocol) -> int:
     """Return the operations per image of one training step: all D steps and the G step, forward and backward.
 
     `recipe`, `protocol`: as in build/plan/versions/<version>.json.
@@ -68,7 +70,7 @@ def per_image(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
         torch.set_num_threads(threads)
 
 
-def _count(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
+def _count(recipe: Recipe, protocol: Protocol) -> int:
     with torch.random.fork_rng(devices=[]):
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         game = adversary.game(recipe, generator, discriminator, build_optimizer=GradientOnly)

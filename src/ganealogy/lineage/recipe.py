@@ -9,7 +9,8 @@ takes a number or `{from, to, shape, until}` (`adversary/schedule.py`).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
@@ -18,6 +19,7 @@ from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage.flatten import flatten as flatten_mapping
 from ganealogy.params.schema import Precision, Section, parse
+from ganealogy.workspace import Recipe
 
 
 class Component(BaseModel):
@@ -73,7 +75,7 @@ class EMA(Section):
     """Upper limit of the half-life, as a fraction of the training so far; null: no limit."""
 
 
-class Recipe(Section):
+class RecipeModel(Section):
     latent: Latent
     generator: Named
     discriminator: Named
@@ -103,7 +105,7 @@ SLOTS = {
 RATE = re.compile(r"(\d+(?:\.\d+)?)x")
 
 
-def slots(recipe: dict[str, Any]) -> dict[str, tuple[str, str]]:
+def slots(recipe: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return the components of a recipe: dotted key → (kind, builder)."""
     single = {slot: what for slot, what in SLOTS.items() if lookup(recipe, slot) is not None}
     listed = {f"{key}.{index}": what for key, what in LISTS.items() for index in range(len(lookup(recipe, key) or []))}
@@ -115,7 +117,7 @@ def check(content: Any, where: str) -> dict[str, Any]:
 
     Raises: GanealogyError naming file, key, value and what is legal.
     """
-    parsed: Recipe = parse(Recipe, content, where)
+    parsed: RecipeModel = parse(RecipeModel, content, where)
     recipe = parsed.model_dump()
     for slot, (kind, _) in slots(recipe).items():
         components.require(kind, lookup(recipe, slot)["name"], f"{where}: {slot}")
@@ -140,7 +142,7 @@ def merge(parent: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
+def complete(recipe: Mapping[str, Any], where: str) -> Recipe:
     """Check each component's parameters against its builder and fill in the defaults. Imports torch.
 
     Raises: GanealogyError naming the parameter, its value and what is legal.
@@ -158,10 +160,10 @@ def complete(recipe: dict[str, Any], where: str) -> dict[str, Any]:
         if is_optimizer:
             legal |= components.parameters(OptimizerStep.__init__)
         whole = _with(whole, slot, _fill(component, legal, f"{where}: {slot}", rate=is_optimizer))
-    return whole
+    return cast(Recipe, whole)
 
 
-def resolve_rates(recipe: dict[str, Any], base: float) -> dict[str, Any]:
+def resolve_rates(recipe: Recipe, base: float) -> Recipe:
     """Replace learning rates such as `4x` by that multiple of the protocol's rate; numbers stay."""
     resolved = recipe
     for player in ("generator", "discriminator"):
@@ -171,18 +173,18 @@ def resolve_rates(recipe: dict[str, Any], base: float) -> dict[str, Any]:
     return resolved
 
 
-def pins_rate(recipe: dict[str, Any]) -> bool:
+def pins_rate(recipe: Recipe) -> bool:
     """Return whether some optimizer has a rate that does not depend on `train.lr`."""
     return any(not isinstance(recipe["optimizers"][player]["lr"], str) for player in ("generator", "discriminator"))
 
 
-def component_modules(recipe: dict[str, Any]) -> list[str]:
+def component_modules(recipe: Recipe) -> list[str]:
     """Return the modules of the recipe's components."""
     found = slots(recipe).items()
     return sorted({components.module_name(kind, lookup(recipe, slot)["name"]) for slot, (kind, _) in found})
 
 
-def flatten(content: dict[str, Any]) -> dict[str, Any]:
+def flatten(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe, or changes of one, as dotted keys: {"adversary.loss.name": "bce", …}.
 
     Components of a list are under their names, and a scheduled value is one value.
@@ -194,7 +196,7 @@ def flatten(content: dict[str, Any]) -> dict[str, Any]:
     return flatten_mapping(content, is_leaf=lambda value: {"from", "to"} <= set(value), unfold=unfold)
 
 
-def lookup(content: dict[str, Any], dotted: str) -> Any:
+def lookup(content: Mapping[str, Any], dotted: str) -> Any:
     """Return the value under a dotted key, or None."""
     value: Any = content
     for key in dotted.split("."):
@@ -210,11 +212,6 @@ def _with(content: Any, dotted: str, value: Any) -> Any:
     if isinstance(content, list):
         return [value if index == int(key) else part for index, part in enumerate(content)]
     return {**content, key: _with(content[key], rest, value) if rest else value}
-
-
-def _known(kind: str, name: str, where: str) -> None:
-    if name not in components.known(kind):
-        components.load(kind, name, where)  # raises, listing the known
 
 
 def _fill(component: dict[str, Any], legal: dict[str, tuple[Any, Any]], where: str, rate: bool) -> dict[str, Any]:

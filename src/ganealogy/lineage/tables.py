@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +13,7 @@ from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
-from ganealogy.workspace import TreeJson
+from ganealogy.workspace import PlannedVersion, Recipe, TreeJson
 
 
 def table(plan: TreeJson) -> Table:
@@ -49,7 +48,7 @@ def tree(family: dict[str, Version]) -> Tree:
     return top
 
 
-def recipe(version: Version, completed: dict[str, Any]) -> Table:
+def recipe(version: Version, completed: Recipe) -> Table:
     """Return the values of a version's complete recipe, and the ancestor or default that each comes from."""
     shown = Table(title=f"{version.name}: {escape(version.file.title)}", title_justify="left")
     for column in ("key", "value", "from"):
@@ -61,7 +60,7 @@ def recipe(version: Version, completed: dict[str, Any]) -> Table:
     return shown
 
 
-def difference(first: str, second: str, recipes: dict[str, dict[str, Any]]) -> Table:
+def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Table:
     """Return the values in which two complete recipes differ."""
     left, right = flatten(recipes[first]), flatten(recipes[second])
     shown = Table()
@@ -83,8 +82,8 @@ def show(*parts: Table | Tree) -> None:
 
 
 def _ordered(
-    members: Iterable[dict[str, Any]], parent: str | None = None, depth: int = 0
-) -> list[tuple[int, dict[str, Any]]]:
+    members: Iterable[PlannedVersion], parent: str | None = None, depth: int = 0
+) -> list[tuple[int, PlannedVersion]]:
     """Return (depth, member), children after their parent."""
     members = list(members)
     found = []

@@ -1,14 +1,14 @@
-"""A recipe's networks. `recipe` and `protocol` are the plan's plain mappings (`lineage/recipe.py` has their shape).
+"""Build a recipe's networks, and load a trained generator.
 
-Where a recipe says `labels: true`, networks are built for the protocol's number of `classes` and called with labels
-(N,) int64: G(z, labels), D(images, labels). Elsewhere they are called without.
+`recipe` and `protocol` are mappings of the plan (see `lineage/recipe.py` and `workspace.Protocol`). With
+`labels: true` in the recipe, networks are conditioned on the protocol's `classes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -16,20 +16,24 @@ from torch import nn
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError
+from ganealogy.networks._base import DiscriminatorBuilder, GeneratorBuilder
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import Component
 
 
-def options(component: dict[str, Any]) -> dict[str, Any]:
-    """What a component's builder gets: everything a recipe says of it but its name."""
+def options(component: Component) -> Component:
+    """Return a component's keyword arguments: its mapping in the recipe without `name`."""
     return {key: value for key, value in component.items() if key != "name"}
 
 
 def generator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
-    """G: z (N, latent size) → images (N, C, H, W), black at -1 and white at 1; fresh from torch's default generator.
+    """Return an untrained G (see `GeneratorBuilder`).
 
-    Raises: GanealogyError when the architecture cannot express the protocol's size, or labels.
+    Raises: GanealogyError if the architecture does not support the protocol's image size, or labels.
     """
-    module = components.load("networks", recipe["generator"]["name"])
-    network: nn.Module = module.generator(
+    build: GeneratorBuilder = components.load("networks", recipe["generator"]["name"]).generator
+    return build(
         recipe["latent"]["size"],
         protocol["channels"],
         protocol["image_size"],
@@ -37,34 +41,32 @@ def generator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Modu
         class_count(recipe, protocol),
         **options(recipe["generator"]),
     )
-    return network
 
 
 def discriminator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
-    """D: images (N, C, H, W) → logits (N,).
+    """Return an untrained D (see `DiscriminatorBuilder`).
 
-    Raises: GanealogyError when the architecture cannot express the protocol's size, or labels.
+    Raises: GanealogyError if the architecture does not support the protocol's image size, or labels.
     """
-    module = components.load("networks", recipe["discriminator"]["name"])
-    network: nn.Module = module.discriminator(
+    build: DiscriminatorBuilder = components.load("networks", recipe["discriminator"]["name"]).discriminator
+    return build(
         protocol["channels"],
         protocol["image_size"],
         protocol["width"],
         class_count(recipe, protocol),
         **options(recipe["discriminator"]),
     )
-    return network
 
 
 def class_count(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
-    """The classes that the networks are conditioned on; 0: none.
+    """Return the number of classes that the networks are conditioned on; 0 for none.
 
-    Raises: GanealogyError when the recipe wants labels and the data has none.
+    Raises: GanealogyError if the recipe has `labels: true` and the data has no labels.
     """
     if not recipe.get("labels"):
         return 0
     if not protocol.get("classes"):
-        raise GanealogyError("labels: true, but the data set has no labels; mnist has")
+        raise GanealogyError("labels: true, but the data set has no labels; set labels: false, or dataset.name: mnist")
     return int(protocol["classes"])
 
 
@@ -73,22 +75,22 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def load_generator(path: Path | str, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
-    """The generator of a weights file, in evaluation mode on the CPU.
+    """Return the generator of a weights file, in evaluation mode on the CPU.
 
-    Raises: GanealogyError when the file is absent, damaged, or of another network.
+    Raises: GanealogyError if the file is absent, damaged, or of another network.
     """
     network = generator(recipe, protocol)
     try:
         with safe_open(str(path), "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping: it has no iterator)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is not iterable)
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such weights; train the version first") from None
-    except Exception as error:  # safetensors raises its own type for every kind of damage
+    except Exception as error:  # safetensors raises its own type for any damage
         raise GanealogyError(f"{path}: not a readable weights file ({error}); train the version again") from error
     expected = network.state_dict()
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != {
         name: tuple(tensor.shape) for name, tensor in expected.items()
     }:
-        raise GanealogyError(f"{path}: holds the weights of another network than the recipe's; train the version again")
+        raise GanealogyError(f"{path}: weights of another network than the recipe's; train the version again")
     network.load_state_dict(tensors)
     return network.eval().to(memory_format=torch.channels_last)

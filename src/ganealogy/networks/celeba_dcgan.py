@@ -1,7 +1,7 @@
-"""The DCGAN of `celeba-dcgan`, with a linear layer at the smallest map.
+"""The DCGAN of the version `celeba-dcgan`, with a linear layer at the smallest feature map.
 
-With width 64, 3 channels and latents of 100, D has 167,809 parameters and G 372,416 at 32 pixels; D's first layer has
-width/2 = 32 channels, each deeper one twice as many. Depth follows the image size: 28, 32, 48, 64, 128, ….
+D's first layer has width/2 channels, each further one twice as many. Depth follows the image size: 28, 32, 48, 64, 128,
+…. With width 64, 3 channels, 32 pixels and latents of 100, D has 167,809 parameters and G 372,416.
 
 Shapes: N images, C channels, H = W = image size, d latent size.
 """
@@ -11,26 +11,26 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ganealogy.networks.layers.conditioning import refuse
-from ganealogy.networks.layers.initialisation import initialised
+from ganealogy.networks.layers.conditioning import refuse_classes
+from ganealogy.networks.layers.initialisation import initialise
 from ganealogy.networks.layers.sizes import ladder
 
 SLOPE = 0.2
 
 
 class Generator(nn.Module):
-    """G: z (N, d) → images (N, C, H, W) in [-1, 1]. BatchNorm and ReLU stand between the transposed convolutions."""
+    """G: z (N, d) → images (N, C, H, W) in [-1, 1]. BatchNorm and ReLU between the transposed convolutions."""
 
     def __init__(self, latent_size: int, channels: int, image_size: int, width: int) -> None:
         super().__init__()
         self.classes = 0
-        self.side, widths = _ladder(image_size, width)
+        self.side, widths = _map_sizes(image_size, width)
         widths = widths[::-1]
-        self.linear = initialised(nn.Linear(latent_size, widths[0] * self.side**2), "normal")
+        self.linear = initialise(nn.Linear(latent_size, widths[0] * self.side**2), "normal")
         layers: list[nn.Module] = []
-        for inner, outer in zip(widths, [*widths[1:], channels], strict=True):
-            layers.append(initialised(nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False), "normal"))
-            layers.extend([nn.BatchNorm2d(outer), nn.ReLU(inplace=True)])
+        for c_in, c_out in zip(widths, [*widths[1:], channels], strict=True):
+            layers.append(initialise(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=False), "normal"))
+            layers.extend([nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)])
         self.layers = nn.Sequential(*layers[:-2], nn.Tanh())
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
@@ -43,32 +43,32 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int, image_size: int, width: int) -> None:
         super().__init__()
-        side, widths = _ladder(image_size, width)
+        side, widths = _map_sizes(image_size, width)
         layers: list[nn.Module] = []
-        for index, (inner, outer) in enumerate(zip([channels, *widths], widths, strict=False)):
-            layers.append(initialised(nn.Conv2d(inner, outer, 4, 2, 1, bias=False), "normal"))
+        for index, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
+            layers.append(initialise(nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False), "normal"))
             if index > 0:
-                layers.append(nn.BatchNorm2d(outer))
+                layers.append(nn.BatchNorm2d(c_out))
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         self.layers = nn.Sequential(*layers)
-        self.linear = initialised(nn.Linear(widths[-1] * side**2, 1), "normal")
+        self.linear = initialise(nn.Linear(widths[-1] * side**2, 1), "normal")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.linear(self.layers(images).flatten(1)).flatten()
         return logits
 
 
-def _ladder(image_size: int, width: int) -> tuple[int, list[int]]:
-    """(side of the smallest map, channels from the image down to it)."""
+def _map_sizes(image_size: int, width: int) -> tuple[int, list[int]]:
+    """Return the side of the smallest feature map, and the channels from the finest map down to it."""
     side, halvings = ladder(image_size, "celeba_dcgan")
     return side, [width // 2 * 2**power for power in range(halvings)]
 
 
 def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse("celeba_dcgan", classes)
+    refuse_classes("celeba_dcgan", classes)
     return Generator(latent_size, channels, image_size, width)
 
 
 def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse("celeba_dcgan", classes)
+    refuse_classes("celeba_dcgan", classes)
     return Discriminator(channels, image_size, width)

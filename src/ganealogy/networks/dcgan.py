@@ -1,10 +1,10 @@
-"""The DCGAN of the anime tutorial, at any power of two from 16 pixels up.
+"""The DCGAN (Radford et al., arXiv 1511.06434) of the Jovian tutorial "06b-anime-dcgan", at any power of two from 16.
 
-Radford et al., arXiv 1511.06434, in the shape of the Jovian tutorial "06b-anime-dcgan": every convolution has a 4x4
-kernel; depth follows the image size, one halving a layer. With width 64 and 3 channels, parameters of D / G are
-2,765,696 / 3,806,080 at 64 pixels, 663,424 / 1,183,616 at 32, 11,164,544 / 13,245,312 at 128.
+Every convolution has a 4x4 kernel; depth follows the image size, one halving per layer. With width 64, 3 channels and
+latents of 128, parameters of D / G are 663,424 / 1,183,616 at 32 pixels, 2,765,696 / 3,806,080 at 64 and
+11,164,544 / 13,245,312 at 128.
 
-Class-conditional where there are classes: G's BatchNorm is conditional, D adds a projection (`layers/conditioning.py`).
+If class-conditional, G has conditional BatchNorm and D adds a projection (`layers/conditioning.py`).
 
 Shapes: N images, C channels, H = W = image size, d latent size; labels are (N,) int64.
 """
@@ -18,8 +18,8 @@ from annotated_types import Ge, Lt
 from torch import nn
 
 from ganealogy.networks.layers.batch_stddev import BatchStddev
-from ganealogy.networks.layers.conditioning import Projection, batch_norm, run
-from ganealogy.networks.layers.initialisation import Init, initialised
+from ganealogy.networks.layers.conditioning import Projection, apply_layer, batch_norm
+from ganealogy.networks.layers.initialisation import Init, initialise
 from ganealogy.networks.layers.sizes import halvings
 from ganealogy.networks.layers.spectral import spectral_norm
 
@@ -44,23 +44,23 @@ class Generator(nn.Module):
         self.classes = classes
         widths = [width * 2**power for power in range(halvings(image_size, "dcgan") - 1, -1, -1)]
         layers: list[nn.Module] = []
-        for index, (inner, outer) in enumerate(zip([latent_size, *widths], [*widths, channels], strict=True)):
-            stride, padding = (1, 0) if index == 0 else (2, 1)  # 1x1 → 4x4, then each layer doubles
-            layers.append(initialised(nn.ConvTranspose2d(inner, outer, 4, stride, padding, bias=False), init))
+        for index, (c_in, c_out) in enumerate(zip([latent_size, *widths], [*widths, channels], strict=True)):
+            stride, padding = (1, 0) if index == 0 else (2, 1)  # 1x1 → 4x4, then doubling per layer
+            layers.append(initialise(nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False), init))
             if index < len(widths):
-                layers.append(batch_norm(outer, classes))
+                layers.append(batch_norm(c_out, classes))
                 layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(SLOPE, inplace=True))
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         images = latents[:, :, None, None]
         for layer in self.layers:
-            images = run(layer, images, labels)
+            images = apply_layer(layer, images, labels)
         return images
 
 
 class Discriminator(nn.Module):
-    """D: images (N, C, H, W) → logits (N,): above 0 for "real"; the sigmoid belongs to the loss."""
+    """D: images (N, C, H, W) → logits (N,), without sigmoid."""
 
     def __init__(
         self,
@@ -78,16 +78,16 @@ class Discriminator(nn.Module):
         self.classes = classes
         widths = [width * 2**power for power in range(halvings(image_size, "dcgan"))]
         layers: list[nn.Module] = []
-        bias = norm != "batch"  # BatchNorm has a shift of its own
+        bias = norm != "batch"  # BatchNorm has a bias
 
-        def convolution(inner: int, outer: int, stride: int, padding: int) -> nn.Module:
-            plain = initialised(nn.Conv2d(inner, outer, 4, stride, padding, bias=bias), init)
+        def convolution(c_in: int, c_out: int, stride: int, padding: int) -> nn.Module:
+            plain = initialise(nn.Conv2d(c_in, c_out, 4, stride, padding, bias=bias), init)
             return spectral_norm(plain) if norm == "spectral" else plain
 
-        for inner, outer in zip([channels, *widths], widths, strict=False):
-            layers.append(convolution(inner, outer, 2, 1))
+        for c_in, c_out in zip([channels, *widths], widths, strict=False):
+            layers.append(convolution(c_in, c_out, 2, 1))
             if norm == "batch":
-                layers.append(nn.BatchNorm2d(outer))
+                layers.append(nn.BatchNorm2d(c_out))
             layers.append(nn.LeakyReLU(slope, inplace=True))
         if batch_stddev:
             layers.append(BatchStddev())
@@ -112,7 +112,7 @@ def generator(
     activation: Literal["relu", "leaky_relu"] = "relu",
     init: Init = "default",
 ) -> nn.Module:
-    """`activation`: what follows BatchNorm in the hidden layers; the output is tanh."""
+    """`activation`: of the hidden layers; the output has tanh. `init`: see `layers/initialisation.py`."""
     return Generator(latent_size, channels, image_size, width, classes, activation=activation, init=init)
 
 
@@ -127,9 +127,9 @@ def discriminator(
     batch_stddev: bool = False,
     init: Init = "default",
 ) -> nn.Module:
-    """`norm`: BatchNorm after every hidden convolution, spectral norm on every one (arXiv 1802.05957), or neither.
+    """`norm`: BatchNorm after every hidden convolution, spectral norm on every convolution (arXiv 1802.05957), or none.
 
-    `batch_stddev`: a channel before the last convolution that says how much the batch varies (arXiv 1710.10196).
+    `slope`: of LeakyReLU. `batch_stddev`: minibatch standard deviation before the last convolution (arXiv 1710.10196).
     """
     return Discriminator(
         channels, image_size, width, classes, norm=norm, slope=slope, batch_stddev=batch_stddev, init=init

@@ -1,13 +1,13 @@
-"""The DCGAN of TensorFlow's tutorial, with Keras' ways: as `mnist-dcgan` has it, at any multiple of 4 from 8 up.
+"""The DCGAN of TensorFlow's tutorial as Keras computes it, for the version `mnist-dcgan`; any multiple of 4 from 8 up.
+
+- `same` padding of a 5x5 kernel with stride 2 is 1 before and 2 after, in transposed convolutions too. torch's
+  `padding=2, output_padding=1` has the 2 before: another network.
+- BatchNorm: Keras' momentum 0.99 is torch's 0.01; epsilon is 1e-3.
+- Initial kernels are Glorot uniform, biases zero.
+- Feature maps are flattened as H, W, C.
 
 With width 64, 28 pixels, 1 channel and latents of 100, G has 2,305,472 trainable parameters and 25,472 BatchNorm
 statistics; D has 212,865.
-
-- `same` padding for a 5x5 kernel at stride 2 is 1 before and 2 after; the transposed convolution crops alike. torch's
-  `padding=2, output_padding=1` puts the 2 first: another network.
-- BatchNorm: Keras' momentum 0.99 is torch's 0.01; epsilon 1e-3.
-- Kernels begin as Glorot's uniform, biases as zero.
-- Feature maps are flattened as H, W, C.
 
 Shapes: N images, C channels, H = W = image size, d latent size.
 """
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from ganealogy.errors import GanealogyError
-from ganealogy.networks.layers.conditioning import refuse
+from ganealogy.networks.layers.conditioning import refuse_classes
 
 SLOPE, DROPOUT = 0.3, 0.3
 KERNEL = 5
@@ -37,28 +37,28 @@ def glorot(layer: Layer) -> Layer:
     return layer
 
 
-class SameHalving(nn.Module):
-    """Keras' Conv2D(outer, 5, strides=2, padding="same") on even sizes."""
+class SameConv2d(nn.Module):
+    """Keras' Conv2D(c_out, 5, strides=2, padding="same") on even sizes."""
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.convolution = glorot(nn.Conv2d(inner, outer, KERNEL, stride=2))
+        self.convolution = glorot(nn.Conv2d(c_in, c_out, KERNEL, stride=2))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, inner, H, W) → (N, outer, H/2, W/2)."""
+        """(N, c_in, H, W) → (N, c_out, H/2, W/2)."""
         result: torch.Tensor = self.convolution(pad(features, (1, 2, 1, 2)))
         return result
 
 
-class SameDoubling(nn.Module):
-    """Keras' Conv2DTranspose(outer, 5, strides=2, padding="same", use_bias=False)."""
+class SameConvTranspose2d(nn.Module):
+    """Keras' Conv2DTranspose(c_out, 5, strides=2, padding="same", use_bias=False)."""
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.convolution = glorot(nn.ConvTranspose2d(inner, outer, KERNEL, stride=2, padding=1, bias=False))
+        self.convolution = glorot(nn.ConvTranspose2d(c_in, c_out, KERNEL, stride=2, padding=1, bias=False))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, inner, H, W) → (N, outer, 2H, 2W). torch crops 1 on each side; the second one after is cropped here."""
+        """(N, c_in, H, W) → (N, c_out, 2H, 2W). torch crops 1 on each side; the second 1 after is cropped here."""
         result: torch.Tensor = self.convolution(features)
         return result[:, :, :-1, :-1]
 
@@ -80,10 +80,10 @@ class Generator(nn.Module):
             glorot(nn.ConvTranspose2d(4 * width, 2 * width, KERNEL, padding=2, bias=False)),
             nn.BatchNorm2d(2 * width, EPSILON, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
-            SameDoubling(2 * width, width),
+            SameConvTranspose2d(2 * width, width),
             nn.BatchNorm2d(width, EPSILON, MOMENTUM),
             nn.LeakyReLU(SLOPE, inplace=True),
-            SameDoubling(width, channels),
+            SameConvTranspose2d(width, channels),
             nn.Tanh(),
         )
 
@@ -99,10 +99,10 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, image_size: int, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            SameHalving(channels, width),
+            SameConv2d(channels, width),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Dropout(DROPOUT),
-            SameHalving(width, 2 * width),
+            SameConv2d(width, 2 * width),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Dropout(DROPOUT),
         )
@@ -115,7 +115,7 @@ class Discriminator(nn.Module):
 
 
 def _check(image_size: int, classes: int) -> None:
-    refuse("keras_dcgan", classes)
+    refuse_classes("keras_dcgan", classes)
     if image_size < 8 or image_size % 4:
         raise GanealogyError(f"keras_dcgan: dataset.image_size {image_size} is not a multiple of 4 from 8 up")
 

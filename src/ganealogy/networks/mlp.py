@@ -1,7 +1,7 @@
-"""Multilayer perceptrons on images as vectors, as `mnist-mlp` has them; any image size and number of channels.
+"""Multilayer perceptrons on flattened images, for the version `mnist-mlp`; any image size and number of channels.
 
-With width 64 the hidden layers have 4 x width = 256 units; at 28 pixels, 1 channel and latents of 64, D has 267,009
-parameters and G 283,920.
+Hidden layers have 4 x width units. With width 64, 28 pixels, 1 channel and latents of 64, D has 267,009 parameters and
+G 283,920.
 
 Shapes: N images, C channels, H = W = image size, d latent size.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ganealogy.networks.layers.conditioning import refuse
+from ganealogy.networks.layers.conditioning import refuse_classes
 
 SLOPE = 0.2
 
@@ -57,10 +57,10 @@ class Discriminator(nn.Module):
 
 
 def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse("mlp", classes)
+    refuse_classes("mlp", classes)
     return Generator(latent_size, channels, image_size, 4 * width)
 
 
 def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse("mlp", classes)
+    refuse_classes("mlp", classes)
     return Discriminator(channels, image_size, 4 * width)

@@ -1,13 +1,13 @@
-"""R3GAN's networks (Huang et al., arXiv 2501.05441): a ResNeXt without any normalisation, at any power of two from 16.
+"""R3GAN's networks (Huang et al., arXiv 2501.05441): a ResNeXt without normalisation, at any power of two from 16.
 
-A stage is two residual blocks and a change of size; G begins with a learned 4x4 basis that the latent weighs, D ends
-with a depthwise 4x4 convolution and a linear layer. Nothing squashes G's output: images leave it as they are, and
-whoever turns them into pixels clips. Blocks begin as the identity.
+A stage is two residual blocks and a change of size. G begins with a learned 4x4 basis weighted by the latent; D ends
+with a depthwise 4x4 convolution and a linear layer. G's output is unbounded and clipped only when converted to pixels.
+Blocks are initialised as the identity.
 
-The paper's networks have 768 channels at every stage of 32 pixels, and thinner fine stages from 64 up. Here the finest
-has width/2, and each coarser one twice as many, rounded up to a multiple of 8 (32, 64, 128, 256, … at width 64), which
-puts them beside the DCGANs of the family: parameters of D / G are
-1,024,096 / 1,040,224 at 32 pixels and 3,555,680 / 3,587,936 at 64.
+The paper's networks have 768 channels in every stage at 32 pixels, and fewer in the fine stages from 64 pixels up.
+Here the finest stage has width/2 and each coarser one twice as many, rounded up to a multiple of 8 (32, 64, 128, 256, …
+at width 64), for a size similar to the other architectures': parameters of D / G at width 64 are 1,024,096 / 1,040,224
+at 32 pixels and 3,555,680 / 3,587,936 at 64.
 
 Shapes: N images, C channels, H = W = image size, d latent size.
 """
@@ -20,19 +20,19 @@ import torch
 from torch import nn
 from torch.nn.functional import leaky_relu
 
-from ganealogy.networks.layers.conditioning import refuse
+from ganealogy.networks.layers.conditioning import refuse_classes
 from ganealogy.networks.layers.resampling import double, halve
 from ganealogy.networks.layers.sizes import halvings
 
 SLOPE = 0.2
-GAIN = sqrt(2 / (1 + SLOPE**2))  # keeps the variance through LeakyReLU
+GAIN = sqrt(2 / (1 + SLOPE**2))  # preserves the variance through LeakyReLU
 EXPANSION = 2
 GROUP_WIDTH = 16
-BLOCKS_A_STAGE = 2
+BLOCKS_PER_STAGE = 2
 
 
-def scaled(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Conv2d | nn.Linear:
-    """He's initialisation (MSRA, arXiv 1502.01852): N(0, gain / sqrt(fan in)), zero biases."""
+def he_normal(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Conv2d | nn.Linear:
+    """Initialise with N(0, std = gain / sqrt(fan in)) and zero biases (He et al., arXiv 1502.01852)."""
     fan_in = layer.weight[0].numel()
     nn.init.normal_(layer.weight, 0.0, gain / sqrt(fan_in))
     if layer.bias is not None:
@@ -41,21 +41,21 @@ def scaled(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Conv2d | nn.Linear:
 
 
 class Block(nn.Module):
-    """x + 1x1(lrelu(grouped 3x3(lrelu(1x1(x))))), wider inside; at first the last 1x1 is zero and the block identity.
+    """x + 1x1(lrelu(grouped 3x3(lrelu(1x1(x))))), wider inside; the last 1x1 is initialised to zero.
 
-    `blocks`: how many the network has; their number tempers the first two layers' weights, as in Fixup
-    (arXiv 1901.09321): three layers a block give the exponent -1/4.
+    `blocks`: number of blocks in the network. It scales the initial weights of the first two layers by blocks^(-1/4),
+    the exponent of Fixup (arXiv 1901.09321) for three layers per block.
     """
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
         inner, gain = channels * EXPANSION, GAIN * blocks**-0.25
-        self.widen = scaled(nn.Conv2d(channels, inner, 1), gain)
-        self.mix = scaled(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP_WIDTH), gain)
-        self.narrow = scaled(nn.Conv2d(inner, channels, 1, bias=False), 0.0)
+        self.widen = he_normal(nn.Conv2d(channels, inner, 1), gain)
+        self.mix = he_normal(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP_WIDTH), gain)
+        self.narrow = he_normal(nn.Conv2d(inner, channels, 1, bias=False), 0.0)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) → the same."""
+        """(N, C, H, W) → (N, C, H, W)."""
         residual = leaky_relu(self.widen(features), SLOPE)
         residual = leaky_relu(self.mix(residual), SLOPE)
         total: torch.Tensor = features + self.narrow(residual)
@@ -63,39 +63,39 @@ class Block(nn.Module):
 
 
 class Up(nn.Module):
-    """1x1, then doubling."""
+    """1x1 convolution, then doubling."""
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.linear = _transition(inner, outer)
+        self.linear = _transition(c_in, c_out)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return double(self.linear(features))
 
 
 class Down(nn.Module):
-    """Halving, then 1x1."""
+    """Halving, then 1x1 convolution."""
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.linear = _transition(inner, outer)
+        self.linear = _transition(c_in, c_out)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.linear(halve(features))
         return result
 
 
-def _transition(inner: int, outer: int) -> nn.Module:
-    return nn.Identity() if inner == outer else scaled(nn.Conv2d(inner, outer, 1, bias=False), 1.0)
+def _transition(c_in: int, c_out: int) -> nn.Module:
+    return nn.Identity() if c_in == c_out else he_normal(nn.Conv2d(c_in, c_out, 1, bias=False), 1.0)
 
 
 class Basis(nn.Module):
-    """z (N, d) → (N, C, 4, 4): one learned 4x4 picture a channel, each weighed by a linear function of z."""
+    """z (N, d) → (N, C, 4, 4): a learned 4x4 map per channel, weighted by a linear function of z."""
 
     def __init__(self, latent_size: int, channels: int) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.randn(channels, 4, 4))
-        self.linear = scaled(nn.Linear(latent_size, channels, bias=False), 1.0)
+        self.linear = he_normal(nn.Linear(latent_size, channels, bias=False), 1.0)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         weights: torch.Tensor = self.linear(latents)
@@ -109,22 +109,22 @@ class Generator(nn.Module):
         super().__init__()
         self.classes = 0
         widths = _widths(image_size, width)[::-1]
-        blocks = BLOCKS_A_STAGE * len(widths)
+        blocks = BLOCKS_PER_STAGE * len(widths)
         layers: list[nn.Module] = []
-        for index, (inner, outer) in enumerate(zip([latent_size, *widths], widths, strict=False)):
-            layers.append(Basis(inner, outer) if index == 0 else Up(inner, outer))
-            layers.extend(Block(outer, blocks) for _ in range(BLOCKS_A_STAGE))
-        self.layers = nn.Sequential(*layers, scaled(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
+        for index, (c_in, c_out) in enumerate(zip([latent_size, *widths], widths, strict=False)):
+            layers.append(Basis(c_in, c_out) if index == 0 else Up(c_in, c_out))
+            layers.extend(Block(c_out, blocks) for _ in range(BLOCKS_PER_STAGE))
+        self.layers = nn.Sequential(*layers, he_normal(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         images: torch.Tensor = self.layers(latents)
         return images
 
 
-class Weighing(nn.Conv2d):
-    """A depthwise convolution whose kernel is as large as the map: a weighted sum of each channel.
+class FullSizeDepthwiseConv(nn.Conv2d):
+    """Depthwise convolution with a kernel of the map's size, computed as a weighted sum per channel.
 
-    As a sum it takes a third of the time on a CPU, differentiated twice, and no depthwise kernel of a GPU.
+    On a CPU the sum takes a third of the time, differentiated twice; on a GPU it avoids slow depthwise kernels.
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -138,16 +138,16 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, image_size: int, width: int) -> None:
         super().__init__()
         widths = _widths(image_size, width)
-        blocks = BLOCKS_A_STAGE * len(widths)
+        blocks = BLOCKS_PER_STAGE * len(widths)
         last = widths[-1]
-        layers: list[nn.Module] = [scaled(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
-        for index, inner in enumerate(widths):
-            layers.extend(Block(inner, blocks) for _ in range(BLOCKS_A_STAGE))
+        layers: list[nn.Module] = [he_normal(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
+        for index, c_in in enumerate(widths):
+            layers.extend(Block(c_in, blocks) for _ in range(BLOCKS_PER_STAGE))
             if index + 1 < len(widths):
-                layers.append(Down(inner, widths[index + 1]))
-        layers.append(scaled(Weighing(last, last, 4, groups=last, bias=False), 1.0))  # 4x4 → 1x1
+                layers.append(Down(c_in, widths[index + 1]))
+        layers.append(he_normal(FullSizeDepthwiseConv(last, last, 4, groups=last, bias=False), 1.0))  # 4x4 → 1x1
         self.layers = nn.Sequential(*layers)
-        self.linear = scaled(nn.Linear(last, 1, bias=False), 1.0)
+        self.linear = he_normal(nn.Linear(last, 1, bias=False), 1.0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.linear(self.layers(images).flatten(1)).flatten()
@@ -155,16 +155,16 @@ class Discriminator(nn.Module):
 
 
 def _widths(image_size: int, width: int) -> list[int]:
-    """Channels of the stages from the image down to 4x4; multiples of 8, so that groups of 16 fit inside a block."""
+    """Return the channels per stage from the finest down to 4x4: multiples of 8, so that a block has groups of 16."""
     stages = halvings(image_size, "r3gan") + 1
     return [max(8, -(-(width * 2**stage) // 16) * 8) for stage in range(stages)]
 
 
 def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse("r3gan", classes)
+    refuse_classes("r3gan", classes)
     return Generator(latent_size, channels, image_size, width)
 
 
 def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse("r3gan", classes)
+    refuse_classes("r3gan", classes)
     return Discriminator(channels, image_size, width)

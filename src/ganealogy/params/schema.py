@@ -17,7 +17,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from ganealogy import components
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, one_line
 from ganealogy.workspace import PARAMS, VERSION_NAME
 
 
@@ -165,7 +165,7 @@ def read_yaml(path: Path) -> Any:
     except (YAMLError, ValueError, RecursionError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
-        detail = getattr(error, "problem", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
+        detail = getattr(error, "problem", None) or one_line(error)
         raise GanealogyError(f"{path}: {place}not valid YAML: {detail}") from None
     if not isinstance(content, dict):
         raise GanealogyError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")

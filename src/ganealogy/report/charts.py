@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
 from ganealogy.report import palette
-from ganealogy.report.findings import Findings, Run, Version
+from ganealogy.report.findings import Findings, Json, Run, Version
 from ganealogy.verdicts.significance import Estimate
 
 POINTS = 300
@@ -33,12 +31,12 @@ def curves(findings: Findings) -> dict[str, str]:
     return {column: caption for column, caption in captions.items() if column in recorded or column in CAPTIONS}
 
 
-def curve_data(findings: Findings) -> dict[str, Any]:
+def curve_data(findings: Findings) -> Json:
     """Return version → colours and curves; a curve is one [kimg, values, seconds] per seed.
 
     Seconds are empty if they were not recorded. Numbers have five digits, more than a screen shows.
     """
-    data: dict[str, Any] = {}
+    data: Json = {}
     clocked = False
     for version in findings.listed:
         light, dark = palette.colour(version.index)

@@ -6,9 +6,8 @@ A table of all metrics would be wider than any screen.
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from ganealogy.report.findings import Findings
+from ganealogy.report.findings import Findings, Json
 from ganealogy.verdicts.metric_kinds import KINDS, has_direction, higher_is_better, split
 
 HEADLINE_COUNT = 3
@@ -47,9 +46,9 @@ def direction(metric: str) -> str:
     return ("↑" if higher_is_better(metric) else "↓") if has_direction(metric) else ""
 
 
-def protocols(findings: Findings) -> list[tuple[dict[str, Any], list[str]]]:
+def protocols(findings: Findings) -> list[tuple[Json, list[str]]]:
     """Return each protocol with the metrics measured by it. Fingerprints, which differ per metric, are ignored."""
-    groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    groups: dict[str, tuple[Json, list[str]]] = {}
     for metric in all_columns(findings):
         runs = [run for run in findings.runs if metric in run.metrics and metric in run.protocols]
         protocol = runs[0].protocols[metric] if runs else {}

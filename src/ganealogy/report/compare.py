@@ -6,15 +6,15 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
 
 from ganealogy.files import atomic
+from ganealogy.lineage.flatten import as_text, flatten
 from ganealogy.report import charts, columns, experiments, palette, pictures
 from ganealogy.report.experiments import Experiment
-from ganealogy.report.findings import Findings, Version, number
+from ganealogy.report.findings import Findings, Json, Version, number
 from ganealogy.report.page import environment, static
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import css_class, effect, effect_range, interval, verdict_label
@@ -93,7 +93,7 @@ def differing(sides: list[Experiment]) -> list[tuple[str, list[str]]]:
         versions = [version for side in sides if (version := _by_name(side).get(name))]
         if len(versions) < len(sides):
             continue
-        recipes = _differing_rows([dict(_leaves(version.recipe, f"{name}: ")) for version in versions])
+        recipes = _differing_rows([_texts(version.recipe, f"{name}: ") for version in versions])
         rows += recipes
         fingerprints = [version.fingerprint for version in versions]
         if not recipes and same_train and len(set(fingerprints)) > 1:
@@ -182,14 +182,12 @@ def _settings(findings: Findings) -> dict[str, str]:
         "sample": findings.sample,
         "evaluate": findings.evaluate,
     }
-    return dict(_leaves(sections))
+    return _texts(sections)
 
 
-def _leaves(value: Any, key: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, dict):
-        joint = "" if not key or key.endswith(": ") else "."
-        return [pair for name, each in value.items() for pair in _leaves(each, f"{key}{joint}{name}")]
-    return [(key, "none" if value is None else value if isinstance(value, str) else json.dumps(value))]
+def _texts(content: Json, prefix: str = "") -> dict[str, str]:
+    """Return {"train": {"lr": 0.1}} as {"train.lr": "0.1"}, with a prefix before each key."""
+    return {prefix + key: "none" if value is None else as_text(value) for key, value in flatten(content).items()}
 
 
 def _differing_rows(tables: list[dict[str, str]]) -> list[tuple[str, list[str]]]:

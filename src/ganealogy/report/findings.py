@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 from ganealogy.lineage.changes import Change
 from ganealogy.verdicts.metric_kinds import is_distance, scale
 from ganealogy.verdicts.primary_metric import primary_metric
 
-Json = dict[str, Any]
+Json: TypeAlias = "dict[str, Any]"
+"""A JSON mapping, for a page or from a record that may be damaged."""
 ANCHORS = {
     "floor": "held-out reals",
     "mean_image": "the mean image, repeated",

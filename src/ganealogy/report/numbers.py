@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ganealogy.files import atomic
 from ganealogy.report import wording
 from ganealogy.report.collect import collect
-from ganealogy.report.findings import Findings
+from ganealogy.report.findings import Findings, Json
 from ganealogy.report.verdict_table import estimates_for, verdicts_for
 from ganealogy.verdicts.significance import Estimate, Verdict
 from ganealogy.workspace import REPORT_CURVES, REPORT_METRICS
@@ -29,15 +29,15 @@ def write_numbers(findings: Findings) -> tuple[Path, Path]:
     return metrics, distances
 
 
-def summary(findings: Findings) -> dict[str, Any]:
+def summary(findings: Findings) -> Json:
     """Return version → metric → mean over seeds, with the number of seeds.
 
     One number per metric, because `dvc exp show` makes a column of every leaf; run directories hold each seed's value.
     Times are left out, so that equal results give equal files.
     """
-    table: dict[str, Any] = {}
+    table: Json = {}
     for version in findings.listed:
-        row: dict[str, Any] = {name: mean for name in findings.metrics if (mean := version.mean(name)) is not None}
+        row: Json = {name: mean for name in findings.metrics if (mean := version.mean(name)) is not None}
         table[version.name] = {**row, "seeds": sum(bool(run.metrics) for run in version.runs)}
     return table
 

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, palette, pictures, wording
-from ganealogy.report.findings import ANCHORS, Findings, Version
+from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.problems import problems, reason_missing, worsened
@@ -155,7 +155,7 @@ def hosts(findings: Findings) -> list[tuple[str, list[str]]]:
     return sorted(labels.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
-def _picture_uris(gallery: Gallery) -> dict[str, Any]:
+def _picture_uris(gallery: Gallery) -> Json:
     """Return the pictures as URIs; a version's thumbnail is from its first seed with samples."""
     first: dict[str, Image.Image] = {}
     for key, sheet in gallery.samples.items():
@@ -185,7 +185,7 @@ def _labelled_frames(findings: Findings, frames: dict[str, list[tuple[int, str]]
     return labelled
 
 
-def _tracked(findings: Findings) -> dict[str, Any]:
+def _tracked(findings: Findings) -> Json:
     frame = tracked_distance(findings)
     rows = [(kimg, list(row)) for kimg, row in zip(frame.index, frame.itertuples(index=False), strict=True)]
     return {"columns": list(frame.columns), "rows": rows}
@@ -196,7 +196,7 @@ def _deepest_first(versions: list[Version]) -> list[Version]:
     return sorted(versions, key=_depth, reverse=True)
 
 
-def _as_yaml(recipe: dict[str, Any]) -> str:
+def _as_yaml(recipe: Json) -> str:
     text: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=False)
     return text
 

@@ -152,7 +152,7 @@ def explain_full_disk(*places: Path | str) -> Iterator[None]:
         ) from error
 
 
-def _one_line(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or "a file"
         return f"{place}: {error.strerror}; no half-written file is left; fix it and run again"
@@ -176,7 +176,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     except (GanealogyError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"ganealogy: {single_printable_line(_one_line(error))}", file=sys.stderr)
+        print(f"ganealogy: {single_printable_line(_message(error))}", file=sys.stderr)
         return FIXABLE
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)

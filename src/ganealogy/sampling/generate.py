@@ -1,4 +1,4 @@
-"""Pictures from a generator."""
+"""Generate pictures in batches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BATCH = 100
 
 
 def cycled_labels(generator: nn.Module, count: int) -> torch.Tensor:
-    """Labels (count,) for pictures that nobody asked a class of: the classes take turns; zeros where there are none."""
+    """Return default labels (count,): 0, 1, …, K-1, 0, 1, …; zeros for an unconditional generator."""
     return torch.arange(count) % max(1, getattr(generator, "classes", 0))
 
 
 def forward(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """One batch of latents (N, d) → images (N, C, H, W), on the generator's device.
+    """Latents (N, d) → images (N, C, H, W) in one batch, on the generator's device.
 
-    `labels` (N,): a class-conditional generator's classes, which another kind does not look at.
+    `labels` (N,): ignored by an unconditional generator.
     """
     device = next(generator.parameters()).device
     inputs = (z, labels) if getattr(generator, "classes", 0) else (z,)
@@ -29,11 +29,11 @@ def forward(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torc
 
 
 @torch.inference_mode()
-@float32_as("fp32")  # whatever it was trained in: what is measured should not depend on the device
+@float32_as("fp32")  # also if trained in another precision, so that samples do not depend on the device
 def generate(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor | None = None) -> Pictures:
-    """Latents (N, d) → uint8 (N, H, W, C), in evaluation mode and in fixed batches: memory does not grow with N.
+    """Latents (N, d) → uint8 (N, H, W, C), in evaluation mode and in batches of BATCH.
 
-    `labels` (N,) as for `draw`; without them the classes take turns.
+    `labels` (N,): `cycled_labels` by default.
     """
     labels = cycled_labels(generator, len(z)) if labels is None else labels
     training = generator.training

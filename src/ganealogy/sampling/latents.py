@@ -1,51 +1,55 @@
-"""Latents: what a generator turns into a picture.
+"""Sample and interpolate latents.
 
-A latent space is a mapping {"size": d, "distribution": "normal" | "uniform"}. Draws for pictures that people compare
-come from a seed alone, so that every version with the same latent space draws the same ones.
+A latent space is a mapping {"size": d, "distribution": "normal" | "uniform"}. Latents of grids and samples depend on a
+seed alone, so that all versions with the same latent space share them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
+if TYPE_CHECKING:
+    from ganealogy.workspace import Latent
+
 NORMAL, UNIFORM = "normal", "uniform"
 
-# Three disjoint streams: what people watch, what picks `best`, and what is measured in the end.
+# Three independent streams: the grids, the tracker that picks the best checkpoint, and the final samples.
 GRID_SEED, TRACKER_SEED, SAMPLE_SEED = 101, 202, 303
 
 
-def sample_latents(latent: dict[str, Any], count: int, seed: int) -> torch.Tensor:
-    """(count, size) float32 on the CPU: N(0, 1), or U(-1, 1)."""
+def sample_latents(latent: Latent, count: int, seed: int) -> torch.Tensor:
+    """Return float32 (count, d) on the CPU: N(0, 1), or U(-1, 1)."""
     rng = torch.Generator().manual_seed(seed)
     if latent["distribution"] == UNIFORM:
         return torch.rand(count, latent["size"], generator=rng) * 2 - 1
     return torch.randn(count, latent["size"], generator=rng)
 
 
-def sample_latents_like(latent: dict[str, Any], count: int, like: torch.Tensor) -> torch.Tensor:
-    """The same from torch's default generator, on `like`'s device and of its type: the training step's draws."""
+def sample_latents_like(latent: Latent, count: int, like: torch.Tensor) -> torch.Tensor:
+    """Return (count, d) from torch's default generator, on the device and of the type of `like`: for training steps."""
     if latent["distribution"] == UNIFORM:
         return torch.rand(count, latent["size"], device=like.device, dtype=like.dtype) * 2 - 1
     return torch.randn(count, latent["size"], device=like.device, dtype=like.dtype)
 
 
-def interpolate(latent: dict[str, Any], anchors: torch.Tensor, frames: int, closed: bool = False) -> torch.Tensor:
-    """(k, size) anchors → (frames, size) along the way, evenly spaced; `closed` returns to the first for a loop.
+def interpolate(latent: Latent, anchors: torch.Tensor, frames: int, closed: bool = False) -> torch.Tensor:
+    """Anchors (k, d) → (frames, d), evenly spaced on the path through them; `closed` makes the path a loop.
 
-    Normal latents turn on the sphere (slerp: a straight line between two of them passes through lengths that the
-    generator never saw; White, arXiv 1609.04468); uniform ones go straight.
+    Normal latents are interpolated spherically (White, arXiv 1609.04468): points on a straight line between them are
+    shorter than the latents of the training. Uniform ones are interpolated linearly.
     """
     ends = torch.cat([anchors, anchors[:1]]) if closed else anchors
-    legs = len(ends) - 1
-    along = torch.linspace(0, legs, frames + 1 if closed else frames)[:frames]
-    leg = along.floor().clamp(max=legs - 1).long()
-    share = (along - leg).unsqueeze(1)  # (frames, 1)
-    start, end = ends[leg], ends[leg + 1]
+    segments = len(ends) - 1
+    position = torch.linspace(0, segments, frames + 1 if closed else frames)[:frames]
+    segment = position.floor().clamp(max=segments - 1).long()
+    fraction = (position - segment).unsqueeze(1)  # (frames, 1)
+    start, end = ends[segment], ends[segment + 1]
     if latent["distribution"] == UNIFORM:
-        return start + (end - start) * share
+        return start + (end - start) * fraction
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1).unsqueeze(1)
     angle = torch.arccos(cosine).clamp(min=1e-6)
-    turned: torch.Tensor = (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / torch.sin(angle)
-    return turned
+    first, second = torch.sin((1 - fraction) * angle), torch.sin(fraction * angle)
+    slerp: torch.Tensor = (first * start + second * end) / torch.sin(angle)
+    return slerp

@@ -1,12 +1,12 @@
-"""The `sample` stage: pictures from a trained generator, as numbers for the evaluation and as sheets for people.
+"""Sample a trained generator: an array for the evaluation, and sheets and an animation to look at.
 
-Every version with the same latent space draws the same latents, whatever its seed, so that sheets compare side by side.
+All versions and seeds with the same latent space use the same latents, so that their sheets can be compared.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.files.images import Pictures, grid, save_png
+from ganealogy.files.images import Pictures, enlarged, grid, save_png
 from ganealogy.files.integrity import verify_weights
 from ganealogy.files.records import read_record
 from ganealogy.networks._build import load_generator
@@ -24,27 +24,25 @@ from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import RunJson, SampleJson
+    from ganealogy.workspace import RunJson, SampleJson, SampleSettings
 
 CHUNK = 5 * BATCH
-"""Images between two movements of the bar; whole batches, so that chunks do not change what is computed."""
+"""Images per update of the progress bar: whole batches, so that results do not depend on it."""
 SHEET = 64
 STRIPS, STRIP_FRAMES = 4, 9
 WALKERS, WALK_ANCHORS = 9, 4
-"""The animation shows nine faces, each on its own loop through four latents."""
+"""The animation shows nine images, each on its own closed path through four latents."""
 FRAME_MS = 60
-TILE = 64
-"""Smaller images are enlarged to about this many pixels on the sheets."""
 FONT_SIZE = 12
 
 
-def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> SampleJson:
-    """Fill `sample/` of a run directory: images.npy, grid.png, strip.png, walk.webp, sample.json (returned).
+def sample(run: Path, settings: SampleSettings, *, device: str = "cpu") -> SampleJson:
+    """Write images.npy, grid.png, strip.png, walk.webp and sample.json to `sample/` of a run; return sample.json.
 
-    `settings` is the sample section of the parameters. A diverged run without a usable generator is a result, not a
-    failure: it gets a sample.json with count 0 and the reason, and nothing else.
+    `settings` is the `sample` section of params.yaml. A diverged run without a usable generator is a result, not an
+    error: it gets only a sample.json with count 0 and the reason.
 
-    Raises: GanealogyError when the run has not been trained to its end, or its weights are absent or damaged.
+    Raises: GanealogyError if the training is unfinished, or the weights are absent or damaged.
     """
     trained, out = _read_run(run), run / "sample"
     checkpoint = settings["checkpoint"]
@@ -94,7 +92,7 @@ def sample(run: Path, settings: dict[str, Any], *, device: str = "cpu") -> Sampl
 
 
 def labelled(sheet: Image.Image, text: str) -> Image.Image:
-    """The sheet under a line of text, which is cut off rather than the sheet widened."""
+    """Return the sheet below a line of text, cut off at the sheet's width."""
     font = ImageFont.load_default(FONT_SIZE)
     band = FONT_SIZE + 6
     picture = Image.new(sheet.mode, (sheet.width, sheet.height + band), "white")
@@ -104,30 +102,27 @@ def labelled(sheet: Image.Image, text: str) -> Image.Image:
 
 
 def _sheet(pictures: Pictures, columns: int) -> Image.Image:
-    """A grid of enlarged images: pixels stay square, nothing is smoothed."""
-    times = max(1, round(TILE / pictures.shape[1]))
-    return grid(pictures.repeat(times, axis=1).repeat(times, axis=2), columns)
+    return grid(enlarged(pictures), columns)
 
 
 def _strip(generator: nn.Module, trained: RunJson, z: torch.Tensor) -> Image.Image:
-    """One row a pair of latents, from one to the other; the ends are among the first of the samples."""
+    """Return interpolations, one row per pair of the first samples' latents."""
     latent = trained["recipe"]["latent"]
     rows = [latents.interpolate(latent, z[[row, row + STRIPS]], STRIP_FRAMES, closed=False) for row in range(STRIPS)]
-    labels = cycled_labels(generator, STRIPS).repeat_interleave(STRIP_FRAMES)  # a row keeps its class
+    labels = cycled_labels(generator, STRIPS).repeat_interleave(STRIP_FRAMES)  # one class per row
     return _sheet(generate(generator, torch.cat(rows), labels), columns=STRIP_FRAMES)
 
 
-def _save_walk(generator: nn.Module, trained: RunJson, settings: dict[str, Any], path: Path, label: str) -> None:
-    """A looping animation: the last frame leads to the first."""
+def _save_walk(generator: nn.Module, trained: RunJson, settings: SampleSettings, path: Path, label: str) -> None:
+    """Write a looping animation: the last frame leads to the first."""
     latent, frames = trained["recipe"]["latent"], settings["walk_frames"]
-    anchors = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
-    stops = anchors.unflatten(0, (WALKERS, WALK_ANCHORS))
-    loops = [latents.interpolate(latent, own, frames, closed=True) for own in stops]
+    z = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
+    anchor_sets = z.reshape(WALKERS, WALK_ANCHORS, -1)
+    loops = [latents.interpolate(latent, anchors, frames, closed=True) for anchors in anchor_sets]
     z = torch.stack(loops, dim=1).flatten(0, 1)  # (frames × walkers, d)
-    pictures = _generate(
-        generator, z, cycled_labels(generator, WALKERS).repeat(frames), label
-    )  # a walker keeps its class
-    sheets = [_sheet(moment, columns=3).convert("RGB") for moment in np.split(pictures, frames)]
+    labels = cycled_labels(generator, WALKERS).repeat(frames)  # one class per walker
+    pictures = _generate(generator, z, labels, label)
+    sheets = [_sheet(frame, columns=3).convert("RGB") for frame in np.split(pictures, frames)]
     with atomic.writing(path) as file:
         sheets[0].save(file, "WEBP", save_all=True, append_images=sheets[1:], duration=FRAME_MS, loop=0, quality=80)
 
@@ -144,13 +139,13 @@ def _generate(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor, label
 
 @torch.inference_mode()
 def _is_finite(generator: nn.Module, z: torch.Tensor) -> bool:
-    """Asked before the pictures become bytes, in which a NaN cannot be seen any more."""
+    """Check the generator's floats, because uint8 pictures cannot hold NaN."""
     return bool(torch.isfinite(forward(generator, z, cycled_labels(generator, len(z)))).all())
 
 
 def _without_pictures(out: Path, record: SampleJson) -> SampleJson:
     for name in ("images.npy", "grid.png", "strip.png", "walk.webp"):
-        (out / name).unlink(missing_ok=True)  # an earlier attempt's
+        (out / name).unlink(missing_ok=True)  # of an earlier attempt
     atomic.write_json(out / "sample.json", record)
     return record
 

@@ -40,7 +40,7 @@ HINT = "run `dvc repro plan` first, and name a version of tree.versions"
 @dataclass(frozen=True)
 class Stage:
     outs: list[Path]
-    settings: dict[str, Any]
+    settings: Any
     """Of the stage's plan; empty for the train stage, whose plan is the version's."""
     version_plan: VersionPlan | None
     code: dict[str, str]
@@ -147,7 +147,7 @@ class InputSnapshot:
                 "Run `dvc repro` again"
             )
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, object]:
         files = [file for path in self.paths for file in (path.rglob("*") if path.is_dir() else [path])]
         return {str(file): self._state(file) for file in files if file.is_file()}
 

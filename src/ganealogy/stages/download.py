@@ -5,10 +5,11 @@ from __future__ import annotations
 from ganealogy.data import download
 from ganealogy.params import schema
 from ganealogy.stages import _stage
-from ganealogy.workspace import RAW
+from ganealogy.workspace import RAW, DatasetSettings
 
 
 def run() -> None:
     with _stage.run_stage("download") as stage:
-        mirror = schema.load().dataset.mirror  # where to look, so not part of the plan
-        download.download({**stage.settings, "mirror": mirror}, RAW)
+        settings: DatasetSettings = stage.settings
+        settings["mirror"] = schema.load().dataset.mirror  # where to look, so not part of the plan
+        download.download(settings, RAW)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from ganealogy import components
 from ganealogy.data import download
@@ -19,7 +19,9 @@ from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import Version, read_family
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import process
-from ganealogy.workspace import PARAMS, PLAN, VERSIONS, StagePlan, TreeJson, VersionPlan
+from ganealogy.workspace import PARAMS, PLAN, VERSIONS, PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
+
+PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
 # Settings that say where or how fast, not what to compute.
 WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads"}}
@@ -33,11 +35,10 @@ def run() -> TreeJson:
     files = make()
     with process.explain_full_disk(PLAN):
         write(files)
-    tree: TreeJson = files["tree.json"]
-    return tree
+    return cast(TreeJson, files["tree.json"])
 
 
-def make(params: Path = PARAMS, versions: Path = VERSIONS) -> dict[str, Any]:
+def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
     """Check and resolve everything. Return relative path → content of the plan's files.
 
     Raises: GanealogyError naming file, key, value and what is legal.
@@ -48,15 +49,14 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> dict[str, Any]:
     completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
     # Only listed versions must fit the data; an ancestor may not support this image size.
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
-    files: dict[str, Any] = {f"stages/{name}.json": content for name, content in stage_plans(settings).items()}
-    for name in settings.tree.versions:
-        files[f"versions/{name}.json"] = version_plan(family[name], completed[name], settings)
-    flops = {name: count_flops(files[f"versions/{name}.json"]) for name in settings.tree.versions}
-    files["tree.json"] = tree(family, completed, counts, flops, settings)
-    return files
+    plans = {name: version_plan(family[name], completed[name], settings) for name in settings.tree.versions}
+    flops = {name: count_flops(plan) for name, plan in plans.items()}
+    files: PlanFiles = {f"stages/{name}.json": plan for name, plan in stage_plans(settings).items()}
+    files |= {f"versions/{name}.json": plan for name, plan in plans.items()}
+    return files | {"tree.json": tree(family, completed, counts, flops, settings)}
 
 
-def write(files: dict[str, Any], folder: Path = PLAN) -> None:
+def write(files: PlanFiles, folder: Path = PLAN) -> None:
     """Replace the folder by these files; a kill leaves the old plan, the new one or none, never a part."""
     fresh, old = (folder.with_name(f".{folder.name}.{which}.tmp") for which in ("new", "old"))
     for leftover in (fresh, old):
@@ -72,7 +72,7 @@ def write(files: dict[str, Any], folder: Path = PLAN) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -> VersionPlan:
+def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
     """Return all that a training of this version depends on: no title, no seed, no list of versions."""
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
     protocol = {**train, "image_size": settings.dataset.image_size, "channels": settings.dataset.channels}
@@ -88,7 +88,7 @@ def version_plan(version: Version, recipe: dict[str, Any], settings: Settings) -
 
 def stage_plans(settings: Settings) -> dict[str, StagePlan]:
     """Return the plan of each stage except train: its settings, its code, and the digest of both."""
-    dataset = settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"])
+    dataset: Any = settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"])
     source = components.module_name("data.sources", settings.dataset.name)
     extractors = [components.module_name("evaluation.extractors", name) for name in settings.evaluate.extractors]
     raw = download.inputs(dataset)
@@ -113,13 +113,13 @@ def stage_plans(settings: Settings) -> dict[str, StagePlan]:
 
 def tree(
     family: dict[str, Version],
-    recipe: dict[str, dict[str, Any]],
+    recipe: dict[str, Recipe],
     counts: dict[str, dict[str, int]],
     flops: dict[str, int],
     settings: Settings,
 ) -> TreeJson:
     """Return what people read: titles, ideas, changes. Only the report depends on it, so an edit trains nothing."""
-    members = [
+    members: list[PlannedVersion] = [
         {
             "name": name,
             "title": version.file.title,
@@ -137,22 +137,21 @@ def tree(
         }
         for name, version in family.items()
     ]
-    return {
-        "versions": members,
-        "seeds": settings.tree.seeds,
+    sections = {
         "dataset": settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"]),
         "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"]),
         "sample": settings.sample.model_dump(),
         "evaluate": settings.evaluate.model_dump(),
     }
+    return cast(TreeJson, {"versions": members, "seeds": settings.tree.seeds, **sections})
 
 
-def origins(version: Version, completed: dict[str, Any]) -> dict[str, str]:
+def origins(version: Version, completed: Recipe) -> dict[str, str]:
     """Return dotted key → the version that set it, or `default` for a component's own default."""
     return {key: version.origins.get(key, "default") for key in recipes.flatten(completed)}
 
 
-def count_parameters(recipe: dict[str, Any], settings: Settings, path: Path) -> dict[str, int]:
+def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str, int]:
     """Return the trainable parameters of both networks, built on the meta device, which needs no memory.
 
     Raises: GanealogyError when a network does not support the image size or the channels, or when ideas of the recipe
@@ -224,8 +223,7 @@ def _check_names(settings: Settings, params: Path) -> None:
         ("evaluate.extractors", settings.evaluate.extractors),
     ):
         for name in names:
-            if name not in components.known("evaluation.extractors"):
-                components.load("evaluation.extractors", name, f"{params}: {key}")  # raises, listing the known
+            components.require("evaluation.extractors", name, f"{params}: {key}")
             _check_fits(name, key, settings, params)
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")

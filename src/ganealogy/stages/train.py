@@ -25,7 +25,7 @@ from ganealogy.runtime import process
 from ganealogy.stages import _stage
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
-from ganealogy.workspace import PACKED, ManifestJson, VersionPlan, run_dir, run_key, work_dir
+from ganealogy.workspace import PACKED, ManifestJson, RunIdentity, VersionPlan, run_dir, run_key, work_dir
 
 if TYPE_CHECKING:
     from ganealogy.training.loop import Outcome, TrainingData
@@ -58,7 +58,7 @@ def run(version: str, seed: int, ranks: int = 1) -> int:
         return train(stage, identity, work, settings.train, interruption)
 
 
-def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson) -> dict[str, Any]:
+def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson) -> RunIdentity:
     """Return the keys of run.json that do not change during a training."""
     return {
         "version": plan["version"],
@@ -72,9 +72,7 @@ def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson) -> dict[s
     }
 
 
-def train(
-    stage: Stage, identity: dict[str, Any], work: Path, settings: Train, interruption: process.Interruption
-) -> int:
+def train(stage: Stage, identity: RunIdentity, work: Path, settings: Train, interruption: process.Interruption) -> int:
     """Train in `work`, then verify code and inputs, and publish. Return the exit code."""
     from ganealogy import tracking
     from ganealogy.runtime import distributed
@@ -151,7 +149,7 @@ def announce_precision(name: str, precision: Any, device: str) -> None:
         print(f"ganealogy: {name} trains in {used}: this device has no {precision}", file=sys.stderr)
 
 
-def clean_up(work: Path, name: str, identity: dict[str, Any]) -> None:
+def clean_up(work: Path, name: str, identity: RunIdentity) -> None:
     """Remove the leftovers of an earlier attempt that cannot be used."""
     checkpoints, metrics = work / "checkpoints", work / "train" / "metrics.jsonl"
     for temporary in (work / "train").rglob(".*.tmp"):  # of a killed writer
@@ -166,7 +164,7 @@ def clean_up(work: Path, name: str, identity: dict[str, Any]) -> None:
         print(f"ganealogy: {name}: starts afresh; {changes} changed since it was interrupted", file=sys.stderr)
 
 
-def changes_since_interrupted(work: Path, identity: dict[str, Any]) -> str:
+def changes_since_interrupted(work: Path, identity: RunIdentity) -> str:
     """Return what differs from another interrupted training of the same version and seed; empty if there is none."""
     for checkpoint in sorted(work.parent.glob("*/checkpoints/*.json")):
         try:

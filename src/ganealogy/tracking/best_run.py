@@ -11,6 +11,7 @@ from ganealogy.files import atomic
 from ganealogy.tracking import run_record
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
+from ganealogy.workspace import MetricProtocol
 
 UNMEASURED = "while training"
 
@@ -31,15 +32,16 @@ def score(record: RunRecord) -> Score | None:
     """Return the run's primary metric; None if it has no finite value."""
     from ganealogy.verdicts.primary_metric import primary_metric  # lazy: a training imports this module
 
-    protocols = record.evaluation.get("protocol", {}) if record.evaluation else {}
+    protocols: dict[str, MetricProtocol] = record.evaluation["protocol"] if record.evaluation else {}
     name = primary_metric(str(record.run["protocol"].get("tracker")), protocols)
     if record.evaluation:
-        value = record.evaluation.get("metrics", {}).get(name)
+        value = record.evaluation["metrics"].get(name)
         digest = atomic.digest(protocols.get(name))[:12]
     else:
-        value = (record.run.get("best") or {}).get("score")
+        best = record.run.get("best")
+        value = best["score"] if best else None
         digest = UNMEASURED
-    if not run_record.is_number(value) or not math.isfinite(value):
+    if value is None or not run_record.is_number(value) or not math.isfinite(value):
         return None
     return Score(name, float(value), digest)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +13,19 @@ from typing import Any
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Dataset
 from ganealogy.tracking.run_record import RunRecord, read_json
-from ganealogy.workspace import MANIFEST, TREE, run_dir
+from ganealogy.workspace import MANIFEST, TREE, ManifestJson, TreeJson, run_dir
 
 
 @dataclass(frozen=True)
 class Context:
     root: Path
-    tree: dict[str, Any]
+    tree: TreeJson
     """build/plan/tree.json"""
-    manifest: dict[str, Any] | None
+    manifest: ManifestJson | None
     """data/packed/manifest.json; None when the data is not checked out."""
 
     @classmethod
-    def load(cls, tree: dict[str, Any] | None = None, root: Path = Path()) -> Context:
+    def load(cls, tree: TreeJson | None = None, root: Path = Path()) -> Context:
         """Read the files under `root`; `tree` replaces its tree.json.
 
         Raises: GanealogyError when there is no plan.
@@ -39,8 +40,8 @@ class Context:
         """The data set's name for people: anime, my-cats (the name of a folder), avatars-lorelei."""
         dataset = self.tree["dataset"]
         name = str(dataset["name"])
-        if name == "folder" and dataset.get("path"):
-            return Path(dataset["path"]).stem
+        if name == "folder" and (path := dataset.get("path")):
+            return Path(path).stem
         default_style = Dataset.model_fields["style"].default
         style = dataset.get("style", default_style)
         return f"{name}-{style}" if name == "avatars" and style != default_style else name
@@ -57,9 +58,10 @@ class Context:
         """Whether the run was trained on the data in data/packed. True if that is not checked out."""
         return self.manifest is None or record.run.get("data") == self.manifest["dataset"]
 
-    def version(self, name: str) -> dict[str, Any]:
+    def version(self, name: str) -> Mapping[str, Any]:
         """Return the plan's entry of a version; empty if the plan no longer has it."""
-        return next((entry for entry in self.tree["versions"] if entry["name"] == name), {})
+        entries = {entry["name"]: entry for entry in self.tree["versions"]}
+        return entries.get(name, {})
 
     def run_directories(self) -> list[Path]:
         """Return the directories of listed versions that contain a run.json."""

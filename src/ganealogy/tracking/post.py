@@ -56,6 +56,7 @@ def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
 
 
 def find_or_create(client: MlflowClient, experiment_id: str, record: RunRecord, context: Context) -> Run:
+    """Find or create the MLflow run of a run directory. Call under the store's lock."""
     existing = find(client, experiment_id, record.key)
     if existing is not None:
         return existing
@@ -82,6 +83,7 @@ def parameters(client: MlflowClient, mlflow_run: Run, record: RunRecord, context
 
 
 def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Context) -> int:
+    """Post new and changed tags, the run's description among them."""
     from mlflow.entities import RunTag
 
     run = record.run

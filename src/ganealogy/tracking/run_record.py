@@ -6,9 +6,17 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ganealogy.errors import GanealogyError
+from ganealogy.files.records import read_record
+from ganealogy.lineage.flatten import as_text, flatten
+from ganealogy.workspace import MetricsJson, RunJson, SampleJson
+
+Tick: TypeAlias = "dict[str, Any]"
+"""A line of metrics.jsonl: tick, step, kimg, epoch, d_images, losses and scores."""
+Cost: TypeAlias = "dict[str, Any]"
+"""cost/<stage>.json: seconds, and for the training what `stages/train.py` writes."""
 
 STAGES = ("train", "sample", "evaluate")
 COSTS = ("seconds", "images_per_second", "peak_memory_bytes")
@@ -28,15 +36,15 @@ class RunRecord:
     """The content of a run directory at the time of reading."""
 
     directory: Path
-    run: dict[str, Any]
+    run: RunJson
     """train/run.json"""
-    ticks: list[dict[str, Any]]
+    ticks: list[Tick]
     """train/metrics.jsonl"""
-    costs: dict[str, dict[str, Any]]
+    costs: dict[str, Cost]
     """cost/<stage>.json, by stage"""
-    sample: dict[str, Any] | None
+    sample: SampleJson | None
     """sample/sample.json"""
-    evaluation: dict[str, Any] | None
+    evaluation: MetricsJson | None
     """evaluate/metrics.json"""
 
     @property
@@ -60,7 +68,8 @@ class RunRecord:
     @property
     def parameters(self) -> dict[str, str]:
         """The resolved recipe by dotted key, and the protocol by `protocol.` and dotted key."""
-        return flatten(self.run["recipe"]) | flatten(self.run["protocol"], "protocol.")
+        flat = flatten(self.run["recipe"]) | flatten(self.run["protocol"], "protocol")
+        return {key: as_text(value) for key, value in flat.items()}
 
     @property
     def final_metrics(self) -> dict[str, float]:
@@ -95,7 +104,7 @@ class RunRecord:
     @property
     def weights(self) -> Path | None:
         """The weights that drew the samples; None unless the training has finished."""
-        checkpoint = (self.sample or {}).get("checkpoint", "best")
+        checkpoint = self.sample["checkpoint"] if self.sample else "best"
         path = self.directory / "train" / "weights" / f"generator-{checkpoint}.safetensors"
         return path if self.status == "finished" and path.is_file() else None
 
@@ -117,12 +126,8 @@ def read(directory: Path) -> RunRecord:
 
     Raises: GanealogyError when run.json is absent or a file is damaged.
     """
-    run = read_json(directory / "train" / "run.json")
-    if run is None:
-        raise GanealogyError(f"{directory}: no train/run.json; train the version first")
-    missing = [key for key in ("key", "version", "seed", "status", "recipe", "protocol") if key not in run]
-    if missing:
-        raise GanealogyError(f"{directory}/train/run.json: lacks {', '.join(missing)}; train the version again")
+    keys = ("key", "version", "seed", "status", "recipe", "protocol")
+    run = read_record(directory / "train" / "run.json", "train the version", keys)
     costs = {stage: read_json(directory / "cost" / f"{stage}.json") for stage in STAGES}
     return RunRecord(
         directory=directory,
@@ -134,23 +139,15 @@ def read(directory: Path) -> RunRecord:
     )
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON mapping; return None if the file is absent.
+def read_json(path: Path) -> Any:
+    """Read a record; return None if the file is absent.
 
     Raises: GanealogyError when it is not a JSON mapping.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise GanealogyError(f"{path}: not readable JSON ({error}); run its stage again") from None
-    if not isinstance(content, dict):
-        raise GanealogyError(f"{path}: expected a JSON mapping, found {type(content).__name__}; run its stage again")
-    return content
+    return read_record(path, "run its stage again") if path.exists() else None
 
 
-def _read_ticks(path: Path) -> list[dict[str, Any]]:
+def _read_ticks(path: Path) -> list[Tick]:
     """Read the complete lines: the training may be writing the last one.
 
     Raises: GanealogyError when a line is damaged.
@@ -166,7 +163,7 @@ def _read_ticks(path: Path) -> list[dict[str, Any]]:
         raise GanealogyError(f"{path}: damaged line ({error}); train the version again") from None
 
 
-def tick_metrics(tick: dict[str, Any]) -> dict[str, float]:
+def tick_metrics(tick: Tick) -> dict[str, float]:
     """Return a tick's numbers as `train/<name>`, without non-finite ones, which are null in the file."""
     numbers = {name: value for name, value in tick.items() if name not in ("tick", "step") and is_number(value)}
     return {f"train/{name}": float(value) for name, value in numbers.items()}
@@ -174,14 +171,3 @@ def tick_metrics(tick: dict[str, Any]) -> dict[str, float]:
 
 def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def flatten(mapping: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Map {"loss": {"name": "hinge"}} to {"loss.name": "hinge"}; other values than strings become JSON."""
-    flat: dict[str, str] = {}
-    for name, value in mapping.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return flat

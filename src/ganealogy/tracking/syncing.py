@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError
 from ganealogy.runtime.progress import Progress
@@ -21,7 +21,7 @@ from ganealogy.tracking import model, post, registry, run_record, store, ui_view
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
-from ganealogy.workspace import REPORT_PAGE, WORK
+from ganealogy.workspace import REPORT_PAGE, WORK, TreeJson
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +51,7 @@ class SyncResult:
 
 def sync(
     run_dir: Path,
-    tree: dict[str, Any] | None = None,
+    tree: TreeJson | None = None,
     final: str | None = None,
     context: Context | None = None,
     warn: Callable[[str], None] = _print_warning,

@@ -11,7 +11,7 @@ import base64
 import json
 import math
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.post import IMAGES
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG = "mlflow.sharedViewState.{}"
+View: TypeAlias = "dict[str, Any]"
+"""State of an MLflow page, as its UI shares it by a link."""
+
 RUNS, VERSIONS = "ganealogy-runs", "ganealogy-versions"
 PICTURES = "Pictures"
 SECTIONS = (PICTURES, "evaluate", "train_best", "train", "usage", "System metrics")
@@ -27,7 +30,7 @@ SECTIONS = (PICTURES, "evaluate", "train_best", "train", "usage", "System metric
 CREATED = 1_700_000_000_000  # ms since 1970; any constant, so that equal views are equal tags
 
 
-def views(tracker: str, extractors: list[str], last: int = 0) -> dict[str, dict[str, Any]]:
+def views(tracker: str, extractors: list[str], last: int = 0) -> dict[str, View]:
     """Return key → view, for a tracker, the extractors of the evaluation and the `last` step of a training."""
     from ganealogy.verdicts.primary_metric import distance  # a training imports this module
 
@@ -63,7 +66,7 @@ def save(client: MlflowClient, experiment_id: str, context: Context) -> int:
     return len(new)
 
 
-def _view(name: str, columns: list[str], order: str, more: dict[str, Any]) -> dict[str, Any]:
+def _view(name: str, columns: list[str], order: str, more: View) -> View:
     state = {
         "searchFilter": "",
         "orderByKey": order,
@@ -95,7 +98,7 @@ def _view(name: str, columns: list[str], order: str, more: dict[str, Any]) -> di
     return {"name": name, "createdAt": CREATED, "updatedAt": CREATED, "state": f"deflate;{packed}"}
 
 
-def _pictures(step: int) -> dict[str, Any]:
+def _pictures(step: int) -> View:
     """Return the settings of the charts' page: sample grids of `step` first, without parameters. The UI adds the rest.
 
     By default grids come last, below each run's parameters. A group of runs has no grids.

@@ -6,7 +6,7 @@ The final metrics use other reals and other latents, so the pick does not bias t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Tracker:
     """Score generators against a fixed set of reals."""
 
-    def __init__(self, name: str, count: int, train_images: Pictures, latent: dict[str, Any], device: str) -> None:
+    def __init__(self, name: str, count: int, train_images: Pictures, latent: workspace.Latent, device: str) -> None:
         """`count`: at most this many reals, and as many fakes; `train_images`: uint8 (N, H, W, C)."""
         self.name, self.latent = name, latent
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)

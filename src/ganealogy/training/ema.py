@@ -6,7 +6,6 @@ G circles around its equilibrium, and the average lies nearer to it (Yazıcı et
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import nn
@@ -43,8 +42,8 @@ class EMA:
         if copies := list(self.generator.buffers()):
             torch._foreach_copy_(copies, list(self.source.buffers()))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         return self.generator.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.generator.load_state_dict(state)

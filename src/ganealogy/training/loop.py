@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class TrainingData:
 class Outcome:
     status: str
     """finished, diverged or interrupted."""
-    run: dict[str, Any]
+    run: workspace.RunJson
     """Content of run.json."""
     seconds: float
     """Training time including ticks, summed over all sittings."""

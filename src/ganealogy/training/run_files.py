@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import save as dump_tensors
@@ -23,25 +23,26 @@ from ganealogy.training import checkpoint
 from ganealogy.training.background_writer import BackgroundWriter
 
 if TYPE_CHECKING:
+    from ganealogy import workspace
     from ganealogy.training.state import TrainingState
 
 GRID_COLUMNS = 8
 
 
 class RunFiles:
-    def __init__(self, directory: Path, checkpoints: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, checkpoints: Path, identity: Mapping[str, object]) -> None:
         """`identity`: keys of run.json that do not change (version, seed, plan, data, recipe, …)."""
         self.directory, self.checkpoints, self.identity = directory, checkpoints, identity
         self.metrics = directory / "metrics.jsonl"
         self.writer = BackgroundWriter()
 
-    def write_status(self, status: str, **progress: Any) -> dict[str, Any]:
+    def write_status(self, status: str, **progress: Any) -> workspace.RunJson:
         """Write run.json and return its content."""
         content = {**self.identity, "status": status, **progress}
         atomic.write_json(self.directory / "run.json", content)
-        return content
+        return cast("workspace.RunJson", content)
 
-    def append_tick(self, line: dict[str, Any], pictures: Pictures) -> None:
+    def append_tick(self, line: Mapping[str, float], pictures: Pictures) -> None:
         """Append a line of metrics and write its grid of uint8 (64, H, W, C) images. NaN is written as null."""
         images.save_png(images.grid(pictures, GRID_COLUMNS), self.directory / "grids" / f"{line['step']:06d}.png")
         finite = {key: None if value != value else value for key, value in line.items()}

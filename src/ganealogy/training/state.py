@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ class TrainingState:
 
     def __init__(
         self,
-        recipe: dict[str, Any],
+        recipe: workspace.Recipe,
         protocol: workspace.Protocol,
         steps: int,
         device: str,

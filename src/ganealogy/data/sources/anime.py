@@ -7,11 +7,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import MIRROR, Remote, copy, in_mirror, obtain
 from ganealogy.errors import GanealogyError
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("mirror",)
 DATASET = "splcher/animefacedataset"
@@ -28,11 +31,11 @@ SMALL = Remote(  # 22,969 of them at 64×64; only in mirrors
 )
 
 
-def credit(settings: dict[str, Any]) -> dict[str, str]:
+def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)
 
 
-def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
+def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
     """Write the archive to `raw` and return its name. Raises: GanealogyError if it cannot be fetched."""
     if whole := in_mirror(mirror, WHOLE):
         copy(Remote(WHOLE, ()), whole, raw / WHOLE)

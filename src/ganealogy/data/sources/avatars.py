@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganealogy.data import workers
 from ganealogy.data.archives import ZipPictures, write_stored
 from ganealogy.errors import one_of
 from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import track
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("style", "count")
 DEFAULT_COUNT = 10_000
@@ -25,7 +28,7 @@ CHUNK = 64
 ARCHIVE = "avatars.zip"
 
 
-def credit(settings: dict[str, Any]) -> dict[str, str]:
+def credit(settings: DatasetSettings) -> dict[str, str]:
     """Return artist and licence from the style's definition. Raises: GanealogyError if the style is unknown."""
     meta = definition(settings["style"]).get("meta", {})
     creator, licence, source = (meta.get(part, {}) for part in ("creator", "license", "source"))
@@ -53,7 +56,7 @@ def definition(style: str) -> dict[str, Any]:
     return content
 
 
-def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
+def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
     """Draw `count` avatars into one archive, in parallel. Raises: GanealogyError if the style is unknown."""
     count, style = settings.get("count") or DEFAULT_COUNT, settings["style"]
     definition(style)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import Remote, in_mirror, obtain
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("mirror",)
 CREDIT = {
@@ -28,11 +31,11 @@ SMALL = Remote(  # the first 10,000 at half size; only in mirrors
 )
 
 
-def credit(settings: dict[str, Any]) -> dict[str, str]:
+def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)
 
 
-def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
+def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
     """Write the archive to `raw` and return its name. Raises: GanealogyError if it cannot be fetched."""
     remote = SMALL if in_mirror(mirror, SMALL.name) and not in_mirror(mirror, WHOLE.name) else WHOLE
     obtain(remote, raw / remote.name, in_mirror(mirror, remote.name))

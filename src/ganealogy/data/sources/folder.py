@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ganealogy.data.archives import Caps, ZipPictures, is_picture, write_stored
 from ganealogy.data.fetch import Remote, copy, from_root
@@ -13,6 +13,9 @@ from ganealogy.data.pictures import SUFFIXES
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, writing
 from ganealogy.runtime.progress import track
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("path",)
 CREDIT = {
@@ -25,7 +28,7 @@ CREDIT = {
 ARCHIVE = "pictures.zip"
 
 
-def credit(settings: dict[str, Any]) -> dict[str, str]:
+def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)
 
 
@@ -39,7 +42,7 @@ def listing(path: str | Path) -> str:
     return digest([[name, status.st_size, status.st_mtime_ns] for name, file in files for status in [file.stat()]])
 
 
-def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
+def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
     """Write pictures.zip to `raw`, a checked copy of the user's zip or a new one of the directory; return its name.
 
     Raises: GanealogyError if the path is absent, unreadable, unsafe, or has no pictures.

@@ -7,13 +7,16 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.data.fetch import Remote, in_mirror, obtain
 from ganealogy.errors import GanealogyError
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
 
 CLASSES = 10
 INPUTS = ("mirror",)
@@ -35,11 +38,11 @@ MAX_BYTES = 2**30
 """Largest accepted idx file; MNIST's largest has 47 MB."""
 
 
-def credit(settings: dict[str, Any]) -> dict[str, str]:
+def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)
 
 
-def fetch(settings: dict[str, Any], raw: Path, mirror: Path | None) -> list[str]:
+def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
     """Write the four files to `raw` and return their names. Raises: GanealogyError if one cannot be fetched."""
     for name, md5 in FILES.items():
         remote = Remote(name, tuple(host + name for host in HOSTS), md5=md5)

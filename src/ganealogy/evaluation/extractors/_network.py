@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganealogy.runtime.precision import float32_as
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import MetricProtocol
 
 
 class NetworkExtractor:
@@ -34,7 +37,7 @@ class NetworkExtractor:
         self.device = torch.device(device)
         self.layout = self.layouts.get(self.device.type, torch.channels_last)
         self.model = model.eval().to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
-        self.protocol: dict[str, Any] = {"precision": "fp32", **protocol}
+        self.protocol: MetricProtocol = {"precision": "fp32", **protocol}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float levels 0..255 (n, 3, H, W) → (n, d)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import MetricProtocol
 
 DATASETS = ("mnist",)
 IMAGE_SIZES = (28, 32)
@@ -48,7 +51,7 @@ class MnistCNN:
 
     def __init__(self, model: nn.Sequential, device: str, **protocol: Any) -> None:
         self.model, self.device = model.eval().to(device=device), torch.device(device)
-        self.protocol: dict[str, Any] = {"resize": "none", "precision": "fp32", **protocol}
+        self.protocol: MetricProtocol = {"resize": "none", "precision": "fp32", **protocol}
 
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

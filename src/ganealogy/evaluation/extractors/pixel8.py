@@ -7,10 +7,13 @@ features. Its unit is a thousand squared grey levels (0..255): on 64-pixel anime
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import MetricProtocol
 
 SIDE = 8
 UNIT = 1000**0.5
@@ -26,7 +29,7 @@ class Pixel8:
     network = False
 
     def __init__(self) -> None:
-        self.protocol: dict[str, Any] = {"weights_sha256": None, "resize": "area mean to 8x8", "precision": "fp32"}
+        self.protocol: MetricProtocol = {"weights_sha256": None, "resize": "area mean to 8x8", "precision": "fp32"}
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, H, W, C) → (N, 64 C), mean levels 0..255 divided by UNIT."""

@@ -1,4 +1,4 @@
-"""Class conditioning: labels enter G through BatchNorm's scale and shift, and D through a projection.
+"""Class conditioning: by BatchNorm's scale and shift in G, by a projection in D.
 
 Shapes: N images, C channels, K classes; labels are (N,) int64.
 """
@@ -13,7 +13,7 @@ from ganealogy.networks.layers.spectral import spectral_norm
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """BatchNorm whose scale and shift are each class's own (de Vries et al., arXiv 1707.00683); at first 1 and 0."""
+    """BatchNorm with a scale and shift per class, initially 1 and 0 (de Vries et al., arXiv 1707.00683)."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -26,44 +26,44 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(N, C, H, W), (N,) → (N, C, H, W)."""
-        scale, shift = self.affine(needed(labels))[:, :, None, None].split(self.channels, dim=1)
+        scale, shift = self.affine(require_labels(labels))[:, :, None, None].split(self.channels, dim=1)
         conditioned: torch.Tensor = self.normalise(features) * scale + shift
         return conditioned
 
 
 class Projection(nn.Module):
-    """D's conditional term: the inner product of its features with the label's embedding (arXiv 1802.05637, eq. 3)."""
+    """D's conditional term: inner product of features and label embedding (arXiv 1802.05637, equation 3)."""
 
     def __init__(self, channels: int, classes: int, spectral: bool) -> None:
         super().__init__()
         embedding = nn.Embedding(classes, channels)
-        nn.init.xavier_uniform_(embedding.weight)  # torch's N(0, 1) would drown the unconditional logits
+        nn.init.xavier_uniform_(embedding.weight)  # torch's N(0, 1) would dominate the unconditional logits
         self.embedding = spectral_norm(embedding) if spectral else embedding
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """Features (N, C), labels (N,) → (N,), to be added to the logits."""
-        product: torch.Tensor = self.embedding(needed(labels)) * features
+        """Features (N, C), labels (N,) → (N,), the summand of the logits."""
+        product: torch.Tensor = self.embedding(require_labels(labels)) * features
         return product.sum(dim=1)
 
 
 def batch_norm(channels: int, classes: int) -> nn.Module:
-    """BatchNorm, conditional where there are classes."""
+    """Return a BatchNorm, conditional if `classes` > 0."""
     return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
-def run(layer: nn.Module, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-    """`layer` on (N, C, H, W); a conditional one sees the labels too."""
+def apply_layer(layer: nn.Module, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    """Apply `layer` to (N, C, H, W), with the labels if it is conditional."""
     result: torch.Tensor = layer(features, labels) if isinstance(layer, ConditionalBatchNorm2d) else layer(features)
     return result
 
 
-def needed(labels: torch.Tensor | None) -> torch.Tensor:
+def require_labels(labels: torch.Tensor | None) -> torch.Tensor:
     if labels is None:
         raise ValueError("this network is class-conditional: it needs labels")
     return labels
 
 
-def refuse(network: str, classes: int) -> None:
-    """Raises: GanealogyError where a network without class conditioning is asked for it."""
+def refuse_classes(network: str, classes: int) -> None:
+    """Raises: GanealogyError if `classes` > 0, for networks without class conditioning."""
     if classes:
         raise GanealogyError(f"{network}: has no class conditioning; set labels: false, or use dcgan or sngan")

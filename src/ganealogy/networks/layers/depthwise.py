@@ -1,8 +1,8 @@
-"""How a convolution of each channel by itself is done, by kind of device.
+"""Choose how depthwise convolutions are computed, per type of device.
 
-On a GPU, one in channels_last is left to cuDNN, which can be many times slower in fp32 than a few plain operations
-(pytorch#18631, #47341). Each place that has one therefore has an exact replacement too, in value and in derivatives of
-first and second order, and asks here which to use. On a CPU the convolution is the faster.
+On a GPU in channels_last and fp32, cuDNN can be many times slower than a few plain operations (pytorch#18631, #47341).
+Layers with a depthwise convolution therefore have a replacement with the same values and first and second derivatives.
+On a CPU the convolution is faster.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 
 REPLACED: frozenset[str] = frozenset()
-"""Kinds of device whose depthwise convolutions are replaced. Empty until a card has shown that it pays:
+"""Device types whose depthwise convolutions are replaced. Add one only if it is faster there:
 `benchmarks/gpu_day/probe.py` times both."""
 
 
 def is_replaced(features: torch.Tensor) -> bool:
-    """Return whether these features (N, C, H, W) should pass through the replacement."""
+    """Return whether to compute with the replacement on the device of these features (N, C, H, W)."""
     return features.device.type in REPLACED

@@ -1,4 +1,4 @@
-"""What weights begin as. Applied to a layer before spectral norm wraps it."""
+"""Initial weights. Apply them before spectral norm wraps the layer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Init = Literal["default", "orthogonal", "normal"]
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-def initialised(layer: Layer, init: Init) -> Layer:
-    """`default`: PyTorch's. `orthogonal`: Saxe et al., arXiv 1312.6120. `normal`: N(0, 0.02), as in DCGAN's paper.
+def initialise(layer: Layer, init: Init) -> Layer:
+    """Initialise the weight and return the layer; the bias is unchanged.
 
-    Biases stay as they are.
+    `default`: PyTorch's. `orthogonal`: Saxe et al., arXiv 1312.6120. `normal`: N(0, 0.02), arXiv 1511.06434.
     """
     if init == "orthogonal":
         nn.init.orthogonal_(layer.weight)

@@ -1,8 +1,8 @@
-"""Doubling and halving with the filter [1, 2, 1]: smooth where nearest neighbours and plain strides alias.
+"""Doubling and halving with the filter [1, 2, 1], which avoids aliasing (arXiv 2501.05441, section 4).
 
-Doubling repeats every pixel and filters; halving filters and averages 2x2. Either is one 4x4 kernel, the outer product
-of [1, 2, 1] * [1, 1] = [1, 3, 3, 1] with itself (arXiv 2501.05441, section 4; zeros beyond the border). As [1, 3, 3, 1]
-is [1, 1] three times, either is a few averages over 2x2 boxes too.
+Doubling repeats every pixel and filters; halving filters and averages 2x2. Each is one convolution with a 4x4 kernel,
+the outer product of [1, 2, 1] * [1, 1] = [1, 3, 3, 1] with itself; zeros beyond the border. As [1, 3, 3, 1] is [1, 1]
+convolved three times, each also equals a few averages over 2x2 boxes.
 """
 
 from __future__ import annotations
@@ -45,6 +45,6 @@ def halve_by_boxes(features: torch.Tensor) -> torch.Tensor:
 
 
 def _kernel(channels: int, gain: float, like: torch.Tensor) -> torch.Tensor:
-    # Made on the device: numbers copied there make the host wait for all that was asked of a GPU before.
+    # Computed on the device: a copy from the host would wait for the GPU's queue.
     taps = 4 - 2 * (torch.arange(4, dtype=like.dtype, device=like.device) - 1.5).abs()  # 1, 3, 3, 1: exact in any type
     return (torch.outer(taps, taps) * (gain / taps.sum() ** 2)).expand(channels, 1, 4, 4)

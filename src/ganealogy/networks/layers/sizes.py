@@ -1,4 +1,4 @@
-"""How a network gets from an image down to its smallest feature map."""
+"""Number of halvings from the image to the smallest feature map."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ganealogy.errors import GanealogyError
 
 
 def halvings(image_size: int, network: str) -> int:
-    """Halvings from the image down to 4x4.
+    """Return the number of halvings from the image to 4x4.
 
-    Raises: GanealogyError for a size that is no power of two from 16 up.
+    Raises: GanealogyError for a size that is no power of two from 16 up; `network` is named in the message.
     """
     if image_size < 16 or image_size & (image_size - 1):
         raise GanealogyError(
@@ -20,7 +20,9 @@ def halvings(image_size: int, network: str) -> int:
 
 
 def ladder(image_size: int, network: str) -> tuple[int, int]:
-    """(side of the smallest feature map, halvings down to it) for networks with a linear layer there: 28 → (7, 2).
+    """Return the side of the smallest feature map and the number of halvings to it: 28 → (7, 2).
+
+    For networks with a linear layer at that map.
 
     Raises: GanealogyError for a size that is not 4, 5, 6 or 7 times a power of two, from 16 up.
     """

@@ -12,19 +12,18 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-class _WithoutNumbers(_SpectralNorm):
+class _WithoutPowerIteration(_SpectralNorm):
     def _power_method(self, weight_mat: torch.Tensor, n_power_iterations: int) -> None: ...
 
 
 def spectral_norm(layer: Layer) -> Layer:
-    """`layer` with torch's spectral norm on its weight: one power iteration in each training forward pass.
+    """Return the layer with torch's spectral norm on its weight: one power iteration per training forward pass.
 
-    On the meta device, where the plan builds networks to look at them, there is nothing to iterate on, and torch's
-    fifteen first iterations would take seconds.
+    On the meta device, used by the plan, the power iteration is left out: torch's fifteen initial ones take seconds.
     """
     weight = layer.weight
     if isinstance(weight, torch.Tensor) and weight.is_meta:
-        parametrize.register_parametrization(layer, "weight", _WithoutNumbers(weight), unsafe=True)
+        parametrize.register_parametrization(layer, "weight", _WithoutPowerIteration(weight), unsafe=True)
     else:
         parametrizations.spectral_norm(layer)
     return layer

@@ -1,0 +1,35 @@
+"""The interface of an architecture: the functions `generator` and `discriminator` of each file in this folder.
+
+A file has one of them or both. Positional arguments come from the protocol, keyword arguments from the recipe.
+`width` scales the number of channels (`train.width`); `classes` is K > 0 for a class-conditional network, else 0.
+A file may ignore `width`, and raises GanealogyError for an image size or `classes` that it does not support.
+
+Initial weights are drawn from torch's default generator.
+
+Shapes: N images, C = channels, H = W = image_size, d = latent_size; labels are (N,) int64 in [0, K).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import nn
+
+
+class GeneratorBuilder(Protocol):
+    """`generator(latent_size, channels, image_size, width, classes, *, …)`."""
+
+    def __call__(
+        self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0, **options: Any
+    ) -> nn.Module:
+        """Return G: z (N, d) → images (N, C, H, W), black at -1 and white at 1. G(z, labels) if `classes` > 0.
+
+        G has an attribute `classes: int`.
+        """
+
+
+class DiscriminatorBuilder(Protocol):
+    """`discriminator(channels, image_size, width, classes, *, …)`."""
+
+    def __call__(self, channels: int, image_size: int, width: int, classes: int = 0, **options: Any) -> nn.Module:
+        """Return D: images (N, C, H, W) → logits (N,), high for real images. D(images, labels) if `classes` > 0."""
