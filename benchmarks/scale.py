@@ -80,8 +80,8 @@ def scheduling(bench: claims.Benchmark, most: int) -> None:
         busy = 60_000 / each(found[many], many)
         bench.note(f"At that rate one driver can feed {busy:,.0f} places with runs of a minute each")
     first = found[few]
-    told = f"{lasting} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
-    bench.measured("makespan", first["makespan"], "s", f"{told}; ideal {first['ideal']:.1f} s")
+    stubs = f"{lasting} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
+    bench.measured("makespan", first["makespan"], "s", f"{stubs}; ideal {first['ideal']:.1f} s")
     bench.measured("Ray's start, until the end of the first task", first["start"], "s")
     bench.claim(f"overhead per task, {many:,} tasks", each(found[many], many), 100, "ms", at_least=False)
     bench.claim("makespan against the ideal", first["makespan"] / first["ideal"], 1.05, at_least=False)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fake_runs import DATA, metrics_json, run_json, write_run
 
 from ganealogy.files import atomic
 
-DATA = "d" * 64
 PROTOCOL = {"kimg": 1.0, "batch_size": 8, "image_size": 32, "channels": 3, "width": 8, "tracker": "pixel8"}
 Make = Callable[..., Path]
 
@@ -63,11 +63,9 @@ def make_run(project: Path) -> Make:
         directory = project / f"build/runs/{version}-{seed}"
         weights = save({name: tensor.contiguous().clone() for name, tensor in generator.state_dict().items()})
         atomic.write_bytes(directory / "train/weights/generator-best.safetensors", weights)
-        identity = {"version": version, "seed": seed, "key": f"{version}-{seed}", "data": DATA, "status": "finished"}
-        result = {"best": {"step": 9, "kimg": 0.5, "score": best}, "tracker": "pixel8", "steps": 9}
-        atomic.write_json(directory / "train/run.json", {**identity, **result, "recipe": recipe, "protocol": protocol})
-        if fd is not None:
-            atomic.write_json(directory / "evaluate/metrics.json", {"metrics": {"fd_pixel8": fd}, "protocol": {}})
-        return directory
+        checkpoint = {"step": 9, "kimg": 0.5, "score": best}
+        run = run_json(version, seed, recipe=recipe, protocol=protocol, data=DATA, best=checkpoint, steps=9)
+        metrics = None if fd is None else metrics_json(version, seed, metrics={"fd_pixel8": fd}, protocol={})
+        return write_run(directory, run, metrics=metrics)
 
     return make

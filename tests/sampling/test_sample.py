@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.fake_runs import run_json, write_run
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -32,9 +33,8 @@ PROTOCOL = {"image_size": 16, "channels": 3, "width": 4}
 def make_run(folder: Path, version: str = "v1", seed: int = 0, **facts: Any) -> Path:
     run = folder / f"{version}-{seed}"
     protocol = facts.pop("protocol", PROTOCOL)
-    record: dict[str, Any] = {"version": version, "seed": seed, "status": "finished", "recipe": RECIPE}
-    record |= {"protocol": protocol, "best": {"step": 30, "kimg": 1.5, "score": 9.0}, "steps": 40, "kimg": 2.0}
-    atomic.write_json(run / "train/run.json", record | facts)
+    end = {"best": {"step": 30, "kimg": 1.5, "score": 9.0}, "steps": 40, "kimg": 2.0}
+    write_run(run, run_json(version, seed, **({"recipe": RECIPE, "protocol": protocol} | end | facts)))
     torch.manual_seed(seed)
     for checkpoint in ("best", "last"):
         state = {name: tensor.contiguous() for name, tensor in _build.generator(RECIPE, protocol).state_dict().items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.fake_runs import DATA, cost_json, metrics_json, run_json, sample_json, write_run
 
 from ganealogy.files import atomic, images
 from ganealogy.tracking import store
@@ -21,7 +22,6 @@ RECIPE = {
     "adversary": {"loss": {"name": "hinge", "real_target": 0.9}},
 }
 PROTOCOL = {"kimg": 0.3, "batch_size": 10, "lr": 2e-4, "width": 4, "image_size": 16, "channels": 3, "tracker": "pixel8"}
-DATA = "d" * 64
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,12 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.filterwarnings("ignore:.*noload.*:DeprecationWarning"))
-
-
-def run_identity(version: str, seed: int) -> dict[str, Any]:
-    key = atomic.digest([f"plan of {version}", DATA, seed])
-    identity = {"version": version, "parent": None if version == "v1" else "v1", "seed": seed, "key": key, "data": DATA}
-    return {**identity, "plan": f"plan of {version}", "recipe": RECIPE, "protocol": PROTOCOL}
 
 
 def add_tick(directory: Path, tick: int) -> None:
@@ -55,27 +49,25 @@ def set_status(directory: Path, status: str, **facts: Any) -> None:
 
 def make_run(directory: Path, version: str = "v3", seed: int = 1, status: str = "finished", ticks: int = 3) -> Path:
     """Make a run directory with `ticks` ticks and 4 images per grid; a finished run is sampled and evaluated."""
-    atomic.write_json(directory / "train" / "run.json", run_identity(version, seed) | {"status": status})
+    run = run_json(version, seed, status=status, recipe=RECIPE, protocol=PROTOCOL, data=DATA, best=None)
+    write_run(directory, run)
     for tick in range(ticks):
         add_tick(directory, tick)
     last = 10 * (ticks - 1)
     if status == "running":
         return directory
     best = {"step": last, "kimg": 0.1 * (ticks - 1), "score": 200.0}
-    set_status(directory, status, steps=last, kimg=best["kimg"], best=best, tracker="pixel8", reason=None)
-    atomic.write_json(
-        directory / "cost" / "train.json", {"seconds": 12.5, "images_per_second": 900.0, "device_name": "a chip"}
-    )
+    set_status(directory, status, steps=last, kimg=best["kimg"], best=best)
+    write_run(directory, cost=cost_json(12.5, images_per_second=900.0, device_name="a chip"))
     if status == "finished":
         add_weights(directory)
-        sample = {"version": version, "seed": seed, "checkpoint": "best", "step": last, "count": 16}
-        atomic.write_json(directory / "sample" / "sample.json", sample)
+        sample = sample_json(version, seed, step=last, count=16)
         for name in ("grid", "strip"):
             images.save_png(images.grid(np.zeros((4, 16, 16, 3), np.uint8), 2), directory / "sample" / f"{name}.png")
-        metrics = {"fd_pixel8": 123.5, "kid_effnet_lite0": 0.25}
-        atomic.write_json(
-            directory / "evaluate" / "metrics.json", {"status": status, "metrics": metrics, "protocol": {}}
+        metrics = metrics_json(
+            version, seed, status=status, metrics={"fd_pixel8": 123.5, "kid_effnet_lite0": 0.25}, protocol={}
         )
+        write_run(directory, sample=sample, metrics=metrics)
     return directory
 
 

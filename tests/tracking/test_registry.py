@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.fake_runs import metrics_json, write_run
 
 from ganealogy import tracking
 from ganealogy.files import atomic
@@ -45,9 +46,8 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def evaluated(run_dir: Path, value: float, images: int = 16) -> Path:
-    content = {"metrics": {"fd_pixel8": value}, "protocol": {"fd_pixel8": {"images": images}}}
-    atomic.write_json(run_dir / "evaluate/metrics.json", content)
-    return run_dir
+    protocol = {"fd_pixel8": {"images": images}}
+    return write_run(run_dir, metrics=metrics_json(metrics={"fd_pixel8": value}, protocol=protocol))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.fake_runs import metrics_json, write_run
 
 from ganealogy import tracking
 from ganealogy.errors import GanealogyError
@@ -122,7 +123,7 @@ def test_a_run_keeps_the_name_of_the_dvc_experiment_that_created_it(
 
 def test_a_changed_evaluation_becomes_the_latest(finished: Path, lab: SimpleNamespace) -> None:
     run_id = sync(finished).run_id
-    atomic.write_json(finished / "evaluate/metrics.json", {"metrics": {"fd_pixel8": 99.0}})
+    write_run(finished, metrics=metrics_json("v3", 1, metrics={"fd_pixel8": 99.0}, protocol={}))
     again = sync(finished)
     assert (again.posted["metrics"], again.posted["files"]) == (1, 1)
     with store.open_client() as client:
@@ -213,7 +214,7 @@ def test_a_run_on_other_data_is_refused(finished: Path, project: Path) -> None:
 
 
 def test_without_a_plan_or_a_run_the_error_names_the_command(project: Path) -> None:
-    with pytest.raises(GanealogyError, match="train the version first"):
+    with pytest.raises(GanealogyError, match="train the version"):
         tracking.sync(project / "build/runs/v1-0")
     (project / "build/plan/tree.json").unlink()
     with pytest.raises(GanealogyError, match="ganealogy plan"):

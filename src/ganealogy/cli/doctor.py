@@ -28,45 +28,45 @@ TIMEOUT_S = 600
 
 TORCH = """
 import json, sys
-told = {}
+result = {}
 import torch
-told["torch"] = torch.__version__
+result["torch"] = torch.__version__
 try:
     import torchvision
     from torchvision.ops import nms
     nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    told["torchvision"] = torchvision.__version__
+    result["torchvision"] = torchvision.__version__
 except Exception as error:
-    told["fault"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-told["build"], told["cuda"] = torch.version.cuda, torch.cuda.is_available()
-if told["cuda"]:
-    told["gpu"] = torch.cuda.get_device_name()
-    told["capability"], told["kernels"] = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
+    result["fault"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+result["build"], result["cuda"] = torch.version.cuda, torch.cuda.is_available()
+if result["cuda"]:
+    result["gpu"] = torch.cuda.get_device_name()
+    result["capability"], result["kernels"] = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
     try:
-        told["works"] = bool(torch.ones(8, 8, device="cuda").mm(torch.ones(8, 8, device="cuda")).sum().item() == 512)
+        result["works"] = bool(torch.ones(8, 8, device="cuda").mm(torch.ones(8, 8, device="cuda")).sum().item() == 512)
     except RuntimeError as error:
-        told["works"], told["gpu_fault"] = False, str(error).splitlines()[0]
+        result["works"], result["gpu_fault"] = False, str(error).splitlines()[0]
 else:
     try:
         torch.cuda.init()
     except (AssertionError, RuntimeError) as error:
-        told["gpu_fault"] = str(error).splitlines()[0]
-print(json.dumps(told))
+        result["gpu_fault"] = str(error).splitlines()[0]
+print(json.dumps(result))
 """
 WEIGHTS = """
 import json, sys
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import load_extractor
-told = {}
+result = {}
 for name in sys.argv[1:]:
     try:
         load_extractor(name, "cpu")
-        told[name] = None
+        result[name] = None
     except GanealogyError as error:
-        told[name] = str(error)
+        result[name] = str(error)
     except Exception as error:
-        told[name] = f"does not load ({type(error).__name__}: {error})"
-print(json.dumps(told))
+        result[name] = f"does not load ({type(error).__name__}: {error})"
+print(json.dumps(result))
 """
 
 
