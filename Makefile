@@ -4,7 +4,7 @@
 # make soak    the fault tests at length: hours
 # make test-fast      the unit tests, in under a minute
 # make docs           the documents as a site, in build/docs
-# make test-oldest    what trains, with the oldest torch and the oldest of all else that pyproject.toml allows
+# make test-oldest    the tests of networks and training, with the oldest packages that pyproject.toml allows
 # make lock    a new requirements.lock from pyproject.toml
 
 SHELL := /bin/bash
@@ -33,13 +33,13 @@ test-fast: setup
 docs: setup
 	$(RUN) python -m sphinx -W --keep-going -q -b html docs build/docs
 
-# Old packages beside newer ones are deprecated in many words, which no one can act on. PYTEST_ARGS=tests/evaluation adds
-# what takes longer than all of these.
+# Old packages next to newer ones give many deprecation warnings that nothing here can fix. PYTEST_ARGS=tests/evaluation
+# adds tests that take longer than all of these.
 test-oldest: $(OLDEST)/.ready
 	env PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" PYTHONPATH=src python -m pytest -n 2 --dist loadfile \
 		-W ignore::DeprecationWarning tests/adversary tests/networks tests/training $(PYTEST_ARGS)
 
-# Every version killed and resumed, `dvc repro` killed everywhere, 500 trainings, thousands of damaged files.
+# Kills and resumes every version, kills `dvc repro` in every stage, runs 500 trainings, reads thousands of damaged files.
 soak: setup
 	$(RUN) GANEALOGY_SOAK=1 python -m pytest -m "" --timeout 0 tests/faults $(PYTEST_ARGS)
 
@@ -54,7 +54,7 @@ ui: setup
 live: setup
 	$(RUN) python -m ganealogy live
 
-# One after the other: two at once would measure each other.
+# One at a time, because benchmarks slow each other down.
 bench: setup
 	@for script in benchmarks/*.py; do \
 		$(RUN) python "$$script" --json "build/benchmarks/$$(basename "$$script" .py).json" $(BENCH_ARGS) || exit; \
@@ -62,8 +62,8 @@ bench: setup
 
 setup: $(VENV)/.ready
 
-# `uv pip sync` removes what the lock does not name, the project itself too, hence the second install. Bytecode is
-# compiled once here, as some machines forbid it later, and importing torch then takes twice as long.
+# `uv pip sync` removes packages that are not in the lock, the project itself too, hence the second install. Bytecode is
+# compiled here because some machines forbid it later, and then importing torch takes twice as long.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ganealogy needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	@test -x "$(VENV)/bin/python" || $(PYTHON) -m venv "$(VENV)"
@@ -72,7 +72,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch "$@"
 
-# No lock holds these: pyproject.toml's lower bounds do. A source of that age may not build, hence wheels alone.
+# Not in a lock: pyproject.toml's lower bounds set these versions. Old source packages may not build, hence only wheels.
 $(OLDEST)/.ready: pyproject.toml
 	$(PYTHON) -m venv --clear "$(OLDEST)"
 	"$(OLDEST)/bin/python" -m pip install --quiet --disable-pip-version-check uv

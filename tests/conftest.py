@@ -1,4 +1,4 @@
-"""What every test may rely on: one thread, no network, the repository's root as the working directory."""
+"""For all tests: one thread, no network, the repository's root as the working directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def environment_as_it_was() -> Iterator[None]:
-    """What a test or a library sets ends with the test: the others of its process must not depend on their order."""
+    """Restore the environment after each test, so that tests do not depend on their order."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -43,13 +43,16 @@ def environment_as_it_was() -> Iterator[None]:
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Bytes are named by their argument: an archive made on collection holds the time, and pytest-xdist's workers,
-    who collect a second apart, must come to the same names."""
+    """Name bytes by their argument, not by their value.
+
+    An archive created at collection contains the time, and pytest-xdist's workers collect at different times: they
+    must produce the same names.
+    """
     return argname if isinstance(val, bytes) else None
 
 
 def tool(name: str) -> str:
-    """The path of a program that a test needs. Without it the test is skipped, or fails where REQUIRE=all is set."""
+    """Return the path of a program. Without it the test is skipped, or fails if REQUIRE=all is set."""
     found = shutil.which(name)
     if found is None:
         if os.environ.get("REQUIRE") == "all":

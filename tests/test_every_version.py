@@ -1,4 +1,4 @@
-"""Every version file at every size and number of channels: it takes a step there, or the plan says why it cannot."""
+"""Each version file at each size and number of channels: it trains a step, or the plan gives the reason why not."""
 
 from __future__ import annotations
 

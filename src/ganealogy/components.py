@@ -55,7 +55,7 @@ def module_constants(kind: str, name: str) -> dict[str, Any]:
     Returns its literal constants; its functions map to None.
     """
     path = Path(__file__).parent.joinpath(*kind.split("."), f"{name}.py")
-    constants: dict[str, Any] = {}
+    constants: dict[str, object] = {}
     for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.FunctionDef):
             constants[node.name] = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,18 +44,17 @@ def test_too_many_jobs_are_refused(
     assert message in str(caught.value)
 
 
+@pytest.mark.timeout(60)  # Ray itself would wait for minutes
 def test_an_address_without_a_cluster_is_refused() -> None:
     pytest.importorskip("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    began = time.monotonic()
     with (
         pytest.raises(GanealogyError, match=f"--address {address}: no cluster answers"),
         ray_cluster.connected(address),
     ):
         pass
-    assert time.monotonic() - began < 15
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

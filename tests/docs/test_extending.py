@@ -63,7 +63,7 @@ def test_the_report_has_all_of_it(workspace: Workspace) -> None:
     assert "Squared hinge with logit drift" in page and "Stripes" in page
 
 
-def test_they_are_typed_and_formatted_like_the_rest(workspace: Workspace) -> None:
+def test_the_examples_pass_ruff(workspace: Workspace) -> None:
     written = [name for name in FILES if name.endswith(".py")]
     workspace.run("ruff", "check", *written)
     workspace.run("ruff", "format", "--check", *written)

@@ -1,4 +1,4 @@
-"""How long the fuzzing goes on: the same few examples in every run, or many new ones under `make soak`."""
+"""Profiles of the fuzz tests: the same few examples in each run, or many new ones under `make soak`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ settings.load_profile("soak" if os.environ.get("GANEALOGY_SOAK") else "ci")
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of a folder's 90 pictures whose stages have all run once, the report's sync with MLflow aside."""
+    """A workspace with 90 pictures of a folder in which all stages have run once, without the sync to MLflow."""
     folder = tmp_path_factory.mktemp("finished") / "a workspace"
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to damage."""
+    """A copy of the finished workspace, to damage."""
     copy = tmp_path / "my work"
     shutil.copytree(finished, copy, symlinks=True)
     return copy

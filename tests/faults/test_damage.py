@@ -1,4 +1,4 @@
-"""Damaged and hostile files, and full disks, met by the stages as DVC runs them: faults 6 to 9."""
+"""Damaged and hostile files, and full disks, in stages as DVC runs them: faults 6 to 9."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_flipped_bit_is_named_and_nothing_is_computed_from_it(workspace: Path,
 
 
 class Canary:
-    """Unpickled, it makes a file named `pwned`."""
+    """Creates a file named `pwned` when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch pwned",)
@@ -66,14 +66,14 @@ CODE = pickle.dumps(Canary())
 
 
 def test_the_canary_sings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the tests below would prove nothing."""
+    """Without this the tests below would prove nothing."""
     monkeypatch.chdir(tmp_path)
     pickle.loads(CODE)
     assert (tmp_path / "pwned").exists()
 
 
 def objects(path: Path) -> None:
-    """An .npy whose one element is the canary."""
+    """Return an .npy whose only element is the canary."""
     array = np.empty(1, dtype=object)
     array[0] = Canary()
     with open(path, "wb") as file:
@@ -122,7 +122,7 @@ def as_pictures(workspace: Path) -> str:
 
 @pytest.mark.parametrize("disguise", [as_weights, as_samples, as_features, as_packed, as_pictures])
 def test_a_pickle_is_refused_and_does_not_run(workspace: Path, disguise: Callable[[Path], str]) -> None:
-    """Fault 8: each under a hash that is right."""
+    """Fault 8: each with a correct hash."""
     verb = disguise(workspace)
     code, said = trainings.run(trainings.verb, workspace, *verb.split())
     assert code == 2 and said.strip() and "Traceback" not in said, said
@@ -130,7 +130,7 @@ def test_a_pickle_is_refused_and_does_not_run(workspace: Path, disguise: Callabl
 
 
 def forge(packed: Path, name: str, content: bytes) -> None:
-    """Damage under a hash that is right: what whoever hands over a whole directory can make."""
+    """Damage a file and correct its hash, as an attacker with a whole directory can."""
     manifest = json.loads((packed / "manifest.json").read_text())
     (packed / name).write_bytes(content)
     manifest["sha256"][name] = atomic.sha256(packed / name)
@@ -171,7 +171,7 @@ FORGED: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
 @pytest.mark.parametrize("verb", ["train v1 0", "evaluate v1 0"])
 @pytest.mark.parametrize("damage", FORGED)
 def test_a_forged_array_is_one_line(damage: str, verb: str, workspace: Path) -> None:
-    """Fault 7, where the recorded hash was made to fit."""
+    """Fault 7, with a corrected hash."""
     packed = workspace / "data" / "packed"
     images = np.load(packed / "train.npy", allow_pickle=False)
     forge(packed, "train.npy", FORGED[damage](images))
@@ -183,7 +183,7 @@ def test_a_forged_array_is_one_line(damage: str, verb: str, workspace: Path) -> 
 
 
 def test_pictures_of_another_size_than_the_plans_are_refused(tmp_path: Path) -> None:
-    """Also where the manifest tells of no size."""
+    """Also without a size in the manifest."""
     workspace = trainings.workspace(tmp_path / "work")
     packed = workspace / "data" / "packed"
     forge(packed, "train.npy", an_npy(np.load(packed / "train.npy", allow_pickle=False)[:, ::2, ::2]))
@@ -205,7 +205,7 @@ LABELS: dict[str, Callable[[NDArray[np.int64]], bytes]] = {
 
 
 def labelled(folder: Path) -> Path:
-    """A planned workspace whose one version is conditioned on the classes of its pictures."""
+    """A planned workspace with one class-conditional version."""
     trainings.workspace(folder, "v14")  # for its pictures of 32 pixels
     shutil.copytree(trainings.ROOT / "versions", folder / "versions")
     version = "title: t\nparent: v1\nidea: i\nsource: s\nchanges: {labels: true}\n"
@@ -230,7 +230,7 @@ def test_forged_labels_are_one_line(damage: str | None, tmp_path: Path) -> None:
 
 
 def interrupted(folder: Path) -> Path:
-    """A workspace whose training was killed behind two checkpoints; returns the folder that holds them."""
+    """A workspace with a training killed after two checkpoints. Return the folder of the checkpoints."""
     trainings.workspace(folder)
     assert trainings.run(trainings.train, folder, "v1", 9)[0] < 0
     [checkpoints] = folder.glob("build/wip/*/checkpoints")
@@ -240,7 +240,7 @@ def interrupted(folder: Path) -> Path:
 
 @pytest.mark.parametrize("damage", ["a pickle", "another network's", "no steps", "truncated", "empty"])
 def test_a_bad_checkpoint_is_named_and_the_older_one_used(damage: str, tmp_path: Path) -> None:
-    """Faults 6 and 8, also under a hash that is right."""
+    """Faults 6 and 8, also with a correct hash."""
     checkpoints = interrupted(tmp_path / "work")
     facts = max(checkpoints.glob("*.json"))
     tensors = facts.with_suffix(".safetensors")
@@ -287,7 +287,7 @@ FULL = {  # verb → (the most bytes a file may have, what is named)
 
 @pytest.mark.parametrize("verb", FULL)
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_files(workspace: Path, verb: str) -> None:
-    """Fault 9: the limit on a file's size makes the system refuse a real write."""
+    """Fault 9: a limit on the file size makes the system refuse a real write."""
     limit, named = FULL[verb]
     if verb.startswith(("new", "use")):
         (workspace / "versions").unlink()

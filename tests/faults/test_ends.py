@@ -1,4 +1,4 @@
-"""How every command ends: a documented exit code, one line for people, the traceback where it is asked for."""
+"""The end of each command: a documented exit code, one line, and a traceback only with --debug."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def breaking() -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stop_during_a_write_leaves_no_half_written_file(number: int, code: int, workspace: Path) -> None:
-    """The signal comes while `preprocess` has a file open; not only a training ends in good order."""
+    """The signal arrives while `preprocess` has a file open."""
     found, said = trainings.run(trainings.in_module, workspace, __file__, "stopped", number)
     assert found == code and said.splitlines()[-1] == "ganealogy: stopped", said
     assert "the fault fired" in said
@@ -77,7 +77,7 @@ def test_a_stop_during_a_write_leaves_no_half_written_file(number: int, code: in
 
 
 def stopped(number: int) -> None:
-    """`preprocess`, to which the signal comes while it writes its first array."""
+    """Run `preprocess`, and send the signal while it writes its first array."""
     import numpy as np
 
     original = np.lib.format.write_array_header_1_0

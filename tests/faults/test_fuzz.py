@@ -1,7 +1,7 @@
-"""Any bytes, in every kind of file that people hand us, end in success or in one line of ours with exit code 2.
+"""Any bytes in any input file end in success, or in one line with exit code 2.
 
-The examples are the same in every run; `make soak` tries many new ones. A hang is pytest's time limit, an unforeseen
-error is hypothesis's example, and a write outside the folder is looked for after each.
+The examples are the same in each run; `make soak` tries many new ones. A hang hits pytest's time limit, an unexpected
+error becomes an example of hypothesis, and each example is followed by a check for writes outside the folder.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def ends_well(read: Callable[[], object]) -> str:
-    """Success, or one line and exit code 2; returns the line."""
+    """Assert success, or one line with exit code 2. Return the line."""
     said = io.StringIO()
 
     def work() -> None:
@@ -55,7 +55,7 @@ def ends_well(read: Callable[[], object]) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """The folder whose files are read; beside it nothing may appear."""
+    """The folder whose files are read; nothing may appear beside it."""
     (tmp_path / "beside").write_bytes(b"as it was")
     (tmp_path / "project").mkdir()
     return tmp_path / "project"
@@ -67,7 +67,7 @@ def untouched(place: Path, *files: str) -> bool:
 
 
 def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
-    """Any bytes; the start of a good file; a good file with bytes overwritten, put in or left out."""
+    """Any bytes, the start of a good file, or a good file with bytes overwritten, inserted or removed."""
     places = st.integers(0, len(whole))
     return st.one_of(
         st.binary(max_size=300),
@@ -205,7 +205,7 @@ def an_npz() -> bytes:
 
 @given(content=damaged(an_npz()), honest=st.booleans())
 def test_statistics(place: Path, content: bytes, honest: bool) -> None:
-    """Also under a hash that is right, as whoever hands over a whole directory can make it."""
+    """Also with a correct hash, as an attacker with a whole directory can write it."""
     extractor = pixel8.load()
     (place / "pixel8.npz").write_bytes(content)
     digest = atomic.sha256(place / "pixel8.npz") if honest else "0" * 64
@@ -276,7 +276,7 @@ def an_npy(array: NDArray[Any] | None = None) -> bytes:
 
 @given(content=damaged(an_npy()))
 def test_packed_arrays(place: Path, content: bytes) -> None:
-    """The manifest's hash comes before numpy, whose header is an expression of Python."""
+    """The manifest's hash is checked before numpy parses the header, which is a Python expression."""
     (place / "train.npy").write_bytes(content)
     manifest = {"dataset": "d", "sha256": {"train.npy": hashlib.sha256(an_npy()).hexdigest()}}
 
@@ -297,7 +297,7 @@ LABELS = an_npy(np.array([0, 9]))
 @example(images=an_npy(), labels=an_npy(np.array([0, 10])))
 @example(images=an_npy(), labels=an_npy(np.array([0, -1])))
 def test_packed_arrays_under_a_hash_that_is_right(place: Path, images: bytes, labels: bytes) -> None:
-    """What is opened is what the manifest tells of, and its labels are classes."""
+    """The arrays have the shape in the manifest, and labels are classes."""
     (place / "train.npy").write_bytes(images)
     (place / "train-labels.npy").write_bytes(labels)
     sums = {name: atomic.sha256(place / name) for name in ("train.npy", "train-labels.npy")}
@@ -318,7 +318,7 @@ def test_packed_arrays_under_a_hash_that_is_right(place: Path, images: bytes, la
 @given(content=damaged(an_npy()))
 @example(content=an_npy()[:10] + b"\0" + an_npy()[11:])
 def test_samples(place: Path, content: bytes) -> None:
-    """Under a hash that is right."""
+    """With a correct hash."""
     (place / "images.npy").write_bytes(content)
     ends_well(lambda: evaluate._open_samples(place / "images.npy", atomic.sha256(place / "images.npy")))
 
@@ -332,7 +332,7 @@ def test_idx_files(place: Path, content: bytes) -> None:
 
 @given(run=VALUES, ticks=damaged(b'{"tick": 0, "step": 0, "kimg": 0.0}\n'))
 def test_run_directories(place: Path, run: Any, ticks: bytes) -> None:
-    """What a sync reads."""
+    """Files that a sync reads."""
     (place / "train").mkdir(exist_ok=True)
     (place / "train" / "run.json").write_text(json.dumps(run))
     (place / "train" / "metrics.jsonl").write_bytes(ticks)

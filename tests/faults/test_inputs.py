@@ -1,6 +1,6 @@
-"""What people hand us, and what changes under a stage: faults 10, 11, 13 to 17 and 20.
+"""Faulty inputs, and inputs that change during a stage: faults 10, 11, 13 to 17 and 20.
 
-Downloads (12), archives (13) and pictures (14) have their own tests under tests/data; here they come by the stages.
+Downloads (12), archives (13) and pictures (14) have more tests in tests/data; here they are tested through the stages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 
 
 def planned(folder: Path, version: str, **changes: object) -> Path:
-    """A workspace whose plan has another recipe, of the same components, than the version's file."""
+    """A workspace whose plan has another recipe than the version file, with the same components."""
     trainings.workspace(folder, version)
     path = folder / "build" / "plan" / "versions" / f"{version}.json"
     plan = json.loads(path.read_text())
@@ -60,7 +60,7 @@ def planned(folder: Path, version: str, **changes: object) -> Path:
 def test_nan_or_infinity_stops_the_training_before_the_update(
     version: str, changes: dict[str, object], culprit: str, tmp_path: Path
 ) -> None:
-    """Fault 10: by a penalty, and by a rate; exit code 0, since it is a result."""
+    """Fault 10: caused by a penalty and by a learning rate. Exit code 0: a divergence is a result."""
     from safetensors.numpy import load_file
 
     folder = planned(tmp_path / "work", version, **changes)
@@ -79,7 +79,7 @@ def test_nan_or_infinity_stops_the_training_before_the_update(
 
 
 def test_a_collapsed_generator_is_measured_and_flagged(workspace: Path) -> None:
-    """Fault 11: every picture the same, as a collapsed generator draws them."""
+    """Fault 11: all samples are equal, as from a collapsed generator."""
     samples = workspace / "build/runs/v1-0/sample"
     pictures = np.load(samples / "images.npy")
     np.save(samples / "images.npy", np.broadcast_to(pictures[:1], pictures.shape))
@@ -126,7 +126,7 @@ ATTACKS: dict[str, list[tuple[zipfile.ZipInfo, bytes]]] = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_hostile_archive_is_refused_by_the_download_stage(attack: str, workspace: Path) -> None:
-    """Fault 13: `dataset.path` names it, the download stage refuses it, nothing is written but its own note."""
+    """Fault 13: with the archive as `dataset.path`, the download stage refuses it and writes nothing."""
     with zipfile.ZipFile(workspace / "hostile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for info, content in ATTACKS[attack]:
             archive.writestr(info, content, zipfile.ZIP_DEFLATED)
@@ -197,7 +197,7 @@ BAD: dict[str, tuple[Callable[[str], str], str]] = {
 
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_setting_is_named_before_any_work(fault: str, workspace: Path) -> None:
-    """Fault 15. A second of this process's own time: on a busy machine the clock says nothing."""
+    """Fault 15, within one second of CPU time."""
     (workspace / "versions").unlink()
     (workspace / "versions").mkdir()
     (workspace / "versions" / "v1.yaml").write_bytes((trainings.ROOT / "versions" / "v1.yaml").read_bytes())
@@ -263,7 +263,7 @@ def test_inputs_edited_during_a_stage_fail_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_params_edited_between_two_stages_do_not_reach_the_second(workspace: Path) -> None:
-    """Fault 17: a stage does what its plan says, or DVC would file the new size under the old one's name."""
+    """Fault 17: a stage uses its plan; otherwise DVC would record results of the new size for the old one."""
     params = workspace / "params.yaml"
     params.write_text(params.read_text().replace("image_size: 16", "image_size: 8"))
     code, said = trainings.run(trainings.verb, workspace, "preprocess")
@@ -272,7 +272,7 @@ def test_params_edited_between_two_stages_do_not_reach_the_second(workspace: Pat
 
 
 def test_the_report_says_what_is_missing_and_why(workspace: Path) -> None:
-    """Fault 20: a version that was not trained, one whose record is damaged."""
+    """Fault 20: a version that was not trained, and one with a damaged record."""
     (workspace / "build/runs/v1-0/train/run.json").write_text("{")
     params = workspace / "params.yaml"
     params.write_text(params.read_text().replace("[v1]", "[v1, v3]"))

@@ -1,6 +1,6 @@
-"""Processes that are killed, stopped and started twice: faults 1 to 5.
+"""Processes that are killed, stopped, or started twice: faults 1 to 5.
 
-Each kill is a real SIGKILL; where it falls is chosen by the step, or by the n-th write to the disk.
+Each kill is a real SIGKILL, at a given step or at the n-th write to the disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KILLED = -signal.SIGKILL
 
 
 def whole(where: Path, version: str) -> dict[str, bytes]:
-    """What an uninterrupted training and its samples come to."""
+    """The result of an uninterrupted training and its samples."""
     folder = trainings.workspace(where, version)
     code, said = trainings.run(trainings.train, folder, version)
     assert code == 0, said
@@ -36,7 +36,7 @@ def whole(where: Path, version: str) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def v1(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int]:
-    """v1's uninterrupted result, and how often its training did something to the disk."""
+    """v1's uninterrupted result, and the number of disk operations of its training."""
     folder = tmp_path_factory.mktemp("whole") / "v1"
     result = whole(folder, "v1")
     return result, int((folder / "writes").read_text())
@@ -60,13 +60,13 @@ def test_a_training_killed_three_times_ends_in_the_same_bytes(version: str, tmp_
 
 
 def moments(count: int) -> list[int]:
-    """All of a training's writes, or some from each part of it: the first, a checkpoint's, the handing over."""
+    """Numbers of all writes of a training, or of some: the first, those of a checkpoint, those of publishing."""
     every = range(1, count + 1)
     return list(every) if SOAK else sorted({*random.Random(0).sample(every, 5), *list(every)[-8::2]})
 
 
 def test_a_kill_at_any_write_leaves_nothing_half_written(v1: tuple[dict[str, bytes], int], tmp_path: Path) -> None:
-    """Fault 1: also between a checkpoint's two files, and while the finished record gets its final name."""
+    """Fault 1: also between a checkpoint's two files, and while the run is published."""
     expected, writes = v1
     assert writes > 30, "the writes are not seen any more"
     for moment in moments(writes):
@@ -98,7 +98,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def test_a_stopped_training_saves_a_checkpoint_and_a_second_trainer_is_refused(
     number: int, code: int, tmp_path: Path
 ) -> None:
-    """Faults 4 and 5; another experiment of the same version is not refused."""
+    """Faults 4 and 5. Another experiment with the same version is not refused."""
     folder = trainings.workspace(tmp_path / "work", kimg=800, ticks=1000)
     first = trainings.begin(trainings.train, folder, "v1")
     try:
@@ -126,14 +126,14 @@ def test_a_stopped_training_saves_a_checkpoint_and_a_second_trainer_is_refused(
 
 
 def second(folder: Path) -> tuple[Path, str]:
-    """The same workspace under another name, so that its log is its own."""
+    """The same workspace under another name, for a separate log."""
     alias = folder.with_name(f"{folder.name}-again")
     alias.symlink_to(folder)
     return alias, "v1"
 
 
 def test_a_trainer_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    """Fault 3, without DVC: whoever starts a stage and is killed takes it along."""
+    """Fault 3, without DVC: a stage ends when its parent is killed."""
     folder = trainings.workspace(tmp_path / "work", kimg=800, ticks=1000)
     starter = trainings.begin(trainings.start_and_wait, folder, "v1")
     trainer = None

@@ -1,7 +1,7 @@
-"""`dvc repro` killed anywhere: the next one ends in the same bytes, and nothing is left behind (faults 2 and 3).
+"""After `dvc repro` is killed anywhere, the next one ends in the same bytes, without leftovers (faults 2 and 3).
 
-In CI one workspace is killed on its way in every stage and goes on each time; `make soak` kills each stage in a
-workspace of its own, and at random moments.
+In CI one workspace is killed in each stage in turn and continues each time. `make soak` kills each stage in a workspace
+of its own, and at random moments.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WARM = (sys.executable, "-m", "ganealogy", "warm", *REPRO)
 
 
 def planted(path: Path) -> Workspace:
-    """One version on few pictures: what is tested is the way, not the work."""
+    """A workspace with one version and few pictures."""
     workspace = fresh(path)
     workspace.edit("params.yaml", "versions: [v1, v3]", "versions: [v1]")
     workspace.edit("params.yaml", "count: 120", "count: 90")
@@ -41,12 +41,12 @@ def planted(path: Path) -> Workspace:
 
 
 def environment(workspace: Workspace) -> dict[str, str]:
-    """The report's sync is cut short: nobody listens there."""
+    """An environment in which the sync to MLflow fails at once."""
     return workspace.environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
 
 
 def repro(workspace: Workspace) -> None:
-    """What `make repro` does: a DVC that was killed while it wrote its list of busy files stops every later one."""
+    """Do what `make repro` does, including the removal of a broken lock file."""
     dvc_rwlock.remove_broken(workspace.path)
     done = subprocess.run(
         REPRO,
@@ -73,7 +73,7 @@ def start(workspace: Workspace, command: tuple[str, ...] = REPRO) -> subprocess.
 
 
 def stage_of(dvc: psutil.Process) -> str | None:
-    """Which stage runs below this DVC now; forks are called like what they were forked from."""
+    """Return the stage that runs below this DVC; forks have the name of their parent."""
     try:
         for child in dvc.children(recursive=True):
             line = child.cmdline()
@@ -85,9 +85,10 @@ def stage_of(dvc: psutil.Process) -> str | None:
 
 
 def kill(workspace: Workspace, stage: str, number: int, delay_s: float, command: tuple[str, ...] = REPRO) -> bool:
-    """Start `dvc repro`, and once `stage` runs, hit it; False when it had ended by then.
+    """Start `dvc repro`, and kill it while `stage` runs. Return False if the stage had ended by then.
 
-    SIGTERM goes to what was started alone, as from a person; SIGKILL to it and all below, as when the power fails.
+    SIGTERM is sent to the process that was started, as by a person; SIGKILL to it and its children, as in a power
+    failure.
     """
     with start(workspace, command) as process:
         dvc, deadline = psutil.Process(process.pid), time.monotonic() + DEADLINE_S
@@ -113,7 +114,7 @@ def kill(workspace: Workspace, stage: str, number: int, delay_s: float, command:
 
 
 def outputs(workspace: Workspace) -> dict[str, bytes]:
-    """Every file of the pipeline under its name: the store's own and DVC's cache are theirs to keep."""
+    """Return the pipeline's files by name, without MLflow's store and DVC's cache."""
     kept: dict[str, bytes] = {}
     for root in ("build", "data", "reports"):
         for path in sorted((workspace.path / root).rglob("*")):
@@ -124,7 +125,7 @@ def outputs(workspace: Workspace) -> dict[str, bytes]:
 
 
 def without_clocks(workspace: Workspace) -> dict[str, bytes]:
-    """The outputs as they are when every training took the same time: costs are levelled, the report made anew."""
+    """Return the outputs with equal costs and a report built from them."""
     costs = sorted((workspace.path / "build" / "runs").glob("*/cost/*.json"))
     assert len(costs) == 3, costs
     for path in costs:
@@ -136,7 +137,7 @@ def without_clocks(workspace: Workspace) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    """What a `dvc repro` that nobody disturbs comes to."""
+    """The outputs of an undisturbed `dvc repro`."""
     workspace = planted(tmp_path_factory.mktemp("whole") / "work")
     repro(workspace)
     yield without_clocks(workspace)
@@ -180,7 +181,7 @@ def test_repro_killed_in_every_stage_ends_in_the_same_bytes(
 def test_repro_stopped_by_sigterm_during_a_training_resumes(
     command: tuple[str, ...], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """In CI the one stage that goes on where it stopped; the others under `make soak`."""
+    """In CI the training only; the other stages under `make soak`."""
     workspace = planted(tmp_path / "my work")
     assert kill(workspace, "train", signal.SIGTERM, 1.0, command)
     assert_as_if_nothing_had_been(workspace, expected)

@@ -1,6 +1,6 @@
-"""Nobody in: the source loads nothing that could run, starts no shell, writes through one door, and serves nobody else.
+"""Rules for all source files: no input runs code, no shell is started, files are written atomically, one host served.
 
-The scans read the syntax of every module, so that a new one is held to the same rules without being named here.
+The scans parse each module, so that a new one is checked without being listed here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call, list[ast.With]]]:
-    """(dotted name, call, the `with` statements around it) of every call in a module."""
+    """Yield (dotted name, call, enclosing `with` statements) of each call in a module."""
 
     def visit(node: ast.AST, around: list[ast.With]) -> Iterator[tuple[str, ast.Call, list[ast.With]]]:
         if isinstance(node, ast.Call):
@@ -41,7 +41,7 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call, list[ast.With]]]:
 
 
 def given(call: ast.Call, name: str) -> object:
-    """The literal value of a keyword; None when it is absent or computed."""
+    """Return the literal value of a keyword argument, or None."""
     for keyword in call.keywords:
         if keyword.arg == name and isinstance(keyword.value, ast.Constant):
             return keyword.value.value
@@ -49,7 +49,7 @@ def given(call: ast.Call, name: str) -> object:
 
 
 def is_safe(name: str, call: ast.Call) -> bool:
-    """Whether this call can run no code that a file or a text brings along."""
+    """Return whether this call cannot run code from a file or a text."""
     last = name.rsplit(".", 1)[-1]
     if name in ("eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path"):
         return False
@@ -130,7 +130,7 @@ STREAMS = ("np.save", "np.savez", "np.savez_compressed", "np.savetxt", "json.dum
 
 
 def writes(path: Path) -> list[str]:
-    """Calls that put bytes into a file by themselves: not through `atomic`, not into memory."""
+    """Return calls that write to a file without `atomic`."""
     found = []
     for name, call, around in calls(path):
         last = name.rsplit(".", 1)[-1]
@@ -151,7 +151,7 @@ def writes(path: Path) -> list[str]:
 
 
 def test_all_files_are_written_atomically() -> None:
-    """Faults 1 and 9: a file is whole or absent, as only `atomic.writing` sees to it."""
+    """Faults 1 and 9: `atomic.writing` makes a file appear complete or not at all."""
     found = {str(path.relative_to(SOURCE)): writes(path) for path in MODULES}
     others = {name: lines for name, lines in found.items() if lines and name not in WRITERS}
     assert others == {}, "write through ganealogy.files.atomic, or say here why not"
@@ -168,7 +168,7 @@ def test_the_scan_detects_a_write(line: str, tmp_path: Path) -> None:
 
 
 def remotes() -> list[Remote]:
-    """Every public file that some module names."""
+    """Return the public files that modules download."""
     import importlib
 
     found = []
@@ -180,7 +180,7 @@ def remotes() -> list[Remote]:
 
 
 def test_downloads_are_pinned_and_use_https() -> None:
-    """Fault 12. Kaggle publishes no checksum; its client has its own way, and source.json records what came."""
+    """Fault 12. Kaggle publishes no checksum; source.json records the hash of the download."""
     from ganealogy.data.sources import mnist
 
     assert remotes()
@@ -245,7 +245,7 @@ def test_texts_are_escaped_where_they_are_shown(workspace: Path) -> None:
 
 
 def test_the_ui_answers_only_this_machine(tmp_path: Path) -> None:
-    """It binds to loopback, refuses a foreign Host and another site's request, and opens to no origin but its own."""
+    """It listens on loopback, and refuses a foreign Host and requests from another origin."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -290,7 +290,7 @@ def ask(
 
 
 def listening(port: int) -> Iterator[str]:
-    """The addresses on which some process listens at `port`, as the kernel has them."""
+    """Return the addresses on which a process listens at `port`, from the kernel."""
     for table, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
         for line in Path(table).read_text().splitlines()[1:]:
             local, state = line.split()[1], line.split()[3]

@@ -1,7 +1,7 @@
-"""MLflow out of order, and used for long: faults 18 and 19, and the soak.
+"""MLflow failing, and in long use: faults 18 and 19, and the soak test.
 
-What is wrong with a store (locked, damaged, read-only, hanging, opened by four at once) is tested in
-tests/tracking/test_store.py; here a server comes and goes under a training, and many trainings share one store.
+A store that is locked, damaged, read-only, hanging or opened by four processes is tested in
+tests/tracking/test_store.py. Here a server stops and restarts during a training, and many trainings share one store.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def histories(name: str) -> dict[str, list[tuple[int, float]]]:
-    """Metric → its points (step, value), of the run that bears `name`."""
+    """Return metric → points (step, value) of the run `name`."""
     with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]
         runs = [run for run in client.search_runs(experiments) if run.info.run_name == name]
@@ -56,7 +56,7 @@ def histories(name: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def recorded(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """The same, as metrics.jsonl has it."""
+    """Return the same from metrics.jsonl."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in (run / "train" / "metrics.jsonl").read_text().splitlines():
         tick = json.loads(line)
@@ -75,7 +75,7 @@ def assert_every_point_once(run: Path, name: str) -> None:
 
 
 def tiny(folder: Path, seed: int) -> Path:
-    """A training of a few steps in this process, as the train stage leaves it; no weights, whose models are slow."""
+    """Run a training of a few steps in this process, as the train stage leaves it, without weights."""
     import numpy as np
 
     from ganealogy.files import atomic
@@ -139,7 +139,7 @@ def test_many_trainings_in_a_row_lose_nothing_and_leak_nothing(shared: Path) -> 
 
 
 def train_and_sync(seed: int) -> None:
-    """In a process of its own, into the store that all share and that nobody has made yet."""
+    """Train in a new process and sync to a store that all share and none has created yet."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     store.LOCK_WAIT_S = DEADLINE_S  # on a busy machine the eighth waits long
     result = tracking.sync(tiny(Path(), seed))
@@ -148,7 +148,7 @@ def train_and_sync(seed: int) -> None:
 
 @pytest.mark.slow
 def test_eight_trainings_at_once_lose_no_point(shared: Path) -> None:
-    """Fault 19, too: the store is fresh."""
+    """Also fault 19: the store does not exist yet."""
     processes = [trainings.begin(trainings.in_module, shared, __file__, "train_and_sync", seed) for seed in range(8)]
     for process in processes:
         process.join(DEADLINE_S)
@@ -162,7 +162,7 @@ def test_eight_trainings_at_once_lose_no_point(shared: Path) -> None:
 
 
 def held(name: str) -> tuple[str, str]:
-    """The run that bears `name`: its id and MLflow's status."""
+    """Return the id and the MLflow status of the run `name`."""
     with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]
         [run] = [run for run in client.search_runs(experiments) if run.info.run_name == name]
@@ -171,7 +171,7 @@ def held(name: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
 def test_a_stopped_training_is_killed_in_the_store_until_it_goes_on(number: int, code: int, shared: Path) -> None:
-    """Fault 4: a killed process says nothing any more, so that a later sync must see that it is gone."""
+    """Fault 4: a killed process posts nothing, so a later sync has to notice its end."""
     ended, said = trainings.run(trainings.train, shared, "v1", 3, number=number)
     assert ended == code, said
     [work] = (shared / "build" / "wip").iterdir()
@@ -229,7 +229,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def hung(port: int) -> Iterator[list[socket.socket]]:
-    """Accepts and never answers."""
+    """Accept connections and never answer."""
     kept: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", port)) as listener:
 
@@ -252,7 +252,7 @@ def hung(port: int) -> Iterator[list[socket.socket]]:
 
 
 def tick(run: Path, number: int) -> None:
-    """A training's next tick, as `training/run_files.py` writes it."""
+    """Append the next tick of a training, as `training/run_files.py` does."""
     with open(run / "train" / "metrics.jsonl", "a") as file:
         line = {"tick": number, "step": 10 * number, "kimg": 0.1 * number, "d_loss": 1 / (number + 1)}
         file.write(json.dumps(line) + "\n")
@@ -262,7 +262,7 @@ def tick(run: Path, number: int) -> None:
 def test_a_server_that_is_killed_hangs_and_comes_back_gets_every_point_once(
     shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fault 18: the run directory is the spool, and a later sync posts what the store lacks, once."""
+    """Fault 18: a later sync posts from the run directory what the store lacks, once."""
     run = tiny(shared, 0)
     (run / "train" / "metrics.jsonl").write_text("")
     port = free_port()
@@ -295,7 +295,7 @@ PROMPT_S = 1.0
 
 
 def test_a_hanging_store_costs_a_training_at_most_one_percent(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault 18, by construction: MLflow never enters the training's process, which waits a hundredth for the other."""
+    """Fault 18: MLflow runs in another process, for which the training waits 1 % of its time."""
     code = (
         "import sys, ganealogy.stages.train, ganealogy.tracking, ganealogy.training.loop; "
         "sys.exit('mlflow' in sys.modules)"
@@ -328,7 +328,7 @@ def test_a_hanging_store_costs_a_training_at_most_one_percent(shared: Path, monk
 def test_a_store_that_hangs_at_the_end_costs_no_more(
     stopped: bool, seconds: float, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 18, where no sync has failed yet: the server is stopped after the first one, and goes on later."""
+    """Fault 18: the server hangs after the first sync and continues later."""
     monkeypatch.setenv("PYTHONPATH", str(trainings.ROOT / "src"))
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
@@ -354,7 +354,7 @@ def test_a_store_that_hangs_at_the_end_costs_no_more(
 
 
 def whole(run: Path) -> bool:
-    """Whether the store has all of a run's points."""
+    """Return whether the store has all points of a run."""
     with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]
         there = bool(experiments and client.search_runs(experiments))

@@ -1,4 +1,4 @@
-"""docs/faults.md names the tests of each fault; they exist."""
+"""The tests that docs/faults.md names for each fault exist."""
 
 from __future__ import annotations
 

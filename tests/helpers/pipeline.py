@@ -1,4 +1,4 @@
-"""A workspace for tests of the whole: this checkout's files in a fresh git repository, with the tiny protocol."""
+"""A workspace for tests of the pipeline: this checkout's files in a fresh git repository, with the tiny protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Workspace:
     path: Path
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run in the workspace with the environment's python first; stderr is folded into stdout."""
+        """Run a command in the workspace, with this environment's python first; stderr is merged into stdout."""
         done = subprocess.run(
             command,
             cwd=self.path,
@@ -67,7 +67,7 @@ class Workspace:
 
 
 def fresh(path: Path) -> Workspace:
-    """Copy what git tracks, and what it would track, of this checkout to `path` and commit it there."""
+    """Copy the tracked and untracked files of this checkout to `path` and commit them there."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -89,5 +89,5 @@ def fresh(path: Path) -> Workspace:
 
 
 def ran(output: str) -> list[str]:
-    """The stages that a `dvc repro` ran, in order."""
+    """Return the stages that a `dvc repro` ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]

@@ -1,4 +1,4 @@
-"""Short trainings for one process or several: `torchrun --nproc-per-node 2 tests/helpers/rank_cases.py train FOLDER`.
+"""Short trainings for one or several processes: `torchrun --nproc-per-node 2 tests/helpers/rank_cases.py train FOLDER`.
 
 Each case is trained into FOLDER/<case>; ranks other than the first write to FOLDER/other.
 """
@@ -60,7 +60,7 @@ RESUMED = "no BatchNorm, R1, R2, EMA"
 
 
 class StopOnFirstRank:
-    """Callbacks that ask for a stop after a step, on the first rank only: all ranks stop."""
+    """Callbacks that request a stop after a step on the first rank only; all ranks stop."""
 
     def __init__(self, stop: int | None) -> None:
         self.stop, self.calls = stop, 0
@@ -124,7 +124,7 @@ def main(folder: Path) -> None:
 
 
 def shards(folder: Path) -> None:
-    """The distance of 1,100 pictures to the others, measured by one, two and four processes: FOLDER/<n>.json."""
+    """Measure the distance of 1,100 pictures by one, two and four processes, into FOLDER/<n>.json."""
     from ganealogy.evaluation.features import extract, load_extractor
     from ganealogy.evaluation.metrics.frechet import frechet_distance
 

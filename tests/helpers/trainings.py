@@ -26,7 +26,7 @@ SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}
 
 
 def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int = 3) -> Path:
-    """A planned workspace with 160 packed pictures, ready for `train`: 8 pictures a step."""
+    """Return a planned workspace with 160 packed pictures, ready for `train` with batches of 8."""
     from ganealogy.files import atomic
     from ganealogy.stages import plan
 
@@ -102,10 +102,10 @@ def train(
     edit: str | None = None,
     number: int = signal.SIGKILL,
 ) -> None:
-    """The train stage with seed 0; SIGKILLs itself behind a step, when all that came before is written, or at the n-th
-    thing that it does to the disk.
+    """Run the train stage with seed 0. Kill it after a step, when all earlier writes are done, or at its n-th disk
+    operation.
 
-    `number`: another signal to send itself behind the step; `edit`: a file to which the fourth step adds a space.
+    `number`: another signal to send after the step; `edit`: a file to which a space is added after the fourth step.
     """
     from ganealogy.stages import train
     from ganealogy.stages._training_progress import TrainingProgress
@@ -137,9 +137,9 @@ def sample(version: str) -> None:
 
 
 def verb(*arguments: str, file_limit: int | None = None) -> None:
-    """The command line, where no file may grow beyond `file_limit` bytes, as on a disk that is full.
+    """Run the command line; no file may grow beyond `file_limit` bytes, as on a full disk.
 
-    Only torch is there already: what the stage imports of Ganealogy is seen by its fingerprint's check.
+    Ganealogy's modules are imported anew, so that the fingerprint's check sees those of the stage.
     """
     for name in [name for name in sys.modules if name.split(".")[0] == "ganealogy"]:
         del sys.modules[name]
@@ -161,7 +161,7 @@ def _at(stepped: Callable[..., None], at: int, act: Callable[[], Any]) -> Callab
 
 
 class _Writes:
-    """Counts what this process does to the disk, each before it is done."""
+    """Counts the disk operations of this process, each before it is done."""
 
     count = 0
     kill_at: int | None = None
@@ -199,7 +199,7 @@ def litter(folder: Path) -> list[str]:
 
 
 def start_and_wait(version: str) -> None:
-    """As DVC does: start the stage's command and wait for it."""
+    """Start the stage's command and wait for it, as DVC does."""
     import subprocess
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "GANEALOGY_THREADS": "1"}
@@ -215,7 +215,7 @@ def alive(pid: int) -> bool:
 
 
 def report() -> None:
-    """The report stage without its sync."""
+    """Run the report stage without the sync to MLflow."""
     from ganealogy.report import build
 
     build.build()
@@ -226,7 +226,7 @@ def data(folder: Path) -> str:
 
 
 def in_module(file: str, function: str, *arguments: Any) -> None:
-    """A function of a test's own file, which pytest imports in its way and a new process cannot by name."""
+    """Call a function of a test file, which a new process cannot import by name."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("beside", file)

@@ -78,6 +78,8 @@ def test_a_complete_recipe_states_every_default(folder: Path) -> None:
         ("adversary: {loss: hing}", r"adversary\.loss: unknown name 'hing'; known: .*bce, .*hinge"),
         ("adversary: {loss: '../bce'}", r"adversary\.loss\.name = '\.\./bce'"),
         ("generator: {name: dcgam}", "unknown name 'dcgam'; known: .*dcgan"),
+        ("generator: build", "unknown name 'build'; known: .*dcgan"),
+        ("generator: _build", r"generator\.name = '_build'"),
         ("latent: {size: eight}", r"latent\.size = 'eight'"),
         ("adversary: {loss: {real_target: 1.5}}", r"loss\.real_target = 1\.5: .*less than or equal to 1"),
         ("adversary: {loss: {target: 1}}", "bce has no parameter 'target'; known: real_target, fake_target"),

@@ -80,7 +80,7 @@ def test_a_hostile_version_name_reaches_no_path():
 
 @pytest.fixture
 def freed(monkeypatch):
-    """How often `keep_freed` was called; it changes the whole process."""
+    """The calls of `keep_freed`, which is replaced: it changes the whole process."""
     kept: list[bool] = []
     monkeypatch.setattr(_stage.memory, "keep_freed", lambda: kept.append(True))
     return kept

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, load
@@ -19,6 +19,8 @@ from ganealogy.runtime import dvc_rwlock, nvidia, process
 from ganealogy.runtime.root import main_root
 from ganealogy.workspace import PARAMS, VERSIONS
 
+TorchReport: TypeAlias = "dict[str, Any]"
+"""What the program TORCH prints."""
 Mark = Literal["✓", "!", "✗"]
 """Good, worth knowing, must be fixed."""
 
@@ -197,7 +199,7 @@ def check_torch(settings: Settings | None) -> Iterator[Finding]:
         yield from _invisible_gpu(torch, device, nvidia.inspect(os.environ))
 
 
-def _visible_gpu(torch: dict[str, Any], device: str) -> Finding:
+def _visible_gpu(torch: TorchReport, device: str) -> Finding:
     """Return whether the GPU that torch sees computes correctly."""
     if torch["works"]:
         return Finding("✓", f"{torch['gpu']} computes" + (", but train.device is cpu" if device == "cpu" else ""))
@@ -212,7 +214,7 @@ def _visible_gpu(torch: dict[str, Any], device: str) -> Finding:
     return Finding("!", text) if device == "cpu" else Finding("✗", f"{text}, or set train.device to cpu")
 
 
-def _invisible_gpu(torch: dict[str, Any], device: str, machine: nvidia.Machine) -> Iterator[Finding]:
+def _invisible_gpu(torch: TorchReport, device: str, machine: nvidia.Machine) -> Iterator[Finding]:
     """Yield why torch sees no GPU."""
     if machine.is_empty and device != "cuda":
         yield Finding("✓", "no GPU; trainings run on the CPU")

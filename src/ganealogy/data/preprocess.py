@@ -132,7 +132,7 @@ def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
 def _read_source(settings: DatasetSettings, raw: Path) -> tuple[dict[str, Any], list[Path]]:
     """Return the content of source.json and the paths of its archives."""
     path, hint = raw / "source.json", "run `dvc repro download`"
-    source: dict[str, Any] = read_record(path, hint, ("source", "files"))
+    source = read_record(path, hint, ("source", "files"))
     if source["source"] != settings["name"]:
         raise GanealogyError(f"{raw} holds {source['source']!r}, but dataset.name is {settings['name']!r}; {hint}")
     if not isinstance(source["files"], dict):

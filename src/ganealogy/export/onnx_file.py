@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d
 from torch.overrides import TorchFunctionMode
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, one_line
 from ganealogy.files import atomic
 from ganealogy.networks._build import load_generator
 from ganealogy.sampling import latents
@@ -125,8 +125,7 @@ def to_onnx(network: nn.Module, latent: Latent) -> bytes:
                 dynamic_axes={name: {0: "N"} for name in [*names, "images"]},
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            first = str(error).strip().splitlines()[0]
-            raise GanealogyError(f"the generator cannot be exported as ONNX: {first}") from error
+            raise GanealogyError(f"the generator cannot be exported as ONNX: {one_line(error)}") from error
         return path.read_bytes()
 
 

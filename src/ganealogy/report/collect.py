@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, one_line
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
@@ -253,4 +253,4 @@ def _reason(error: Exception) -> str:
         return error.strerror or type(error).__name__
     if isinstance(error, KeyError):
         return f"no key {error}"
-    return f"not valid ({str(error).splitlines()[0]})" if str(error) else type(error).__name__
+    return f"not valid ({one_line(error)})" if str(error) else type(error).__name__

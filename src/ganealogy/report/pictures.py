@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from ganealogy.errors import one_line
 from ganealogy.files import images
 from ganealogy.report.findings import Findings, Gap, Run
 from ganealogy.workspace import REFERENCE
@@ -260,6 +261,6 @@ def _read_or_gap(read: Callable[[], T], what: str, path: Path, findings: Finding
     except FileNotFoundError:
         findings.gaps.append(Gap(what, f"{relative}: no such file", hint))
     except BROKEN as error:
-        message = str(error).replace(str(path), path.name).splitlines()[0]
+        message = one_line(error).replace(str(path), path.name)
         findings.gaps.append(Gap(what, f"{relative}: not a readable picture ({message})", hint))
     return None

@@ -42,7 +42,7 @@ def snapshot(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 
-def save(directory: Path, step: int, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
+def save(directory: Path, step: int, tensors: dict[str, torch.Tensor], progress: Mapping[str, Any]) -> None:
     """Write a checkpoint, then delete all but the newest `KEEP` and those of later steps, which no resume could use."""
     content = dump_tensors(tensors)
     digest = hashlib.sha256(content).hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.fake_runs import run_json, sample_json
 from PIL import Image, ImageDraw
 
 from ganealogy.errors import GanealogyError
@@ -88,18 +89,9 @@ def test_evaluate_uses_the_classifier_of_the_reference(reference, tmp_path):
     ones = digits(300, 5)
     images = ones[0][ones[1] == 1]
     save(run / "sample/images.npy", images)
-    sample = {
-        "version": "v1",
-        "seed": 0,
-        "checkpoint": "best",
-        "step": 1,
-        "kimg": 1.0,
-        "reason": None,
-        "truncation": 1.0,
-    }
-    sample |= {"count": len(images), "sha256": atomic.sha256(run / "sample/images.npy"), "latent_seed": 0}
-    atomic.write_json(run / "sample/sample.json", sample)
-    atomic.write_json(run / "train/run.json", {"status": "finished", "reason": None})
+    sha256 = atomic.sha256(run / "sample/images.npy")
+    atomic.write_json(run / "sample/sample.json", sample_json(count=len(images), sha256=sha256))
+    atomic.write_json(run / "train/run.json", run_json())
     record = evaluate(run, {"extractors": ["mnist_cnn"]}, reference)
     assert record["metrics"]["digits_mnist_cnn"] == 1
     assert record["protocol"]["digits_mnist_cnn"]["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)

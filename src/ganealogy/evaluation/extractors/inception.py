@@ -15,7 +15,7 @@ from pytorch_fid import inception as pytorch_fid
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, one_line
 from ganealogy.evaluation.extractors import _network as network
 from ganealogy.evaluation.extractors._network import NetworkExtractor
 from ganealogy.files import atomic
@@ -70,8 +70,7 @@ def read_weights() -> tuple[Weights, str]:
     try:
         weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise GanealogyError(f"{path}: not a weights file ({reason}); remove it and {FETCH}") from None
+        raise GanealogyError(f"{path}: not a weights file ({one_line(error)}); remove it and {FETCH}") from None
     return weights, digest
 
 
