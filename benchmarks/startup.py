@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from measuring import claims, family, pictures, workspace
 
-from ganealogy import warm
+from ganealogy.cli import warm
 from ganealogy.runtime import memory, process
 from ganealogy.training import checkpoint, loop
 from ganealogy.training.background_writer import BackgroundWriter
@@ -47,7 +47,7 @@ print(os.environ["{warm.NAME}"], flush=True)
 while not os.path.exists("measured"):
     time.sleep(0.05)
 """
-"""What `ganealogy warm` runs: tells who works for stages, and waits."""
+"""The command below `ganealogy warm`: print the server's address, and wait."""
 
 
 def main() -> None:

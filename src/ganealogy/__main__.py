@@ -1,11 +1,11 @@
 """`python -m ganealogy`: what the stages of dvc.yaml run."""
 
-from ganealogy import warm
+from ganealogy.cli import warm
 from ganealogy.runtime import memory
 
 
 def main() -> None:
-    """Do what the command line says, here or in a process that has torch loaded."""
+    """Run the command line, here or in a process that has torch loaded."""
     warm.hand_over()
     memory.collect_rarely()
     from ganealogy.cli import main as cli

@@ -48,6 +48,7 @@ CLUSTER_LOGS = Path("build/cluster")
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
+NOT_A_VERSION_NAME = "is not a version name: a small letter, then small letters, digits and '-'"
 RUN_NAME = re.compile(rf"{VERSION_NAME.pattern}-\d+")
 KEY_LENGTH = 20
 """Hexadecimal digits of a run key in the name of its folder in `WORK`."""
@@ -61,18 +62,26 @@ def stage_plan_path(stage: str) -> Path:
     return PLAN / "stages" / f"{stage}.json"
 
 
+def check_version_name(name: str) -> str:
+    """Return the name: it becomes part of paths, shell commands, HTML and MLflow's addresses.
+
+    Raises: GanealogyError when it is not a small letter followed by small letters, digits and `-`.
+    """
+    if not VERSION_NAME.fullmatch(name):
+        raise GanealogyError(f"{name!r} {NOT_A_VERSION_NAME}")
+    return name
+
+
 def run_name(version: str, seed: int) -> str:
     """Return the name of a run in dvc.yaml, in `RUNS` and on the command line, such as `v3-0`.
 
-    Raises: GanealogyError when `version` is no version name: it becomes part of a path.
+    Raises: GanealogyError when `version` is not a version name.
     """
-    if not VERSION_NAME.fullmatch(version):
-        raise GanealogyError(f"{version!r} is not a version name: a small letter, then small letters, digits and '-'")
-    return f"{version}-{seed}"
+    return f"{check_version_name(version)}-{seed}"
 
 
 def run_dir(version: str, seed: int, root: Path = Path()) -> Path:
-    """Raises: GanealogyError when `version` is no version name."""
+    """Raises: GanealogyError when `version` is not a version name."""
     return root / RUNS / run_name(version, seed)
 
 

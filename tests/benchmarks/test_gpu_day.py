@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -65,10 +64,8 @@ def test_a_training_that_is_cut_off_leaves_its_curves_and_goes_on(rehearsed: Pat
     given |= {"OUT": str(out), "GANEALOGY_THREADS": "1", "OMP_NUM_THREADS": "1", "BATCH": "8", "WIDTH": "4"}
     given |= {"TICKS": "1000", "TRACKED": "32", "SAMPLES": "32", "REALS": "64", "SIDE": "16", "VERSIONS": "v1"}
     (work / "long").rename(work / "before")
-    began = time.monotonic()
     done = bash("2-long.sh", KIMG="100", LIMIT="130", **given)  # 110 s of them are kept for what follows
-    assert time.monotonic() - began < 130, done.stdout
-    assert "train v1: exit 124" in done.stdout
+    assert "train v1: exit 124" in done.stdout, done.stdout
     (archive,) = out.glob("*.tgz")
     assert len(lines_of(archive)) > 1
     assert list((work / "long" / "build" / "wip").glob("*/checkpoints/*.safetensors"))

@@ -17,7 +17,7 @@ import pytest
 from helpers.pipeline import Workspace, fresh
 from helpers.trainings import ROOT, workspace
 
-from ganealogy import warm
+from ganealogy.cli import warm
 from ganealogy.runtime import process
 
 SOURCE = {"PYTHONPATH": str(ROOT / "src")}
@@ -103,9 +103,10 @@ def stand_in(folder: Path, main: str) -> None:
     (package / "__init__.py").touch()
     (package / "cli" / "__init__.py").touch()
     (package / "cli" / "main.py").write_text(main)
+    real = SOURCE["PYTHONPATH"] + "/ganealogy"
     (package / "__main__.py").write_text(
-        f"import ganealogy\nganealogy.__path__.append({SOURCE['PYTHONPATH'] + '/ganealogy'!r})\n"
-        "from ganealogy import warm\nwarm.hand_over()\nraise SystemExit('not handed over')\n"
+        f"import ganealogy.cli\nganealogy.__path__.append({real!r})\nganealogy.cli.__path__.append({real + '/cli'!r})\n"
+        "from ganealogy.cli import warm\nwarm.hand_over()\nraise SystemExit('not handed over')\n"
     )
 
 
@@ -118,7 +119,7 @@ def test_a_bug_prints_its_traceback(tmp_path: Path, served: dict[str, str]) -> N
 def test_a_stage_ends_after_its_exit_handlers(tmp_path: Path, served: dict[str, str]) -> None:
     late = "import atexit, pathlib, sys, time\ndef late():\n    time.sleep(1)\n    pathlib.Path('late').touch()\n"
     stand_in(tmp_path, late + "def main():\n    atexit.register(late)\n    sys.exit(7)\n")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # nobody reads until the last has closed it
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # a pipe stays open in the fork
     done = subprocess.run([*VERB, "plan"], cwd=tmp_path, env=served, timeout=PATIENCE_S, **quiet)  # type: ignore[call-overload]
     assert done.returncode == 7 and (tmp_path / "late").exists()
 
@@ -147,7 +148,7 @@ def test_a_stage_ends_with_its_fork(tmp_path: Path, served: dict[str, str]) -> N
     fork.kill()
     _, said = stage.communicate(timeout=PATIENCE_S)
     assert stage.returncode == process.KILLED
-    assert f"process {fork.pid}, which did this stage's work, was killed; run it again" in said
+    assert f"process {fork.pid}, which ran this stage, was killed; run it again" in said
 
 
 def test_ctrl_c_is_delivered_once(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_stage_in_another_environment_runs_by_itself(difference: str, monkeypa
         listener.bind("")
         listener.listen()
         address = listener.getsockname()[1:].decode()
-        monkeypatch.setenv(warm.NAME, f"{warm._marks()}:{address}")
+        monkeypatch.setenv(warm.NAME, f"{warm._compatibility()}:{address}")
         if difference == "a library's setting":
             monkeypatch.setenv("OMP_NUM_THREADS", "3")
         elif difference == "its terminal":
@@ -212,7 +213,7 @@ def test_a_stage_sends_nothing_to_another_users_server(monkeypatch: pytest.Monke
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("")
             listener.listen()
-            monkeypatch.setenv(warm.NAME, f"{warm._marks()}:{listener.getsockname()[1:].decode('latin-1')}")
+            monkeypatch.setenv(warm.NAME, f"{warm._compatibility()}:{listener.getsockname()[1:].decode('latin-1')}")
             warm.hand_over()
             with listener.accept()[0] as connection:
                 assert connection.recv(1) == b"", "it hung up at once"
@@ -244,7 +245,7 @@ def test_without_a_server_stages_run_by_themselves(tmp_path: Path) -> None:
 def test_loading_starts_no_threads_and_no_cuda() -> None:
     """A fork would lack threads and cannot use CUDA. OpenBLAS starts its threads on import, so it is limited to one."""
     code = (
-        "import psutil, torch; from ganealogy import warm; warm._load()\n"
+        "import psutil, torch; from ganealogy.cli import warm; warm._load()\n"
         "import os; threads, child = psutil.Process().num_threads(), os.fork()\n"
         "if not child: os._exit(torch._C._cuda_isInBadFork())  # true if CUDA was queried before the fork\n"
         "print(threads, os.waitpid(child, 0)[1])"

@@ -1,4 +1,4 @@
-"""`ganealogy evaluate --real PATH --fake PATH` in a directory without the pipeline's files, and bad input."""
+"""`ganealogy measure --real PATH --fake PATH` in a directory without the pipeline's files, and bad input."""
 
 from __future__ import annotations
 

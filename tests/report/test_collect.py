@@ -97,7 +97,7 @@ def test_a_plan_without_results(project: Path) -> None:
     findings = collect(project)
     assert {run.status for run in findings.runs} == {"missing"}
     assert findings.metrics == [] and findings.anchors == {}
-    assert "dvc repro preprocess" in gap(findings, "facts of the dataset")
+    assert "dvc repro preprocess" in gap(findings, "description of the data set")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"steps": 3}', "\ufffd"])

@@ -138,7 +138,7 @@ def break_by_pickle(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "gaps"),
     [
-        (remove_results, ["v1 seed 0", "facts of the dataset"]),
+        (remove_results, ["v1 seed 0", "description of the data set"]),
         (break_pictures, ["samples of v1 seed 0", "interpolation of v1 seed 0", "grid 000000", "real pictures"]),
         (break_by_pickle, ["samples of v1 seed 0"]),
     ],

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +20,12 @@ import pytest
 from ganealogy import tracking
 from ganealogy.tracking import store
 
-LIMIT_S = 25.0
+pytestmark = pytest.mark.timeout(120)
+"""MLflow itself would retry for four minutes."""
 
 
 def assert_one_warning(finished: Path, capsys: pytest.CaptureFixture[str], *words: str) -> None:
-    began = time.monotonic()
     result = tracking.sync(finished)
-    assert time.monotonic() - began < LIMIT_S
     assert result.store_failed
     assert result.run_id is None
     lines = capsys.readouterr().err.strip().splitlines()

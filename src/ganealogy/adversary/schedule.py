@@ -20,7 +20,7 @@ Progress: TypeAlias = "float | Tensor"
 Python numbers as constants and reads tensors at each replay."""
 
 Amount = Annotated[float, Ge(0), Lt(float("inf"))]
-Share = Annotated[float, Ge(0), Le(1)]
+Fraction = Annotated[float, Ge(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Shape = Literal["cosine", "linear"]
 Until = Annotated[float, Gt(0), Le(1)]
@@ -29,8 +29,8 @@ Until = Annotated[float, Gt(0), Le(1)]
 AmountRamp = TypedDict(
     "AmountRamp", {"from": Amount, "to": Amount, "shape": NotRequired[Shape], "until": NotRequired[Until]}
 )
-ShareRamp = TypedDict(
-    "ShareRamp", {"from": Share, "to": Share, "shape": NotRequired[Shape], "until": NotRequired[Until]}
+FractionRamp = TypedDict(
+    "FractionRamp", {"from": Fraction, "to": Fraction, "shape": NotRequired[Shape], "until": NotRequired[Until]}
 )
 DecayRamp = TypedDict(
     "DecayRamp", {"from": Decay, "to": Decay, "shape": NotRequired[Shape], "until": NotRequired[Until]}
@@ -38,7 +38,7 @@ DecayRamp = TypedDict(
 
 Scheduled = Amount | AmountRamp
 """At least 0: a weight, a half-life, a standard deviation."""
-ScheduledShare = Share | ShareRamp
+ScheduledFraction = Fraction | FractionRamp
 """In [0, 1]: a probability, a fraction of the learning rate."""
 ScheduledDecay = Decay | DecayRamp
 """In [0, 1): the decay of a running mean, such as Adam's betas."""

@@ -250,7 +250,7 @@ def use(name: str, path: str | None) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def warm(command: tuple[str, ...]) -> None:
     """Run COMMAND, such as `dvc repro`, with torch loaded once for all stages, which saves 1 to 2 s per stage."""
-    from ganealogy import warm
+    from ganealogy.cli import warm
 
     sys.exit(warm.run(command))
 

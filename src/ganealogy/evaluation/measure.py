@@ -1,7 +1,7 @@
 """The table of metrics: each maps the features of fakes and reals to named numbers and their protocol.
 
 To add a metric, write its function in `metrics/<name>.py` and add one `Metric` to METRICS below. It is then computed by
-the `reference` and `evaluate` stages and by `ganealogy evaluate --real`, and it is a column of the report. `{}` in a
+the `reference` and `evaluate` stages and by `ganealogy measure`, and it is a column of the report. `{}` in a
 name stands for the extractor: `fd_{}` becomes `fd_effnet_lite0`. A metric that cannot be computed raises a
 GanealogyError, whose text becomes the reason under `not_measured`; the other metrics and the stage continue.
 

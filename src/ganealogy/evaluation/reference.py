@@ -7,7 +7,6 @@ depends on the number of images.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from ganealogy.evaluation.metrics import kid, prdc
 from ganealogy.files import atomic
 from ganealogy.files.images import grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
+from ganealogy.files.records import read_record
 
 if TYPE_CHECKING:
     from ganealogy.workspace import AnchorsJson, EvaluateSettings, MetricProtocol
@@ -143,7 +143,7 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     """
     path = directory / f"{extractor.name}.npz"
     try:
-        anchors: AnchorsJson = json.loads((directory / "anchors.json").read_text(encoding="utf-8"))
+        anchors: AnchorsJson = read_record(directory / "anchors.json", HINT)
         verify(path, anchors["sha256"][extractor.name], HINT)
         with open(path, "rb") as file:  # np.load(path) would leave it open if the archive is truncated
             arrays = np.load(file, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""`ganealogy evaluate --real PATH --fake PATH`: all metrics for any two sets of pictures, without the pipeline.
+"""`ganealogy measure --real PATH --fake PATH`: all metrics for any two sets of pictures, without the pipeline.
 
 A set is a directory of pictures (searched recursively), a zip of pictures, an .npy of uint8 (N, H, W, 1 or 3), or an
 .npz with one such array. It can also be an .npz of the statistics mu and sigma, which give the Fréchet distance only.

@@ -46,7 +46,7 @@ def read(path: Path) -> Statistics:
     Raises: GanealogyError when it is damaged, contains a pickle, or has other entries, shapes or values.
     """
     arrays = load_npz(path)
-    hint = "make it again with `ganealogy evaluate --real PATH --extractor NAME --save-statistics FILE.npz`"
+    hint = "make it again with `ganealogy measure --real PATH --extractor NAME --save-statistics FILE.npz`"
     if not set(arrays) >= KEYS:
         raise GanealogyError(f"{path}: contains {', '.join(sorted(arrays))}, expected mu and sigma; {hint}")
     mu, sigma = arrays["mu"], arrays["sigma"]

@@ -29,7 +29,6 @@ ORCHESTRATION = (
     "runtime",
     "stages",
     "tracking",
-    "warm",
     "workspace",
     "",
 )

@@ -9,7 +9,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.lineage.versions import read_family
 from ganealogy.params import edit
-from ganealogy.workspace import PARAMS, VERSION_NAME, VERSIONS
+from ganealogy.workspace import PARAMS, VERSIONS, check_version_name
 
 FILE = Template("""\
 title: A few words
@@ -32,9 +32,7 @@ def new(name: str, parent: str, folder: Path = VERSIONS, params: Path = PARAMS) 
 
     Raises: GanealogyError for a name that is taken or not plain, or an unknown parent.
     """
-    if not VERSION_NAME.fullmatch(name):
-        raise GanealogyError(f"{name!r} is not a version name: a small letter, then small letters, digits and '-'")
-    path = folder / f"{name}.yaml"
+    path = folder / f"{check_version_name(name)}.yaml"
     if path.exists():
         raise GanealogyError(f"{path} exists already; choose another name, or edit it")
     read_family([parent], folder)  # raises for an unknown or faulty parent

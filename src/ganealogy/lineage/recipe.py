@@ -18,8 +18,8 @@ from ganealogy import components
 from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage.flatten import flatten as flatten_mapping
-from ganealogy.params.schema import Precision, Section, parse
-from ganealogy.workspace import Recipe
+from ganealogy.params.schema import Section, parse
+from ganealogy.workspace import Precision, Recipe
 
 
 class Component(BaseModel):
@@ -166,16 +166,16 @@ def complete(recipe: Mapping[str, Any], where: str) -> Recipe:
 def resolve_rates(recipe: Recipe, base: float) -> Recipe:
     """Replace learning rates such as `4x` by that multiple of the protocol's rate; numbers stay."""
     resolved = recipe
-    for player in ("generator", "discriminator"):
-        rate = recipe["optimizers"][player]["lr"]
+    for network in ("generator", "discriminator"):
+        rate = recipe["optimizers"][network]["lr"]
         if isinstance(rate, str):
-            resolved = _with(resolved, f"optimizers.{player}.lr", float(rate[:-1]) * base)
+            resolved = _with(resolved, f"optimizers.{network}.lr", float(rate[:-1]) * base)
     return resolved
 
 
 def pins_rate(recipe: Recipe) -> bool:
     """Return whether some optimizer has a rate that does not depend on `train.lr`."""
-    return any(not isinstance(recipe["optimizers"][player]["lr"], str) for player in ("generator", "discriminator"))
+    return any(not isinstance(recipe["optimizers"][network]["lr"], str) for network in ("generator", "discriminator"))
 
 
 def component_modules(recipe: Recipe) -> list[str]:

@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError, one_line
-from ganealogy.workspace import PARAMS, VERSION_NAME
+from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME, Precision
 
 
 class Short(reprlib.Repr):
@@ -37,9 +37,7 @@ SHORT = Short()
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Precision = Literal["fp32", "tf32", "bf16"]
-"""See `runtime/precision.py`."""
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -60,7 +58,7 @@ class Dataset(Section):
     """Maximum number of pictures (for avatars: the number to draw); null: all."""
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     """Fraction held out from training, by the hash of the pixels; the floor anchor uses it."""
-    max_rejected: Share = 0.1
+    max_rejected: Fraction = 0.1
     """Preprocessing fails when more than this fraction of the pictures cannot be used."""
     style: Annotated[str, Field(pattern=r"^[a-z][a-z-]*$")] = "adventurer"
     """Avatars only: the DiceBear style."""
@@ -92,7 +90,7 @@ class Tree(Section):
     def _names_are_plain(cls, names: list[str]) -> list[str]:
         for name in names:  # they reach a shell, file names, HTML and MLflow
             if not VERSION_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not a version name: a small letter, then small letters, digits and '-'")
+                raise ValueError(f"{name!r} {NOT_A_VERSION_NAME}")
         return names
 
     @field_validator("versions", "seeds")
@@ -113,7 +111,8 @@ class Train(Section):
     width: Annotated[int, Field(ge=4, le=1024)] = 64
     """Channels of D's first layer; the others are multiples of it. The notebook has 64."""
     precision: Precision = "fp32"
-    """fp32 is IEEE everywhere; tf32 and bf16 are faster on a GPU. Another precision is another protocol."""
+    """fp32 is IEEE everywhere; tf32 and bf16 are faster on a GPU (`runtime/precision.py`). Another precision is another
+    protocol."""
     ticks: Annotated[int, Field(ge=1, le=1000)] = 10
     """Number of ticks in a training. Each logs metrics, writes a grid and a checkpoint, and may update `best`."""
     tracker: str = "pixel8"

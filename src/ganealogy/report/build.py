@@ -11,20 +11,18 @@ from ganealogy.runtime.progress import Progress
 def build(root: Path = Path(), run_links: Callable[[list[str]], dict[str, str]] | None = None) -> Path:
     """Write all files under `reports/` and return the page's path; equal inputs give equal bytes.
 
-    Removes run directories that the plan does not list. The report lists everything missing or broken.
+    The report lists everything missing or broken.
     `run_links` maps run keys to addresses of their MLflow runs; without it the page has none.
 
     Raises: GanealogyError when there is no plan.
     """
-    from ganealogy.report.collect import collect, prune
+    from ganealogy.report.collect import collect
     from ganealogy.report.markdown import write_markdown
     from ganealogy.report.numbers import write_numbers
     from ganealogy.report.page import write_page
     from ganealogy.report.pictures import gather
 
     with Progress("report", 5, "part") as progress:
-        for name in prune(root):
-            progress.say(f"report: removed build/runs/{name}, which the plan does not list")
         findings = collect(root)
         progress.update(note="numbers")
         write_numbers(findings)

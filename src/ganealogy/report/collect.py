@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from ganealogy.errors import GanealogyError, one_line
+from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
@@ -24,7 +25,7 @@ def collect(root: Path = Path()) -> Findings:
     """
     tree = _tree(root)
     gaps: list[Gap] = []
-    manifest = _optional(root, MANIFEST, "facts of the dataset", "dvc repro preprocess", gaps)
+    manifest = _optional(root, MANIFEST, "description of the data set", "dvc repro preprocess", gaps)
     anchors = _optional(root, ANCHORS_FILE, "anchors beside the numbers", "dvc repro reference", gaps)
     versions = _versions(tree)
     for version in versions:
@@ -70,10 +71,7 @@ def prune(root: Path = Path()) -> list[str]:
 
 def _tree(root: Path) -> Json:
     path = root / TREE
-    try:
-        tree = _read_json(path)
-    except (OSError, ValueError) as error:
-        raise GanealogyError(f"{path}: {_reason(error)}; to make it, run: ganealogy plan") from None
+    tree: Json = read_record(path, "to make it, run: ganealogy plan")
     if not isinstance(tree.get("versions"), list) or not isinstance(tree.get("seeds"), list):
         raise GanealogyError(f"{path}: no list of versions and seeds; to make it again, run: ganealogy plan")
     return tree
@@ -108,24 +106,24 @@ def _versions(tree: Json) -> list[Version]:
 def _planned_fingerprint(root: Path, version: str) -> str:
     """Return the fingerprint in the version's plan; empty without one."""
     try:
-        return str(_read_json(root / plan_path(version))["fingerprint"] or "")
-    except (OSError, ValueError, KeyError):
+        return str(read_record(root / plan_path(version), "", ("fingerprint",))["fingerprint"] or "")
+    except RecordError:
         return ""
 
 
 def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
     run = Run(version.name, seed, root / RUNS / f"{version.name}-{seed}")
     try:
-        train = _read_json(run.directory / "train/run.json")
+        train = read_record(run.directory / "train/run.json", run.command, ("status",))
         run.status, run.reason = str(train["status"]), str(train.get("reason") or "")
         run.steps, run.kimg = int(train.get("steps") or 0), float(train.get("kimg") or 0)
         run.best = train.get("best") or {}
         run.key = str(train.get("key") or "")
-    except FileNotFoundError:
-        gaps.append(Gap(run.label, "it has not been trained", run.command))
-        return run
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        run.status, run.reason = "broken", f"train/run.json: {_reason(error)}"
+    except (RecordError, ValueError, TypeError) as error:
+        if isinstance(error, RecordError) and error.absent:
+            gaps.append(Gap(run.label, "it has not been trained", run.command))
+            return run
+        run.status, run.reason = "broken", f"train/run.json: {_fault(error)}"
         gaps.append(Gap(run.label, run.reason, f"{run.command} --force"))
         return run
     if run.status == "diverged":
@@ -149,23 +147,23 @@ def _read_ticks(run: Run, gaps: list[Gap]) -> None:
             if isinstance(tick := json.loads(line), dict):
                 run.ticks.append(tick)
     except (OSError, ValueError) as error:
-        gaps.append(Gap(f"curves of {run.label}", f"train/metrics.jsonl: {_reason(error)}", f"{run.command} --force"))
+        gaps.append(Gap(f"curves of {run.label}", f"train/metrics.jsonl: {_fault(error)}", f"{run.command} --force"))
 
 
 def _read_cost(run: Run, gaps: list[Gap]) -> None:
     try:
-        run.cost = _read_json(run.directory / "cost/train.json")
-    except (OSError, ValueError) as error:
-        gaps.append(Gap(f"cost of {run.label}", f"cost/train.json: {_reason(error)}"))
+        run.cost = read_record(run.directory / "cost/train.json", run.command)
+    except RecordError as error:
+        gaps.append(Gap(f"cost of {run.label}", f"cost/train.json: {error.fault}"))
 
 
 def _read_metrics(run: Run, gaps: list[Gap]) -> None:
     try:
-        record = _read_json(run.directory / "evaluate/metrics.json")
+        record = read_record(run.directory / "evaluate/metrics.json", run.command)
         metrics, protocols = dict(record.get("metrics") or {}), dict(record.get("protocol") or {})
-    except (OSError, ValueError, TypeError) as error:
+    except (RecordError, ValueError, TypeError) as error:
         if run.status == "finished":
-            why, hint = f"evaluate/metrics.json: {_reason(error)}", f"dvc repro evaluate@{run.name}"
+            why, hint = f"evaluate/metrics.json: {_fault(error)}", f"dvc repro evaluate@{run.name}"
             gaps.append(Gap(f"numbers of {run.label}", why, hint))
         return
     run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
@@ -228,16 +226,10 @@ def _anchors(content: Json) -> dict[str, dict[str, float]]:
 
 def _optional(root: Path, path: Path, what: str, hint: str, gaps: list[Gap]) -> Json:
     try:
-        return _read_json(root / path)
-    except (OSError, ValueError) as error:
-        gaps.append(Gap(what, f"{path}: {_reason(error)}", hint))
+        content: Json = read_record(root / path, hint)
+    except RecordError as error:
+        gaps.append(Gap(what, f"{path}: {error.fault}", hint))
         return {}
-
-
-def _read_json(path: Path) -> Json:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
     return content
 
 
@@ -246,11 +238,7 @@ def _mapping(content: Json, key: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    if isinstance(error, KeyError):
-        return f"no key {error}"
-    return f"not valid ({one_line(error)})" if str(error) else type(error).__name__
+def _fault(error: Exception) -> str:
+    if isinstance(error, RecordError):
+        return error.fault
+    return (isinstance(error, OSError) and error.strerror) or f"not valid ({one_line(error)})"

@@ -6,7 +6,6 @@ A function that reads an absent or broken picture adds a gap and returns None, s
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from PIL import Image
 
 from ganealogy.errors import one_line
 from ganealogy.files import images
+from ganealogy.files.records import RecordError, read_record
 from ganealogy.report.findings import Findings, Gap, Run
 from ganealogy.workspace import REFERENCE
 
@@ -144,13 +144,13 @@ def walks(runs: list[Run], findings: Findings) -> dict[str, str]:
     """Return run name → animated interpolation as a URI; all are thinned and scaled alike to fit the budget."""
     paths = {run: run.directory / "sample/walk.webp" for run in runs}
     present = [(run, path) for run, path in paths.items() if path.exists()]  # `strip` adds the gap
-    share = WALKS_BUDGET / max(len(present), 1)
+    budget = WALKS_BUDGET / max(len(present), 1)
     step, side = WALK_SIZES[0]
     uris: dict[str, str] = {}
     for run, path in present:
         what = f"animated interpolation of {run.label}"
         content = _read_or_gap(partial(_shrunk, path, step, side), what, path, findings, "")
-        while content is not None and len(content) > 1.2 * share and (step, side) != WALK_SIZES[-1]:
+        while content is not None and len(content) > 1.2 * budget and (step, side) != WALK_SIZES[-1]:
             step, side = WALK_SIZES[WALK_SIZES.index((step, side)) + 1]
             content = _read_or_gap(partial(_shrunk, path, step, side), what, path, findings, "")
         if content is not None:
@@ -244,10 +244,10 @@ def _shrunk(path: Path, step: int, side: int) -> bytes:
 def _no_samples_reason(run: Run) -> str:
     """Return the sample stage's reason for drawing no samples; empty if it drew some or gave none."""
     try:
-        record = json.loads((run.directory / "sample/sample.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # then reading the samples adds the gap
+        record = read_record(run.directory / "sample/sample.json", "")
+    except RecordError:  # then reading the samples adds the gap
         return ""
-    return str(record.get("reason") or "") if isinstance(record, dict) and not record.get("count") else ""
+    return "" if record.get("count") else str(record.get("reason") or "")
 
 
 def _uri(content: bytes, kind: str) -> str:

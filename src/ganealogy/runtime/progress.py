@@ -20,11 +20,11 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        facts = dict(super().format_dict)
-        elapsed = facts["elapsed"]
-        rate = facts["rate"] or ((facts["n"] - facts["initial"]) / elapsed if elapsed else 0)
-        facts["pace"] = f"{rate * self.pieces[0]:,.0f} {self.pieces[1]}/s"
-        return facts
+        values = dict(super().format_dict)
+        elapsed = values["elapsed"]
+        rate = values["rate"] or ((values["n"] - values["initial"]) / elapsed if elapsed else 0)
+        values["pace"] = f"{rate * self.pieces[0]:,.0f} {self.pieces[1]}/s"
+        return values
 
 
 class Progress:
@@ -85,11 +85,11 @@ class Progress:
         rate = (self.done - self.initial) / max(now - self.started, 1e-9)
         left = max(self.total - self.done, 0) / rate if rate else float("inf")
         eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
-        share = f"{self.done / self.total:4.0%} " if self.total else ""
+        percent = f"{self.done / self.total:4.0%} " if self.total else ""
         note = f"  {self.note}" if self.note else ""
         pace = f"{rate * self.pieces[0]:,.0f} {self.pieces[1]}/s" if self.pieces else f"{rate:.3g} {self.unit}/s"
         print(
-            f"{self.label}: {share}{self.done:g}/{self.total:g} {self.unit}, {pace}{eta}{note}",
+            f"{self.label}: {percent}{self.done:g}/{self.total:g} {self.unit}, {pace}{eta}{note}",
             file=sys.stderr,
             flush=True,
         )

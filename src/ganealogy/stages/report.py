@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ganealogy.stages import _stage
+from ganealogy.workspace import RUNS
 
 
 def run() -> Path:
@@ -13,6 +15,7 @@ def run() -> Path:
     from ganealogy.report.collect import prune
     from ganealogy.tracking.run_links import run_links
 
-    prune()  # before the inputs are read: DVC leaves the runs of versions that are no longer listed
+    for name in prune():  # before the inputs are read: DVC leaves the runs of versions that are no longer listed
+        print(f"ganealogy: removed {RUNS / name}, which the plan does not list", file=sys.stderr)
     with _stage.run_stage("report"):
         return build.build(run_links=run_links)

@@ -6,7 +6,6 @@ and a changed one, which has another key, starts afresh.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import resource
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.params.schema import Train
 from ganealogy.runtime import process
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def run(version: str, seed: int, ranks: int = 1) -> int:
-    """Train one version with one seed, or resume it. Return the exit code: 0, or 143 / 130 when told to stop.
+    """Train one version with one seed, or resume it. Return the exit code: 0, or 143 / 130 after SIGTERM / Ctrl-C.
 
     A version that diverges is a result: it is recorded, and the code is 0. `ranks`: processes that share each batch.
     """
@@ -168,14 +168,14 @@ def changes_since_interrupted(work: Path, identity: RunIdentity) -> str:
     """Return what differs from another interrupted training of the same version and seed; empty if there is none."""
     for checkpoint in sorted(work.parent.glob("*/checkpoints/*.json")):
         try:
-            other = json.loads((checkpoint.parents[1] / "train" / "run.json").read_text(encoding="utf-8"))
+            other = read_record(checkpoint.parents[1] / "train" / "run.json", "")
             if (other["version"], other["seed"]) == (identity["version"], identity["seed"]):
                 before = {**other["recipe"], **other["protocol"], "data": other["data"]}
                 now = {**identity["recipe"], **identity["protocol"], "data": identity["data"]}
                 return (
                     ", ".join(key for key in sorted({*before, *now}) if before.get(key) != now.get(key)) or "the code"
                 )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (GanealogyError, KeyError, TypeError):
             continue  # another training's files
     return ""
 

@@ -1,4 +1,4 @@
-"""The facts about a run that its directory lacks: the plan's entry, the data set, the experiment and the commit."""
+"""What MLflow shows of a run and its directory lacks: the plan's entry, the data set, the experiment, the commit."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class RunFiles:
     def save_checkpoint(self, state: TrainingState) -> None:
         """Write a checkpoint in the background. The best weights are those at the time of writing.
 
-        Raises: DivergedEarlier if a deferred finite check has failed: no checkpoint of spoilt weights is kept.
+        Raises: DivergedEarlier if a deferred finite check has failed: no checkpoint of invalid weights is kept.
         """
         state.raise_if_diverged()
         tensors, progress = checkpoint.snapshot(state.tensors()), asdict(state.progress)

@@ -114,7 +114,7 @@ def test_fid_equals_pytorch_fids(workspace, torch_home):
     sets = [textures(24, 1, 4), textures(20, 2, 6)]
     expected = by_pytorch_fid(workspace, sets, torch_home)
     assert expected > 1
-    # The same folders by `ganealogy evaluate --real --fake`: pictures decoded, features, distance.
+    # The same folders by `ganealogy measure`: pictures decoded, features, distance.
     ours = standalone.run(workspace / "0", workspace / "1", ["inception"])
     assert ours is not None and ours.metrics["fid"] == pytest.approx(expected, rel=1e-4)
 

@@ -17,7 +17,6 @@ from ganealogy.evaluation.extractors import mnist_cnn
 from ganealogy.evaluation.features import load_extractor, prepare_extractor
 from ganealogy.evaluation.reference import measure_reference
 from ganealogy.files import atomic
-from ganealogy.params.schema import load
 from ganealogy.stages import plan
 
 METRICS = {"digits_mnist_cnn", "digit_entropy_mnist_cnn", "classifier_score_mnist_cnn"}
@@ -143,4 +142,4 @@ def test_the_plan_rejects_it_for_other_data_sets_and_sizes(tmp_path, preset, old
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new))
     with pytest.raises(GanealogyError, match=message):
-        plan._check_names(load(tmp_path / "params.yaml"), tmp_path / "params.yaml")
+        plan.make(tmp_path / "params.yaml")

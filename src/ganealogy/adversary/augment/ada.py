@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
-from ganealogy.adversary.schedule import Progress, Share
+from ganealogy.adversary.schedule import Fraction, Progress
 
 
 class ADA(Augmentation):
@@ -50,7 +50,7 @@ def augment(
         "translation",
         "cutout",
     ],
-    target: Share = 0.6,
+    target: Fraction = 0.6,
     kimg: Annotated[float, Gt(0)] = 500.0,
     interval: Annotated[int, Ge(1), Le(1000)] = 4,
 ) -> ADA:

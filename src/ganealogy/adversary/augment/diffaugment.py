@@ -9,11 +9,11 @@ from annotated_types import MinLen
 
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
-from ganealogy.adversary.schedule import Progress, ScheduledShare, scheduled_value
+from ganealogy.adversary.schedule import Progress, ScheduledFraction, scheduled_value
 
 
 class DiffAugment(Augmentation):
-    def __init__(self, policy: list[str], probability: ScheduledShare) -> None:
+    def __init__(self, policy: list[str], probability: ScheduledFraction) -> None:
         super().__init__()
         self.policy, self.probability = policy, probability
 
@@ -33,7 +33,7 @@ def augment(
         "translation",
         "cutout",
     ],
-    probability: ScheduledShare = 1.0,
+    probability: ScheduledFraction = 1.0,
 ) -> DiffAugment:
     """`policy`: transforms, in this order; `probability`: of each transform, per image; 1 in the paper."""
     return DiffAugment([*policy], probability)

@@ -5,7 +5,6 @@ N pictures of H × W pixels and C channels; d features.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganealogy.runtime.precision import float32_as
+from ganealogy.runtime.root import main_root
 
 if TYPE_CHECKING:
     from ganealogy.workspace import MetricProtocol
@@ -73,4 +73,4 @@ def weights_path(file: str) -> Path:
 
     Not from workspace.py: training imports this module, and an edit there would train every run again.
     """
-    return Path(os.environ.get("DVC_ROOT") or ".") / "build" / "weights" / file
+    return main_root() / "build" / "weights" / file

@@ -105,10 +105,10 @@ def prepare(packed_directory: Path, out: Path, device: str) -> None:
             f"{packed_directory}: mnist_cnn classifies {accuracy:.1%} of {len(expected)} held-out digits correctly, "
             f"less than {MIN_ACCURACY:.0%}: use more data (dataset.count: null), or remove it from evaluate.extractors"
         )
-    facts = {"accuracy": round(accuracy, 4), "held_out": len(expected), "side": images.shape[1]}
+    description = {"accuracy": round(accuracy, 4), "held_out": len(expected), "side": images.shape[1]}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # One metadata key only: safetensors writes several in random order.
-    atomic.write_bytes(out / FILE, to_bytes(tensors, {"facts": json.dumps(facts)}))
+    atomic.write_bytes(out / FILE, to_bytes(tensors, {"facts": json.dumps(description)}))
 
 
 def train(images: NDArray[np.uint8], digits: NDArray[np.int64], device: str) -> nn.Sequential:
@@ -148,10 +148,10 @@ def load(device: str, reference: Path) -> MnistCNN:
         raise GanealogyError(f"{path}: no such file: the pipeline trains mnist_cnn on MNIST; {HINT}")
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-        model = network(int(facts["side"]))
+            description = json.loads(file.metadata()["facts"])
+        model = network(int(description["side"]))
         model.load_state_dict(load_file(path))
-        accuracy = float(facts["accuracy"])
+        accuracy = float(description["accuracy"])
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise GanealogyError(f"{path}: not mnist_cnn's weights ({reason}); {HINT}") from None

@@ -1,12 +1,11 @@
-"""`ganealogy warm COMMAND`: the stages that COMMAND starts find torch loaded.
+"""`ganealogy warm COMMAND`: run COMMAND, whose stages find torch loaded.
 
-DVC starts a process for each stage, and each would import torch anew, which takes longer than most of what `sample`
-has to do. Here a server imports once what the stages of a run need, and forks itself for every `python -m ganealogy`
-that COMMAND comes to. That process hands over its arguments, directory, environment and streams, and ends as the fork
-does.
+DVC starts a process per stage, and each imports torch, which takes longer than most of the work of `sample`. Here a
+server imports the libraries of the stages once, and forks itself for every `python -m ganealogy` below COMMAND. That
+process passes its arguments, directory, environment and streams to the fork, and exits with the fork's code.
 
-A fork has libraries in memory and nothing else: it reads our own modules anew, from where the stage would have. Where
-anything stands in the way (another environment, another terminal, nobody listening) a stage does its work itself.
+A fork has the libraries in memory and imports this package anew, from the stage's path. A stage that cannot use the
+server (another environment, another terminal, no server) runs by itself.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 NAME = "GANEALOGY_WARM"
-"""Of the environment's variable: the marks that a stage must have in common with the server, and its address."""
+"""Environment variable: a digest that must be equal for stage and server, and the server's address."""
 READ_ON_LOADING = re.compile("(CUDA|GOMP|KMP|LD|MALLOC|MKL|OMP|OPENBLAS|PYTORCH|TORCH)_|PYTHON")
-"""Variables that libraries look at when they are loaded: where they differ, a fork is not what the stage would be."""
+"""Variables that libraries read when they are loaded: they must be equal for stage and server."""
 PEER = struct.Struct("3i")
-"""SO_PEERCRED: process, user and group at the other end."""
+"""SO_PEERCRED: process, user and group of the peer."""
 
 
 def run(command: Sequence[str]) -> int:
-    """Returns `command`'s exit code, 128 + n where signal n ended it. Without Linux it runs without a server.
+    """Run `command` and return its exit code, 128 + n if signal n ended it. There is a server on Linux only.
 
-    Raises: GanealogyError for a command that there is not.
+    Raises: GanealogyError for an unknown command.
     """
     from ganealogy.errors import GanealogyError
 
@@ -49,15 +48,15 @@ def run(command: Sequence[str]) -> int:
     if sys.platform != "linux":
         return _code(subprocess.call(command))
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("")  # a name that the kernel finds: no file, which could be left behind
+        listener.bind("")  # an abstract name chosen by the kernel: no file that could be left behind
         listener.listen()
         address = listener.getsockname()[1:].decode("latin-1")
-        # A handler that raises, which Python ignores while it forks, would let the server live on.
+        # Not a handler that raises: Python ignores its exception during a fork, and the server would live on.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         server = os.fork()
         if server == 0:
             _serve(listener)
-    process = subprocess.Popen(command, env={**os.environ, NAME: f"{_marks()}:{address}"})
+    process = subprocess.Popen(command, env={**os.environ, NAME: f"{_compatibility()}:{address}"})
     signal.signal(signal.SIGINT, _nothing)  # a terminal sends it to the command as well
     signal.signal(signal.SIGTERM, lambda number, _frame: process.send_signal(number))
     code = process.wait()
@@ -67,62 +66,62 @@ def run(command: Sequence[str]) -> int:
 
 
 def _code(returned: int) -> int:
-    """As shells have it, of what subprocess says."""
+    """Convert subprocess's return code to a shell's: -15 to 143."""
     return returned if returned >= 0 else 128 - returned
 
 
 def hand_over() -> None:
-    """Where `ganealogy warm` started what started this process, let a fork do the work, and exit as it does."""
-    marks, _, address = os.environ.pop(NAME, "").partition(":")  # what the stage starts is no stage
-    if not address or marks != _marks():
+    """If this process runs below `ganealogy warm`, let a fork do its work and exit with the fork's code."""
+    compatibility, _, address = os.environ.pop(NAME, "").partition(":")  # processes that the stage starts are no stages
+    if not address or compatibility != _compatibility():
         return
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect("\0" + address)
-            if not _ours(connection):  # the server was killed, and another user has its name now
+            if not _is_own_user(connection):  # the server was killed, and another user took its name
                 return
             socket.send_fds(connection, [b"\n"], [0, 1, 2])
             request = [sys.argv, sys.path, str(Path.cwd()), dict(os.environ)]
             connection.sendall(json.dumps(request).encode() + b"\n")
             fork = int(connection.recv(32))
-        except (OSError, ValueError):  # nobody there, or he does not want it
+        except (OSError, ValueError):  # no server, or it refuses
             return
-        sys.exit(_await(connection, fork))
+        sys.exit(_wait_for(connection, fork))
 
 
-def _ours(connection: socket.socket) -> bool:
-    """Whether the process at the other end is the same user's: abstract names are everybody's to listen on."""
+def _is_own_user(connection: socket.socket) -> bool:
+    """Return whether the peer has the same user: any user can listen on an abstract name."""
     user: int = PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))[1]
     return user == os.getuid()
 
 
-def _await(connection: socket.socket, fork: int) -> int:
-    """The exit code that the process `fork` leaves, when it is gone."""
+def _wait_for(connection: socket.socket, fork: int) -> int:
+    """Wait until the process `fork` has ended, and return its exit code."""
     from ganealogy.runtime import process
 
     signal.signal(signal.SIGINT, _nothing)  # a terminal sends it to the fork as well
     signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(fork, number))
     process.die_with_parent()
     code = connection.recv(1)
-    connection.recv(1)  # nothing comes, when the last to hold the other end is gone
+    connection.recv(1)  # returns when the fork's end is closed
     if code:
         return code[0]
-    print(f"ganealogy: process {fork}, which did this stage's work, was killed; run it again", file=sys.stderr)
+    print(f"ganealogy: process {fork}, which ran this stage, was killed; run it again", file=sys.stderr)
     return process.KILLED
 
 
 def _nothing(_number: int, _frame: object) -> None:
-    """For signals that must not end a process; ignored ones would stay so in what it starts."""
+    """Handle a signal that must not end this process. SIG_IGN would be inherited by its children."""
 
 
-def _marks() -> str:
-    """What a fork cannot take over from the stage that it works for."""
+def _compatibility() -> str:
+    """Return a digest of what a fork cannot take over from a stage."""
     read = sorted((name, value) for name, value in os.environ.items() if READ_ON_LOADING.match(name))
     return hashlib.sha256(json.dumps([sys.prefix, os.getpgrp(), read]).encode()).hexdigest()
 
 
 def _load() -> None:
-    """With all that these import: what the stages of each version and seed need."""
+    """Import the libraries of train, sample and evaluate."""
     import scipy.linalg  # noqa: F401
 
     import ganealogy.evaluation.evaluate
@@ -135,10 +134,10 @@ def _serve(listener: socket.socket) -> NoReturn:
     from ganealogy.runtime import process
 
     signal.signal(signal.SIGINT, _nothing)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries forks
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps forks
     process.die_with_parent()
     _load()
-    gc.freeze()  # what is loaded stays: forks need not look through it, nor copy its pages to do so
+    gc.freeze()  # forks do not traverse the loaded objects, which would copy their pages
     while True:
         connection, _ = listener.accept()
         with connection:
@@ -146,13 +145,13 @@ def _serve(listener: socket.socket) -> NoReturn:
             if request is not None and os.fork() == 0:
                 listener.close()
                 _work(connection, streams, request)  # and exits
-            for stream in streams:  # whoever reads from the stage waits until nobody has them
+            for stream in streams:  # a reader of the stage's output waits until all copies are closed
                 os.close(stream)
 
 
 def _request(connection: socket.socket) -> tuple[list[int], Any]:
-    """Streams and the rest of what a stage hands over, which is None from another user, or who is gone already."""
-    if not _ours(connection):
+    """Return a stage's streams and its request; the request is None from another user or a stage that has ended."""
+    if not _is_own_user(connection):
         return [], None
     streams: list[int] = []
     try:
@@ -164,7 +163,7 @@ def _request(connection: socket.socket) -> tuple[list[int], Any]:
 
 
 def _work(connection: socket.socket, streams: list[int], request: Any) -> None:
-    """As `python -m ganealogy` would, and leave the exit code with who waits for it."""
+    """Do the work of `python -m ganealogy` in this fork, and send the exit code to the stage."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate(streams):
@@ -177,8 +176,8 @@ def _work(connection: socket.socket, streams: list[int], request: Any) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "ganealogy"]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    os.dup(connection.fileno())  # closed by the kernel alone: this process is gone then, and all that it does on exit
-    # Should the other end be gone, the kernel sends SIGTERM: a stage must not outlive what DVC takes for it.
+    os.dup(connection.fileno())  # closed by the kernel only, after all that this process does on exit
+    # If the stage's process ends, the kernel sends SIGTERM: the fork must not outlive the process that DVC knows.
     fcntl.fcntl(connection, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(connection, fcntl.F_SETSIG, signal.SIGTERM)
     fcntl.fcntl(connection, fcntl.F_SETFL, os.O_ASYNC)
@@ -193,5 +192,5 @@ def _work(connection: socket.socket, streams: list[int], request: Any) -> None:
         raise
     finally:
         fcntl.fcntl(connection, fcntl.F_SETFL, 0)
-        with contextlib.suppress(OSError):  # who waited is gone
+        with contextlib.suppress(OSError):  # the stage's process has ended
             connection.send(bytes([code]))
