@@ -1,8 +1,8 @@
 """Components by name: `name: hinge` in a YAML file is `adversary/losses/hinge.py`.
 
 This is the only dynamic import of the package, so a recipe determines the code of a training
-(`lineage/fingerprint.py`). A component file has one public builder, named after its kind. The builder's keyword-only
-parameters are the keys of a recipe, and their annotations are the legal values.
+(`lineage/fingerprint.py`). A component file has one builder, a class or a function under the name of its kind, such as
+`loss`. The builder's keyword-only parameters are the keys of a recipe, and their annotations are the legal values.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ def module_name(kind: str, name: str) -> str:
 
 
 def parameters(builder: Any) -> dict[str, tuple[Any, Any]]:
-    """Return a builder's keyword-only parameters: name → (annotation, default). The default is `...` if required."""
-    hints = typing.get_type_hints(builder, include_extras=True)
+    """Return a builder's keyword-only parameters: name → (annotation, default); the default is `...` if required."""
+    function = getattr(builder, "__init__") if inspect.isclass(builder) else builder  # noqa: B009 (for mypy)
+    hints = typing.get_type_hints(function, include_extras=True)
     return {
         name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in inspect.signature(builder).parameters.items()

@@ -244,6 +244,25 @@ class RunJson(RunIdentity):
     """File stem → sha256, of a finished training."""
 
 
+class CostJson(TypedDict, total=False):
+    """cost/<stage>.json of a run directory; all but `seconds` are the train stage's."""
+
+    seconds: float
+    tick_seconds: list[float]
+    """Training time at each tick."""
+    images_per_second: float
+    peak_memory_bytes: int
+    device: str
+    device_name: str
+    arithmetic: str
+    """What the networks ran in, see `runtime/precision.py`."""
+    threads: int
+    torch: str
+    python: str
+    host_cpus: int | None
+    resumed: int
+
+
 class SampleJson(TypedDict):
     """sample/sample.json of a run directory."""
 
@@ -299,8 +318,10 @@ class ManifestJson(TypedDict, total=False):
     rejected: list[dict[str, str]]
     source: str
     title: str
-    url: str
+    artist: str
     licence: str
+    licence_url: str
+    url: str
 
 
 class AnchorsJson(TypedDict):

@@ -31,7 +31,7 @@ from ganealogy.files.records import read_record
 from ganealogy.runtime.progress import Progress
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+    from ganealogy.workspace import DatasetSettings, ManifestJson
 
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20
@@ -52,7 +52,7 @@ class PackedChunk:
     rejected: dict[int, str]
 
 
-def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> dict[str, Any]:
+def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJson:
     """Decode, fit, deduplicate, split and pack the pictures; return the manifest, which is written last.
 
     `settings` is the `dataset` section of params.yaml. The result depends on the pictures and settings alone, not on
@@ -81,8 +81,8 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> dict[str, 
                     with writing(packed / f"{name}-labels.npy") as file:
                         np.save(file, reader.labels[indices[rows]].astype(np.int64), allow_pickle=False)
 
-    manifest = {
-        **{key: source.get(key, "") for key in MANIFEST_KEYS},
+    manifest: ManifestJson = {
+        **{key: source.get(key, "") for key in MANIFEST_KEYS},  # type: ignore[typeddict-item]
         "image_size": size,
         "channels": channels,
         "counts": {

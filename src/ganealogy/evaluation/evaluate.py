@@ -20,7 +20,7 @@ from ganealogy.files.records import read_record
 from ganealogy.runtime import distributed
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import EvaluateSettings, MetricsJson, RunJson, SampleJson
+    from ganealogy.workspace import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""
@@ -66,7 +66,7 @@ def evaluate(
     sheet.unlink(missing_ok=True)  # of an earlier evaluation
     if sample["count"]:
         fakes = _open_samples(run / "sample" / "images.npy", str(sample["sha256"]))
-        conditions: dict[str, Any] = {
+        conditions: MetricProtocol = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
             "truncation": sample["truncation"],

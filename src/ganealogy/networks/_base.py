@@ -1,4 +1,4 @@
-"""The interface of an architecture: the functions `generator` and `discriminator` of each file in this folder.
+"""The interface of an architecture: the classes `generator` and `discriminator` of each file in this folder.
 
 A file has one of them or both. Positional arguments come from the protocol, keyword arguments from the recipe.
 `width` scales the number of channels (`train.width`); `classes` is K > 0 for a class-conditional network, else 0.

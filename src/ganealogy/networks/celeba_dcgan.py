@@ -21,9 +21,9 @@ SLOPE = 0.2
 class Generator(nn.Module):
     """G: z (N, d) → images (N, C, H, W) in [-1, 1]. BatchNorm and ReLU between the transposed convolutions."""
 
-    def __init__(self, latent_size: int, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
-        self.classes = 0
+        self.classes = refuse_classes("celeba_dcgan", classes)
         self.side, widths = _map_sizes(image_size, width)
         widths = widths[::-1]
         self.linear = initialise(nn.Linear(latent_size, widths[0] * self.side**2), "normal")
@@ -41,8 +41,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """D: images (N, C, H, W) → logits (N,). BatchNorm from the second convolution on."""
 
-    def __init__(self, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
+        refuse_classes("celeba_dcgan", classes)
         side, widths = _map_sizes(image_size, width)
         layers: list[nn.Module] = []
         for index, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
@@ -64,11 +65,4 @@ def _map_sizes(image_size: int, width: int) -> tuple[int, list[int]]:
     return side, [width // 2 * 2**power for power in range(halvings)]
 
 
-def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse_classes("celeba_dcgan", classes)
-    return Generator(latent_size, channels, image_size, width)
-
-
-def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse_classes("celeba_dcgan", classes)
-    return Discriminator(channels, image_size, width)
+generator, discriminator = Generator, Discriminator

@@ -35,11 +35,12 @@ class Generator(nn.Module):
         channels: int,
         image_size: int,
         width: int,
-        classes: int,
+        classes: int = 0,
         *,
-        activation: str,
-        init: Init,
+        activation: Literal["relu", "leaky_relu"] = "relu",
+        init: Init = "default",
     ) -> None:
+        """`activation`: of the hidden layers; the output has tanh. `init`: see `layers/initialisation.py`."""
         super().__init__()
         self.classes = classes
         widths = [width * 2**power for power in range(halvings(image_size, "dcgan") - 1, -1, -1)]
@@ -67,13 +68,17 @@ class Discriminator(nn.Module):
         channels: int,
         image_size: int,
         width: int,
-        classes: int,
+        classes: int = 0,
         *,
-        norm: str,
-        slope: float,
-        batch_stddev: bool,
-        init: Init,
+        norm: Literal["batch", "spectral", "none"] = "batch",
+        slope: Annotated[float, Ge(0), Lt(1)] = SLOPE,
+        batch_stddev: bool = False,
+        init: Init = "default",
     ) -> None:
+        """`norm`: BatchNorm after hidden convolutions, spectral norm on all convolutions (arXiv 1802.05957), or none.
+
+        `slope`: of LeakyReLU. `batch_stddev`: minibatch standard deviation before the last one (arXiv 1710.10196).
+        """
         super().__init__()
         self.classes = classes
         widths = [width * 2**power for power in range(halvings(image_size, "dcgan"))]
@@ -102,35 +107,4 @@ class Discriminator(nn.Module):
         return logits + self.projection(features.mean(dim=(2, 3)), labels) if self.classes else logits
 
 
-def generator(
-    latent_size: int,
-    channels: int,
-    image_size: int,
-    width: int,
-    classes: int = 0,
-    *,
-    activation: Literal["relu", "leaky_relu"] = "relu",
-    init: Init = "default",
-) -> nn.Module:
-    """`activation`: of the hidden layers; the output has tanh. `init`: see `layers/initialisation.py`."""
-    return Generator(latent_size, channels, image_size, width, classes, activation=activation, init=init)
-
-
-def discriminator(
-    channels: int,
-    image_size: int,
-    width: int,
-    classes: int = 0,
-    *,
-    norm: Literal["batch", "spectral", "none"] = "batch",
-    slope: Annotated[float, Ge(0), Lt(1)] = SLOPE,
-    batch_stddev: bool = False,
-    init: Init = "default",
-) -> nn.Module:
-    """`norm`: BatchNorm after every hidden convolution, spectral norm on every convolution (arXiv 1802.05957), or none.
-
-    `slope`: of LeakyReLU. `batch_stddev`: minibatch standard deviation before the last convolution (arXiv 1710.10196).
-    """
-    return Discriminator(
-        channels, image_size, width, classes, norm=norm, slope=slope, batch_stddev=batch_stddev, init=init
-    )
+generator, discriminator = Generator, Discriminator

@@ -66,9 +66,9 @@ class SameConvTranspose2d(nn.Module):
 class Generator(nn.Module):
     """G: z (N, d) → images (N, C, H, W) in [-1, 1]."""
 
-    def __init__(self, latent_size: int, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
-        self.classes = 0
+        self.classes = _check(image_size, classes)
         self.side, self.deepest = image_size // 4, 4 * width
         units = self.deepest * self.side**2
         self.dense = nn.Sequential(
@@ -96,8 +96,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """D: images (N, C, H, W) → logits (N,)."""
 
-    def __init__(self, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
+        _check(image_size, classes)
         self.layers = nn.Sequential(
             SameConv2d(channels, width),
             nn.LeakyReLU(SLOPE, inplace=True),
@@ -114,17 +115,10 @@ class Discriminator(nn.Module):
         return logits
 
 
-def _check(image_size: int, classes: int) -> None:
-    refuse_classes("keras_dcgan", classes)
+def _check(image_size: int, classes: int) -> int:
     if image_size < 8 or image_size % 4:
         raise GanealogyError(f"keras_dcgan: dataset.image_size {image_size} is not a multiple of 4 from 8 up")
+    return refuse_classes("keras_dcgan", classes)
 
 
-def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    _check(image_size, classes)
-    return Generator(latent_size, channels, image_size, width)
-
-
-def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    _check(image_size, classes)
-    return Discriminator(channels, image_size, width)
+generator, discriminator = Generator, Discriminator

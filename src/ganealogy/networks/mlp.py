@@ -19,9 +19,9 @@ SLOPE = 0.2
 class Generator(nn.Module):
     """G: z (N, d) → images (N, C, H, W) in [-1, 1]."""
 
-    def __init__(self, latent_size: int, channels: int, image_size: int, hidden: int) -> None:
+    def __init__(self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
-        self.classes = 0
+        self.classes, hidden = refuse_classes("mlp", classes), 4 * width
         self.layers = nn.Sequential(
             nn.Linear(latent_size, hidden),
             nn.ReLU(inplace=True),
@@ -40,8 +40,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """D: images (N, C, H, W) → logits (N,)."""
 
-    def __init__(self, channels: int, image_size: int, hidden: int) -> None:
+    def __init__(self, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
+        refuse_classes("mlp", classes)
+        hidden = 4 * width
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels * image_size**2, hidden),
@@ -56,11 +58,4 @@ class Discriminator(nn.Module):
         return logits
 
 
-def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse_classes("mlp", classes)
-    return Generator(latent_size, channels, image_size, 4 * width)
-
-
-def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse_classes("mlp", classes)
-    return Discriminator(channels, image_size, 4 * width)
+generator, discriminator = Generator, Discriminator

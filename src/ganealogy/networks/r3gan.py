@@ -105,9 +105,9 @@ class Basis(nn.Module):
 class Generator(nn.Module):
     """G: z (N, d) → images (N, C, H, W), unbounded."""
 
-    def __init__(self, latent_size: int, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
-        self.classes = 0
+        self.classes = refuse_classes("r3gan", classes)
         widths = _widths(image_size, width)[::-1]
         blocks = BLOCKS_PER_STAGE * len(widths)
         layers: list[nn.Module] = []
@@ -135,8 +135,9 @@ class FullSizeDepthwiseConv(nn.Conv2d):
 class Discriminator(nn.Module):
     """D: images (N, C, H, W) → logits (N,)."""
 
-    def __init__(self, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
+        refuse_classes("r3gan", classes)
         widths = _widths(image_size, width)
         blocks = BLOCKS_PER_STAGE * len(widths)
         last = widths[-1]
@@ -160,11 +161,4 @@ def _widths(image_size: int, width: int) -> list[int]:
     return [max(8, -(-(width * 2**stage) // 16) * 8) for stage in range(stages)]
 
 
-def generator(latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse_classes("r3gan", classes)
-    return Generator(latent_size, channels, image_size, width)
-
-
-def discriminator(channels: int, image_size: int, width: int, classes: int = 0) -> nn.Module:
-    refuse_classes("r3gan", classes)
-    return Discriminator(channels, image_size, width)
+generator, discriminator = Generator, Discriminator

@@ -110,8 +110,16 @@ class Generator(nn.Module):
     """G: z (N, d) → images (N, C, H, W) in [-1, 1]."""
 
     def __init__(
-        self, latent_size: int, channels: int, image_size: int, width: int, classes: int, attention: int | None
+        self,
+        latent_size: int,
+        channels: int,
+        image_size: int,
+        width: int,
+        classes: int = 0,
+        *,
+        attention: Side | None = None,
     ) -> None:
+        """`attention`: side, in pixels, of the feature map with a self-attention layer."""
         super().__init__()
         self.classes = classes
         sides, widths = (values[::-1] for values in _maps(image_size, width))
@@ -138,10 +146,18 @@ class Discriminator(nn.Module):
     """D: images (N, C, H, W) → logits (N,)."""
 
     def __init__(
-        self, channels: int, image_size: int, width: int, classes: int, wrap: Wrap, attention: int | None
+        self,
+        channels: int,
+        image_size: int,
+        width: int,
+        classes: int = 0,
+        *,
+        norm: Literal["spectral", "none"] = "spectral",
+        attention: Side | None = None,
     ) -> None:
+        """`norm`: spectral norm on every convolution and the linear layer, or none; `attention` as in G."""
         super().__init__()
-        self.classes = classes
+        self.classes, wrap = classes, spectral_norm if norm == "spectral" else identity
         sides, widths = _maps(image_size, width)
         _check_attention(attention, sides[1:])
         layers: list[nn.Module] = []
@@ -153,7 +169,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, SameSizeBlock(last, wrap))
         self.linear = linear(last, 1, wrap)
         if classes:
-            self.projection = Projection(last, classes, spectral=wrap is spectral_norm)
+            self.projection = Projection(last, classes, norm == "spectral")
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         features = relu(self.layers(images)).sum(dim=(2, 3))  # (N, last)
@@ -178,22 +194,4 @@ def _check_attention(attention: int | None, sides: list[int]) -> None:
         )
 
 
-def generator(
-    latent_size: int, channels: int, image_size: int, width: int, classes: int = 0, *, attention: Side | None = None
-) -> nn.Module:
-    """`attention`: side, in pixels, of the feature map with a self-attention layer."""
-    return Generator(latent_size, channels, image_size, width, classes, attention)
-
-
-def discriminator(
-    channels: int,
-    image_size: int,
-    width: int,
-    classes: int = 0,
-    *,
-    norm: Literal["spectral", "none"] = "spectral",
-    attention: Side | None = None,
-) -> nn.Module:
-    """`norm`: spectral norm on every convolution and the linear layer, or none; `attention` as in G."""
-    wrap = spectral_norm if norm == "spectral" else identity
-    return Discriminator(channels, image_size, width, classes, wrap, attention)
+generator, discriminator = Generator, Discriminator

@@ -25,7 +25,7 @@ from ganealogy.runtime import process
 from ganealogy.stages import _stage
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
-from ganealogy.workspace import PACKED, ManifestJson, RunIdentity, VersionPlan, run_dir, run_key, work_dir
+from ganealogy.workspace import PACKED, CostJson, ManifestJson, RunIdentity, VersionPlan, run_dir, run_key, work_dir
 
 if TYPE_CHECKING:
     from ganealogy.training.loop import Outcome, TrainingData
@@ -210,7 +210,7 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def cost(outcome: Outcome, device: str) -> dict[str, Any]:
+def cost(outcome: Outcome, device: str) -> CostJson:
     """Return clocks and host: everything about a training that may differ when it is repeated."""
     import torch
 

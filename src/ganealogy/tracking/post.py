@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 from PIL import Image
@@ -242,11 +242,12 @@ def report(client: MlflowClient, experiment_id: str, page: Path, context: Contex
     key = atomic.digest(["report", experiment_id, context.dvc_experiment])
     mlflow_run = find(client, experiment_id, key)
     if mlflow_run is None:
-        values: dict[str, Any] = {KEY: key, "stage": "report", "dvc.exp_name": context.dvc_experiment}
-        values = {name: value for name, value in values.items() if value}
+        report_tags = {KEY: key, "stage": "report"}
+        if context.dvc_experiment:
+            report_tags["dvc.exp_name"] = context.dvc_experiment
         oldest = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], max_results=1)
         start_ms = oldest[0].info.start_time - 1 if oldest else None
-        mlflow_run = client.create_run(experiment_id, start_ms, values, context.with_experiment("report"))
+        mlflow_run = client.create_run(experiment_id, start_ms, report_tags, context.with_experiment("report"))
     digest = atomic.sha256(page)
     if mlflow_run.data.tags.get(FILES) == digest:
         return mlflow_run.info.run_id, 0

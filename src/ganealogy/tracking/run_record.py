@@ -11,12 +11,10 @@ from typing import Any, TypeAlias
 from ganealogy.errors import GanealogyError
 from ganealogy.files.records import read_record
 from ganealogy.lineage.flatten import as_text, flatten
-from ganealogy.workspace import MetricsJson, RunJson, SampleJson
+from ganealogy.workspace import CostJson, MetricsJson, RunJson, SampleJson
 
 Tick: TypeAlias = "dict[str, Any]"
 """A line of metrics.jsonl: tick, step, kimg, epoch, d_images, losses and scores."""
-Cost: TypeAlias = "dict[str, Any]"
-"""cost/<stage>.json: seconds, and for the training what `stages/train.py` writes."""
 
 STAGES = ("train", "sample", "evaluate")
 COSTS = ("seconds", "images_per_second", "peak_memory_bytes")
@@ -40,7 +38,7 @@ class RunRecord:
     """train/run.json"""
     ticks: list[Tick]
     """train/metrics.jsonl"""
-    costs: dict[str, Cost]
+    costs: dict[str, CostJson]
     """cost/<stage>.json, by stage"""
     sample: SampleJson | None
     """sample/sample.json"""
@@ -85,7 +83,7 @@ class RunRecord:
         if best and self.status != "running":  # during the training the curve shows it
             metrics |= {"train_best/kimg": best["kimg"], f"train_best/fd_{self.run['tracker']}": best["score"]}
         for stage, cost in self.costs.items():
-            metrics |= {f"usage/{stage}_{name}": cost[name] for name in COSTS if name in cost}
+            metrics |= {f"usage/{stage}_{name}": value for name, value in cost.items() if name in COSTS}
         return {name: float(value) for name, value in metrics.items() if is_number(value)}
 
     @cached_property

@@ -9,7 +9,7 @@ from ganealogy.adversary.schedule import Progress
 
 
 class Augmentation(nn.Module):
-    """Returned by the function `augment(*, …)` of each file in this folder.
+    """The class `augment` of each file in this folder.
 
     State between steps is kept in buffers. Random draws use torch's default generator.
     """

@@ -6,8 +6,10 @@ Images are (N, C, H, W) with grey at 0. Only sums, products and gathers are used
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch.nn.functional import pad
 
 TRANSLATION = 1 / 8
@@ -69,6 +71,8 @@ def sometimes(
 
 
 TRANSFORMS = {"color": colour, "translation": translation, "cutout": cutout}
+Policy = Annotated[list[Literal["color", "translation", "cutout"]], MinLen(1)]
+"""Names of transforms, in the order in which they are applied."""
 
 
 def _uniform(images: torch.Tensor, low: float, high: float) -> torch.Tensor:

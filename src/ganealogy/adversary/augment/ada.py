@@ -5,13 +5,13 @@ The overfitting heuristic is r_t = E[sign(D(x))] on training reals (eq. 1). The 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le
 
 from ganealogy.adversary.augment._base import Augmentation
-from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
+from ganealogy.adversary.augment._transforms import TRANSFORMS, Policy, sometimes
 from ganealogy.adversary.schedule import Fraction, Progress
 
 
@@ -20,9 +20,20 @@ class ADA(Augmentation):
     signs: torch.Tensor
     """(3,): since the last adjustment, the sum of signs, the images and the D steps."""
 
-    def __init__(self, policy: list[str], target: float, kimg: float, interval: int) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy = ["color", "translation", "cutout"],  # noqa: B006 (read only)
+        target: Fraction = 0.6,
+        kimg: Annotated[float, Gt(0)] = 500.0,
+        interval: Annotated[int, Ge(1), Le(1000)] = 4,
+    ) -> None:
+        """`policy`: the transforms, in this order; `target`: desired r_t.
+
+        `kimg`: thousands of reals in which the probability can go from 0 to 1; `interval`: D steps between adjustments.
+        """
         super().__init__()
-        self.policy, self.target, self.images, self.interval = policy, target, kimg * 1000, interval
+        self.policy, self.target, self.images, self.interval = [*policy], target, kimg * 1000, interval
         self.register_buffer("probability", torch.zeros((), dtype=torch.float64))
         self.register_buffer("signs", torch.zeros(3, dtype=torch.float64))
 
@@ -43,19 +54,4 @@ class ADA(Augmentation):
         return {"augment_probability": self.probability.clone()}
 
 
-def augment(
-    *,
-    policy: Annotated[list[Literal["color", "translation", "cutout"]], MinLen(1)] = [  # noqa: B006 (read only)
-        "color",
-        "translation",
-        "cutout",
-    ],
-    target: Fraction = 0.6,
-    kimg: Annotated[float, Gt(0)] = 500.0,
-    interval: Annotated[int, Ge(1), Le(1000)] = 4,
-) -> ADA:
-    """`policy`: the transforms, in this order; `target`: desired r_t.
-
-    `kimg`: thousands of reals in which the probability can go from 0 to 1; `interval`: D steps between adjustments.
-    """
-    return ADA([*policy], target, kimg, interval)
+augment = ADA

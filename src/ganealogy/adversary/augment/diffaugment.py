@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from annotated_types import MinLen
 
 from ganealogy.adversary.augment._base import Augmentation
-from ganealogy.adversary.augment._transforms import TRANSFORMS, sometimes
+from ganealogy.adversary.augment._transforms import TRANSFORMS, Policy, sometimes
 from ganealogy.adversary.schedule import Progress, ScheduledFraction, scheduled_value
 
 
 class DiffAugment(Augmentation):
-    def __init__(self, policy: list[str], probability: ScheduledFraction) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy = ["color", "translation", "cutout"],  # noqa: B006 (read only)
+        probability: ScheduledFraction = 1.0,
+    ) -> None:
+        """`policy`: transforms, in this order; `probability`: of each transform, per image; 1 in the paper."""
         super().__init__()
-        self.policy, self.probability = policy, probability
+        self.policy, self.probability = [*policy], probability
 
     def forward(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         for name in self.policy if self.probability else []:
@@ -26,14 +29,4 @@ class DiffAugment(Augmentation):
         return images
 
 
-def augment(
-    *,
-    policy: Annotated[list[Literal["color", "translation", "cutout"]], MinLen(1)] = [  # noqa: B006 (read only)
-        "color",
-        "translation",
-        "cutout",
-    ],
-    probability: ScheduledFraction = 1.0,
-) -> DiffAugment:
-    """`policy`: transforms, in this order; `probability`: of each transform, per image; 1 in the paper."""
-    return DiffAugment([*policy], probability)
+augment = DiffAugment

@@ -9,7 +9,12 @@ from ganealogy.adversary.schedule import Progress, Scheduled, scheduled_value
 
 
 class InstanceNoise(Augmentation):
-    def __init__(self, deviation: Scheduled) -> None:
+    def __init__(
+        self,
+        *,
+        deviation: Scheduled = {"from": 0.1, "to": 0.0, "shape": "linear"},  # noqa: B006 (read only)
+    ) -> None:
+        """`deviation`: standard deviation of the noise, for pixel values in [-1, 1]."""
         super().__init__()
         self.deviation = deviation
 
@@ -19,9 +24,4 @@ class InstanceNoise(Augmentation):
         return images + scheduled_value(self.deviation, progress) * torch.randn_like(images)
 
 
-def augment(
-    *,
-    deviation: Scheduled = {"from": 0.1, "to": 0.0, "shape": "linear"},  # noqa: B006 (read only)
-) -> InstanceNoise:
-    """`deviation`: standard deviation of the noise, for pixel values in [-1, 1]."""
-    return InstanceNoise(deviation)
+augment = InstanceNoise

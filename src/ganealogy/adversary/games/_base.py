@@ -14,7 +14,7 @@ Batch = Callable[[int], torch.Tensor]
 
 
 class Game(Protocol):
-    """Returned by the function `game(gan, *, …)` of each file in this folder."""
+    """The class `game` of each file in this folder, built from a GAN and the recipe's parameters."""
 
     gan: GAN
     d_steps: int

@@ -17,7 +17,8 @@ from ganealogy.adversary.schedule import Progress
 
 
 class Alternating:
-    def __init__(self, gan: GAN, d_steps: int) -> None:
+    def __init__(self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> None:
+        """`d_steps`: D updates per G update."""
         self.gan, self.d_steps = gan, d_steps
 
     def step(self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0) -> dict[str, torch.Tensor]:
@@ -66,6 +67,4 @@ class Alternating:
         return {"g_loss": loss.detach()}
 
 
-def game(gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> Alternating:
-    """`d_steps`: D updates per G update."""
-    return Alternating(gan, d_steps)
+game = Alternating

@@ -17,10 +17,9 @@ from ganealogy.adversary.schedule import Progress
 
 
 class Simultaneous:
-    d_steps = 1
-
-    def __init__(self, gan: GAN) -> None:
-        self.gan = gan
+    def __init__(self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> None:
+        """`d_steps`: 1; the plan refuses other values, as D runs once on one latent batch."""
+        self.gan, self.d_steps = gan, d_steps
 
     def step(self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0) -> dict[str, torch.Tensor]:
         """Update D and G once: see `Game.step`."""
@@ -48,6 +47,4 @@ class Simultaneous:
         return {name: value.detach() for name, value in scalars.items()}
 
 
-def game(gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> Simultaneous:
-    """`d_steps`: 1; the plan refuses other values, as D runs once on one latent batch."""
-    return Simultaneous(gan)
+game = Simultaneous

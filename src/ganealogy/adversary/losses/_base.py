@@ -8,7 +8,7 @@ import torch
 
 
 class Loss(Protocol):
-    """Returned by the function `loss(*, …)` of each file in this folder. Logits are D's, (N,); results are scalars."""
+    """The class `loss` of each file in this folder. Logits are D's, (N,); results are scalars."""
 
     needs_reals: bool
     """Whether G's loss compares fakes with reals; if not, D sees no reals in G's step."""

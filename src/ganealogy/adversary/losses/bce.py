@@ -26,7 +26,8 @@ class BCE:
 
     needs_reals = False
 
-    def __init__(self, real_target: Target, fake_target: Target, generator_target: Target) -> None:
+    def __init__(self, *, real_target: Target = 1.0, fake_target: Target = 0.0, generator_target: Target = 1.0) -> None:
+        """`real_target`, `fake_target`: D's targets; `generator_target`: the target of G's fakes in G's step."""
         self.real_target, self.fake_target, self.generator_target = real_target, fake_target, generator_target
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -52,6 +53,4 @@ class BCE:
         return binary_cross_entropy_with_logits(logits, value.expand_as(logits))
 
 
-def loss(*, real_target: Target = 1.0, fake_target: Target = 0.0, generator_target: Target = 1.0) -> BCE:
-    """`real_target`, `fake_target`: D's targets; `generator_target`: the target of G's fakes in G's step."""
-    return BCE(real_target, fake_target, generator_target)
+loss = BCE

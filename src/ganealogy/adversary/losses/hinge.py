@@ -22,5 +22,4 @@ class Hinge:
         return logits.sigmoid().mean()
 
 
-def loss() -> Hinge:
-    return Hinge()
+loss = Hinge

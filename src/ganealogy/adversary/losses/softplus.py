@@ -22,5 +22,4 @@ class Softplus:
         return logits.sigmoid().mean()
 
 
-def loss() -> Softplus:
-    return Softplus()
+loss = Softplus

@@ -21,5 +21,4 @@ class Wasserstein:
         return logits.mean()
 
 
-def loss() -> Wasserstein:
-    return Wasserstein()
+loss = Wasserstein

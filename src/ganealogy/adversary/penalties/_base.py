@@ -31,7 +31,7 @@ class DiscriminatorStep:
 
 
 class Penalty(nn.Module):
-    """Returned by the function `penalty(*, …)` of each file in this folder.
+    """The class `penalty` of each file in this folder.
 
     State between steps is kept in buffers. Random draws use torch's default generator.
     """

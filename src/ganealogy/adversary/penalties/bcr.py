@@ -16,7 +16,8 @@ REACH = 1 / 8
 
 
 class BCR(Penalty):
-    def __init__(self, real_weight: Scheduled, fake_weight: Scheduled) -> None:
+    def __init__(self, *, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0) -> None:
+        """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake."""
         super().__init__()
         self.real_weight, self.fake_weight = real_weight, fake_weight
 
@@ -34,6 +35,4 @@ def transformed(images: torch.Tensor) -> torch.Tensor:
     return shifted(flip(images), REACH, "reflect")
 
 
-def penalty(*, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0) -> BCR:
-    """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake."""
-    return BCR(real_weight, fake_weight)
+penalty = BCR

@@ -13,7 +13,8 @@ from ganealogy.runtime import distributed
 class DRAGAN(Penalty):
     differentiates = True
 
-    def __init__(self, weight: Scheduled, deviation: Scheduled) -> None:
+    def __init__(self, *, weight: Scheduled = 10.0, deviation: Scheduled = 0.5) -> None:
+        """`weight`: the paper's λ; `deviation`: δ's standard deviation, relative to that of the batch."""
         super().__init__()
         self.weight, self.deviation = weight, deviation
 
@@ -25,6 +26,4 @@ class DRAGAN(Penalty):
         return scheduled_value(self.weight, step.progress) * (norms - 1).square().mean()
 
 
-def penalty(*, weight: Scheduled = 10.0, deviation: Scheduled = 0.5) -> DRAGAN:
-    """`weight`: the paper's λ; `deviation`: δ's standard deviation, relative to that of the batch."""
-    return DRAGAN(weight, deviation)
+penalty = DRAGAN

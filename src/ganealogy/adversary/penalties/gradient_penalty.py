@@ -12,7 +12,8 @@ from ganealogy.adversary.schedule import Scheduled, scheduled_value
 class GradientPenalty(Penalty):
     differentiates = True
 
-    def __init__(self, weight: Scheduled) -> None:
+    def __init__(self, *, weight: Scheduled = 10.0) -> None:
+        """`weight`: the paper's λ."""
         super().__init__()
         self.weight = weight
 
@@ -24,6 +25,4 @@ class GradientPenalty(Penalty):
         return scheduled_value(self.weight, step.progress) * (norms - 1).square().mean()
 
 
-def penalty(*, weight: Scheduled = 10.0) -> GradientPenalty:
-    """`weight`: the paper's λ."""
-    return GradientPenalty(weight)
+penalty = GradientPenalty

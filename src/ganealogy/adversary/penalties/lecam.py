@@ -12,7 +12,8 @@ class LeCam(Penalty):
     anchors: torch.Tensor
     """(3,): running means of D's logits on reals and on fakes, and 1 after the first step."""
 
-    def __init__(self, weight: Scheduled, decay: float) -> None:
+    def __init__(self, *, weight: Scheduled = 0.3, decay: Decay = 0.99) -> None:
+        """`weight`: the paper's λ; `decay`: fraction of the running means kept per step."""
         super().__init__()
         self.weight, self.decay = weight, decay
         self.register_buffer("anchors", torch.zeros(3, dtype=torch.float64))
@@ -30,6 +31,4 @@ class LeCam(Penalty):
         )
 
 
-def penalty(*, weight: Scheduled = 0.3, decay: Decay = 0.99) -> LeCam:
-    """`weight`: the paper's λ; `decay`: fraction of the running means kept per step."""
-    return LeCam(weight, decay)
+penalty = LeCam

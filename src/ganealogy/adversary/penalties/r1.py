@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ganealogy.adversary.penalties._gradient_norm import GradientNorm
-from ganealogy.adversary.schedule import ScheduledBySize
 
 
-def penalty(*, gamma: ScheduledBySize = 10.0) -> GradientNorm:
-    """`gamma` grows with the number of pixels. R3GAN uses, together with R2, .05 → .005 at 32, 2 → .2 at 64."""
-    return GradientNorm(gamma, "reals")
+class R1(GradientNorm):
+    side = "reals"
+
+
+penalty = R1

@@ -63,7 +63,8 @@ def require_labels(labels: torch.Tensor | None) -> torch.Tensor:
     return labels
 
 
-def refuse_classes(network: str, classes: int) -> None:
-    """Raises: GanealogyError if `classes` > 0, for networks without class conditioning."""
+def refuse_classes(network: str, classes: int) -> int:
+    """Return 0. Raises: GanealogyError if `classes` > 0, for networks without class conditioning."""
     if classes:
         raise GanealogyError(f"{network}: has no class conditioning; set labels: false, or use dcgan or sngan")
+    return 0
