@@ -38,14 +38,16 @@ def params(folder: Path, versions: list[str], size: int, channels: int) -> Path:
     return path
 
 
-def test_the_family_is_whole() -> None:
+def test_all_versions_are_there() -> None:
     assert {*VERSIONS} == {*(f"v{number}" for number in range(1, 17)), "celeba-dcgan", "mnist-mlp", "mnist-dcgan"}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [28, 32, 64, 128])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_step_or_a_reason(version: str, size: int, channels: int, tmp_path: Path) -> None:
+def test_each_version_takes_a_step_or_says_why_it_cannot(
+    version: str, size: int, channels: int, tmp_path: Path
+) -> None:
     settings = load(params(tmp_path, [version], size, channels))
     member = read_family([version])[version]
     recipe = recipes.complete(member.recipe, str(member.path))

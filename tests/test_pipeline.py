@@ -93,7 +93,7 @@ def test_another_number_of_threads_reruns_nothing(workspace: Workspace) -> None:
     assert ran(workspace.dvc("repro")) == ["plan"]
 
 
-def test_one_run_alone(workspace: Workspace) -> None:
+def test_one_run_can_be_trained_alone(workspace: Workspace) -> None:
     shutil.rmtree(workspace.path / RUNS / "v3-0")
     output = workspace.dvc("repro", "train@v3-0")
     assert "train@v1-0" not in ran(output) and (workspace.path / RUNS / "v3-0" / "train" / "run.json").exists()
@@ -147,7 +147,7 @@ def test_another_size_needs_no_new_download(workspace: Workspace) -> None:
     assert not (workspace.path / RUNS / "v1-0").exists(), "the report prunes runs that are no longer listed"
 
 
-def test_push_and_pull(workspace: Workspace, tmp_path: Path) -> None:
+def test_results_pushed_to_a_remote_are_pulled_elsewhere(workspace: Workspace, tmp_path: Path) -> None:
     workspace.dvc("remote", "add", "-d", "store", str(tmp_path / "remote store"))
     workspace.dvc("push")
     for name in ("build", "data/raw", "data/packed", "data/reference", "reports", ".dvc/cache"):

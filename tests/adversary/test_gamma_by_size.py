@@ -13,7 +13,7 @@ from ganealogy.lineage.versions import read_family
     ("image_size", "start", "end"), [(28, 0.05, 0.005), (32, 0.05, 0.005), (64, 2, 0.2), (128, 2, 0.2)]
 )
 @pytest.mark.parametrize("version", ["v15", "v16"])
-def test_the_papers_gammas(version: str, image_size: int, start: float, end: float) -> None:
+def test_gamma_is_the_papers_at_each_size(version: str, image_size: int, start: float, end: float) -> None:
     recipe = recipes.complete(read_family([version])[version].recipe, version)
     for penalty in recipe["adversary"]["penalties"]:
         gamma = value_for_size(penalty["gamma"], image_size)

@@ -71,7 +71,7 @@ def test_a_training_that_is_cut_off_leaves_its_curves_and_goes_on(rehearsed: Pat
     assert list((work / "long" / "build" / "wip").glob("*/checkpoints/*.safetensors"))
 
 
-def test_the_third_command_wants_what_the_first_two_left(tmp_path: Path) -> None:
+def test_the_third_command_needs_the_results_of_the_first_two(tmp_path: Path) -> None:
     done = bash("3-r3gan.sh", WORK=str(tmp_path / "work"), OUT=str(tmp_path / "out"))
     assert done.returncode == 3 and "pictures.zip: no such file; begin with the first two commands" in done.stdout
 

@@ -142,7 +142,7 @@ def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
         assert record["metrics"]["fd_pixel8"] == pytest.approx(anchors[anchor], rel=1e-9)
 
 
-def test_networks_get_every_metric(packed, tmp_path):
+def test_a_networks_features_get_every_metric(packed, tmp_path):
     settings = {"extractors": ["effnet_lite0"], "reals": 40}
     measure_reference(settings, 20, packed, tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(16, 3)), settings, tmp_path / "reference")

@@ -65,7 +65,7 @@ class Canary:
 CODE = pickle.dumps(Canary())
 
 
-def test_the_canary_sings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pickle_of_these_tests_runs_if_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without this the tests below would prove nothing."""
     monkeypatch.chdir(tmp_path)
     pickle.loads(CODE)
@@ -102,9 +102,9 @@ def as_features(workspace: Path) -> str:
     with zipfile.ZipFile(folder / "pixel8.npz", "w") as archive:
         archive.write(folder / "train.npy", "train.npy")
     (folder / "train.npy").unlink()
-    facts = json.loads((folder / "anchors.json").read_text())
-    facts["sha256"]["pixel8"] = atomic.sha256(folder / "pixel8.npz")
-    (folder / "anchors.json").write_text(json.dumps(facts))
+    anchors = json.loads((folder / "anchors.json").read_text())
+    anchors["sha256"]["pixel8"] = atomic.sha256(folder / "pixel8.npz")
+    (folder / "anchors.json").write_text(json.dumps(anchors))
     return "evaluate v1 0"
 
 
@@ -242,8 +242,8 @@ def interrupted(folder: Path) -> Path:
 def test_a_bad_checkpoint_is_named_and_the_older_one_used(damage: str, tmp_path: Path) -> None:
     """Faults 6 and 8, also with a correct hash."""
     checkpoints = interrupted(tmp_path / "work")
-    facts = max(checkpoints.glob("*.json"))
-    tensors = facts.with_suffix(".safetensors")
+    counters = max(checkpoints.glob("*.json"))
+    tensors = counters.with_suffix(".safetensors")
     content = tensors.read_bytes()
     match damage:
         case "a pickle":
@@ -254,17 +254,17 @@ def test_a_bad_checkpoint_is_named_and_the_older_one_used(damage: str, tmp_path:
             }
             save_file(smaller, tensors)
         case "no steps":
-            record = json.loads(facts.read_text())
-            facts.write_text(json.dumps({**record, "facts": {}}))
+            record = json.loads(counters.read_text())
+            counters.write_text(json.dumps({**record, "facts": {}}))
         case "truncated":
             tensors.write_bytes(content[: len(content) // 2])
         case "empty":
             tensors.write_bytes(b"")
     if damage in ("a pickle", "another network's"):
-        facts.write_text(json.dumps({**json.loads(facts.read_text()), "sha256": atomic.sha256(tensors)}))
+        counters.write_text(json.dumps({**json.loads(counters.read_text()), "sha256": atomic.sha256(tensors)}))
     code, said = trainings.run(trainings.train, tmp_path / "work", "v1")
     assert code == 0, said
-    assert said.count("checkpoint cannot be used") == 1 and facts.stem in said
+    assert said.count("checkpoint cannot be used") == 1 and counters.stem in said
     assert not list(tmp_path.rglob("pwned"))
     whole = trainings.workspace(tmp_path / "whole")
     assert trainings.run(trainings.train, whole, "v1")[0] == 0

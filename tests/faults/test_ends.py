@@ -40,7 +40,7 @@ def test_the_codes_are_documented(workspace: Path) -> None:
         ("", 2, "Usage:"),
     ],
 )
-def test_exit_codes(arguments: str, code: int, words: str, workspace: Path) -> None:
+def test_each_end_has_its_exit_code(arguments: str, code: int, words: str, workspace: Path) -> None:
     found, said = run(workspace, *arguments.split())
     assert found == code and words in " ".join(said.split()) and "Traceback" not in said, said
 

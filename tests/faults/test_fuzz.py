@@ -107,14 +107,14 @@ VALUES = st.recursive(
 @example(content=b"\xff\xfe")
 @example(content=b"train: \x00")
 @example(content=b"1: 2\nnull: 3\n2001-01-01: 4\n")
-def test_params(place: Path, content: bytes) -> None:
+def test_any_params_yaml_ends_well(place: Path, content: bytes) -> None:
     (place / "params.yaml").write_bytes(content)
     ends_well(lambda: schema.load(place / "params.yaml"))
     assert untouched(place, "params.yaml") and not Path("pwned").exists()
 
 
 @given(section=st.sampled_from(["dataset", "tree", "train", "sample", "evaluate"]), value=VALUES, key=st.text())
-def test_params_of_any_value(place: Path, section: str, key: str, value: Any) -> None:
+def test_any_value_in_params_ends_well(place: Path, section: str, key: str, value: Any) -> None:
     content = schema.read_yaml(ROOT / "tests" / "tiny.yaml")
     for changed in ({**content, section: value}, {**content, section: {**content[section], key: value}}):
         ends_well(lambda changed=changed: schema.parse(schema.Settings, changed, "params.yaml"))
@@ -134,7 +134,7 @@ CHILD_FILE = (ROOT / "versions" / "v12.yaml").read_bytes().replace(b"parent: v9"
 @example(root=ROOT_FILE, child=b"title: t\nidea: i\nsource: s\nparent: v2\nchanges: {a: 1}")
 @example(root=ROOT_FILE, child=b"title: t\nidea: i\nsource: s\nparent: ../v1\nchanges: {a: 1}")
 @example(root=ROOT_FILE, child=b"title: t\nidea: i\nsource: s\nparent: v1\nchanges: {adversary: {loss: ../../os}}")
-def test_version_files(place: Path, root: bytes, child: bytes) -> None:
+def test_any_version_file_ends_well(place: Path, root: bytes, child: bytes) -> None:
     (place / "v1.yaml").write_bytes(root)
     (place / "v2.yaml").write_bytes(child)
 
@@ -147,7 +147,7 @@ def test_version_files(place: Path, root: bytes, child: bytes) -> None:
 
 
 @given(value=VALUES, key=st.sampled_from(["adversary", "optimizers", "generator", "discriminator", "latent", "ema"]))
-def test_changes_of_any_value(value: Any, key: str) -> None:
+def test_any_change_of_a_recipe_ends_well(value: Any, key: str) -> None:
     parent = versions.read_family(["v1"])["v1"].recipe
     ends_well(lambda: recipe.complete(recipe.check(recipe.merge(parent, {key: value}), "v2.yaml: changes"), "v2.yaml"))
     for inner in parent[key] if isinstance(parent.get(key), dict) else []:
@@ -168,7 +168,7 @@ def an_image(kind: str) -> bytes:
 
 
 @given(content=damaged(a_zip()))
-def test_archives(place: Path, content: bytes) -> None:
+def test_any_zip_ends_well(place: Path, content: bytes) -> None:
     (place / "pictures.zip").write_bytes(content)
 
     def read() -> None:
@@ -185,7 +185,7 @@ def test_archives(place: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
-def test_images(kind: str) -> None:
+def test_any_picture_is_decoded_or_rejected(kind: str) -> None:
     @given(content=damaged(an_image(kind)))
     def any_bytes(content: bytes) -> None:
         try:
@@ -204,22 +204,22 @@ def an_npz() -> bytes:
 
 
 @given(content=damaged(an_npz()), honest=st.booleans())
-def test_statistics(place: Path, content: bytes, honest: bool) -> None:
+def test_any_reference_features_end_well(place: Path, content: bytes, honest: bool) -> None:
     """Also with a correct hash, as an attacker with a whole directory can write it."""
     extractor = pixel8.load()
     (place / "pixel8.npz").write_bytes(content)
     digest = atomic.sha256(place / "pixel8.npz") if honest else "0" * 64
-    facts = {"shape": [8, 8, 3], "sha256": {"pixel8": digest}, "protocol": {"fd": {"extractor": "pixel8"}}}
-    (place / "anchors.json").write_text(json.dumps(facts))
+    anchors = {"shape": [8, 8, 3], "sha256": {"pixel8": digest}, "protocol": {"fd": {"extractor": "pixel8"}}}
+    (place / "anchors.json").write_text(json.dumps(anchors))
     said = ends_well(lambda: reference.read_reference(place, extractor, (8, 8, 3)))
     assert honest or "sha256" in said
     assert untouched(place, "pixel8.npz", "anchors.json")
 
 
-@given(facts=VALUES)
-def test_anchors(place: Path, facts: Any) -> None:
+@given(anchors=VALUES)
+def test_any_anchors_end_well(place: Path, anchors: Any) -> None:
     (place / "pixel8.npz").write_bytes(an_npz())
-    (place / "anchors.json").write_text(json.dumps(facts))
+    (place / "anchors.json").write_text(json.dumps(anchors))
     ends_well(lambda: reference.read_reference(place, pixel8.load(), (8, 8, 3)))
 
 
@@ -231,16 +231,16 @@ def a_checkpoint() -> tuple[bytes, bytes]:
     return tensors, json.dumps({"step": 3, "sha256": sha256, "facts": {"step": 3}}).encode()
 
 
-TENSORS, FACTS = a_checkpoint()
+TENSORS, COUNTERS = a_checkpoint()
 
 
-@given(tensors=damaged(TENSORS) | st.just(TENSORS), facts=damaged(FACTS) | st.just(b"honest"))
-def test_checkpoints(place: Path, tensors: bytes, facts: bytes) -> None:
-    if facts == b"honest":
+@given(tensors=damaged(TENSORS) | st.just(TENSORS), counters=damaged(COUNTERS) | st.just(b"honest"))
+def test_any_checkpoint_is_used_or_named(place: Path, tensors: bytes, counters: bytes) -> None:
+    if counters == b"honest":
         sha256 = hashlib.sha256(tensors).hexdigest()
-        facts = json.dumps({"step": 3, "sha256": sha256, "facts": {}}).encode()
+        counters = json.dumps({"step": 3, "sha256": sha256, "facts": {}}).encode()
     (place / "000000003.safetensors").write_bytes(tensors)
-    (place / "000000003.json").write_bytes(facts)
+    (place / "000000003.json").write_bytes(counters)
     warnings: list[str] = []
     said = ends_well(lambda: checkpoint.newest(place, warnings))
     assert not said and len(warnings) <= 1
@@ -256,14 +256,14 @@ PLAN = json.dumps(
 @example(content=b'{"code": {"ganealogy.../../x": "0"}}')
 @example(content=b'{"code": {"": ""}}')
 @example(content=b"[" * 100_000)
-def test_plan_files(place: Path, content: bytes) -> None:
+def test_any_plan_file_ends_well(place: Path, content: bytes) -> None:
     (place / "v1.json").write_bytes(content)
     ends_well(lambda: _stage.read_plan(place / "v1.json", VersionPlan))
     assert untouched(place, "v1.json")
 
 
 @given(content=damaged(PLAN) | VALUES.map(lambda value: json.dumps(value).encode()))
-def test_manifests(place: Path, content: bytes) -> None:
+def test_any_manifest_ends_well(place: Path, content: bytes) -> None:
     (place / "manifest.json").write_bytes(content)
     ends_well(lambda: packed.read_manifest(place))
 
@@ -275,7 +275,7 @@ def an_npy(array: NDArray[Any] | None = None) -> bytes:
 
 
 @given(content=damaged(an_npy()))
-def test_packed_arrays(place: Path, content: bytes) -> None:
+def test_any_packed_array_ends_well(place: Path, content: bytes) -> None:
     """The manifest's hash is checked before numpy parses the header, which is a Python expression."""
     (place / "train.npy").write_bytes(content)
     manifest = {"dataset": "d", "sha256": {"train.npy": hashlib.sha256(an_npy()).hexdigest()}}
@@ -296,7 +296,7 @@ LABELS = an_npy(np.array([0, 9]))
 @example(images=an_npy(np.zeros((3, 8, 8, 3), np.uint8)), labels=LABELS)
 @example(images=an_npy(), labels=an_npy(np.array([0, 10])))
 @example(images=an_npy(), labels=an_npy(np.array([0, -1])))
-def test_packed_arrays_under_a_hash_that_is_right(place: Path, images: bytes, labels: bytes) -> None:
+def test_any_packed_array_under_a_correct_hash_ends_well(place: Path, images: bytes, labels: bytes) -> None:
     """The arrays have the shape in the manifest, and labels are classes."""
     (place / "train.npy").write_bytes(images)
     (place / "train-labels.npy").write_bytes(labels)
@@ -317,20 +317,20 @@ def test_packed_arrays_under_a_hash_that_is_right(place: Path, images: bytes, la
 
 @given(content=damaged(an_npy()))
 @example(content=an_npy()[:10] + b"\0" + an_npy()[11:])
-def test_samples(place: Path, content: bytes) -> None:
+def test_any_samples_end_well(place: Path, content: bytes) -> None:
     (place / "images.npy").write_bytes(content)
     ends_well(lambda: packed.open_pictures(place / "images.npy", "run `dvc repro`"))
 
 
 @given(content=st.binary(max_size=200))
-def test_idx_files(place: Path, content: bytes) -> None:
+def test_any_idx_file_ends_well(place: Path, content: bytes) -> None:
     for name, encoded in (("plain", content), ("zipped", gzip.compress(content))):
         (place / name).write_bytes(encoded)
         ends_well(lambda name=name: mnist.read_idx(place / name))
 
 
 @given(run=VALUES, ticks=damaged(b'{"tick": 0, "step": 0, "kimg": 0.0}\n'))
-def test_run_directories(place: Path, run: Any, ticks: bytes) -> None:
+def test_any_run_directory_ends_well(place: Path, run: Any, ticks: bytes) -> None:
     """Files that a sync reads."""
     (place / "train").mkdir(exist_ok=True)
     (place / "train" / "run.json").write_text(json.dumps(run))

@@ -85,10 +85,10 @@ def tiny(folder: Path, seed: int) -> Path:
     plan = json.loads((folder / "build/plan/versions/v1.json").read_text())
     run = folder / "build" / "runs" / f"v1-{seed}"
     key = atomic.digest([plan["fingerprint"], seed])
-    facts = {name: plan[name] for name in ("version", "parent", "recipe", "protocol")}
-    facts |= {"seed": seed, "key": key, "plan": plan["fingerprint"], "data": trainings.data(folder)}
+    identity = {name: plan[name] for name in ("version", "parent", "recipe", "protocol")}
+    identity |= {"seed": seed, "key": key, "plan": plan["fingerprint"], "data": trainings.data(folder)}
     pictures = np.load(folder / "data/packed/train.npy", allow_pickle=False)
-    files = RunFiles(run / "train", run / "wip", facts)
+    files = RunFiles(run / "train", run / "wip", identity)
     loop.train(plan, seed, loop.TrainingData(pictures), files, "cpu", Quiet())
     shutil.rmtree(run / "train" / "weights")
     shutil.rmtree(run / "train" / "grids")

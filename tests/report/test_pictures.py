@@ -48,7 +48,7 @@ def test_many_sheets_are_shrunk_to_the_budget() -> None:
     assert fitted({}, SAMPLES)[0] == {}
 
 
-def test_crops_of_sheets() -> None:
+def test_a_crop_has_whole_images_of_the_sheet() -> None:
     assert crop(Image.new("RGB", (80, 20)), 3).size == (30, 20)
     assert crop(Image.new("RGB", (80, 80)), 8, 3).size == (80, 30)
 

@@ -86,7 +86,7 @@ def freed(monkeypatch):
     return kept
 
 
-def test_stages_keep_their_memory(freed):
+def test_a_stage_keeps_freed_memory(freed):
     assert _stage.setup_device(Train(kimg=1, batch_size=8, lr=2e-4, device="cpu", threads=1)) == "cpu"
     assert freed
 

@@ -60,18 +60,22 @@ sys.exit(tracking.sync(Path(sys.argv[1])).warning)
     assert not list(store.home().glob("*.new*"))
 
 
-def test_a_damaged_store(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_store_costs_one_warning(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (store.home() / "mlflow.db").write_bytes(b"this is no database " * 1000)
     assert_one_warning(finished, capsys, "not a database")
 
 
-def test_a_read_only_store(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_store_costs_one_warning(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = str(store.home() / "mlflow.db").replace(" ", "%20")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{database}?mode=ro&uri=true")
     assert_one_warning(finished, capsys, "readonly")
 
 
-def test_a_database_locked_by_another_program(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_database_locked_by_another_program_costs_one_warning(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     connection = sqlite3.connect(store.home() / "mlflow.db")
     try:
         connection.execute("BEGIN EXCLUSIVE")
@@ -99,7 +103,9 @@ def test_a_folder_that_cannot_be_created(
     assert_one_warning(finished, capsys, "Not a directory")
 
 
-def test_a_dead_server(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_server_costs_one_warning(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -134,7 +140,7 @@ def hanging_server() -> Iterator[int]:
     assert connections, "no connection"
 
 
-def test_a_hanging_server(
+def test_a_hanging_server_costs_one_warning(
     finished: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

@@ -52,7 +52,7 @@ def test_parameters_are_averaged_and_buffers_copied() -> None:
         ({"from": 0.0, "to": 8.0, "shape": "linear", "until": 0.5}, None, 1.0, 0.25, 4.0),
     ],
 )
-def test_half_lives(half_life, ramp, kimg: float, progress: float, expected: float) -> None:
+def test_the_decay_follows_the_half_life(half_life, ramp, kimg: float, progress: float, expected: float) -> None:
     ema = EMA(network(), half_life_kimg=half_life, ramp=ramp)
     ema.update(kimg, 0.064, progress)
     assert ema.decay == pytest.approx(0.5 ** (0.064 / expected))

@@ -13,7 +13,7 @@ from ganealogy.verdicts.significance import welch
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(0.2, 394), (0.5, 64), (0.8, 26)])
-def test_cohens_table(effect: float, seeds: int) -> None:
+def test_power_equals_cohens_table(effect: float, seeds: int) -> None:
     """Cohen (Psychological Bulletin 112, 1992), table 2: two means, alpha 0.05, power 0.80 (393 there: rounded)."""
     assert power.seeds_for(effect, 0.8, 0.05) == seeds
 
