@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ganealogy import components
+from ganealogy.adversary.constraints._base import ConstraintBuilder
 from ganealogy.adversary.games._base import Game
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.optimizer_step import OptimizerStep
@@ -49,8 +50,8 @@ def game(
 
     constrain = None
     if rules["constraint"] is not None:
-        module = components.load("adversary.constraints", rules["constraint"]["name"])
-        constrain = module.constraint(discriminator, **options(rules["constraint"]))
+        build: ConstraintBuilder = components.load("adversary.constraints", rules["constraint"]["name"]).constraint
+        constrain = build(discriminator, **options(rules["constraint"]))
     gan = GAN(
         generator,
         discriminator,

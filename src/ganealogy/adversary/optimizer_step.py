@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from ganealogy import components
 from ganealogy.adversary.divergence import DivergenceCheck
+from ganealogy.adversary.optimizers._base import OptimizerBuilder
 from ganealogy.adversary.schedule import Progress, Scheduled, scheduled_value
 from ganealogy.runtime import distributed, without_dynamo
 
@@ -36,9 +37,9 @@ class OptimizerStep:
         self.parameters = list(network.parameters())
         self.divergence = DivergenceCheck(network_name, self.parameters)
         self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
-        module = components.load("adversary.optimizers", name)
+        build: OptimizerBuilder = components.load("adversary.optimizers", name).optimizer
         without_dynamo.prepare()
-        self.optimizer: torch.optim.Optimizer = module.optimizer(self.parameters, lr, **options)
+        self.optimizer = build(self.parameters, lr, **options)
         for group in self.optimizer.param_groups:
             if "capturable" in group:  # by a CUDA graph: the step count is then on the device
                 group["capturable"] = self.parameters[0].is_cuda

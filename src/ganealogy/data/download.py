@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganealogy import components
 from ganealogy.data import fetch
+from ganealogy.data.sources._base import Source
 from ganealogy.files.atomic import sha256, write_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def download(settings: DatasetSettings, raw: Path) -> None:
 
     Raises: GanealogyError if an archive cannot be fetched.
     """
-    source = components.load(KIND, settings["name"], "dataset.name")
+    source: Source = components.load(KIND, settings["name"], "dataset.name")
     credit = source.credit(settings)
     mirror = fetch.mirror(settings.get("mirror"))
     raw.mkdir(parents=True, exist_ok=True)

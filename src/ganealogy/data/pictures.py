@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +24,6 @@ Pixels = NDArray[np.uint8]
 
 class Rejected(Exception):  # noqa: N818
     """This picture cannot be used; the message is the reason listed in the manifest."""
-
-
-class PictureReader(Protocol):
-    """Random access to the pictures of a data source; returned by its function `pictures(files)`."""
-
-    @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """(N,) classes; None if the source has no classes."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """Return the name used in the manifest's list of rejected pictures."""
-
-    def read(self, index: int) -> bytes | Pixels:
-        """Return an encoded picture, or grey pixels (H, W). Raises: Rejected."""
 
 
 def pack(content: bytes | Pixels, size: int, channels: int, fit: Fit) -> Pixels:

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from ganealogy import components
 from ganealogy.data import workers
 from ganealogy.data.download import KIND
-from ganealogy.data.pictures import Fit, PictureReader, Pixels, Rejected, pack
+from ganealogy.data.pictures import Fit, Pixels, Rejected, pack
+from ganealogy.data.sources._base import PictureReader
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, write_json, writing
 from ganealogy.files.records import read_record

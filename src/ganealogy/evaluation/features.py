@@ -1,10 +1,10 @@
-"""The interface of feature extractors, and features of whole image sets with progress, sharding and a cache."""
+"""Features of whole image sets, with progress, sharding and a cache."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,47 +13,18 @@ from numpy.typing import NDArray
 from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import feature_cache
+from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
 from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.evaluation.metrics.neighbours import Matrix
 from ganealogy.runtime import distributed
 from ganealogy.runtime.progress import Progress
 
-if TYPE_CHECKING:
-    from ganealogy.workspace import MetricProtocol
-
 KIND = "evaluation.extractors"
 SETTING = "params.yaml: evaluate.extractors"
 REFERENCE = Path("data/reference")  # not from workspace.py: an edit there would evaluate every run again
 CHUNK = 256
 """Images per update of the progress bar; a multiple of every extractor's batch size."""
-
-
-class Extractor(Protocol):
-    """The interface of an extractor. A file of evaluation/extractors/ returns one from `load(device)`.
-
-    Optional in the file:
-
-    - `prepare(packed_directory, reference, device)` trains the extractor on the data, in the reference stage. The
-      signature of `load` is then `load(device, reference)`.
-    - DATASETS and IMAGE_SIZES list the data sets and sizes that it supports.
-
-    Optional on the extractor:
-
-    - `probabilities(features) -> (N, K)`, of the data set's own classes, enables the metrics of classifier_score.py.
-    - `class_weights` (classes, d), the weights of the last layer, enable the Inception score.
-    """
-
-    name: str
-    network: bool
-    """Whether the features are a network's. KID, PRDC and the Vendi score are not computed on pixels."""
-    dimension: int
-    protocol: MetricProtocol
-    """weights_sha256, resize, precision: numbers are comparable only if these are equal."""
-
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, C) → (N, dimension). Each row depends on its image alone."""
-        ...
 
 
 class FeatureSet:

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.features import Extractor, FeatureSet, moments
+from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.features import FeatureSet, moments
 from ganealogy.evaluation.metrics import fd_infinity, inception_score, kid, prdc
 from ganealogy.evaluation.metrics.classifier_score import class_metrics
 from ganealogy.evaluation.metrics.frechet import frechet_distance

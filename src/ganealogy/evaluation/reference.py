@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor, prepare_extractor
+from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.features import FeatureSet, extract, load_extractor, prepare_extractor
 from ganealogy.evaluation.measure import Comparison, measure
 from ganealogy.evaluation.metrics import kid, prdc
 from ganealogy.files import atomic

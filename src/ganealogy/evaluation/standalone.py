@@ -21,7 +21,8 @@ from ganealogy.data.archives import ZipPictures, is_picture
 from ganealogy.data.pictures import SUFFIXES, Rejected, decode
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.evaluation import statistics_file
-from ganealogy.evaluation.features import KIND, Extractor, FeatureSet, extract, load_extractor
+from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.features import KIND, FeatureSet, extract, load_extractor
 from ganealogy.evaluation.measure import Comparison, build_protocol, full_name, measure
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.statistics_file import Statistics

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.features import Extractor, FeatureSet
+from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.features import FeatureSet
 from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.files import atomic
 

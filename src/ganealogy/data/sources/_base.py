@@ -1,0 +1,50 @@
+"""The interface of a data source: what each file in this folder defines.
+
+Optional: `listing(path)`, a digest of the user's own files, so that a change of them repeats the download; and CLASSES,
+the number of classes of a source with labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganealogy.data.pictures import Pixels
+
+if TYPE_CHECKING:
+    from ganealogy.workspace import DatasetSettings
+
+
+class Source(Protocol):
+    """`settings`: the `dataset` section of params.yaml."""
+
+    INPUTS: tuple[str, ...]
+    """Keys of `settings` that the download depends on."""
+
+    def credit(self, settings: DatasetSettings) -> dict[str, str]:
+        """Return title, artist, licence, licence_url and url, which the report shows."""
+
+    def fetch(self, settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
+        """Write the archives into `raw` and return their names. `mirror`: a directory to copy public files from."""
+
+    def pictures(self, files: list[Path]) -> PictureReader:
+        """Open the archives."""
+
+
+class PictureReader(Protocol):
+    """Random access to the pictures of a data source."""
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """(N,) classes; None if the source has no classes."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Return the name used in the manifest's list of rejected pictures."""
+
+    def read(self, index: int) -> bytes | Pixels:
+        """Return an encoded picture, or grey pixels (H, W). Raises: Rejected."""
