@@ -163,7 +163,7 @@ class EvaluateSettings(TypedDict, total=False):
     count: int
 
 
-class Protocol(TypedDict, total=False):
+class TrainingProtocol(TypedDict, total=False):
     """What all versions share: params.yaml's `train` section without device and threads, and the images' shape."""
 
     kimg: float
@@ -188,7 +188,7 @@ class VersionPlan(TypedDict):
     version: str
     parent: str | None
     recipe: Recipe
-    protocol: Protocol
+    protocol: TrainingProtocol
     code: dict[str, str]
     """Module → sha256 of its syntax tree."""
     fingerprint: str
@@ -224,7 +224,7 @@ class RunIdentity(TypedDict):
     key: str
     """`run_key` of the three."""
     recipe: Recipe
-    protocol: Protocol
+    protocol: TrainingProtocol
 
 
 class RunJson(RunIdentity):
@@ -365,6 +365,6 @@ class TreeJson(TypedDict):
     versions: list[PlannedVersion]
     seeds: list[int]
     dataset: DatasetSettings
-    protocol: Protocol
+    protocol: TrainingProtocol
     sample: SampleSettings
     evaluate: EvaluateSettings

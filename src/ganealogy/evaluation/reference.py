@@ -21,7 +21,7 @@ from ganealogy.evaluation.features import FeatureSet, extract, load_extractor, p
 from ganealogy.evaluation.measure import Comparison, measure
 from ganealogy.evaluation.metrics import kid, prdc
 from ganealogy.files import atomic
-from ganealogy.files.images import grid, save_png
+from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 from ganealogy.files.records import read_record
 
@@ -41,8 +41,6 @@ MAX_SEARCHED = 20_000
 RADII, SUMS, SETUP = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_setup"
 """Names in the .npz of values that depend on the reals alone: computed here once instead of in every run."""
 HINT = "run `dvc repro reference`"
-
-Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -169,26 +167,26 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     return Reals(reals, searched, FeatureSet(holdout, device))
 
 
-def mean_image(images: Images) -> Images:
+def mean_image(images: Pictures) -> Pictures:
     """(N, H, W, C) → (1, H, W, C): the output of a generator that has learnt the mean only."""
-    mean: Images = images.mean(axis=0, dtype=np.float64, keepdims=True).round().astype(np.uint8)
+    mean: Pictures = images.mean(axis=0, dtype=np.float64, keepdims=True).round().astype(np.uint8)
     return mean
 
 
-def blurred(images: Images) -> Images:
+def blurred(images: Pictures) -> Pictures:
     """(N, H, W, C) → (N, H, W, C), with Gaussian blur."""
     from scipy.ndimage import gaussian_filter  # imported here: `evaluate` imports this module and blurs nothing
 
     sigma = BLUR_SIGMA * max(images.shape[1:3])
-    blur: Images = np.stack([gaussian_filter(image, (sigma, sigma, 0), output=np.float32) for image in images])
+    blur: Pictures = np.stack([gaussian_filter(image, (sigma, sigma, 0), output=np.float32) for image in images])
     return blur.round().astype(np.uint8)
 
 
-def noisy(images: Images) -> Images:
+def noisy(images: Pictures) -> Pictures:
     """(N, H, W, C) → (N, H, W, C), with Gaussian noise, clipped to 0..255."""
     rng = np.random.default_rng(NOISE_SEED)
     noise = rng.standard_normal(images.shape, np.float32) * np.float32(NOISE_STD * 255)
-    noisy: Images = (images + noise).round().clip(0, 255).astype(np.uint8)
+    noisy: Pictures = (images + noise).round().clip(0, 255).astype(np.uint8)
     return noisy
 
 

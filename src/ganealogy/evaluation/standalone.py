@@ -27,6 +27,7 @@ from ganealogy.evaluation.measure import Comparison, build_protocol, full_name, 
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.statistics_file import Statistics
 from ganealogy.files import atomic
+from ganealogy.files.images import Pictures
 from ganealogy.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ MIN_PICTURES = 2
 """Per side: one picture has no covariance."""
 SPLIT = "as given"
 """`split` in the protocol; the pipeline's own numbers have `train`."""
-
-Images = NDArray[np.uint8]
 
 
 @dataclass
@@ -93,7 +92,7 @@ def run(
     return result
 
 
-def choose(names: Sequence[str], *sides: Images | Statistics | None) -> Sequence[str]:
+def choose(names: Sequence[str], *sides: Pictures | Statistics | None) -> Sequence[str]:
     """Return the given extractors, else the one of the statistics, else the defaults, which work offline.
 
     Raises: GanealogyError for an unknown or repeated name.
@@ -111,7 +110,7 @@ def choose(names: Sequence[str], *sides: Images | Statistics | None) -> Sequence
     return DEFAULT
 
 
-def open_set(path: Path, stack: ExitStack) -> Images | Statistics:
+def open_set(path: Path, stack: ExitStack) -> Pictures | Statistics:
     """Open a set: uint8 (N >= 2, H, W, 1 or 3), or statistics.
 
     Decoded pictures are in a temporary file, which is deleted when `stack` closes.
@@ -135,7 +134,7 @@ def open_set(path: Path, stack: ExitStack) -> Images | Statistics:
     raise GanealogyError(f"{path}: not a directory, .zip, .npy or .npz; put the pictures into a directory")
 
 
-def check_images(path: Path, images: NDArray[Any]) -> Images:
+def check_images(path: Path, images: NDArray[Any]) -> Pictures:
     """Return the array if it contains pictures.
 
     Raises: GanealogyError with its type and shape, and how to convert it.
@@ -200,13 +199,13 @@ def _count(side: FeatureSet | Statistics) -> int:
     return len(side) if isinstance(side, FeatureSet) else int(side.metadata.get("count", 0))
 
 
-def _features(extractor: Extractor, side: Images | Statistics, label: str, device: str) -> FeatureSet | Statistics:
+def _features(extractor: Extractor, side: Pictures | Statistics, label: str, device: str) -> FeatureSet | Statistics:
     return side if isinstance(side, Statistics) else extract(extractor, side, label, device=device)
 
 
 def _match_channels(
-    reals: Images | Statistics, fakes: Images | Statistics | None, result: Measurement | None
-) -> tuple[Images | Statistics, Images | Statistics | None]:
+    reals: Pictures | Statistics, fakes: Pictures | Statistics | None, result: Measurement | None
+) -> tuple[Pictures | Statistics, Pictures | Statistics | None]:
     """Repeat the channel of grey pictures if the other side has three; add a note if the sizes differ."""
     if isinstance(reals, Statistics) or isinstance(fakes, Statistics) or fakes is None or result is None:
         return reals, fakes
@@ -219,7 +218,7 @@ def _match_channels(
     return reals, fakes
 
 
-def _check_statistics_can_be_saved(extractors: list[Extractor], reals: Images | Statistics, target: Path) -> None:
+def _check_statistics_can_be_saved(extractors: list[Extractor], reals: Pictures | Statistics, target: Path) -> None:
     """Raises: GanealogyError for several extractors, reals without features, or another suffix than .npz."""
     if len(extractors) != 1:
         names = ", ".join(extractor.name for extractor in extractors)
@@ -232,13 +231,13 @@ def _check_statistics_can_be_saved(extractors: list[Extractor], reals: Images | 
         raise GanealogyError(f"--save-statistics {target}: the file is an .npz archive; give it that suffix")
 
 
-def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: ExitStack) -> Images:
+def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: ExitStack) -> Pictures:
     """Decode RGB pictures of one size into a memory-mapped temporary file, so that any number of them fits."""
     if not names:
         raise GanealogyError(f"{path}: contains no pictures; known suffixes: {', '.join(SUFFIXES)}")
     _check_count(path, len(names))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ganealogy-")))
-    images: Images | None = None
+    images: Pictures | None = None
     with Progress(f"reading {path.name}", len(names), "pictures") as progress:
         for index, name in enumerate(names):
             try:
@@ -272,7 +271,7 @@ def _load_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def _from_npz(path: Path) -> Images | Statistics:
+def _from_npz(path: Path) -> Pictures | Statistics:
     arrays = statistics_file.load_npz(path)
     if statistics_file.KEYS & set(arrays):
         return statistics_file.read(path)

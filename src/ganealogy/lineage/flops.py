@@ -18,7 +18,7 @@ from ganealogy.networks import _build as networks
 from ganealogy.runtime import without_dynamo
 
 if TYPE_CHECKING:
-    from ganealogy.workspace import Component, Protocol, Recipe
+    from ganealogy.workspace import Component, Recipe, TrainingProtocol
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
@@ -57,7 +57,7 @@ class GradientOnly:
         """Do nothing."""
 
 
-def per_image(recipe: Recipe, protocol: Protocol) -> int:
+def per_image(recipe: Recipe, protocol: TrainingProtocol) -> int:
     """Return the operations per image of one training step: all D steps and the G step, forward and backward.
 
     `recipe`, `protocol`: as in build/plan/versions/<version>.json.
@@ -70,7 +70,7 @@ def per_image(recipe: Recipe, protocol: Protocol) -> int:
         torch.set_num_threads(threads)
 
 
-def _count(recipe: Recipe, protocol: Protocol) -> int:
+def _count(recipe: Recipe, protocol: TrainingProtocol) -> int:
     with torch.random.fork_rng(devices=[]):
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         game = adversary.game(recipe, generator, discriminator, build_optimizer=GradientOnly)

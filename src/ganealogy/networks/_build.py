@@ -1,6 +1,6 @@
 """Build a recipe's networks, and load a trained generator.
 
-`recipe` and `protocol` are mappings of the plan (see `lineage/recipe.py` and `workspace.Protocol`). With
+`recipe` and `protocol` are mappings of the plan (see `lineage/recipe.py` and `workspace.TrainingProtocol`). With
 `labels: true` in the recipe, networks are conditioned on the protocol's `classes`.
 """
 

@@ -62,11 +62,11 @@ class Outcome:
     run: workspace.RunJson
     """Content of run.json."""
     seconds: float
-    """Training time including ticks, summed over all sittings."""
+    """Training time including ticks, and the time before interruptions."""
     tick_seconds: list[float]
     """Training time at each tick, one per line of metrics.jsonl."""
     images: int
-    """Images by which G was updated, summed over all sittings."""
+    """Images by which G was updated, since the first step."""
     resumed: int
     """Number of resumes."""
     precision: str
@@ -170,14 +170,14 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
 
 class Stopwatch:
     def __init__(self, seconds: float) -> None:
-        """`seconds`: time of the earlier sittings."""
+        """`seconds`: time before the interruptions."""
         self.before, self.began = seconds, time.monotonic()
 
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.began
 
 
-def step_count(protocol: workspace.Protocol) -> int:
+def step_count(protocol: workspace.TrainingProtocol) -> int:
     """Return the G updates of the budget: kimg counts G updates × batch / 1000, as StyleGAN's and R3GAN's code do."""
     updates = protocol["kimg"] * 1000 / protocol["batch_size"]
     return max(1, math.ceil(updates))

@@ -47,7 +47,7 @@ class TrainingState:
     def __init__(
         self,
         recipe: workspace.Recipe,
-        protocol: workspace.Protocol,
+        protocol: workspace.TrainingProtocol,
         steps: int,
         device: str,
         warn: Callable[[str], None] = print,
