@@ -87,10 +87,7 @@ def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds:
     theirs = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", "--device", "cpu"]
     theirs += ["--batch-size", str(min(50, count)), "--num-workers", "0" if threads == 1 else str(threads)]
     ours = [sys.executable, "-W", "ignore", "-c", OURS, str(threads)]
-    commands = {
-        "theirs": [*theirs, str(reals), str(fakes)],
-        "fp32": [*ours, str(reals), str(fakes), "inception"],
-    }
+    commands = {"theirs": [*theirs, str(reals), str(fakes)], "fp32": [*ours, str(reals), str(fakes), "inception"]}
     if not plain:
         for extractor, file in (("inception", our_file), ("inception_bf16", our_bf16_file)):
             run([sys.executable, "-c", SAVE, str(reals), extractor, str(file)])

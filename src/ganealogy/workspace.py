@@ -31,8 +31,6 @@ REPORT_MARKDOWN = Path("reports/report.md")
 REPORT_FIGURES = Path("reports/report")
 REPORT_CURVES = Path("reports/fd.csv")
 REPORT_METRICS = Path("reports/metrics.json")
-REPORTS = [REPORT_PAGE, REPORT_MARKDOWN, REPORT_FIGURES, REPORT_CURVES, REPORT_METRICS]
-"""Outputs of the report stage in dvc.yaml."""
 COMPARISON_PAGE = Path("reports/compare.html")
 LIVE_PAGE = Path("reports/live.html")
 ONNX_MODELS = Path("reports/live")

@@ -76,7 +76,7 @@ def is_safe(name: str, call: ast.Call) -> bool:
 
 SAFE_UNTIL = {
     # The one dynamic import, of a name that is among the files of its folder.
-    "importlib.import_module": {"components.py"},
+    "importlib.import_module": {"components.py"}
 }
 
 

@@ -41,11 +41,7 @@ PROTOCOL = {
 }
 EVERYTHING: dict[str, Any] = {
     "loss": {"name": "relativistic_average"},
-    "penalties": [
-        {"name": "dragan"},
-        {"name": "lecam"},
-        {"name": "bcr"},
-    ],
+    "penalties": [{"name": "dragan"}, {"name": "lecam"}, {"name": "bcr"}],
     "augment": [{"name": "ada", "kimg": 0.1, "interval": 1}, {"name": "instance_noise"}],
 }
 """What sees a batch as a whole, and every kind of draw."""

@@ -166,11 +166,7 @@ def _clone(job: Job, bundle: bytes, clone: Path, cache: Path) -> None:
     """Check out the bundle in `clone` and configure DVC there."""
     path = clone / ".bundle"
     path.write_bytes(bundle)
-    for command in (
-        ["init", "-q"],
-        ["fetch", "-q", str(path), job.ref],
-        ["checkout", "-q", "--detach", "FETCH_HEAD"],
-    ):
+    for command in (["init", "-q"], ["fetch", "-q", str(path), job.ref], ["checkout", "-q", "--detach", "FETCH_HEAD"]):
         result = subprocess.run(["git", "-C", str(clone), *command], capture_output=True, text=True, check=False)
         if result.returncode:
             raise RunFailed(f"git {command[0]}: {result.stderr.strip()}")

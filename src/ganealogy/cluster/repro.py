@@ -20,15 +20,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files.records import read_record
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import dvc_rwlock, process
-from ganealogy.workspace import (
-    CLUSTER_LOGS,
-    MANIFEST,
-    ManifestJson,
-    VersionPlan,
-    plan_path,
-    run_key,
-    run_name,
-)
+from ganealogy.workspace import CLUSTER_LOGS, MANIFEST, ManifestJson, VersionPlan, plan_path, run_key, run_name
 
 SHARED_STAGES = ["plan", "download", "preprocess", "reference"]
 

@@ -22,11 +22,7 @@ WIDTH, MARGIN = 110, 3
 def curves(findings: Findings) -> dict[str, str]:
     """Return column of metrics.jsonl → caption: the tracker's distance and KID if recorded, losses and scores."""
     tracker = str(findings.train.get("tracker", "pixel8"))
-    captions = {
-        findings.tracker: "Fréchet distance of the tracker",
-        f"kid_{tracker}": "KID of the tracker",
-        **CAPTIONS,
-    }
+    captions = {findings.tracker: "Fréchet distance of the tracker", f"kid_{tracker}": "KID of the tracker", **CAPTIONS}
     recorded = {column for run in findings.runs for tick in run.ticks for column in tick}
     return {column: caption for column, caption in captions.items() if column in recorded or column in CAPTIONS}
 

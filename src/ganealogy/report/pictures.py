@@ -229,14 +229,7 @@ def _shrunk(path: Path, step: int, side: int) -> bytes:
     buffer = BytesIO()
     pace = (duration or 60) * step
     frames[0].save(
-        buffer,
-        format="WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=pace,
-        loop=0,
-        quality=60,
-        method=2,
+        buffer, format="WEBP", save_all=True, append_images=frames[1:], duration=pace, loop=0, quality=60, method=2
     )
     return buffer.getvalue()
 

@@ -34,12 +34,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        label: str,
-        total: float,
-        unit: str = "it",
-        initial: float = 0,
-        pieces: tuple[float, str] | None = None,
+        self, label: str, total: float, unit: str = "it", initial: float = 0, pieces: tuple[float, str] | None = None
     ) -> None:
         self.label, self.total, self.unit, self.done, self.pieces = label, total, unit, initial, pieces
         self.started = self.printed = time.monotonic()

@@ -18,13 +18,7 @@ if TYPE_CHECKING:
     from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("path",)
-CREDIT = {
-    "title": "Your own pictures",
-    "artist": "",
-    "licence": "yours to state",
-    "licence_url": "",
-    "url": "",
-}
+CREDIT = {"title": "Your own pictures", "artist": "", "licence": "yours to state", "licence_url": "", "url": ""}
 ARCHIVE = "pictures.zip"
 
 

@@ -55,12 +55,7 @@ class Manifolds:
 
 
 def prdc(
-    fakes: NDArray[Any],
-    reals: NDArray[Any],
-    fake_radii: Matrix,
-    real_radii: Matrix,
-    k: int = K,
-    device: str = "cpu",
+    fakes: NDArray[Any], reals: NDArray[Any], fake_radii: Matrix, real_radii: Matrix, k: int = K, device: str = "cpu"
 ) -> dict[str, float]:
     """Return `Manifolds.values` of features (n, d) and (m, d), given the `squared_radii` of each for this k."""
     manifolds = Manifolds(fake_radii, real_radii, device)
