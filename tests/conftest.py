@@ -9,7 +9,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["GANEALOGY_THREADS"] = "1"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.pop("MLFLOW_TRACKING_URI", None)  # whoever runs the tests may have a server: it gets nothing of theirs
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # a server of the developer must get nothing from the tests
 
 import shutil
 from collections.abc import Iterator

@@ -33,7 +33,7 @@ LAYOUT = ("*nchwToNhwc*", "*nhwcToNchw*")
 COPIES = ("Memcpy", "Memset")
 READ = "aten::_local_scalar_dense"
 """The operation behind `.item()`, `bool(tensor)` and `float(tensor)`: the host waits for a value."""
-ASKED = ("aten::item", "aten::is_nonzero")
+PYTHON_READS = ("aten::item", "aten::is_nonzero")
 """Parents of reads by Python. Fused Adam on a CPU also reads step counts, inside its own operation."""
 SYNCHRONISED = "called a synchronizing CUDA operation"
 
@@ -72,7 +72,7 @@ def union(intervals: Iterable[tuple[float, float]]) -> float:
 def is_asked(event: FunctionEvent) -> bool:
     """Return whether Python read the value, not another operation."""
     above = event.cpu_parent
-    while above is not None and above.name in ASKED:
+    while above is not None and above.name in PYTHON_READS:
         above = above.cpu_parent
     return above is None or not above.name.startswith("aten::")
 

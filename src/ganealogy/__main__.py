@@ -1,4 +1,4 @@
-"""`python -m ganealogy`: what the stages of dvc.yaml run."""
+"""Run the command line as `python -m ganealogy`, as the stages of dvc.yaml do."""
 
 from ganealogy.cli import warm
 from ganealogy.runtime import memory

@@ -82,10 +82,8 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_schedules_reach_their_ends_and_hold() -> None:
     ramp = {"from": 0.9, "to": 0.1, "shape": "cosine", "until": 0.5}
-    assert [scheduled_value(ramp, share) for share in (0.0, 0.5, 0.7, 1.0)] == [0.9, 0.1, 0.1, 0.1]
+    assert [scheduled_value(ramp, fraction) for fraction in (0.0, 0.5, 0.7, 1.0)] == [0.9, 0.1, 0.1, 0.1]
     assert scheduled_value(ramp, 0.25) == pytest.approx(0.5) and scheduled_value(ramp, 0.1) > 0.8
     assert scheduled_value({"from": 0.0, "to": 1.0, "shape": "linear"}, 0.3) == pytest.approx(0.3)
-    assert scheduled_value({"from": 0, "to": 1}, 0.5) == pytest.approx(0.5), (
-        "a cosine over all of the budget, unless told"
-    )
+    assert scheduled_value({"from": 0, "to": 1}, 0.5) == pytest.approx(0.5), "a cosine over the whole budget by default"
     assert scheduled_value(3, 0.2) == 3.0

@@ -33,7 +33,7 @@ def served() -> Iterator[dict[str, str]]:
         command = until(lambda: [child for child in psutil.Process(keeper.pid).children() if child.name() == "sleep"])
         yield {**plain, warm.NAME: command[0].environ()[warm.NAME]}
         keeper.terminate()
-        assert keeper.wait(PATIENCE_S) == 128 + signal.SIGTERM, "of the command, which was told to stop"
+        assert keeper.wait(PATIENCE_S) == 128 + signal.SIGTERM, "the code of the command, which got SIGTERM"
 
 
 def until(found: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
@@ -168,7 +168,7 @@ def test_ctrl_c_is_delivered_once(tmp_path: Path) -> None:
     assert len(below) == 3 and not alive
 
 
-@pytest.mark.parametrize("difference", ["a library's setting", "its terminal", "nobody is there", "nothing is said"])
+@pytest.mark.parametrize("difference", ["a library's setting", "its terminal", "no server", "no answer"])
 def test_a_stage_in_another_environment_runs_by_itself(difference: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("")
@@ -179,12 +179,12 @@ def test_a_stage_in_another_environment_runs_by_itself(difference: str, monkeypa
             monkeypatch.setenv("OMP_NUM_THREADS", "3")
         elif difference == "its terminal":
             monkeypatch.setattr(os, "getpgrp", lambda: 1)
-        elif difference == "nobody is there":
+        elif difference == "no server":
             listener.close()
         else:
             monkeypatch.setattr(socket, "send_fds", lambda *_: listener.accept()[0].close())
         warm.hand_over()
-        assert warm.NAME not in os.environ, "what this stage starts is none"
+        assert warm.NAME not in os.environ, "a process that this stage starts is no stage"
         if not difference.startswith("no"):
             listener.setblocking(False)
             with pytest.raises(BlockingIOError):

@@ -76,8 +76,8 @@ def test_the_plan_contains_the_count(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(Path("tests/tiny.yaml").read_text())
     files = plan.make(params)
-    told = {member["name"]: member["flops"] for member in files["tree.json"]["versions"] if member["listed"]}
-    assert told == {
+    planned = {member["name"]: member["flops"] for member in files["tree.json"]["versions"] if member["listed"]}
+    assert planned == {
         name: flops.per_image(files[f"versions/{name}.json"]["recipe"], files[f"versions/{name}.json"]["protocol"])
         for name in ("v1", "v3")
     }
