@@ -206,7 +206,7 @@ def live(version: str | None, seed: int | None) -> None:
 @cli.command()
 @click.option("--fix", is_flag=True, help="Only remove the broken lock file of a DVC that was killed.")
 def doctor(fix: bool) -> None:
-    """Check environment and workspace, one line per check: ✓ good, ! worth knowing, ✗ must be fixed (exit code 2)."""
+    """Check environment and workspace: ✓ good, ! worth knowing, ✗ must be fixed (exit code 2)."""
     if fix:
         from ganealogy.runtime import dvc_rwlock
 
@@ -221,7 +221,7 @@ def doctor(fix: bool) -> None:
 @cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
-    """Download the weights of pytorch-fid's Inception, and add it to evaluate.extractors, which turns on FID."""
+    """Download the weights of pytorch-fid's Inception, and turn on FID in params.yaml."""
     from ganealogy.data.fetch import mirror
     from ganealogy.evaluation.extractors._inception_weights import fetch_weights
     from ganealogy.params import edit, schema
@@ -249,7 +249,7 @@ def use(name: str, path: str | None) -> None:
 @cli.command(context_settings={"allow_interspersed_args": False})  # options belong to COMMAND
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def warm(command: tuple[str, ...]) -> None:
-    """Run COMMAND, such as `dvc repro`, with torch loaded once for all stages, which saves 1 to 2 s per stage."""
+    """Run COMMAND, such as `dvc repro`, with torch loaded once for all stages: 1 to 2 s less per stage."""
     from ganealogy.cli import warm
 
     sys.exit(warm.run(command))
