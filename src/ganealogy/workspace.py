@@ -1,19 +1,18 @@
 """Paths, run names, run keys and the records that the stages exchange: each is written here once.
 
 A record is a JSON file that one stage writes and later stages read. A TypedDict below lists its keys, and
-`files/records.py` reads it. Modules that compute import the types under TYPE_CHECKING only, so that an edit here trains
-nothing again.
+`files/records.py` reads it. Paths and types cannot change results, so no fingerprint includes this module.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.runtime.root import main_root
 
 PARAMS = Path("params.yaml")
 VERSIONS = Path("versions")
@@ -50,6 +49,11 @@ NOT_A_VERSION_NAME = "is not a version name: a small letter, then small letters,
 RUN_NAME = re.compile(rf"{VERSION_NAME.pattern}-\d+")
 KEY_LENGTH = 20
 """Hexadecimal digits of a run key in the name of its folder in `WORK`."""
+
+
+def main_root() -> Path:
+    """Return the absolute path of the main workspace, also inside the copy that `dvc exp run --temp` works in."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
 
 
 def plan_path(version: str) -> Path:

@@ -91,6 +91,12 @@ def test_modules_that_compute_do_not_import_orchestration(entry: str) -> None:
     assert not inner & {"cli", "lineage", "params", "stages", "tracking", "report", "verdicts", "cluster", "export"}
 
 
+def test_an_edit_of_workspace_py_changes_no_fingerprint() -> None:
+    assert "ganealogy.workspace" not in fingerprint.closure(
+        ["ganealogy.training.loop", "ganealogy.evaluation.evaluate"]
+    )
+
+
 def test_evaluation_metrics_are_not_in_a_trainings_closure() -> None:
     closure = fingerprint.closure(["ganealogy.training.loop", "ganealogy.evaluation.extractors.pixel8"])
     assert "ganealogy.evaluation.metrics.kid" not in closure and "ganealogy.evaluation.evaluate" not in closure

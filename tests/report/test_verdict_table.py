@@ -54,7 +54,7 @@ def test_findings_become_verdicts(seeded: Path) -> None:
 def test_the_equivalence_margin_comes_from_the_plan(seeded: Path) -> None:
     edit_tree(seeded, evaluate={"equivalence_margin": 0.02})
     assert verdicts_for(collect(seeded), METRIC)["v5"].word == "no difference shown"
-    edit_tree(seeded, evaluate={})  # a plan without the setting
+    edit_tree(seeded, evaluate={"equivalence_margin": 0.1})
     assert verdicts_for(collect(seeded), METRIC)["v5"].word == "equivalent"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,9 +15,7 @@ from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.networks._build import options
 from ganealogy.runtime import precision as precisions
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import Component, Recipe
+from ganealogy.workspace import Component, Precision, Recipe
 
 
 def optimizer_step(network_name: str, recipe: Component, network: nn.Module) -> OptimizerStep:
@@ -36,7 +34,7 @@ def game(
     recipe: Recipe,
     generator: nn.Module,
     discriminator: nn.Module,
-    precision: precisions.Precision = "fp32",
+    precision: Precision = "fp32",
     build_optimizer: Callable[[str, Component, nn.Module], Any] = optimizer_step,
 ) -> Game:
     """Return the game, whose `step(reals, labels, progress)` is one G update.
@@ -65,5 +63,4 @@ def game(
         precision=precision,
         penalty_precision=precisions.of_penalties(precision, rules.get("penalty_precision")),
     )
-    built: Game = components.load("adversary.games", rules["game"]["name"]).game(gan, **options(rules["game"]))
-    return built
+    return components.load("adversary.games", rules["game"]["name"]).game(gan, **options(rules["game"]))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ganealogy import workspace
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.losses._base import Loss
 from ganealogy.adversary.optimizer_step import OptimizerStep
@@ -18,9 +18,6 @@ from ganealogy.adversary.schedule import Progress
 from ganealogy.runtime import distributed
 from ganealogy.runtime import precision as precisions
 from ganealogy.sampling.latents import sample_latents_like
-
-if TYPE_CHECKING:
-    from ganealogy import workspace
 
 
 @dataclass(frozen=True)
@@ -37,16 +34,16 @@ class GAN:
     """Terms of D's loss: see `adversary/penalties/`."""
     augment: list[Augmentation]
     """Applied to all images that D sees: see `adversary/augment/`."""
-    precision: precisions.Precision = "fp32"
+    precision: workspace.Precision = "fp32"
     """Arithmetic of the networks: see `runtime/precision.py`."""
-    penalty_precision: precisions.Precision = "fp32"
+    penalty_precision: workspace.Precision = "fp32"
     """Arithmetic of the D step when a penalty differentiates D."""
 
     @property
     def device(self) -> torch.device:
         return self.d_optimizer.parameters[0].device
 
-    def step_precision(self, penalised: bool) -> precisions.Precision:
+    def step_precision(self, penalised: bool) -> workspace.Precision:
         """Return the precision of a step; `penalised`: whether it is a D step with penalties."""
         differentiated = penalised and any(penalty.differentiates for penalty in self.penalties)
         return self.penalty_precision if differentiated else self.precision
@@ -79,7 +76,7 @@ class GAN:
         """Return G's images (N, C, H, W) of fresh latents, with the device and dtype of `like`."""
         latents = sample_latents_like(self.latent, count, like=like)
         with precisions.autocast(self.precision, self.device.type):
-            images: torch.Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
+            images = self.generator(latents) if labels is None else self.generator(latents, labels)
         return images.to(like.dtype)
 
     def discriminator_fn(
@@ -95,7 +92,6 @@ class GAN:
             for augmentation in self.augment:
                 images = augmentation(images, progress)
             with precisions.autocast(precision, self.device.type):
-                logits: torch.Tensor
                 logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.
             return distributed.all_gather(logits if logits.dtype is torch.float64 else logits.float())

@@ -16,8 +16,7 @@ from typing import Any, Literal, TypeAlias
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import dvc_rwlock, nvidia, process
-from ganealogy.runtime.root import main_root
-from ganealogy.workspace import PARAMS, VERSIONS
+from ganealogy.workspace import PARAMS, VERSIONS, main_root
 
 TorchReport: TypeAlias = "dict[str, Any]"
 """What the program TORCH prints."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganealogy import components
 from ganealogy.data import fetch
 from ganealogy.data.sources._base import Source
 from ganealogy.files.atomic import sha256, write_json
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 KIND = "data.sources"
 

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import Progress
-from ganealogy.runtime.root import main_root
+from ganealogy.workspace import main_root
 
 MIRROR = "GANEALOGY_MIRROR"
 CHUNK = 2**20

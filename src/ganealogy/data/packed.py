@@ -6,7 +6,7 @@ The pictures of a split are sorted by a hash of their pixels, so that any prefix
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from ganealogy.errors import GanealogyError
 from ganealogy.files.integrity import NUMPY_DAMAGE
 from ganealogy.files.records import read_record
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import ManifestJson
+from ganealogy.workspace import ManifestJson
 
 Split = Literal["train", "holdout"]
 HINT = "run `dvc repro preprocess`"
@@ -75,8 +73,7 @@ def open_labels(directory: Path | str, split: Split, classes: int | None = None)
 
 def read_manifest(directory: Path | str) -> ManifestJson:
     """Return the content of manifest.json. Raises: GanealogyError if it is absent or damaged."""
-    manifest: ManifestJson = read_record(Path(directory) / "manifest.json", HINT, ("dataset",))
-    return manifest
+    return read_record(Path(directory) / "manifest.json", HINT, ("dataset",))
 
 
 def tracker_slice(n_train: int) -> slice:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, write_json, writing
 from ganealogy.files.records import read_record
 from ganealogy.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings, ManifestJson
+from ganealogy.workspace import DatasetSettings, ManifestJson
 
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20

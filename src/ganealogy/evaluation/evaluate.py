@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.files.records import read_record
 from ganealogy.runtime import distributed
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
+from ganealogy.workspace import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""

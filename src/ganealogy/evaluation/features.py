@@ -19,10 +19,10 @@ from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.evaluation.metrics.neighbours import Matrix
 from ganealogy.runtime import distributed
 from ganealogy.runtime.progress import Progress
+from ganealogy.workspace import REFERENCE
 
 KIND = "evaluation.extractors"
 SETTING = "params.yaml: evaluate.extractors"
-REFERENCE = Path("data/reference")  # not from workspace.py: an edit there would evaluate every run again
 CHUNK = 256
 """Images per update of the progress bar; a multiple of every extractor's batch size."""
 
@@ -87,8 +87,7 @@ def load_extractor(name: str, device: str, reference: Path = REFERENCE) -> Extra
     Raises: GanealogyError for an unknown name, or for weights that are absent or damaged.
     """
     module = components.load(KIND, name, SETTING)
-    extractor: Extractor = module.load(device, reference) if hasattr(module, "prepare") else module.load(device)
-    return extractor
+    return module.load(device, reference) if hasattr(module, "prepare") else module.load(device)
 
 
 def prepare_extractor(name: str, device: str, packed_directory: Path, reference: Path) -> None:

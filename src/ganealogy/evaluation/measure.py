@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,7 @@ from ganealogy.evaluation.metrics.memorisation import memorisation
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
 from ganealogy.evaluation.metrics.vendi import vendi
 from ganealogy.files import atomic
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import Flag, MetricProtocol
+from ganealogy.workspace import Flag, MetricProtocol
 
 NEIGHBOURS = 5
 """Nearest training pictures per sample."""
@@ -160,8 +158,7 @@ def _inception_score(c: Comparison) -> Values:
 
 def _class_weights(extractor: Extractor) -> NDArray[np.float32]:
     """Return the last layer's weights (classes, d). The Inception score's authors leave out its bias."""
-    weights: NDArray[np.float32] = extractor.class_weights  # type: ignore[attr-defined]
-    return weights
+    return extractor.class_weights  # type: ignore[attr-defined]
 
 
 def _diversity(c: Comparison) -> Values:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ from ganealogy.files import atomic
 from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 from ganealogy.files.records import read_record
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import AnchorsJson, EvaluateSettings, MetricProtocol
+from ganealogy.workspace import AnchorsJson, EvaluateSettings, MetricProtocol
 
 BLUR_SIGMA = 1 / 32
 """Of the blur anchor, as a fraction of the image's side: 2 pixels at 64."""
@@ -169,8 +167,7 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
 
 def mean_image(images: Pictures) -> Pictures:
     """(N, H, W, C) → (1, H, W, C): the output of a generator that has learnt the mean only."""
-    mean: Pictures = images.mean(axis=0, dtype=np.float64, keepdims=True).round().astype(np.uint8)
-    return mean
+    return images.mean(axis=0, dtype=np.float64, keepdims=True).round().astype(np.uint8)
 
 
 def blurred(images: Pictures) -> Pictures:
@@ -186,8 +183,7 @@ def noisy(images: Pictures) -> Pictures:
     """(N, H, W, C) → (N, H, W, C), with Gaussian noise, clipped to 0..255."""
     rng = np.random.default_rng(NOISE_SEED)
     noise = rng.standard_normal(images.shape, np.float32) * np.float32(NOISE_STD * 255)
-    noisy: Pictures = (images + noise).round().clip(0, 255).astype(np.uint8)
-    return noisy
+    return (images + noise).round().clip(0, 255).astype(np.uint8)
 
 
 def _derive(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, NDArray[Any]]:

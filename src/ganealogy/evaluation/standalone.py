@@ -29,11 +29,10 @@ from ganealogy.evaluation.statistics_file import Statistics
 from ganealogy.files import atomic
 from ganealogy.files.images import Pictures
 from ganealogy.runtime.progress import Progress
+from ganealogy.workspace import MetricProtocol
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from ganealogy.workspace import MetricProtocol
 
 DEFAULT = ("effnet_lite0", "pixel8")
 MIN_PICTURES = 2

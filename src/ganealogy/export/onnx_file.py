@@ -80,8 +80,7 @@ class _Clipped(nn.Module):
         self.network = network
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        images: torch.Tensor = self.network(*inputs)
-        return images.clamp(-1, 1)
+        return self.network(*inputs).clamp(-1, 1)
 
 
 class _FixedKernels(TorchFunctionMode):
@@ -138,8 +137,7 @@ def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
     model.producer_name, model.producer_version = "ganealogy", ""
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
     onnx.checker.check_model(model)
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
+    return model.SerializeToString(deterministic=True)
 
 
 def load_session(content: bytes | Path) -> Session:
@@ -155,8 +153,7 @@ def load_session(content: bytes | Path) -> Session:
     names = [node.name for node in loaded.get_inputs()]
 
     def run(*inputs: NDArray[Any]) -> NDArray[np.float32]:
-        images: NDArray[np.float32] = loaded.run(["images"], dict(zip(names, inputs, strict=True)))[0]
-        return images
+        return loaded.run(["images"], dict(zip(names, inputs, strict=True)))[0]
 
     return run
 

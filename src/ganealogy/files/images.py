@@ -31,8 +31,7 @@ def to_uint8(images: torch.Tensor) -> Pictures:
     import torch  # imported here: the report uses this module without torch
 
     levels = (images.detach().float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    array: Pictures = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return array
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def enlarged(images: Pictures, side: int = TILE) -> Pictures:

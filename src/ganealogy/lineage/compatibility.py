@@ -12,8 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from ganealogy import components
-from ganealogy.adversary.losses._base import Loss
-from ganealogy.adversary.penalties._base import Penalty
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._build import options
 from ganealogy.workspace import Component, Recipe
@@ -80,13 +78,11 @@ def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
 
 
 def _is_relativistic(loss: Component) -> bool:
-    built: Loss = components.load("adversary.losses", loss["name"]).loss(**options(loss))
-    return built.needs_reals
+    return components.load("adversary.losses", loss["name"]).loss(**options(loss)).needs_reals
 
 
 def _differentiates(penalty: Component) -> bool:
-    built: Penalty = components.load("adversary.penalties", penalty["name"]).penalty(**options(penalty))
-    return built.differentiates
+    return components.load("adversary.penalties", penalty["name"]).penalty(**options(penalty)).differentiates
 
 
 def _names(parts: list[Component]) -> list[str]:

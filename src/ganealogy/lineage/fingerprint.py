@@ -18,6 +18,9 @@ from ganealogy.errors import GanealogyError
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
+UNCOUNTED = f"{PACKAGE}.workspace"
+"""Paths and types cannot change results: any module may import it, and its edits run nothing again."""
+
 # Modules that cannot change results, so they may be loaded without being in a fingerprint.
 ORCHESTRATION = (
     "__main__",
@@ -35,7 +38,10 @@ ORCHESTRATION = (
 
 
 def closure(entries: list[str]) -> dict[str, str]:
-    """Return module → sha256 of its syntax tree, for the entries and all that they import of this package, sorted."""
+    """Return module → sha256 of its syntax tree, for the entries and all that they import of this package, sorted.
+
+    `workspace.py` is left out, see `UNCOUNTED`.
+    """
     found: dict[str, str] = {}
     waiting = list(entries)
     while waiting:
@@ -45,7 +51,7 @@ def closure(entries: list[str]) -> dict[str, str]:
             if path is None:
                 raise GanealogyError(f"{module}: no such module under {SOURCE}")
             found[module], imports = _read(path, path.stat().st_mtime_ns)
-            waiting.extend(imports)
+            waiting.extend(name for name in imports if name != UNCOUNTED)
     return dict(sorted(found.items()))
 
 
@@ -130,7 +136,7 @@ def _tokens(node: object) -> Iterator[str]:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in _executed(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -140,12 +146,3 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         else:
             continue
         yield from (name for name in names if module_path(name) is not None and name != PACKAGE)
-
-
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes below `node`, without those under `if TYPE_CHECKING:`: they never run."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            continue
-        yield child
-        yield from _executed(child)

@@ -6,7 +6,7 @@ element-wise work is left out. Penalties with their second derivatives, extra D 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +16,7 @@ from torch.utils.flop_counter import flop_registry
 from ganealogy.adversary import build as adversary
 from ganealogy.networks import _build as networks
 from ganealogy.runtime import without_dynamo
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import Component, Recipe, TrainingProtocol
+from ganealogy.workspace import Component, Recipe, TrainingProtocol
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
@@ -78,5 +76,4 @@ def _count(recipe: Recipe, protocol: TrainingProtocol) -> int:
         classes = torch.zeros(BATCH, dtype=torch.int64)
         with FlopCounter() as counter:
             game.step(lambda _: reals, (lambda _: classes) if recipe["labels"] else None, progress=0.5)
-    total: int = counter.total
-    return total // BATCH
+    return counter.total // BATCH

@@ -67,12 +67,9 @@ def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Table:
     for column in ("key", first, second):
         shown.add_column(column, overflow="fold")
     for key in dict.fromkeys([*left, *right]):
-        if left.get(key, _ABSENT) != right.get(key, _ABSENT):
+        if (key in left, left.get(key)) != (key in right, right.get(key)):
             shown.add_row(key, *(escape(as_text(side[key])) if key in side else "–" for side in (left, right)))
     return shown
-
-
-_ABSENT = object()
 
 
 def show(*parts: Table | Tree) -> None:

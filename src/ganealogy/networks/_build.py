@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,9 +17,7 @@ from torch import nn
 from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._base import DiscriminatorBuilder, GeneratorBuilder
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import Component
+from ganealogy.workspace import Component
 
 
 def options(component: Component) -> Component:

@@ -34,8 +34,7 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers[:-2], nn.Tanh())
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        images: torch.Tensor = self.layers(self.linear(latents).unflatten(1, (-1, self.side, self.side)))
-        return images
+        return self.layers(self.linear(latents).unflatten(1, (-1, self.side, self.side)))
 
 
 class Discriminator(nn.Module):
@@ -55,8 +54,7 @@ class Discriminator(nn.Module):
         self.linear = initialise(nn.Linear(widths[-1] * side**2, 1), "normal")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.linear(self.layers(images).flatten(1)).flatten()
-        return logits
+        return self.linear(self.layers(images).flatten(1)).flatten()
 
 
 def _map_sizes(image_size: int, width: int) -> tuple[int, list[int]]:

@@ -103,7 +103,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         features = self.layers[:-1](images)
-        logits: torch.Tensor = self.layers[-1](features).flatten()
+        logits = self.layers[-1](features).flatten()
         return logits + self.projection(features.mean(dim=(2, 3)), labels) if self.classes else logits
 
 

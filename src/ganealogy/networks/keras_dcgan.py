@@ -46,8 +46,7 @@ class SameConv2d(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, c_in, H, W) → (N, c_out, H/2, W/2)."""
-        result: torch.Tensor = self.convolution(pad(features, (1, 2, 1, 2)))
-        return result
+        return self.convolution(pad(features, (1, 2, 1, 2)))
 
 
 class SameConvTranspose2d(nn.Module):
@@ -59,8 +58,7 @@ class SameConvTranspose2d(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, c_in, H, W) → (N, c_out, 2H, 2W). torch crops 1 on each side; the second 1 after is cropped here."""
-        result: torch.Tensor = self.convolution(features)
-        return result[:, :, :-1, :-1]
+        return self.convolution(features)[:, :, :-1, :-1]
 
 
 class Generator(nn.Module):
@@ -89,8 +87,7 @@ class Generator(nn.Module):
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         features = self.dense(latents).unflatten(1, (self.side, self.side, self.deepest))  # (N, H, W, C)
-        images: torch.Tensor = self.layers(features.permute(0, 3, 1, 2))
-        return images
+        return self.layers(features.permute(0, 3, 1, 2))
 
 
 class Discriminator(nn.Module):
@@ -111,8 +108,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.layers(images).permute(0, 2, 3, 1)  # (N, H, W, C)
-        logits: torch.Tensor = self.dense(features.flatten(1)).flatten()
-        return logits
+        return self.dense(features.flatten(1)).flatten()
 
 
 def _check(image_size: int, classes: int) -> int:

@@ -33,8 +33,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        images: torch.Tensor = self.layers(latents)
-        return images
+        return self.layers(latents)
 
 
 class Discriminator(nn.Module):
@@ -54,8 +53,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.layers(images).flatten()
-        return logits
+        return self.layers(images).flatten()
 
 
 generator, discriminator = Generator, Discriminator

@@ -58,8 +58,7 @@ class Block(nn.Module):
         """(N, C, H, W) → (N, C, H, W)."""
         residual = leaky_relu(self.widen(features), SLOPE)
         residual = leaky_relu(self.mix(residual), SLOPE)
-        total: torch.Tensor = features + self.narrow(residual)
-        return total
+        return features + self.narrow(residual)
 
 
 class Up(nn.Module):
@@ -81,8 +80,7 @@ class Down(nn.Module):
         self.linear = _transition(c_in, c_out)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.linear(halve(features))
-        return result
+        return self.linear(halve(features))
 
 
 def _transition(c_in: int, c_out: int) -> nn.Module:
@@ -117,8 +115,7 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, he_normal(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        images: torch.Tensor = self.layers(latents)
-        return images
+        return self.layers(latents)
 
 
 class FullSizeDepthwiseConv(nn.Conv2d):
@@ -151,8 +148,7 @@ class Discriminator(nn.Module):
         self.linear = he_normal(nn.Linear(last, 1, bias=False), 1.0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.linear(self.layers(images).flatten(1)).flatten()
-        return logits
+        return self.linear(self.layers(images).flatten(1)).flatten()
 
 
 def _widths(image_size: int, width: int) -> list[int]:

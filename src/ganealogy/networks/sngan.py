@@ -69,8 +69,7 @@ class UpBlock(nn.Module):
         residual = self.conv2(relu(apply_layer(self.norm2, residual, labels)))
         # Repeating pixels commutes with a 1x1 convolution; this order needs a quarter of the FLOPs.
         shortcut = interpolate(self.shortcut(features), scale_factor=2)
-        total: torch.Tensor = residual + shortcut
-        return total
+        return residual + shortcut
 
 
 class DownBlock(nn.Module):
@@ -88,8 +87,7 @@ class DownBlock(nn.Module):
         residual = self.conv1(features if self.first else relu(features))
         residual = self.conv2(relu(residual))
         # Pooling commutes with a 1x1 convolution too.
-        total: torch.Tensor = avg_pool2d(residual, 2) + self.shortcut(avg_pool2d(features, 2))
-        return total
+        return avg_pool2d(residual, 2) + self.shortcut(avg_pool2d(features, 2))
 
 
 class SameSizeBlock(nn.Module):
@@ -102,8 +100,7 @@ class SameSizeBlock(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, width, H, W) → (N, width, H, W)."""
-        total: torch.Tensor = features + self.conv2(relu(self.conv1(relu(features))))
-        return total
+        return features + self.conv2(relu(self.conv1(relu(features))))
 
 
 class Generator(nn.Module):
@@ -173,7 +170,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         features = relu(self.layers(images)).sum(dim=(2, 3))  # (N, last)
-        logits: torch.Tensor = self.linear(features).flatten()
+        logits = self.linear(features).flatten()
         return logits + self.projection(features, labels) if self.classes else logits
 
 

@@ -209,5 +209,4 @@ def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
 
 def load(path: Path = PARAMS) -> Settings:
     """Raises: GanealogyError naming file, key, value and what is legal."""
-    settings: Settings = parse(Settings, read_yaml(path), str(path))
-    return settings
+    return parse(Settings, read_yaml(path), str(path))

@@ -197,8 +197,7 @@ def _deepest_first(versions: list[Version]) -> list[Version]:
 
 
 def _as_yaml(recipe: Json) -> str:
-    text: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=False)
-    return text
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
 def _depth(version: Version) -> int:

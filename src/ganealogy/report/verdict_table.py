@@ -11,8 +11,6 @@ from ganealogy.verdicts import significance
 from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.significance import ALPHA, BETTER, EQUIVALENT, NO_DIFFERENCE, WORSE, Estimate, Verdict
 
-MARGIN = 0.1
-"""Default of `evaluate.equivalence_margin`, for plans without it."""
 SIGNS = {BETTER: "✓", WORSE: "✗", EQUIVALENT: "≈"}
 """Shown before the word: colour alone must not carry a verdict."""
 CSS_CLASSES = {BETTER: "better", WORSE: "worse", EQUIVALENT: "same", NO_DIFFERENCE: "open"}
@@ -30,7 +28,7 @@ def verdicts_for(findings: Findings, metric: str) -> dict[str, Verdict]:
         {version.name: version.parent for version in findings.listed},
         findings.anchors.get(metric, {}).get("mean_image"),
         planned=len(findings.seeds),
-        margin=number(findings.evaluate.get("equivalence_margin", MARGIN)),
+        margin=number(findings.evaluate.get("equivalence_margin")),
     )
 
 

@@ -92,8 +92,7 @@ def all_gather(rows: torch.Tensor) -> torch.Tensor:
     """Return the rows of all ranks, (n, …) → (ranks × n, …), on each rank; differentiable any number of times."""
     if world_size() == 1:
         return rows
-    gathered: torch.Tensor = _AllGather.apply(rows)
-    return gathered
+    return _AllGather.apply(rows)
 
 
 class _AllGather(torch.autograd.Function):
@@ -105,12 +104,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return shard(_all_reduce_sum(gradients[0]))
-
-
-def _all_reduce_sum(rows: torch.Tensor) -> torch.Tensor:
-    total: torch.Tensor = _AllReduceSum.apply(rows)
-    return total
+        return shard(_AllReduceSum.apply(gradients[0]))
 
 
 class _AllReduceSum(torch.autograd.Function):
@@ -124,7 +118,7 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return _all_reduce_sum(gradients[0])
+        return _AllReduceSum.apply(gradients[0])
 
 
 @torch.no_grad()
@@ -195,8 +189,7 @@ def sync_batch_norm(network: nn.Module) -> nn.Module:
     if world_size() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        return converted
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.register_forward_pre_hook(lambda layer, args: (all_gather(args[0]),) if layer.training else None)

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-Precision = Literal["fp32", "tf32", "bf16"]
-"""The same type as in params/schema.py, which is not imported: an edit of a setting must not re-train."""
+from ganealogy.workspace import Precision
 
 AMPERE = (8, 0)
 """Lowest compute capability with TF32."""

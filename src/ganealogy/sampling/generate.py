@@ -24,8 +24,7 @@ def forward(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torc
     """
     device = next(generator.parameters()).device
     inputs = (z, labels) if getattr(generator, "classes", 0) else (z,)
-    images: torch.Tensor = generator(*(tensor.to(device) for tensor in inputs))
-    return images
+    return generator(*(tensor.to(device) for tensor in inputs))
 
 
 @torch.inference_mode()

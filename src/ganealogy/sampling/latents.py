@@ -6,12 +6,9 @@ seed alone, so that all versions with the same latent space share them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from ganealogy.workspace import Latent
+from ganealogy.workspace import Latent
 
 NORMAL, UNIFORM = "normal", "uniform"
 
@@ -51,5 +48,4 @@ def interpolate(latent: Latent, anchors: torch.Tensor, frames: int, closed: bool
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1).unsqueeze(1)
     angle = torch.arccos(cosine).clamp(min=1e-6)
     first, second = torch.sin((1 - fraction) * angle), torch.sin(fraction * angle)
-    slerp: torch.Tensor = (first * start + second * end) / torch.sin(angle)
-    return slerp
+    return (first * start + second * end) / torch.sin(angle)

@@ -6,7 +6,6 @@ All versions and seeds with the same latent space use the same latents, so that 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +21,7 @@ from ganealogy.networks._build import load_generator
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import RunJson, SampleJson, SampleSettings
+from ganealogy.workspace import RunJson, SampleJson, SampleSettings
 
 CHUNK = 5 * BATCH
 """Images per update of the progress bar: whole batches, so that results do not depend on it."""

@@ -21,17 +21,7 @@ from ganealogy.files.records import read_record
 from ganealogy.lineage import fingerprint
 from ganealogy.params.schema import Settings, Train
 from ganealogy.runtime import memory, process
-from ganealogy.runtime.root import main_root
-from ganealogy.workspace import (
-    FEATURES,
-    PLAN,
-    ManifestJson,
-    StagePlan,
-    VersionPlan,
-    plan_path,
-    run_name,
-    stage_plan_path,
-)
+from ganealogy.workspace import PLAN, ManifestJson, StagePlan, VersionPlan, plan_path, run_name, stage_plan_path
 
 Plan = TypeVar("Plan", VersionPlan, StagePlan)
 HINT = "run `dvc repro plan` first, and name a version of tree.versions"
@@ -176,10 +166,6 @@ def remove_temp_files(outs: Sequence[Path]) -> None:
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink(missing_ok=True)
-
-
-def features_dir() -> Path:
-    return main_root() / FEATURES
 
 
 def launch_with_torchrun(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:

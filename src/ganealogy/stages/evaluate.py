@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganealogy.params import schema
 from ganealogy.stages import _stage
-from ganealogy.workspace import PACKED, REFERENCE, run_dir
+from ganealogy.workspace import FEATURES, PACKED, REFERENCE, main_root, run_dir
 
 
 def run(version: str, seed: int, ranks: int = 1) -> int:
@@ -18,7 +18,6 @@ def run(version: str, seed: int, ranks: int = 1) -> int:
         from ganealogy.runtime.distributed import process_group
 
         with process_group(_stage.setup_device(schema.load().train)) as device:
-            evaluate.evaluate(
-                directory, stage.settings, REFERENCE, PACKED, device=device, cache_dir=_stage.features_dir()
-            )
+            cache = main_root() / FEATURES
+            evaluate.evaluate(directory, stage.settings, REFERENCE, PACKED, device=device, cache_dir=cache)
     return 0

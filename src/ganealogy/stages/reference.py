@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganealogy.params import schema
 from ganealogy.stages import _stage
-from ganealogy.workspace import PACKED, REFERENCE
+from ganealogy.workspace import FEATURES, PACKED, REFERENCE, main_root
 
 
 def run() -> None:
@@ -20,5 +20,5 @@ def run() -> None:
             PACKED,
             REFERENCE,
             device=_stage.setup_device(schema.load().train),
-            cache_dir=_stage.features_dir(),
+            cache_dir=main_root() / FEATURES,
         )

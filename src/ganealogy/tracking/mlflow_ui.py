@@ -12,6 +12,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from ganealogy.errors import GanealogyError
+from ganealogy.runtime.process import Terminated
 from ganealogy.tracking import store, ui_views
 from ganealogy.tracking.store import StoreError
 
@@ -42,18 +43,16 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
         return
     port = _free_port(host, PORTS if port is None else range(port, port + 1))
     server = subprocess.Popen(_command(host, port), env=_environment(), stdout=subprocess.DEVNULL, process_group=0)
-    previous_handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _wait_until_ready(server, host, port)
         _print_pages(f"http://{host}:{port}", pages)
         print("(Ctrl-C stops it)", flush=True)
         if server.wait() != 0:
             raise GanealogyError(f"the MLflow server ended with code {server.returncode}; its messages are above")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print("MLflow UI stopped", flush=True)
     finally:
         _stop(server)
-        signal.signal(signal.SIGTERM, previous_handler)
 
 
 def _print_pages(server: str, pages: list[str]) -> None:
@@ -117,7 +116,3 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

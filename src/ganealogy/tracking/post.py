@@ -45,8 +45,7 @@ def experiment(client: MlflowClient, name: str) -> str:
         return new
     if existing.lifecycle_stage == "deleted":
         client.restore_experiment(existing.experiment_id)
-    identifier: str = existing.experiment_id
-    return identifier
+    return existing.experiment_id
 
 
 def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:

@@ -22,8 +22,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ganealogy.runtime.root import main_root
-from ganealogy.workspace import MLFLOW
+from ganealogy.workspace import MLFLOW, main_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError
 from ganealogy.runtime.progress import Progress
-from ganealogy.runtime.root import main_root
 from ganealogy.tracking import model, post, registry, run_record, store, ui_views
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
-from ganealogy.workspace import REPORT_PAGE, WORK, TreeJson
+from ganealogy.workspace import REPORT_PAGE, WORK, TreeJson, main_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,14 +6,13 @@ The final metrics use other reals and other latents, so the pick does not bias t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ganealogy import components
+from ganealogy import components, workspace
 from ganealogy.data import packed
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 from ganealogy.evaluation.metrics.mmd import squared_mmd
@@ -21,9 +20,6 @@ from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, generate
-
-if TYPE_CHECKING:
-    from ganealogy import workspace
 
 
 class Tracker:
@@ -49,8 +45,7 @@ class Tracker:
 
         def features(rows: slice) -> NDArray[np.float32]:
             images = generate(generator, self.latents[rows], labels[rows])
-            batch: NDArray[np.float32] = self.extractor.features(images)
-            return batch
+            return self.extractor.features(images)
 
         return distributed.sharded_map(len(self.latents), BATCH, self.features.shape[1], features)
 

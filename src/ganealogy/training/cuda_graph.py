@@ -112,8 +112,7 @@ class CUDAGraphStep:
 
         def step() -> Scalars:
             labels = self.labels.__getitem__ if self.labels else None
-            scalars: Scalars = self.game.step(self.images.__getitem__, labels, self.progress)
-            return scalars
+            return self.game.step(self.images.__getitem__, labels, self.progress)
 
         before = _copies(self.tensors())
         device = self.progress.device

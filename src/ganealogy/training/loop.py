@@ -10,12 +10,13 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganealogy import workspace
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
@@ -26,9 +27,6 @@ from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Tracker
 from ganealogy.training.run_files import RunFiles
 from ganealogy.training.state import TrainingState
-
-if TYPE_CHECKING:
-    from ganealogy import workspace
 
 GRID_IMAGES = 64
 REPORT_EVERY = 25
@@ -95,7 +93,7 @@ def train(
     files.write_status(
         "running", steps=steps, kimg=protocol["kimg"], best=state.best.record, reason=None, **description
     )
-    clock = Stopwatch(state.progress.seconds)
+    began = time.monotonic() - state.progress.seconds  # as if there had been no interruption
     if not resumed:
         tick(state, tracker, files, batches)
         if state.checks_are_deferred:
@@ -108,7 +106,7 @@ def train(
         for step in range(state.progress.step + 1, steps + 1):
             seed_everything(step_seed(seed, step, distributed.rank()))
             losses = state.train_step(*batches.window((step - 1) * state.game.d_steps))
-            state.progress.seconds = clock.seconds()
+            state.progress.seconds = time.monotonic() - began
             if step in ticks:
                 tick(state, tracker, files, batches)
                 files.save_checkpoint(state)
@@ -133,8 +131,8 @@ def train(
     done, images = state.progress, state.progress.step * batch_size
     end = {"steps": done.step, "kimg": images / 1000, "best": state.best.record}
     run = files.write_status(status, reason=reason, **description, **end)
-    precision = state.game.gan.describe_precision()
-    return Outcome(status, run, clock.seconds(), done.tick_seconds, images, done.resumed, precision)
+    seconds, precision = time.monotonic() - began, state.game.gan.describe_precision()
+    return Outcome(status, run, seconds, done.tick_seconds, images, done.resumed, precision)
 
 
 def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batches) -> None:
@@ -166,15 +164,6 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
 
     files.submit(score_and_write)
     state.start_next_tick()
-
-
-class Stopwatch:
-    def __init__(self, seconds: float) -> None:
-        """`seconds`: time before the interruptions."""
-        self.before, self.began = seconds, time.monotonic()
-
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.began
 
 
 def step_count(protocol: workspace.TrainingProtocol) -> int:

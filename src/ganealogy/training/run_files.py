@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import save as dump_tensors
 
+from ganealogy import workspace
 from ganealogy.files import atomic, images
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
@@ -23,7 +24,6 @@ from ganealogy.training import checkpoint
 from ganealogy.training.background_writer import BackgroundWriter
 
 if TYPE_CHECKING:
-    from ganealogy import workspace
     from ganealogy.training.state import TrainingState
 
 GRID_COLUMNS = 8

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ganealogy import workspace
 from ganealogy.adversary import build as adversary
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import _build as networks
@@ -18,9 +18,6 @@ from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Best
 from ganealogy.training.cuda_graph import CUDAGraphStep
 from ganealogy.training.ema import EMA
-
-if TYPE_CHECKING:
-    from ganealogy import workspace
 
 DEFERRED_CHECK_DEVICES = {"cuda"}
 """Device types on which reading a value forces a sync: finite checks are deferred to the next tick."""

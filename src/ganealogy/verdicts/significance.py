@@ -197,8 +197,7 @@ def two_one_sided(child: Values, parent: Values, bound: float) -> Values:
         warnings.simplefilter("ignore", RuntimeWarning)
         below = ttest_ind(child - bound, parent, axis=-1, equal_var=False, alternative="less").pvalue
         above = ttest_ind(child + bound, parent, axis=-1, equal_var=False, alternative="greater").pvalue
-    larger: Values = np.maximum(below, above)
-    return larger
+    return np.maximum(below, above)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -7,15 +7,13 @@ the number of classes of a source with labels.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.data.pictures import Pixels
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 
 class Source(Protocol):

@@ -7,14 +7,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import MIRROR, Remote, copy, in_mirror, obtain
 from ganealogy.errors import GanealogyError
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("mirror",)
 DATASET = "splcher/animefacedataset"

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganealogy.data import workers
 from ganealogy.data.archives import ZipPictures, write_stored
 from ganealogy.errors import one_of
 from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import track
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("style", "count")
 DEFAULT_COUNT = 10_000
@@ -52,8 +50,7 @@ def definition(style: str) -> dict[str, Any]:
     """Return the definition of a style. Raises: GanealogyError with the known styles."""
     if style not in styles():
         raise one_of("style", style, styles(), "dataset.style")
-    content: dict[str, Any] = json.loads(package_files("dicebear_styles").joinpath(f"{style}.json").read_text("utf-8"))
-    return content
+    return json.loads(package_files("dicebear_styles").joinpath(f"{style}.json").read_text("utf-8"))
 
 
 def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:

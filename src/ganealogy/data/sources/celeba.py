@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import Remote, in_mirror, obtain
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("mirror",)
 CREDIT = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ganealogy.data.archives import Caps, ZipPictures, is_picture, write_stored
 from ganealogy.data.fetch import Remote, copy, from_root
@@ -13,9 +12,7 @@ from ganealogy.data.pictures import SUFFIXES
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, writing
 from ganealogy.runtime.progress import track
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("path",)
 CREDIT = {"title": "Your own pictures", "artist": "", "licence": "yours to state", "licence_url": "", "url": ""}

@@ -7,16 +7,13 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.data.fetch import Remote, in_mirror, obtain
 from ganealogy.errors import GanealogyError
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import DatasetSettings
+from ganealogy.workspace import DatasetSettings
 
 CLASSES = 10
 INPUTS = ("mirror",)
@@ -77,8 +74,7 @@ class Digits:
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Return grey pixels (28, 28)."""
-        image: NDArray[np.uint8] = self.images[index]
-        return image
+        return self.images[index]
 
 
 def pictures(files: list[Path]) -> Digits:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ganealogy.workspace import MetricProtocol
+from ganealogy.workspace import MetricProtocol
 
 
 class Extractor(Protocol):

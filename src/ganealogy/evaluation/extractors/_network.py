@@ -6,7 +6,7 @@ N pictures of H × W pixels and C channels; d features.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganealogy.runtime.precision import float32_as
-from ganealogy.runtime.root import main_root
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import MetricProtocol
+from ganealogy.workspace import WEIGHTS, MetricProtocol, main_root
 
 
 class NetworkExtractor:
@@ -69,8 +66,5 @@ def resized(x: torch.Tensor, side: int, mode: str = "bilinear", *, antialias: bo
 
 
 def weights_path(file: str) -> Path:
-    """Return the path of weights that no package contains: in the main workspace, so that experiments share them.
-
-    Not from workspace.py: training imports this module, and an edit there would train every run again.
-    """
-    return main_root() / "build" / "weights" / file
+    """Return the path of weights that no package contains: in the main workspace, so that experiments share them."""
+    return main_root() / WEIGHTS / file

@@ -33,8 +33,7 @@ class TimmNetwork(NetworkExtractor):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = resized(x, SIZE, "bicubic", antialias=True)
-        features: torch.Tensor = self.model((x.round().clamp(0, 255) - self.mean) / self.std)
-        return features
+        return self.model((x.round().clamp(0, 255) - self.mean) / self.std)
 
 
 def load(name: str, model_name: str, device: str, **options: Any) -> TimmNetwork:

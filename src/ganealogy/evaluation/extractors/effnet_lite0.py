@@ -36,8 +36,7 @@ class EffnetLite0(NetworkExtractor):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = resized(x, SIZE, antialias=max(x.shape[2:]) > SIZE)
-        maps: torch.Tensor = self.model.extract_features(((x - 127) / 128).contiguous(memory_format=self.layout))
-        return maps.mean((2, 3))
+        return self.model.extract_features(((x - 127) / 128).contiguous(memory_format=self.layout)).mean((2, 3))
 
 
 def load(device: str = "cpu") -> EffnetLite0:
@@ -61,7 +60,7 @@ def _fused(model: Any) -> nn.Module:
     _fuse(model, {"_conv_stem": "_bn0", "_conv_head": "_bn1"})
     for module in model.modules():
         _pad_inside(module)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _pad_inside(module: Any) -> None:

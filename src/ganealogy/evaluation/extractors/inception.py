@@ -46,8 +46,7 @@ class Inception(NetworkExtractor):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the final average pooling. Resize and normalisation are pytorch-fid's, in fp32 for every precision."""
         x = network.resized(x / 255, 299)
-        pooled: torch.Tensor = self.model((2 * x - 1).to(PRECISIONS[self.protocol["precision"]]))[0]
-        return pooled[:, :, 0, 0]
+        return self.model((2 * x - 1).to(PRECISIONS[self.protocol["precision"]]))[0][:, :, 0, 0]
 
 
 def weights_path() -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from ganealogy.workspace import MetricProtocol
+from ganealogy.workspace import MetricProtocol
 
 DATASETS = ("mnist",)
 IMAGE_SIZES = (28, 32)
@@ -67,8 +65,7 @@ class MnistCNN:
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (N, 128) → (N, 10), for the digits 0 to 9."""
         logits: torch.Tensor = self.model.get_submodule("head")(torch.from_numpy(features).to(self.device))
-        probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
-        return probabilities
+        return logits.softmax(dim=1).cpu().numpy()
 
 
 def network(side: int) -> nn.Sequential:

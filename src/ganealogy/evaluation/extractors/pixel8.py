@@ -7,13 +7,10 @@ features. Its unit is a thousand squared grey levels (0..255): on 64-pixel anime
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ganealogy.workspace import MetricProtocol
+from ganealogy.workspace import MetricProtocol
 
 SIDE = 8
 UNIT = 1000**0.5
@@ -47,8 +44,7 @@ def _area_weights(size: int) -> NDArray[np.float32]:
     edges = np.arange(SIDE + 1) * size / SIDE
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    weights: NDArray[np.float32] = (overlap.clip(min=0) * SIDE / size).astype(np.float32)
-    return weights
+    return (overlap.clip(min=0) * SIDE / size).astype(np.float32)
 
 
 def load(device: str = "cpu") -> Pixel8:

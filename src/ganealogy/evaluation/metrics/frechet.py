@@ -94,8 +94,7 @@ class Moments:
         values, vectors = np.linalg.eigh(self.covariance)
         # Eigenvalues below rounding error are noise of either sign; without them later products are smaller.
         significant = values > values[-1] * len(values) * EPSILON
-        root: Matrix = np.sqrt(values[significant])[:, None] * vectors[:, significant].T
-        return root
+        return np.sqrt(values[significant])[:, None] * vectors[:, significant].T
 
 
 def _centred(rows: NDArray[Any], mean: Matrix, count: int) -> Matrix:

@@ -108,8 +108,7 @@ def sums_within(features: NDArray[Any], setup: Setup, side: int, device: str = "
     x, subsets = to_device(features, device), to_device(draw_subsets(setup)[side], device)
     lengths = [x[rows].double().square().sum(dim=1) for rows in blocks(len(x), device)]
     diagonal = _kernel(torch.cat(lengths), x.shape[1])
-    sums: Matrix = (_sums(x, x, subsets, subsets) - diagonal[subsets].sum(dim=1)).cpu().numpy()
-    return sums
+    return (_sums(x, x, subsets, subsets) - diagonal[subsets].sum(dim=1)).cpu().numpy()
 
 
 def _sums(a: Tensor, b: Tensor, subsets_a: Tensor, subsets_b: Tensor) -> Tensor:

@@ -93,14 +93,12 @@ def squared_radii(points: NDArray[Any], k: int, device: str = "cpu") -> Matrix:
         smallest[rows] = _merge_smallest(smallest[rows], tile)
         if columns != rows:
             smallest[columns] = _merge_smallest(smallest[columns], tile.T.contiguous())
-    radii: Matrix = smallest[:, k].cpu().numpy()  # column 0 is each point's distance to itself
-    return radii
+    return smallest[:, k].cpu().numpy()  # column 0 is each point's distance to itself
 
 
 def _squared_lengths(rows: Tensor) -> Tensor:
     """(n, d) → (n,), without a squared copy of the rows."""
-    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return lengths.square()
+    return torch.linalg.vector_norm(rows, dim=1).square()
 
 
 def _padded(rows: Tensor, length: int) -> Tensor:

@@ -32,5 +32,4 @@ class SelfAttention(nn.Module):
         # Not torch's fused attention: it cannot be differentiated twice, as penalties require.
         weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)  # (N, L, L): row i has the weights of place i
         attended = value @ weights.transpose(1, 2)  # (N, C/8, L)
-        result: torch.Tensor = features + self.gate * self.output(attended.unflatten(2, features.shape[2:]))
-        return result
+        return features + self.gate * self.output(attended.unflatten(2, features.shape[2:]))

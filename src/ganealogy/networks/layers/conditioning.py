@@ -27,8 +27,7 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(N, C, H, W), (N,) → (N, C, H, W)."""
         scale, shift = self.affine(require_labels(labels))[:, :, None, None].split(self.channels, dim=1)
-        conditioned: torch.Tensor = self.normalise(features) * scale + shift
-        return conditioned
+        return self.normalise(features) * scale + shift
 
 
 class Projection(nn.Module):
@@ -42,8 +41,7 @@ class Projection(nn.Module):
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Features (N, C), labels (N,) → (N,), the summand of the logits."""
-        product: torch.Tensor = self.embedding(require_labels(labels)) * features
-        return product.sum(dim=1)
+        return (self.embedding(require_labels(labels)) * features).sum(dim=1)
 
 
 def batch_norm(channels: int, classes: int) -> nn.Module:
@@ -53,8 +51,7 @@ def batch_norm(channels: int, classes: int) -> nn.Module:
 
 def apply_layer(layer: nn.Module, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
     """Apply `layer` to (N, C, H, W), with the labels if it is conditional."""
-    result: torch.Tensor = layer(features, labels) if isinstance(layer, ConditionalBatchNorm2d) else layer(features)
-    return result
+    return layer(features, labels) if isinstance(layer, ConditionalBatchNorm2d) else layer(features)
 
 
 def require_labels(labels: torch.Tensor | None) -> torch.Tensor:
