@@ -110,12 +110,13 @@ def test_missing_and_damaged_weights_are_found(place: Path) -> None:
 def broken_store(how: str) -> Path:
     database = store.database()
     assert database is not None
+    database.parent.mkdir(parents=True, exist_ok=True)
     if how == "damaged":
-        database.parent.mkdir(parents=True, exist_ok=True)
         database.write_bytes(b"no database at all " * 100)
     else:
-        store.prepare_environment()
-        store._initialise(database)  # without a client, which would remember that this store was in order
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        SqlAlchemyStore(f"sqlite:///{database}", str(database.parent)).engine.dispose()
         connection = sqlite3.connect(database)
         with connection:
             connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")

@@ -63,10 +63,10 @@ class FaultyHandler(BaseHTTPRequestHandler):
             case "/gzip":
                 self.reply(200, gzip.compress(BODY, mtime=0), {"Content-Encoding": "gzip"})
             case "/hung":
-                time.sleep(1.2)
+                self.rfile.read(1)  # until the client gives up
             case "/slow":
                 self.reply(200, b"", {"Content-Length": str(len(BODY))})
-                for _ in range(30):
+                while True:
                     try:
                         self.wfile.write(b"x")
                     except OSError:

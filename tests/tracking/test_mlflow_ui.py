@@ -69,5 +69,5 @@ def test_a_port_in_use_is_skipped() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        free = mlflow_ui._free_port("127.0.0.1", range(port, port + 20))
+        free = mlflow_ui.free_port("127.0.0.1", range(port, port + 20))
     assert port < free < port + 20

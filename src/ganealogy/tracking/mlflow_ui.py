@@ -41,7 +41,7 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
     if store.is_server(store.uri()):
         _print_pages(store.display_uri(), pages)
         return
-    port = _free_port(host, PORTS if port is None else range(port, port + 1))
+    port = free_port(host, PORTS if port is None else range(port, port + 1))
     server = subprocess.Popen(_command(host, port), env=_environment(), stdout=subprocess.DEVNULL, process_group=0)
     try:
         _wait_until_ready(server, host, port)
@@ -80,7 +80,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 
 
-def _free_port(host: str, ports: range) -> int:
+def free_port(host: str, ports: range) -> int:
     """Raises: GanealogyError when none of `ports` is free."""
     for port in ports:
         with socket.socket() as probe:
