@@ -39,6 +39,7 @@ WORK = Path("build/wip")
 """Unfinished trainings, by run key."""
 FEATURES = Path("build/features")
 WEIGHTS = Path("build/weights")
+NPM = Path("build/npm")
 MLFLOW = Path("build/mlflow")
 CLUSTER_LOGS = Path("build/cluster")
 

@@ -16,6 +16,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.export import onnxruntime_web, web_page
 from ganealogy.networks._build import load_generator
 from ganealogy.tracking import best_run, run_record
+from ganealogy.workspace import NPM
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -35,7 +36,7 @@ def require(available: bool, what: str) -> None:
 def page(make_run, project: Path) -> Iterator[Any]:  # type: ignore[no-untyped-def]
     """The open page of a class-conditional generator; it must make no requests and log no errors."""
     require(CHROMIUM.exists(), str(CHROMIUM))
-    archive = onnxruntime_web.CACHE / f"{onnxruntime_web.PACKAGE}-{onnxruntime_web.VERSION}.tgz"
+    archive = NPM / f"{onnxruntime_web.PACKAGE}-{onnxruntime_web.VERSION}.tgz"
     if not (ROOT / archive).is_file():  # fetched once per checkout; without network the test is skipped
         if shutil.which("npm") is None:
             pytest.skip("npm is not installed, but the page needs a package from it")

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganealogy.errors import GanealogyError
+from ganealogy.workspace import NPM
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """sha512 of the package in npm's format."""
-CACHE = Path("build/npm")
 SCRIPT, GLUE, BINARY = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
 TIMEOUT_S = 300
 
@@ -39,7 +39,7 @@ def runtime(root: Path = Path()) -> Runtime:
 
     Raises: GanealogyError if npm is absent or fails, or the package is not the pinned one.
     """
-    archive = root / CACHE / f"{PACKAGE}-{VERSION}.tgz"
+    archive = root / NPM / f"{PACKAGE}-{VERSION}.tgz"
     if not archive.is_file():
         _fetch(archive)
     _verify(archive)
