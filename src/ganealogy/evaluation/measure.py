@@ -101,12 +101,15 @@ class Metric:
     names: tuple[str, ...]
     measure: Callable[[Comparison], Values]
     """Returns a value for each name."""
-    applies: Callable[[Extractor], bool] = lambda extractor: True
-    """Whether the extractor's features suit it."""
+    requires: str | None = None
+    """It applies to extractors with this attribute, unless that is False: `network` or `probabilities`."""
     settings: Callable[[Comparison], MetricProtocol] = lambda comparison: {}
     """Entries of its protocol besides the sets and the extractor, such as k or the number of subsets."""
     anchored: bool = True
     """Whether the anchors of the reference stage are measured by it."""
+
+    def applies(self, extractor: Extractor) -> bool:
+        return self.requires is None or getattr(extractor, self.requires, False) is not False
 
 
 @dataclass
@@ -153,12 +156,8 @@ def _vendi(c: Comparison) -> Values:
 
 
 def _inception_score(c: Comparison) -> Values:
-    return {"is_{}": inception_score.inception_score(c.fakes.values @ _class_weights(c.extractor).T)}
-
-
-def _class_weights(extractor: Extractor) -> NDArray[np.float32]:
-    """Return the last layer's weights (classes, d). The Inception score's authors leave out its bias."""
-    return extractor.class_weights  # type: ignore[attr-defined]
+    weights = c.extractor.class_weights  # type: ignore[attr-defined]
+    return {"is_{}": inception_score.inception_score(c.fakes.values @ weights.T)}  # its authors leave out the bias
 
 
 def _diversity(c: Comparison) -> Values:
@@ -200,31 +199,19 @@ def _classes(c: Comparison) -> Values:
     return {**class_metrics(probabilities)}
 
 
-def _is_network(extractor: Extractor) -> bool:
-    return extractor.network
-
-
-def _has_class_weights(extractor: Extractor) -> bool:
-    return hasattr(extractor, "class_weights")
-
-
-def _is_classifier(extractor: Extractor) -> bool:
-    return hasattr(extractor, "probabilities")
-
-
 METRICS = (
     Metric(("fd_{}",), _fd),
     Metric(("fd_inf_{}",), _fd_infinity, settings=_fd_infinity_settings),
-    Metric(("kid_{}", "kid_{}_se"), _kid, _is_network, _kid_settings),
-    Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, _is_network, lambda c: {"k": prdc.K}),
-    Metric(("vendi_{}",), _vendi, _is_network, lambda c: {"kernel": "cosine"}),
+    Metric(("kid_{}", "kid_{}_se"), _kid, "network", _kid_settings),
+    Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, "network", lambda c: {"k": prdc.K}),
+    Metric(("vendi_{}",), _vendi, "network", lambda c: {"kernel": "cosine"}),
     Metric(
         ("is_{}",),
         _inception_score,
-        _has_class_weights,
+        "class_weights",
         lambda c: {"splits": inception_score.SPLITS, "split_seed": inception_score.SEED},
     ),
-    Metric(("digits_{}", "digit_entropy_{}", "classifier_score_{}"), _classes, _is_classifier),
+    Metric(("digits_{}", "digit_entropy_{}", "classifier_score_{}"), _classes, "probabilities"),
     Metric(("diversity_{}",), _diversity, settings=lambda c: {"k": prdc.K}),
     Metric(("memorised_{}",), _memorised, settings=_memorised_settings, anchored=False),
 )

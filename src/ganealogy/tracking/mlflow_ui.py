@@ -42,7 +42,9 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
         _print_pages(store.display_uri(), pages)
         return
     port = free_port(host, PORTS if port is None else range(port, port + 1))
-    server = subprocess.Popen(_command(host, port), env=_environment(), stdout=subprocess.DEVNULL, process_group=0)
+    # No processes for language-model jobs, and no deprecation warnings of MLflow's own code.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    server = subprocess.Popen(_command(host, port), env=environment, stdout=subprocess.DEVNULL, process_group=0)
     try:
         _wait_until_ready(server, host, port)
         _print_pages(f"http://{host}:{port}", pages)
@@ -73,11 +75,6 @@ def _command(host: str, port: int) -> list[str]:
         "--uvicorn-opts": "--log-level warning",
     }
     return [sys.executable, "-m", "mlflow", "server", *(part for pair in options.items() for part in pair)]
-
-
-def _environment() -> dict[str, str]:
-    """Switch off the processes for language-model jobs, and deprecation warnings within MLflow."""
-    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 
 
 def free_port(host: str, ports: range) -> int:
