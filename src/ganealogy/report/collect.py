@@ -15,7 +15,7 @@ from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
-from ganealogy.workspace import MANIFEST, RUN_NAME, RUNS, TREE, plan_path
+from ganealogy.workspace import MANIFEST, RUN_NAME, RUNS, TREE, plan_path, run_dir
 
 
 def collect(root: Path = Path()) -> Findings:
@@ -112,7 +112,7 @@ def _planned_fingerprint(root: Path, version: str) -> str:
 
 
 def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
-    run = Run(version.name, seed, root / RUNS / f"{version.name}-{seed}")
+    run = Run(version.name, seed, run_dir(version.name, seed, root))
     try:
         train = read_record(run.directory / "train/run.json", run.command, ("status",))
         run.status, run.reason = str(train["status"]), str(train.get("reason") or "")
