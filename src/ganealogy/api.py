@@ -76,8 +76,8 @@ class Generator:
         return generate(self.network, self.latents(count, seed) * truncation, labels)
 
 
-def load_generator(run: Path | str, checkpoint: str = "best") -> Generator:
-    """Load the generator of a run directory such as build/runs/v3-0, in evaluation mode on the CPU.
+def load_generator(version: str, seed: int = 0, checkpoint: str = "best", root: Path | str = ".") -> Generator:
+    """Load the generator of a run of the project at `root`, in evaluation mode on the CPU.
 
     `checkpoint`: "best" or "last". It is the EMA where the recipe has one.
     Raises: GanealogyError when the run or its weights are absent or damaged.
@@ -85,12 +85,12 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Generator:
     from ganealogy.files.integrity import verify_weights
     from ganealogy.networks._build import load_generator
 
-    directory = Path(run)
+    directory = run_dir(version, seed, Path(root))
     keys = ("recipe", "protocol")
-    record: RunJson = read_record(directory / "train" / "run.json", "run `dvc repro` to train it", keys)
+    record: RunJson = read_record(directory / "train/run.json", "run `dvc repro` to train it", keys)
     name = f"generator-{checkpoint}"
     verify_weights(directory, record, name)
-    path = directory / "train" / "weights" / f"{name}.safetensors"
+    path = directory / f"train/weights/{name}.safetensors"
     return Generator(load_generator(path, record["recipe"], record["protocol"]), record["recipe"]["latent"])
 
 
@@ -104,17 +104,18 @@ def runs(root: Path | str = ".") -> pd.DataFrame:
     import pandas as pd
 
     base = Path(root)
-    tree: TreeJson = read_record(base / TREE, "run `dvc repro plan`", ("versions", "seeds"))
+    tree: TreeJson = read_record(base / TREE, "run `dvc repro plan`", ("versions",))
     rows = []
-    for version in [entry["name"] for entry in tree["versions"] if entry["listed"]]:
-        for seed in tree["seeds"]:
+    for entry in tree["versions"]:
+        version = entry["name"]
+        for seed in entry["seeds"]:
             directory = run_dir(version, seed, base)
             row: dict[str, object] = {"version": version, "seed": seed, "status": "missing", "kimg": None}
-            hint = f"run `dvc repro train@{directory.name}`"
-            if (path := directory / "train" / "run.json").exists():
+            hint = f"run `dvc repro train@{version}`"
+            if (path := directory / "train/run.json").exists():
                 record: RunJson = read_record(path, hint, ("status", "kimg"))
                 row |= {"status": record["status"], "kimg": record["kimg"]}
-            if (path := directory / "evaluate" / "metrics.json").exists():
+            if (path := directory / "evaluate/metrics.json").exists():
                 metrics: MetricsJson = read_record(path, hint, ("metrics",))
                 row |= metrics["metrics"]
             rows.append(row)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -36,12 +38,17 @@ ONNX_MODELS = Path("reports/live")
 
 # Below the main workspace: `dvc exp run --temp` shares them.
 WORK = Path("build/wip")
-"""Unfinished trainings, by run key."""
+"""Unfinished runs, by key."""
+STORE = Path("build/store")
+"""Finished runs, by stage and key: see `runs/store.py`."""
+LOGS = Path("build/logs")
+"""What each run printed, <version>-<seed>.log."""
+TIMES = Path("build/times")
+"""Measured seconds of each recipe on each host: see `runs/estimate.py`."""
 FEATURES = Path("build/features")
 WEIGHTS = Path("build/weights")
 NPM = Path("build/npm")
 MLFLOW = Path("build/mlflow")
-CLUSTER_LOGS = Path("build/cluster")
 
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
@@ -49,7 +56,9 @@ VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
 NOT_A_VERSION_NAME = "is not a version name: a small letter, then small letters, digits and '-'"
 RUN_NAME = re.compile(rf"{VERSION_NAME.pattern}-\d+")
 KEY_LENGTH = 20
-"""Hexadecimal digits of a run key in the name of its folder in `WORK`."""
+"""Hexadecimal digits of a key in the name of its folder in `WORK` and `STORE`."""
+RUN_STAGES = ("train", "sample", "evaluate")
+"""Stages of one version and seed, in order."""
 
 
 def main_root() -> Path:
@@ -83,9 +92,50 @@ def run_name(version: str, seed: int) -> str:
     return f"{check_version_name(version)}-{seed}"
 
 
-def run_dir(version: str, seed: int, root: Path = Path()) -> Path:
-    """Raises: GanealogyError when `version` is not a version name."""
-    return root / RUNS / run_name(version, seed)
+@dataclass(frozen=True)
+class RunDir:
+    """The folders of one run, one per stage: `run / "train/run.json"` is a file of it.
+
+    DVC's outputs are per stage and version, so a run has no folder of its own: build/runs/v3/train/0.
+    """
+
+    version: str
+    seed: int
+    folders: Mapping[str, Path]
+    """Stage → folder."""
+    costs: Mapping[str, Path]
+    """Stage → file with its seconds, apart from the outputs, because clocks differ when a run is repeated."""
+
+    @classmethod
+    def below(cls, folder: Path, version: str, seed: int) -> RunDir:
+        """Return the run whose stages are folders of `folder`."""
+        costs = {stage: folder / "cost" / f"{stage}.json" for stage in RUN_STAGES}
+        return cls(version, seed, {stage: folder / stage for stage in RUN_STAGES}, costs)
+
+    def __truediv__(self, path: str) -> Path:
+        stage, _, rest = path.partition("/")
+        return self.folders[stage] / rest
+
+    @property
+    def name(self) -> str:
+        """Such as v3-0."""
+        return run_name(self.version, self.seed)
+
+    def __str__(self) -> str:
+        return str(self.folders["train"])
+
+    def with_folder(self, stage: str, folder: Path) -> RunDir:
+        return replace(self, folders={**self.folders, stage: folder})
+
+
+def run_dir(version: str, seed: int, root: Path = Path()) -> RunDir:
+    """Return the folders of a run in `RUNS`.
+
+    Raises: GanealogyError when `version` is not a version name.
+    """
+    base = root / RUNS / check_version_name(version)
+    folders = {stage: base / stage / str(seed) for stage in RUN_STAGES}
+    return RunDir(version, seed, folders, {stage: base / "cost" / stage / f"{seed}.json" for stage in RUN_STAGES})
 
 
 def run_key(fingerprint: str, data: str, seed: int) -> str:
@@ -94,8 +144,13 @@ def run_key(fingerprint: str, data: str, seed: int) -> str:
 
 
 def work_dir(key: str, root: Path | None = None) -> Path:
-    """Return the folder of an unfinished training below `root`, the main workspace by default."""
+    """Return the folder of an unfinished run below `root`, the main workspace by default."""
     return (root or main_root()) / WORK / key[:KEY_LENGTH]
+
+
+def unfinished(work: Path) -> RunDir:
+    """Return a training in its folder of `WORK`. Only its stage `train` has files."""
+    return RunDir.below(work, "unfinished", 0)
 
 
 Component: TypeAlias = "dict[str, Any]"
@@ -195,6 +250,8 @@ class VersionPlan(TypedDict):
     code: dict[str, str]
     """Module → sha256 of its syntax tree."""
     fingerprint: str
+    """Digest of recipe, protocol and code: no seeds, so that a new one re-trains no other."""
+    seeds: list[int]
 
 
 class StagePlan(TypedDict):
@@ -248,9 +305,11 @@ class RunJson(RunIdentity):
 
 
 class CostJson(TypedDict, total=False):
-    """cost/<stage>.json of a run directory; all but `seconds` are the train stage's."""
+    """The cost file of a stage of a run; all but the first two are the train stage's."""
 
     seconds: float
+    cpu_seconds: float
+    """Processor time; of a resumed training, since it was resumed."""
     tick_seconds: list[float]
     """Training time at each tick."""
     images_per_second: float
@@ -357,6 +416,8 @@ class PlannedVersion(TypedDict):
     recipe: Recipe
     origins: dict[str, str]
     """Dotted key → the version that sets it."""
+    seeds: list[int]
+    """Empty if it is not listed."""
     parameters: dict[str, int] | None
     flops: int | None
     pinned_lr: bool
@@ -366,7 +427,6 @@ class TreeJson(TypedDict):
     """build/plan/tree.json: what people read of the plan. Only the report depends on it."""
 
     versions: list[PlannedVersion]
-    seeds: list[int]
     dataset: DatasetSettings
     protocol: TrainingProtocol
     sample: SampleSettings

@@ -17,7 +17,7 @@ SECTIONS = {
     ),
     "Versions": ("tree", "show", "diff", "new", "use"),
     "Results": ("summary", "seeds", "measure", "export", "live", "ui", "sync"),
-    "Maintenance": ("doctor", "fetch", "repro", "warm"),
+    "Maintenance": ("doctor", "fetch", "repro", "gc"),
 }
 
 

@@ -32,7 +32,7 @@ def cli(debug: bool) -> None:
 
     \b
     dvc repro                      run what changed
-    dvc repro train@v3-1           train version v3 with seed 1
+    dvc repro train@v3             train version v3, all its seeds
     dvc exp run -S train.lr=1e-4   run the same tree under another protocol
 
     Settings are in params.yaml, versions in versions/.
@@ -104,13 +104,13 @@ def seeds(version: str, difference: float, power: float, metric: str | None) -> 
 @cli.command()
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; default: as many as fit.")
 @click.option("--address", help="Address of a running Ray cluster, HOST:PORT or `auto`; default: this machine.")
-@click.option("--gpus-per-run", type=click.IntRange(min=0), help="Default: 1 where there are GPUs.")
-@click.option("--dashboard/--no-dashboard", default=True, help="Ray's web page, if Ray is started here.")
+@click.option("--gpus-per-run", type=click.IntRange(min=0), help="On a cluster; default: 1 where there are GPUs.")
+@click.option("--dashboard/--no-dashboard", default=True, help="Ray's web page, of a cluster.")
 def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashboard: bool) -> None:
-    """Do what `dvc repro` does, with several runs at a time, on this machine or a Ray cluster."""
-    from ganealogy.cluster import repro
+    """Do what `dvc repro` does, with the runs of all versions side by side, on this machine or a Ray cluster."""
+    from ganealogy import repro
 
-    repro.repro(jobs, address, gpus_per_run, dashboard, click.echo)
+    sys.exit(repro.repro(jobs))
 
 
 @cli.command()
@@ -244,15 +244,6 @@ def use(name: str, path: str | None) -> None:
 
     with process.explain_full_disk("params.yaml"):
         click.echo(edit.use(name, path) or f"params.yaml is already {name}'s")
-
-
-@cli.command(context_settings={"allow_interspersed_args": False})  # options belong to COMMAND
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def warm(command: tuple[str, ...]) -> None:
-    """Run COMMAND, such as `dvc repro`, with torch loaded once for all stages: 1 to 2 s less per stage."""
-    from ganealogy.cli import warm
-
-    sys.exit(warm.run(command))
 
 
 def main() -> None:

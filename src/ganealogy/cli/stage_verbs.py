@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ganealogy.runtime import process
 
 SEED = click.IntRange(min=0)
+
+
+class SeedList(click.ParamType):  # type: ignore[type-arg]
+    """`0,2,5`, `0-4` or both."""
+
+    name = "SEEDS"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> list[int]:
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+                self.fail(f"{value!r}: give seeds such as 0, 0,2,5 or 0-4", parameter, context)
+            seeds += range(int(first), int(last or first) + 1)
+        return list(dict.fromkeys(seeds))
+
+
+SEEDS = click.option("--seeds", type=SeedList(), help="Such as 0,2,5 or 0-4; default: those of the plan.")
 FILE = click.Path(path_type=Path)
 RANKS = click.option(
     "--ranks",
@@ -58,57 +77,42 @@ def reference() -> None:
 
 @click.command()
 @click.argument("version")
-@click.argument("seed", type=SEED)
+@SEEDS
 @RANKS
-def train(version: str, seed: int, ranks: int) -> None:
-    """Train VERSION with SEED, or resume it if it was interrupted."""
+def train(version: str, seeds: list[int] | None, ranks: int) -> None:
+    """Train the seeds of VERSION side by side, and resume those that were interrupted.
+
+    \b
+    ganealogy train v3              all its seeds, as many at a time as the machine has room for
+    ganealogy train v3 --seeds 1    one of them
+
+    Results are kept in build/store: a seed that is there is taken, not trained. GANEALOGY_JOBS limits the number at a
+    time, GANEALOGY_THREADS sets the threads of each (train.threads).
+    """
     from ganealogy.stages import train
 
-    sys.exit(train.run(version, seed, ranks))
+    sys.exit(train.run(version, seeds, ranks))
 
 
 @click.command()
 @click.argument("version")
-@click.argument("seed", type=SEED)
-def sample(version: str, seed: int) -> None:
-    """Generate pictures, a grid and a walk between latents from VERSION with SEED."""
+@SEEDS
+def sample(version: str, seeds: list[int] | None) -> None:
+    """Generate pictures, a grid and a walk between latents from each seed of VERSION."""
     from ganealogy.stages import sample
 
-    sample.run(version, seed)
+    sys.exit(sample.run(version, seeds))
 
 
 @click.command()
-@click.argument("version", required=False)
-@click.argument("seed", type=SEED, required=False)
-@click.option("--real", type=FILE, hidden=True)
-@click.option("--fake", type=FILE, hidden=True)
-@click.option("--extractor", "extractors", multiple=True, hidden=True)
-@click.option("--json", type=FILE, hidden=True)
-@click.option("--save-statistics", type=FILE, hidden=True)
+@click.argument("version")
+@SEEDS
 @RANKS
-@click.pass_context
-def evaluate(
-    context: click.Context,
-    version: str | None,
-    seed: int | None,
-    ranks: int,
-    real: Path | None,
-    fake: Path | None,
-    extractors: tuple[str, ...],
-    json: Path | None,
-    save_statistics: Path | None,
-) -> None:
-    """Measure the samples of VERSION with SEED; see `measure` for any two sets of pictures."""
-    if real is not None and version is None:  # the older spelling of `measure`
-        context.invoke(measure, real=real, fake=fake, extractors=extractors, json=json, save_statistics=save_statistics)
-        return
-    if version is None or seed is None:
-        raise click.UsageError("give VERSION and SEED; for other pictures: ganealogy measure --real A --fake B")
-    if real or fake or extractors or json or save_statistics:
-        raise click.UsageError("these options belong to: ganealogy measure --real A --fake B")
+def evaluate(version: str, seeds: list[int] | None, ranks: int) -> None:
+    """Measure the samples of each seed of VERSION; see `measure` for any two sets of pictures."""
     from ganealogy.stages import evaluate
 
-    sys.exit(evaluate.run(version, seed, ranks))
+    sys.exit(evaluate.run(version, seeds, ranks))
 
 
 @click.command()

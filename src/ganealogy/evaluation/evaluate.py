@@ -18,14 +18,14 @@ from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.files.records import read_record
 from ganealogy.runtime import distributed
-from ganealogy.workspace import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
+from ganealogy.workspace import EvaluateSettings, MetricProtocol, MetricsJson, RunDir, RunJson, SampleJson
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""
 
 
 def evaluate(
-    run: Path,
+    run: RunDir,
     settings: EvaluateSettings,
     reference: Path,
     packed_directory: Path | None = None,
@@ -43,8 +43,8 @@ def evaluate(
 
     Raises: GanealogyError when files of the run or the reference are absent, damaged or inconsistent.
     """
-    sample: SampleJson = read_record(run / "sample" / "sample.json", f"run `dvc repro sample@{run.name}`")
-    trained: RunJson = read_record(run / "train" / "run.json", f"run `dvc repro train@{run.name}`")
+    sample: SampleJson = read_record(run / "sample/sample.json", f"run `dvc repro sample@{run.version}`")
+    trained: RunJson = read_record(run / "train/run.json", f"run `dvc repro train@{run.version}`")
     record: MetricsJson = {
         "version": sample["version"],
         "seed": sample["seed"],
@@ -60,10 +60,10 @@ def evaluate(
         "flags": {},
         "neighbours": {},
     }
-    sheet = run / "evaluate" / "neighbours.png"
+    sheet = run / "evaluate/neighbours.png"
     sheet.unlink(missing_ok=True)  # of an earlier evaluation
     if sample["count"]:
-        fakes = _open_samples(run / "sample" / "images.npy", str(sample["sha256"]))
+        fakes = _open_samples(run / "sample/images.npy", str(sample["sha256"]), f"run `dvc repro sample@{run.version}`")
         conditions: MetricProtocol = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
@@ -91,7 +91,7 @@ def evaluate(
             train = _searched(packed_directory, fakes, len(best.searched))
             save_png(neighbour_sheet(fakes, train, best.neighbours[0]), sheet)
     if distributed.is_first():
-        atomic.write_json(run / "evaluate" / "metrics.json", record)
+        atomic.write_json(run / "evaluate/metrics.json", record)
     return record
 
 
@@ -104,8 +104,7 @@ def _neighbours(comparison: Comparison) -> list[list[Any]]:
     ]
 
 
-def _open_samples(path: Path, sha256: str) -> NDArray[np.uint8]:
-    hint = f"run `dvc repro sample@{path.parent.parent.name}`"
+def _open_samples(path: Path, sha256: str, hint: str) -> NDArray[np.uint8]:
     if path.is_file() and atomic.sha256(path) != sha256:
         raise GanealogyError(f"{path}: its sha256 differs from sample.json's; {hint}")
     return packed.open_pictures(path, hint)

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.workspace import RunDir
 
 NUMPY_DAMAGE = (
     OSError,
@@ -43,13 +44,13 @@ def verify(path: Path, sha256: object, hint: str) -> None:
         raise GanealogyError(f"{path}: damaged: its sha256 is {actual[:12]}..., not {str(sha256)[:12]}...; {hint}")
 
 
-def verify_weights(run: Path, trained: Mapping[str, Any], name: str) -> Path:
+def verify_weights(run: RunDir, trained: Mapping[str, Any], name: str) -> Path:
     """Return the path of a run's weights, checked against `trained`, the content of run.json; `name`: the file's stem.
 
     Raises: GanealogyError if the file is absent or damaged. It is not checked if `trained` has no hash of it.
     """
-    path = run / "train" / "weights" / f"{name}.safetensors"
+    path = run / f"train/weights/{name}.safetensors"
     sums = trained.get("weights")
     if isinstance(sums, dict) and name in sums:
-        verify(path, sums[name], f"run `dvc repro --force train@{run.name}`")
+        verify(path, sums[name], f"run `dvc repro --force train@{run.version}`")
     return path

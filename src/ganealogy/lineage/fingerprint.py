@@ -29,6 +29,7 @@ ORCHESTRATION = (
     "files",
     "lineage",
     "params",
+    "runs",
     "runtime",
     "stages",
     "tracking",

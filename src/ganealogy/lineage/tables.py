@@ -90,9 +90,17 @@ def _ordered(
     return found
 
 
+def _seeds(plan: TreeJson) -> str:
+    """Return such as `seeds 0, 1, 2`, or `5 seeds, 8 of v7`."""
+    seeds = {member["name"]: member["seeds"] for member in plan["versions"] if member["listed"]}
+    fewest = min(seeds.values(), key=len)
+    more = [f"{len(those)} of {name}" for name, those in seeds.items() if len(those) > len(fewest)]
+    return ", ".join([f"{len(fewest)} seeds", *more]) if more else f"seeds {', '.join(map(str, fewest))}"
+
+
 def _protocol(plan: TreeJson) -> str:
     data, train = plan["dataset"], plan["protocol"]
     return (
         f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "
-        f"{train['batch_size']} · base learning rate {train['lr']:g} · seeds {', '.join(map(str, plan['seeds']))}"
+        f"{train['batch_size']} · base learning rate {train['lr']:g} · {_seeds(plan)}"
     )

@@ -37,6 +37,7 @@ SHORT = Short()
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -83,7 +84,13 @@ class Dataset(Section):
 
 class Tree(Section):
     versions: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    more_seeds: dict[str, list[Seed]] = {}
+    """Version → seeds beside `seeds`, for versions whose verdict is open: {v7: [5, 6, 7]}."""
+
+    def seeds_of(self, version: str) -> list[int]:
+        """Return the seeds of a version, each once."""
+        return list(dict.fromkeys([*self.seeds, *self.more_seeds.get(version, [])]))
 
     @field_validator("versions")
     @classmethod
@@ -119,8 +126,11 @@ class Train(Section):
     """Extractor whose Fréchet distance picks `best`: pixel8 for short trainings, a network for long ones."""
     tracker_images: Annotated[int, Field(ge=32, le=100_000)] = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int, Field(ge=1, le=256)] = 2
-    """CPU threads of a training; a different number changes the last bits. GANEALOGY_THREADS overrides it."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """CPU threads of a training; a different number changes the last bits. GANEALOGY_THREADS overrides it. Trainings
+    run side by side, so one thread each is fastest."""
+    runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    """Trainings at a time on each GPU: small networks do not fill a card."""
     deterministic: bool = False
     """On CUDA: only algorithms whose results repeat exactly, which is slower. CPU trainings always repeat."""
 

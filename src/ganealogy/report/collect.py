@@ -15,7 +15,7 @@ from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
-from ganealogy.workspace import MANIFEST, RUN_NAME, RUNS, TREE, plan_path, run_dir
+from ganealogy.workspace import MANIFEST, RUNS, TREE, VERSION_NAME, plan_path, run_dir
 
 
 def collect(root: Path = Path()) -> Findings:
@@ -31,11 +31,11 @@ def collect(root: Path = Path()) -> Findings:
     for version in versions:
         if version.listed:
             version.fingerprint = _planned_fingerprint(root, version.name)
-            version.runs = [_run(root, version, seed, gaps) for seed in tree["seeds"]]
+            version.runs = [_run(root, version, seed, gaps) for seed in version.seeds]
     findings = Findings(
         root=root,
         versions=versions,
-        seeds=tree["seeds"],
+        seeds=sorted({seed for version in versions for seed in version.seeds}),
         dataset=tree.get("dataset") or {},
         train=tree.get("protocol") or {},
         sample=tree.get("sample") or {},
@@ -54,15 +54,15 @@ def collect(root: Path = Path()) -> Findings:
 
 
 def prune(root: Path = Path()) -> list[str]:
-    """Remove the run directories of versions and seeds that the plan does not list; return their names.
+    """Remove the results of versions that the plan does not list; return their names. The store keeps them.
 
-    Links, and directories without a run's name (`v3-0`), stay.
+    Links, and directories without a version's name, stay.
     """
     tree = _tree(root)
-    planned = {f"{entry['name']}-{seed}" for entry in tree["versions"] if entry.get("listed") for seed in tree["seeds"]}
+    planned = {entry["name"] for entry in tree["versions"] if entry.get("listed")}
     removed = []
     for path in sorted((root / RUNS).glob("*")):
-        obsolete = RUN_NAME.fullmatch(path.name) and path.name not in planned
+        obsolete = VERSION_NAME.fullmatch(path.name) and path.name not in planned
         if obsolete and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
             removed.append(path.name)
@@ -72,8 +72,8 @@ def prune(root: Path = Path()) -> list[str]:
 def _tree(root: Path) -> Json:
     path = root / TREE
     tree: Json = read_record(path, "to make it, run: ganealogy plan")
-    if not isinstance(tree.get("versions"), list) or not isinstance(tree.get("seeds"), list):
-        raise GanealogyError(f"{path}: no list of versions and seeds; to make it again, run: ganealogy plan")
+    if not isinstance(tree.get("versions"), list):
+        raise GanealogyError(f"{path}: no list of versions; to make it again, run: ganealogy plan")
     return tree
 
 
@@ -93,6 +93,7 @@ def _versions(tree: Json) -> list[Version]:
             recipe=recipes[entry["name"]],
             parameters=entry.get("parameters") or {},
             pinned_lr=bool(entry.get("pinned_lr")),
+            seeds=list(entry.get("seeds") or []),
         )
         for index, entry in enumerate(tree["versions"])
     ]
@@ -152,9 +153,9 @@ def _read_ticks(run: Run, gaps: list[Gap]) -> None:
 
 def _read_cost(run: Run, gaps: list[Gap]) -> None:
     try:
-        run.cost = read_record(run.directory / "cost/train.json", run.command)
+        run.cost = read_record(run.directory.costs["train"], run.command)
     except RecordError as error:
-        gaps.append(Gap(f"cost of {run.label}", f"cost/train.json: {error.fault}"))
+        gaps.append(Gap(f"cost of {run.label}", f"{run.directory.costs['train']}: {error.fault}"))
 
 
 def _read_metrics(run: Run, gaps: list[Gap]) -> None:
@@ -163,7 +164,7 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
         metrics, protocols = dict(record.get("metrics") or {}), dict(record.get("protocol") or {})
     except (RecordError, ValueError, TypeError) as error:
         if run.status == "finished":
-            why, hint = f"evaluate/metrics.json: {_fault(error)}", f"dvc repro evaluate@{run.name}"
+            why, hint = f"evaluate/metrics.json: {_fault(error)}", f"dvc repro evaluate@{run.version}"
             gaps.append(Gap(f"numbers of {run.label}", why, hint))
         return
     run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
@@ -201,7 +202,7 @@ def _exclude_other_protocols(findings: Findings) -> None:
         for run in measured:
             if protocols[run.label] != most_common:
                 differences = _differences(run.protocols.get(metric) or {}, usual)
-                hint = f"dvc repro --force evaluate@{run.name}"
+                hint = f"dvc repro --force evaluate@{run.version}"
                 gap = Gap(f"{metric} of {run.label}", f"measured by another protocol: {differences}", hint)
                 findings.gaps.append(gap)
                 del run.metrics[metric]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WORKSPACE = "workspace"
 """Name of the current files, as in DVC's own tables."""
 SHARED = (MANIFEST, ANCHORS, REFERENCE / "real.png")
-RUN_FILES = ("train/run.json", "train/metrics.jsonl", "cost/train.json", "evaluate/metrics.json", "sample/sample.json")
+RUN_FILES = ("train/run.json", "train/metrics.jsonl", "evaluate/metrics.json", "sample/sample.json")
 SAMPLES = "sample/images.npy"
 
 
@@ -121,13 +121,15 @@ def _copy_results(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
     for shared in SHARED:
         _copy(files, shared, into, missing)
     # Names become paths, so only valid ones pass.
-    names = [str(entry["name"]) for entry in plan["versions"] if entry["listed"]]
-    for version in filter(VERSION_NAME.fullmatch, names):
+    for entry in plan["versions"]:
+        version = str(entry["name"])
+        if not entry["listed"] or not VERSION_NAME.fullmatch(version):
+            continue
         _copy(files, plan_path(version), into, missing)
-        for seed in map(int, plan["seeds"]):
+        for seed in map(int, entry["seeds"]):
             run = run_dir(version, seed)
-            for path in RUN_FILES:
-                _copy(files, run / path, into, missing)
+            for path in (*(run / name for name in RUN_FILES), run.costs["train"]):
+                _copy(files, path, into, missing)
             _copy(files, run / SAMPLES, into, missing, _first_images)
     return Experiment(name, commit, collect(into), list(missing))
 
@@ -157,7 +159,9 @@ def _copy(
 def _output(path: Path) -> str:
     """Return the output in dvc.yaml that contains a file."""
     parts = path.parts
-    return "/".join(parts[:4] if parts[:2] == RUNS.parts else parts[:2]) if "cost" not in parts else path.as_posix()
+    if parts[: len(RUNS.parts)] != RUNS.parts:
+        return "/".join(parts[:2])
+    return "/".join(parts[: 5 if "cost" in parts else 4])
 
 
 def _first_images(file: IO[bytes]) -> bytes:

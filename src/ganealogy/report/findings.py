@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from ganealogy.lineage.changes import Change
 from ganealogy.verdicts.metric_kinds import is_distance, scale
 from ganealogy.verdicts.primary_metric import primary_metric
+from ganealogy.workspace import RunDir
 
 Json: TypeAlias = "dict[str, Any]"
 """A JSON mapping, for a page or from a record that may be damaged."""
@@ -38,7 +39,7 @@ class Run:
 
     version: str
     seed: int
-    directory: Path
+    directory: RunDir
     status: str = "missing"
     reason: str = ""
     steps: int = 0
@@ -58,7 +59,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name in DVC and of the run directory: `v3-0`."""
+        """Name in MLflow and of files: `v3-0`."""
         return f"{self.version}-{self.seed}"
 
     @property
@@ -92,7 +93,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command that trains the run."""
-        return f"dvc repro train@{self.name}"
+        return f"dvc repro train@{self.version}"
 
 
 @dataclass
@@ -111,6 +112,8 @@ class Version:
     recipe: Json
     parameters: dict[str, int]
     pinned_lr: bool
+    seeds: list[int] = field(default_factory=list)
+    """Those of the plan."""
     fingerprint: str = ""
     """Of the resolved recipe, the protocol and the code."""
     runs: list[Run] = field(default_factory=list)

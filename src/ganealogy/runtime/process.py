@@ -36,6 +36,12 @@ def _terminate(_number: int, _frame: object) -> None:
     raise Terminated
 
 
+def default_signals() -> None:
+    """Undo an `Interruption`: Ctrl-C and SIGTERM raise again."""
+    raise_on_sigterm()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def raise_on_sigterm() -> None:
     """Raise Terminated on SIGTERM; by default Python exits at once and leaves its temporary files."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -152,7 +158,7 @@ def explain_full_disk(*places: Path | str) -> Iterator[None]:
         ) from error
 
 
-def _message(error: Exception) -> str:
+def message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or "a file"
         return f"{place}: {error.strerror}; no half-written file is left; fix it and run again"
@@ -176,7 +182,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     except (GanealogyError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"ganealogy: {single_printable_line(_message(error))}", file=sys.stderr)
+        print(f"ganealogy: {single_printable_line(message(error))}", file=sys.stderr)
         return FIXABLE
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)

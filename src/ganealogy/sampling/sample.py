@@ -21,7 +21,7 @@ from ganealogy.networks._build import load_generator
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
-from ganealogy.workspace import RunJson, SampleJson, SampleSettings
+from ganealogy.workspace import RunDir, RunJson, SampleJson, SampleSettings
 
 CHUNK = 5 * BATCH
 """Images per update of the progress bar: whole batches, so that results do not depend on it."""
@@ -33,7 +33,7 @@ FRAME_MS = 60
 FONT_SIZE = 12
 
 
-def sample(run: Path, settings: SampleSettings, *, device: str = "cpu") -> SampleJson:
+def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> SampleJson:
     """Write images.npy, grid.png, strip.png, walk.webp and sample.json to `sample/` of a run; return sample.json.
 
     `settings` is the `sample` section of params.yaml. A diverged run without a usable generator is a result, not an
@@ -60,7 +60,7 @@ def sample(run: Path, settings: SampleSettings, *, device: str = "cpu") -> Sampl
         "sha256": None,
         "reason": None,
     }
-    weights = run / "train" / "weights" / f"generator-{checkpoint}.safetensors"
+    weights = run / f"train/weights/generator-{checkpoint}.safetensors"
     if trained["status"] == "diverged" and not weights.exists():
         record["reason"] = f"no {checkpoint} generator was saved before the training diverged"
         return _without_pictures(out, record)
@@ -147,8 +147,8 @@ def _without_pictures(out: Path, record: SampleJson) -> SampleJson:
     return record
 
 
-def _read_run(run: Path) -> RunJson:
-    path, hint = run / "train" / "run.json", f"run `dvc repro train@{run.name}`"
+def _read_run(run: RunDir) -> RunJson:
+    path, hint = run / "train/run.json", f"run `dvc repro train@{run.version}`"
     trained: RunJson = read_record(path, hint, ("status", "recipe", "protocol"))
     if trained["status"] not in ("finished", "diverged"):
         raise GanealogyError(f"{path}: the training is {trained['status']}; {hint}")

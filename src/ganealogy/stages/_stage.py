@@ -6,7 +6,6 @@ The plan says what to compute; params.yaml says where and how fast (device, thre
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +18,17 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.lineage import fingerprint
-from ganealogy.params.schema import Settings, Train
+from ganealogy.params.schema import Train
 from ganealogy.runtime import memory, process
-from ganealogy.workspace import PLAN, ManifestJson, StagePlan, VersionPlan, plan_path, run_name, stage_plan_path
+from ganealogy.workspace import (
+    PLAN,
+    ManifestJson,
+    StagePlan,
+    VersionPlan,
+    check_version_name,
+    plan_path,
+    stage_plan_path,
+)
 
 Plan = TypeVar("Plan", VersionPlan, StagePlan)
 HINT = "run `dvc repro plan` first, and name a version of tree.versions"
@@ -44,31 +51,25 @@ class Stage:
 
 
 @contextmanager
-def run_stage(
-    name: str, version: str | None = None, seed: int | None = None, cost: Path | None = None
-) -> Iterator[Stage]:
-    """Yield the stage, and verify its code and inputs at the end.
+def run_stage(name: str) -> Iterator[Stage]:
+    """Yield a stage without versions, and verify its code and inputs at the end.
 
-    `version`, `seed`: of a stage that is run per version and seed; `cost`: where to write its seconds.
     Raises: GanealogyError, also for a full disk, naming the outputs.
     """
     process.die_with_parent()
-    stage = prepare(name, version, seed)
+    stage = prepare(name)
     remove_temp_files(stage.outs)
-    began = time.monotonic()
     with process.explain_full_disk(*stage.outs):
         yield stage
         stage.verify()
-        if cost is not None:
-            atomic.write_json(cost, {"seconds": round(time.monotonic() - began, 3)})
 
 
-def prepare(name: str, version: str | None = None, seed: int | None = None) -> Stage:
+def prepare(name: str, version: str | None = None) -> Stage:
     """Read a stage's plan and take a snapshot of its inputs.
 
     Raises: GanealogyError when there is no plan, it is damaged, or the sources changed since it was made.
     """
-    deps, outs = deps_and_outs(name, version, seed)
+    deps, outs = deps_and_outs(name, version)
     version_plan = stage_plan = None
     plans: list[Path] = []
     code: dict[str, str] = {}
@@ -84,18 +85,17 @@ def prepare(name: str, version: str | None = None, seed: int | None = None) -> S
     return Stage(outs, stage_plan["settings"] if stage_plan else {}, version_plan, code, inputs)
 
 
-def deps_and_outs(stage: str, version: str | None = None, seed: int | None = None) -> tuple[list[Path], list[Path]]:
+def deps_and_outs(stage: str, version: str | None = None) -> tuple[list[Path], list[Path]]:
     """Return the files that a stage reads and writes, from dvc.yaml.
 
     Raises: GanealogyError when dvc.yaml is absent or does not have the stage.
     """
-    if version is not None and seed is not None:
-        run_name(version, seed)  # refuses what is no version name
+    if version is not None:
+        check_version_name(version)
     path = Path("dvc.yaml")
     try:
         text = path.read_text(encoding="utf-8")
-        text = text.replace("${item.version}", version or "").replace("${item.seed}", str(seed))
-        entry = yaml.safe_load(text)["stages"][stage]
+        entry = yaml.safe_load(text.replace("${item.version}", version or ""))["stages"][stage]
         deps, outs = ([Path(item) for item in entry.get(key, [])] for key in ("deps", "outs"))
         outs += [Path(item) for item in entry.get("metrics", [])]
     except FileNotFoundError:
@@ -166,23 +166,6 @@ def remove_temp_files(outs: Sequence[Path]) -> None:
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink(missing_ok=True)
-
-
-def launch_with_torchrun(ranks: int, stage: str, version: str, seed: int, settings: Settings) -> int:
-    """Run a stage on several processes of this machine. Return the exit code.
-
-    Raises: GanealogyError when the ranks do not divide the batch, or there are too few GPUs.
-    """
-    batch = settings.train.batch_size
-    if stage == "train" and batch % ranks:
-        raise GanealogyError(f"params.yaml: train.batch_size = {batch} does not divide by {ranks} ranks: change one")
-    if setup_device(settings.train) == "cuda":
-        import torch
-
-        if torch.cuda.device_count() < ranks:
-            raise GanealogyError(f"{ranks} ranks need a GPU each, and there are {torch.cuda.device_count()}")
-    read_plan(plan_path(version), VersionPlan)
-    return process.torchrun(ranks, [stage, version, str(seed)], process.threads(settings.train.threads))
 
 
 def setup_device(settings: Train) -> str:

@@ -12,6 +12,7 @@ from ganealogy.runtime.progress import Progress
 
 WARNING_LENGTH = 60
 """Characters of the newest warning shown in the progress bar."""
+TELL_EVERY_S = 0.5
 STEP_SECONDS = "GANEALOGY_STEP_SECONDS"
 """Environment variable: wait this long after each step. For tests and demonstrations, which need a slow training."""
 
@@ -19,15 +20,24 @@ STEP_SECONDS = "GANEALOGY_STEP_SECONDS"
 class TrainingProgress:
     """Callbacks of the training loop: kimg, images/s, time left, losses, the tracker's score, the newest warning."""
 
-    def __init__(self, label: str, batch_size: int, should_stop: Callable[[], bool] = lambda: False) -> None:
-        self.label, self.batch_size, self.should_stop = label, batch_size, should_stop
+    def __init__(
+        self,
+        label: str,
+        batch_size: int,
+        should_stop: Callable[[], bool] = lambda: False,
+        tell: Callable[..., None] | None = None,
+    ) -> None:
+        """`tell`: of a worker, for the table of all runs; None shows a bar in this process."""
+        self.label, self.batch_size, self.should_stop, self.tell = label, batch_size, should_stop, tell
         self.bar: Progress | None = None
+        self.steps, self.first, self.began, self.told = 0, 0, 0.0, 0.0
         self.silent = not process.is_first_rank()
         self.warning = ""
         self.pause = float(os.environ.get(STEP_SECONDS, "0"))
 
     def on_start(self, step: int, steps: int) -> None:
-        if self.silent:
+        self.steps, self.first, self.began = steps, step, time.monotonic()
+        if self.silent or self.tell:
             return
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
         self.bar = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
@@ -35,6 +45,11 @@ class TrainingProgress:
     def on_step(self, step: int, scalars: dict[str, float] | None) -> None:
         if self.bar is not None:
             self.bar.update(self.batch_size / 1000, self._note(scalars) if scalars else "")
+        now = time.monotonic()
+        if self.tell and (scalars or now - self.told >= TELL_EVERY_S):
+            rate = (step - self.first) * self.batch_size / max(now - self.began, 1e-9)
+            self.tell(fraction=step / self.steps, images_per_second=rate, **(scalars or {}))
+            self.told = now
         if self.pause:
             time.sleep(self.pause)
 

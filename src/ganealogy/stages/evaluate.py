@@ -1,23 +1,60 @@
-"""The evaluate stage: every metric of one run's samples, into evaluate/ of its run."""
+"""The evaluate stage: every metric of the samples, into evaluate/ of each run."""
 
 from __future__ import annotations
 
+from ganealogy.files import atomic
+from ganealogy.files.records import read_record
 from ganealogy.params import schema
-from ganealogy.stages import _stage
-from ganealogy.workspace import FEATURES, PACKED, REFERENCE, main_root, run_dir
+from ganealogy.runs.store import Entry
+from ganealogy.stages import _seeds, _stage
+from ganealogy.stages._jobs import Tell
+from ganealogy.workspace import (
+    ANCHORS,
+    FEATURES,
+    MANIFEST,
+    PACKED,
+    REFERENCE,
+    ManifestJson,
+    RunDir,
+    StagePlan,
+    main_root,
+    stage_plan_path,
+)
 
 
-def run(version: str, seed: int, ranks: int = 1) -> int:
-    """Return the exit code. `ranks`: processes that share the work."""
-    if ranks > 1:
-        return _stage.launch_with_torchrun(ranks, "evaluate", version, seed, schema.load())
-    directory = run_dir(version, seed)
-    with _stage.run_stage("evaluate", version, seed, directory / "cost" / "evaluate.json") as stage:
+def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
+    """Measure the samples of a version. Return the exit code.
+
+    `seeds`: None takes the plan's. `ranks`: processes that share the work of each.
+    """
+    return _seeds.run("evaluate", version, seeds, ranks)
+
+
+def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
+    """Return digests of the stage's plan, the training, the samples, the reference and the data."""
+    plan = _stage.read_plan(stage_plan_path("evaluate"), StagePlan)
+    manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
+    return {
+        "plan": plan["fingerprint"],
+        "train": _seeds.digest(run / "train/run.json", version),
+        "sample": _seeds.digest(run / "sample/sample.json", version),
+        "reference": _seeds.digest(ANCHORS, version),
+        "data": manifest["dataset"],
+    }
+
+
+def key(made_from: dict[str, str]) -> str:
+    return atomic.digest(made_from)
+
+
+def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entry:
+    """Measure the samples and put the result into the store."""
+    with _seeds.making("evaluate", version, seed, run) as making:
         # Imported here: a wrong plan is reported before torch is loaded.
         from ganealogy.evaluation import evaluate
         from ganealogy.runtime.distributed import process_group
 
         with process_group(_stage.setup_device(schema.load().train)) as device:
             cache = main_root() / FEATURES
-            evaluate.evaluate(directory, stage.settings, REFERENCE, PACKED, device=device, cache_dir=cache)
-    return 0
+            evaluate.evaluate(making.run, making.stage.settings, REFERENCE, PACKED, device=device, cache_dir=cache)
+    return making.entry

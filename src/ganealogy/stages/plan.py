@@ -12,11 +12,11 @@ from typing import Any, TypeAlias, cast
 
 from ganealogy import components
 from ganealogy.data import download
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.versions import Version, read_family
+from ganealogy.lineage.versions import Version, known, read_family
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import process
 from ganealogy.workspace import PARAMS, PLAN, VERSIONS, PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
@@ -24,7 +24,7 @@ from ganealogy.workspace import PARAMS, PLAN, VERSIONS, PlannedVersion, Recipe, 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
 # Settings that say where or how fast, not what to compute.
-WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads"}}
+WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads", "runs_per_gpu"}}
 # Settings that only the report's verdicts use.
 VERDICTS_ONLY = {"equivalence_margin"}
 
@@ -44,7 +44,7 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
     Raises: GanealogyError naming file, key, value and what is legal.
     """
     settings = load(params)
-    _check_names(settings, params)
+    _check_names(settings, params, versions)
     family = read_family(settings.tree.versions, versions)
     completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
     # Only listed versions must fit the data; an ancestor may not support this image size.
@@ -73,7 +73,7 @@ def write(files: PlanFiles, folder: Path = PLAN) -> None:
 
 
 def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
-    """Return all that a training of this version depends on: no title, no seed, no list of versions."""
+    """Return all that a training of this version depends on, and its seeds: no title, no list of versions."""
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
     protocol = {**train, "image_size": settings.dataset.image_size, "channels": settings.dataset.channels}
     if recipe["labels"]:
@@ -82,7 +82,8 @@ def version_plan(version: Version, recipe: Recipe, settings: Settings) -> Versio
     tracker = components.module_name("evaluation.extractors", settings.train.tracker)
     code = fingerprint.closure(["ganealogy.training.loop", tracker, *recipes.component_modules(recipe)])
     content = {"recipe": resolved, "protocol": protocol, "code": code}
-    plan = {"version": version.name, "parent": version.parent, **content, "fingerprint": atomic.digest(content)}
+    names = {"version": version.name, "parent": version.parent, "seeds": settings.tree.seeds_of(version.name)}
+    plan = {**names, **content, "fingerprint": atomic.digest(content)}
     return cast(VersionPlan, plan)
 
 
@@ -134,6 +135,7 @@ def tree(
             "parameters": counts.get(name),
             "flops": flops.get(name),
             "pinned_lr": recipes.pins_rate(recipe[name]),
+            "seeds": settings.tree.seeds_of(name) if name in settings.tree.versions else [],
         }
         for name, version in family.items()
     ]
@@ -143,7 +145,7 @@ def tree(
         "sample": settings.sample.model_dump(),
         "evaluate": settings.evaluate.model_dump(),
     }
-    return cast(TreeJson, {"versions": members, "seeds": settings.tree.seeds, **sections})
+    return cast(TreeJson, {"versions": members, **sections})
 
 
 def origins(version: Version, completed: Recipe) -> dict[str, str]:
@@ -216,7 +218,7 @@ def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
         )
 
 
-def _check_names(settings: Settings, params: Path) -> None:
+def _check_names(settings: Settings, params: Path, versions: Path) -> None:
     """Check component names of params.yaml, before torch is imported. Raises: GanealogyError."""
     for key, names in (
         ("train.tracker", [settings.train.tracker]),
@@ -225,5 +227,8 @@ def _check_names(settings: Settings, params: Path) -> None:
         for name in names:
             components.require("evaluation.extractors", name, f"{params}: {key}")
             _check_fits(name, key, settings, params)
+    for version in settings.tree.more_seeds:
+        if version not in known(versions):
+            raise one_of("version", version, list(known(versions)), f"{params}: tree.more_seeds")
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")

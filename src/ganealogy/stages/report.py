@@ -16,6 +16,7 @@ def run() -> Path:
     from ganealogy.tracking.run_links import run_links
 
     for name in prune():  # before the inputs are read: DVC leaves the runs of versions that are no longer listed
-        print(f"ganealogy: removed {RUNS / name}, which the plan does not list", file=sys.stderr)
+        kept = "its runs are kept in the store"
+        print(f"ganealogy: removed {RUNS / name}, which the plan does not list; {kept}", file=sys.stderr)
     with _stage.run_stage("report"):
         return build.build(run_links=run_links)

@@ -1,15 +1,34 @@
-"""The sample stage: pictures, a grid and a walk between latents from a trained generator, into sample/ of its run."""
+"""The sample stage: pictures, a grid and a walk between latents from a trained generator, into sample/ of each run."""
 
 from __future__ import annotations
 
+from ganealogy.files import atomic
 from ganealogy.params import schema
-from ganealogy.stages import _stage
-from ganealogy.workspace import run_dir
+from ganealogy.runs.store import Entry
+from ganealogy.stages import _seeds, _stage
+from ganealogy.stages._jobs import Tell
+from ganealogy.workspace import RunDir, StagePlan, stage_plan_path
 
 
-def run(version: str, seed: int) -> None:
-    directory = run_dir(version, seed)
-    with _stage.run_stage("sample", version, seed, directory / "cost" / "sample.json") as stage:
+def run(version: str, seeds: list[int] | None = None) -> int:
+    """Sample the generators of a version. Return the exit code. `seeds`: None takes the plan's."""
+    return _seeds.run("sample", version, seeds)
+
+
+def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
+    """Return digests of the stage's plan and of the training, whose run.json has the hashes of its weights."""
+    plan = _stage.read_plan(stage_plan_path("sample"), StagePlan)
+    return {"plan": plan["fingerprint"], "train": _seeds.digest(run / "train/run.json", version)}
+
+
+def key(made_from: dict[str, str]) -> str:
+    return atomic.digest(made_from)
+
+
+def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entry:
+    """Draw the pictures and put them into the store."""
+    with _seeds.making("sample", version, seed, run) as making:
         from ganealogy.sampling import sample  # imported here: a wrong plan is reported before torch is loaded
 
-        sample.sample(directory, stage.settings, device=_stage.setup_device(schema.load().train))
+        sample.sample(making.run, making.stage.settings, device=_stage.setup_device(schema.load().train))
+    return making.entry

@@ -1,7 +1,7 @@
-"""The train stage: train one run, resuming if interrupted, and publish its outputs when complete.
+"""The train stage: train the seeds of a version, resume those that were interrupted, and publish what is complete.
 
 A training works in build/wip/<run key> of the main workspace. There a killed or interrupted training is found again,
-and a changed one, which has another key, starts afresh.
+and a changed one, which has another key, starts afresh. A finished one moves to the store.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -21,27 +22,58 @@ from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.params.schema import Train
+from ganealogy.runs import store
+from ganealogy.runs.store import Entry
 from ganealogy.runtime import process
-from ganealogy.stages import _stage
+from ganealogy.stages import _seeds, _stage
+from ganealogy.stages._jobs import Tell
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
-from ganealogy.workspace import PACKED, CostJson, ManifestJson, RunIdentity, VersionPlan, run_dir, run_key, work_dir
+from ganealogy.workspace import (
+    MANIFEST,
+    PACKED,
+    CostJson,
+    ManifestJson,
+    RunDir,
+    RunIdentity,
+    VersionPlan,
+    plan_path,
+    run_key,
+    run_name,
+    work_dir,
+)
 
 if TYPE_CHECKING:
     from ganealogy.training.loop import Outcome, TrainingData
 
 
-def run(version: str, seed: int, ranks: int = 1) -> int:
-    """Train one version with one seed, or resume it. Return the exit code: 0, or 143 / 130 after SIGTERM / Ctrl-C.
+def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
+    """Train a version, or resume it. Return the exit code: 0, or 143 / 130 after SIGTERM / Ctrl-C.
 
-    A version that diverges is a result: it is recorded, and the code is 0. `ranks`: processes that share each batch.
+    A seed that diverges is a result: it is recorded, and the code is 0. `seeds`: None takes the plan's. `ranks`:
+    processes that share each batch.
     """
-    settings = schema.load()
-    if ranks > 1:
-        return _stage.launch_with_torchrun(ranks, "train", version, seed, settings)
-    process.die_with_parent()
+    return _seeds.run("train", version, seeds, ranks)
+
+
+def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
+    """Return the fingerprint of the version's plan, the digest of the data, and the seed."""
+    plan = _stage.read_plan(plan_path(version), VersionPlan)
+    manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
+    return {"plan": plan["fingerprint"], "data": manifest["dataset"], "seed": str(seed)}
+
+
+def key(made_from: dict[str, str]) -> str:
+    return run_key(made_from["plan"], made_from["data"], int(made_from["seed"]))
+
+
+def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entry:
+    """Train one seed, or resume it, and put the result into the store.
+
+    Raises: Terminated or KeyboardInterrupt when a signal stopped it, after the checkpoint.
+    """
     interruption = process.Interruption()
-    stage = _stage.prepare("train", version, seed)
+    stage = _stage.prepare("train", version)
     from ganealogy.data import packed  # imported here: a wrong plan is reported before numpy is loaded
 
     manifest = packed.read_manifest(PACKED)
@@ -50,12 +82,14 @@ def run(version: str, seed: int, ranks: int = 1) -> int:
     identity = run_identity(stage.version_plan, seed, manifest)
     work, first = work_dir(identity["key"]), process.is_first_rank()
     with (
-        process.explain_full_disk(work, run_dir(version, seed)),
+        process.explain_full_disk(work),
         process.exclusive_lock(work, f"{version} with seed {seed}") if first else nullcontext(),
     ):
-        if first:
-            _stage.remove_temp_files(stage.outs)
-        return train(stage, identity, work, settings.train, interruption)
+        outcome, device = train(stage, identity, work, schema.load().train, interruption, tell)
+        if outcome.status == "interrupted":
+            raise process.Terminated if interruption.signal == signal.SIGTERM else KeyboardInterrupt
+        stage.verify()
+        return publish(work, identity, outcome, device, made_from(version, seed, run)) if first else None  # type: ignore[return-value]
 
 
 def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson) -> RunIdentity:
@@ -72,8 +106,15 @@ def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson) -> RunIde
     }
 
 
-def train(stage: Stage, identity: RunIdentity, work: Path, settings: Train, interruption: process.Interruption) -> int:
-    """Train in `work`, then verify code and inputs, and publish. Return the exit code."""
+def train(
+    stage: Stage,
+    identity: RunIdentity,
+    work: Path,
+    settings: Train,
+    interruption: process.Interruption,
+    tell: Tell | None = None,
+) -> tuple[Outcome, str]:
+    """Train in `work`. Return the outcome and the device."""
     from ganealogy import tracking
     from ganealogy.runtime import distributed
     from ganealogy.training import loop
@@ -89,26 +130,22 @@ def train(stage: Stage, identity: RunIdentity, work: Path, settings: Train, inte
         announce_precision(name, plan["protocol"]["precision"], device)
         clean_up(work, name, identity)  # before the other ranks look for a checkpoint
     data = open_data(plan)
-    progress = TrainingProgress(name, plan["protocol"]["batch_size"], should_stop=lambda: bool(interruption))
+    progress = TrainingProgress(name, plan["protocol"]["batch_size"], lambda: bool(interruption), tell)
     checkpoints = work / "checkpoints"
     with distributed.process_group(device) as device:
         if not distributed.is_first():
             with tempfile.TemporaryDirectory() as unused:
                 files = RunFiles(Path(unused), checkpoints, identity)
-                outcome = loop.train(plan, identity["seed"], data, files, device, progress)
-            return interruption.exit_code if outcome.status == "interrupted" else 0
+                return loop.train(plan, identity["seed"], data, files, device, progress), device
         with tracking.LiveSync(work, stopped=lambda: bool(interruption)):
             files = RunFiles(work / "train", checkpoints, identity)
             outcome = loop.train(plan, identity["seed"], data, files, device, progress)
     progress.close()
     if outcome.status == "interrupted":
         print(f"ganealogy: {name} {outcome.run['reason']}; the next `dvc repro` resumes it", file=sys.stderr)
-        return interruption.exit_code
     if outcome.status == "diverged":
         print(f"ganealogy: {name} diverged {outcome.run['reason']}; recorded as a result", file=sys.stderr)
-    stage.verify()
-    publish(work, run_dir(plan["version"], identity["seed"]), outcome, device)
-    return 0
+    return outcome, device
 
 
 def open_data(plan: VersionPlan) -> TrainingData:
@@ -180,34 +217,23 @@ def changes_since_interrupted(work: Path, identity: RunIdentity) -> str:
     return ""
 
 
-def publish(work: Path, run: Path, outcome: Outcome, device: str) -> None:
-    """Write the final run.json and the cost, move the outputs to the run directory, and remove `work`."""
+def publish(work: Path, identity: RunIdentity, outcome: Outcome, device: str, made_from: dict[str, str]) -> Entry:
+    """Write the final run.json, put the run and its last checkpoint into the store, and remove `work`."""
     weights = sorted((work / "train" / "weights").glob("*.safetensors"))
     sums = {path.stem: atomic.sha256(path) for path in weights}
     atomic.write_json(work / "train" / "run.json", {**outcome.run, "weights": sums})
-    atomic.write_json(run / "cost" / "train.json", cost(outcome, device))
-    copy_into_place(work / "train", run / "train")
+    name = run_name(identity["version"], identity["seed"])
+    checkpoints = work / "checkpoints"
+    for older in sorted(checkpoints.glob("*.json"))[:-1]:
+        older.unlink()
+        older.with_suffix(".safetensors").unlink()
+    entry = store.put(
+        "train", identity["key"], name, work / "train", cost(outcome, device), made_from, state=checkpoints
+    )
     # Checkpoints first: one without its run files would be resumed without the earlier curves.
-    shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     shutil.rmtree(work)  # with the lock
-
-
-def copy_into_place(source: Path, target: Path) -> None:
-    """Replace `target` by a copy of `source`, which a kill at any moment leaves intact."""
-    if target.exists():
-        shutil.rmtree(target)
-    copy = target.with_name(f".{target.name}.copy.tmp")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(source, copy, copy_function=_link_or_copy)
-    copy.replace(target)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Hard-link where both are on one file system, which costs no space; neither file is written to again."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    return entry
 
 
 def cost(outcome: Outcome, device: str) -> CostJson:
@@ -220,6 +246,7 @@ def cost(outcome: Outcome, device: str) -> CostJson:
         peak, device_name = torch.cuda.max_memory_allocated(), torch.cuda.get_device_name()
     return {
         "seconds": round(outcome.seconds, 2),
+        "cpu_seconds": round(outcome.cpu_seconds, 2),
         "tick_seconds": outcome.tick_seconds,
         "images_per_second": round(outcome.images / max(outcome.seconds, 1e-9), 1),
         "peak_memory_bytes": peak,

@@ -13,7 +13,7 @@ from typing import Any
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Dataset
 from ganealogy.tracking.run_record import RunRecord, read_json
-from ganealogy.workspace import MANIFEST, TREE, ManifestJson, TreeJson, run_dir
+from ganealogy.workspace import MANIFEST, TREE, ManifestJson, RunDir, TreeJson, run_dir
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,10 @@ class Context:
         entries = {entry["name"]: entry for entry in self.tree["versions"]}
         return entries.get(name, {})
 
-    def run_directories(self) -> list[Path]:
-        """Return the directories of listed versions that contain a run.json."""
-        listed = [entry["name"] for entry in self.tree["versions"] if entry["listed"]]
-        paths = [run_dir(name, seed, self.root) for name in listed for seed in self.tree["seeds"]]
-        return [path for path in paths if (path / "train" / "run.json").exists()]
+    def run_directories(self) -> list[RunDir]:
+        """Return the runs of listed versions that have a run.json."""
+        runs = [run_dir(entry["name"], seed, self.root) for entry in self.tree["versions"] for seed in entry["seeds"]]
+        return [run for run in runs if (run / "train/run.json").exists()]
 
     @cached_property
     def dvc_experiment(self) -> str | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ganealogy.tracking import store, syncing
 from ganealogy.tracking.store import StoreError
+from ganealogy.workspace import unfinished
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -92,8 +93,8 @@ class LiveSync:
             self.process.wait()
 
 
-def follow(run_dir: Path, parent_pid: int | None = None, interval_s: float = INTERVAL_S) -> None:
-    """Sync `run_dir` every `interval_s` seconds until the training ends, `parent_pid` dies or SIGTERM comes.
+def follow(work: Path, parent_pid: int | None = None, interval_s: float = INTERVAL_S) -> None:
+    """Sync the training in `work` every `interval_s` seconds until it ends, `parent_pid` dies or SIGTERM comes.
 
     It also posts the machine's load while the training runs. It is the main function of a process: it sets the
     SIGTERM handler, lowers the priority, and exits at most GRACE_S after the end, even if the store hangs.
@@ -113,15 +114,15 @@ def follow(run_dir: Path, parent_pid: int | None = None, interval_s: float = INT
 
     monitor: SystemMetricsMonitor | None = None
     while not stop.is_set():
-        if (run_dir / "train" / "run.json").exists():
-            result = syncing.sync(run_dir, warn=warn_once)
+        if (work / "train" / "run.json").exists():
+            result = syncing.sync(unfinished(work), warn=warn_once)
             if result.warning is None and result.status != "running":
                 break
             if result.run_id is not None and monitor is None:
                 monitor = _start_monitor(result.run_id)
         stop.wait(interval_s)
     else:
-        syncing.sync(run_dir, final="interrupted", warn=warn_once)
+        syncing.sync(unfinished(work), final="interrupted", warn=warn_once)
     if monitor is not None:
         monitor.finish()  # type: ignore[no-untyped-call]
 

@@ -11,12 +11,11 @@ from typing import Any, TypeAlias
 from ganealogy.errors import GanealogyError
 from ganealogy.files.records import read_record
 from ganealogy.lineage.flatten import as_text, flatten
-from ganealogy.workspace import CostJson, MetricsJson, RunJson, SampleJson
+from ganealogy.workspace import RUN_STAGES, CostJson, MetricsJson, RunDir, RunJson, SampleJson
 
 Tick: TypeAlias = "dict[str, Any]"
 """A line of metrics.jsonl: tick, step, kimg, epoch, d_images, losses and scores."""
 
-STAGES = ("train", "sample", "evaluate")
 COSTS = ("seconds", "images_per_second", "peak_memory_bytes")
 FILES = (
     "train/run.json",
@@ -33,13 +32,13 @@ FILES = (
 class RunRecord:
     """The content of a run directory at the time of reading."""
 
-    directory: Path
+    directory: RunDir
     run: RunJson
     """train/run.json"""
     ticks: list[Tick]
     """train/metrics.jsonl"""
     costs: dict[str, CostJson]
-    """cost/<stage>.json, by stage"""
+    """The cost files, by stage"""
     sample: SampleJson | None
     """sample/sample.json"""
     evaluation: MetricsJson | None
@@ -89,7 +88,7 @@ class RunRecord:
     @cached_property
     def grids(self) -> dict[int, Path]:
         """The sample grids by step."""
-        paths = sorted(self.directory.glob("train/grids/*.png"))
+        paths = sorted((self.directory / "train/grids").glob("*.png"))
         return {int(path.stem): path for path in paths if path.stem.isdigit()}
 
     @property
@@ -103,13 +102,13 @@ class RunRecord:
     def weights(self) -> Path | None:
         """The weights that drew the samples; None unless the training has finished."""
         checkpoint = self.sample["checkpoint"] if self.sample else "best"
-        path = self.directory / "train" / "weights" / f"generator-{checkpoint}.safetensors"
+        path = self.directory / f"train/weights/generator-{checkpoint}.safetensors"
         return path if self.status == "finished" and path.is_file() else None
 
     def time_ms(self, step: int | None = None) -> int:
         """Return when the run reached `step` (None: its newest state), in ms since 1970, from the files' times."""
         path = self.grids.get(step) if step is not None else None
-        return int((path or self.directory / "train" / "run.json").stat().st_mtime * 1000)
+        return int((path or self.directory / "train/run.json").stat().st_mtime * 1000)
 
     @property
     def start_ms(self) -> int:
@@ -119,21 +118,21 @@ class RunRecord:
         return self.time_ms() - int(seconds * 1000) if seconds and self.status != "running" else first
 
 
-def read(directory: Path) -> RunRecord:
-    """Read a run directory.
+def read(directory: RunDir) -> RunRecord:
+    """Read the files of a run.
 
     Raises: GanealogyError when run.json is absent or a file is damaged.
     """
     keys = ("key", "version", "seed", "status", "recipe", "protocol")
-    run = read_record(directory / "train" / "run.json", "train the version", keys)
-    costs = {stage: read_json(directory / "cost" / f"{stage}.json") for stage in STAGES}
+    run = read_record(directory / "train/run.json", "train the version", keys)
+    costs = {stage: read_json(directory.costs[stage]) for stage in RUN_STAGES}
     return RunRecord(
         directory=directory,
         run=run,
-        ticks=_read_ticks(directory / "train" / "metrics.jsonl"),
+        ticks=_read_ticks(directory / "train/metrics.jsonl"),
         costs={stage: cost for stage, cost in costs.items() if cost},
-        sample=read_json(directory / "sample" / "sample.json", ("checkpoint",)),
-        evaluation=read_json(directory / "evaluate" / "metrics.json", ("metrics", "protocol")),
+        sample=read_json(directory / "sample/sample.json", ("checkpoint",)),
+        evaluation=read_json(directory / "evaluate/metrics.json", ("metrics", "protocol")),
     )
 
 

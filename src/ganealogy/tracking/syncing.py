@@ -20,7 +20,7 @@ from ganealogy.tracking import model, post, registry, run_record, store, ui_view
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
-from ganealogy.workspace import REPORT_PAGE, WORK, TreeJson, main_root
+from ganealogy.workspace import REPORT_PAGE, WORK, RunDir, TreeJson, main_root, unfinished
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,7 +34,7 @@ def _print_warning(line: str) -> None:
 class SyncResult:
     """The result of one sync."""
 
-    directory: Path
+    directory: RunDir | Path
     title: str
     status: str | None = None
     """The training's: running, finished, diverged or interrupted."""
@@ -49,13 +49,13 @@ class SyncResult:
 
 
 def sync(
-    run_dir: Path,
+    run_dir: RunDir,
     tree: TreeJson | None = None,
     final: str | None = None,
     context: Context | None = None,
     warn: Callable[[str], None] = _print_warning,
 ) -> SyncResult:
-    """Post the missing items of one run directory (build/runs/<version>-<seed> or build/wip/<key>).
+    """Post the missing items of one run, finished or in build/wip.
 
     A failure of the store is one line to `warn`, never an exception.
 
@@ -88,7 +88,7 @@ def sync_all(root: Path = Path()) -> list[SyncResult]:
     Raises: GanealogyError when there is no plan.
     """
     context = Context.load(None, root)
-    todo: list[tuple[Path, str | None]] = [(path, None) for path in context.run_directories()]
+    todo: list[tuple[RunDir, str | None]] = [(path, None) for path in context.run_directories()]
     todo += [(path, "interrupted") for path in _abandoned_trainings(context)]
     results: list[SyncResult] = []
     with Progress("mlflow", len(todo), "run") as progress:
@@ -155,16 +155,16 @@ def _sync_report(page: Path, context: Context) -> SyncResult:
     return SyncResult(page, "report", run_id=run_id, posted={"files": posted})
 
 
-def _abandoned_trainings(context: Context) -> list[Path]:
+def _abandoned_trainings(context: Context) -> list[RunDir]:
     """Return the directories of unfinished trainings on this data that no process works on."""
     abandoned = []
     for path in sorted((main_root() / WORK).glob("*/train/run.json")):
-        directory = path.parent.parent
+        directory = unfinished(path.parent.parent)
         try:
             same_data = context.has_data_of(run_record.read(directory))
         except GanealogyError:
             continue  # not a listed run; training it again reports the damage
-        if same_data and not _is_held(directory):
+        if same_data and not _is_held(path.parent.parent):
             abandoned.append(directory)
     return abandoned
 

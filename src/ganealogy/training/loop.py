@@ -61,6 +61,8 @@ class Outcome:
     """Content of run.json."""
     seconds: float
     """Training time including ticks, and the time before interruptions."""
+    cpu_seconds: float
+    """Processor time of this process alone, since it started or resumed the training."""
     tick_seconds: list[float]
     """Training time at each tick, one per line of metrics.jsonl."""
     images: int
@@ -94,6 +96,7 @@ def train(
         "running", steps=steps, kimg=protocol["kimg"], best=state.best.record, reason=None, **description
     )
     began = time.monotonic() - state.progress.seconds  # as if there had been no interruption
+    used = time.process_time()
     if not resumed:
         tick(state, tracker, files, batches)
         if state.checks_are_deferred:
@@ -131,8 +134,9 @@ def train(
     done, images = state.progress, state.progress.step * batch_size
     end = {"steps": done.step, "kimg": images / 1000, "best": state.best.record}
     run = files.write_status(status, reason=reason, **description, **end)
-    seconds, precision = time.monotonic() - began, state.game.gan.describe_precision()
-    return Outcome(status, run, seconds, done.tick_seconds, images, done.resumed, precision)
+    seconds, cpu_seconds = time.monotonic() - began, time.process_time() - used
+    precision = state.game.gan.describe_precision()
+    return Outcome(status, run, seconds, cpu_seconds, done.tick_seconds, images, done.resumed, precision)
 
 
 def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batches) -> None:

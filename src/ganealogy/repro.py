@@ -1,0 +1,78 @@
+"""Run `ganealogy repro`: the runs of all versions from one pool of workers, then `dvc repro`.
+
+`dvc repro` runs the versions one after another, so that all but one core wait for the last seed of each. Here the pool
+fills the store of finished runs for the whole tree first; DVC then finds every result there. dvc.lock is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ganealogy.errors import GanealogyError
+from ganealogy.params.schema import Settings, load
+from ganealogy.runtime import dvc_rwlock, process
+from ganealogy.stages import _jobs as jobs
+from ganealogy.stages import _side_by_side as side_by_side
+from ganealogy.stages._jobs import Job
+
+SHARED_STAGES = ["plan", "download", "preprocess", "reference"]
+
+Fill = Callable[[list[Job], Settings, process.Interruption], "dict[str, str]"]
+"""Do the jobs; return failed run → cause."""
+
+
+def repro(limit: int | None = None, fill: Fill | None = None) -> int:
+    """Run every outdated stage. Return the exit code: 0, or 143 / 130 after SIGTERM / Ctrl-C.
+
+    `limit`: runs at a time; None takes as many as fit. `fill`: a cluster's way to do the jobs.
+
+    Raises: GanealogyError, also when a run failed; the others are then done and in the report.
+    """
+    settings = load()
+    dvc_rwlock.remove_broken(Path())
+    dvc("repro", SHARED_STAGES[-1])
+    interruption = process.Interruption()
+    todo = [job for job in planned(settings) if len(jobs.find(job)) < len(job.stages)]
+    failures: dict[str, str] = {}
+    if todo:
+        failures = fill(todo, settings, interruption) if fill else side_by_side.run(todo, settings, interruption, limit)
+    if interruption:
+        print("ganealogy: stopped; the next `ganealogy repro` goes on from here", file=sys.stderr)
+        return interruption.exit_code
+    process.default_signals()
+    if failures:
+        report_the_others(settings, failures)
+        raise GanealogyError(side_by_side.describe(failures, "ganealogy repro"))
+    dvc("repro")
+    return 0
+
+
+def planned(settings: Settings) -> list[Job]:
+    """Return a job per version and seed: the first seed of every version before the second of any."""
+    seeds = {version: settings.tree.seeds_of(version) for version in settings.tree.versions}
+    most = max(map(len, seeds.values()))
+    return [Job(version, seeds[version][at]) for at in range(most) for version in seeds if at < len(seeds[version])]
+
+
+def report_the_others(settings: Settings, failures: dict[str, str]) -> None:
+    """Let DVC record the versions without a failure, and report all runs that are done."""
+    failed = {job.version for job in planned(settings) if job.name in failures}
+    whole = [f"evaluate@{version}" for version in settings.tree.versions if version not in failed]
+    if whole:
+        dvc("repro", *whole)
+    for job in planned(settings):
+        if job.version in failed and job.name not in failures:
+            jobs.take(job)
+    dvc("repro", "--single-item", "report")
+
+
+def dvc(*arguments: str) -> None:
+    """Run DVC in the workspace. Raises: GanealogyError when it fails."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+    code = subprocess.run([sys.executable, "-m", "dvc", *arguments], env=environment, check=False).returncode
+    if code:
+        raise GanealogyError(f"dvc {' '.join(arguments[:3])} ended with {code}")

@@ -1,0 +1,203 @@
+"""The progress of all runs: a live table on a terminal; in a log, a line per finished run and one every ten seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from ganealogy.runtime.workers import Ended
+
+REDRAW_S = 0.25
+"""Shortest time between two drawings. With 1,000 runs, one drawing per message was most of the driver's work."""
+LINE_EVERY_S = 10.0
+COLOURS = {"waiting": "dim", "done": "green", "failed": "bold red", "stopped": "yellow"}
+WIDE = 76
+"""Columns of a terminal that has room for the losses and the bar."""
+TRAINING = "train"
+
+
+@dataclass
+class Row:
+    expected: float | None = None
+    """Seconds that the run should take here, beside the others."""
+    state: str = "waiting"
+    """waiting, a stage, what the cluster does, done, failed or stopped."""
+    fraction: float = 0.0
+    """Of the training."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """images_per_second, d_loss, g_loss, fd, best."""
+    node: str = ""
+    note: str = ""
+    began: float | None = None
+    ended: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.began is not None and self.ended is None
+
+
+class RunTable:
+    """A context manager that shows the runs while it is open; a `runtime.workers.Watcher`."""
+
+    def __init__(
+        self,
+        runs: Iterable[str],
+        places: int,
+        expected: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        console: Console | None = None,
+    ) -> None:
+        """`places`: runs at a time. `expected`: run → seconds that it should take."""
+        expected = expected or {}
+        self.rows = {run: Row(expected.get(run)) for run in runs}
+        self.places, self.clock = places, clock
+        self.console = console or Console(stderr=True)
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.drawn = self.printed = clock()
+
+    def on_start(self, name: str) -> None:
+        row = self.rows[name]
+        row.began, row.ended, row.state = self.clock(), None, "start"
+
+    def on_progress(self, name: str, progress: Mapping[str, Any]) -> None:
+        """Take over `stage` (or any other state), `fraction`, `node`, `note` and numbers."""
+        row = self.rows[name]
+        values = dict(progress)
+        row.state = str(values.pop("stage", row.state))
+        row.fraction = float(values.pop("fraction", row.fraction))
+        row.node, row.note = str(values.pop("node", row.node)), str(values.pop("note", row.note))
+        row.numbers |= {key: float(value) for key, value in values.items()}
+
+    def on_line(self, name: str, line: str) -> None:
+        """Show a line that the run printed for the user."""
+        if self.live is not None:
+            self.live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def on_end(self, name: str, ended: Ended) -> None:
+        row = self.rows[name]
+        row.ended, row.note = self.clock(), ended.reason
+        row.state = "failed" if ended.failed else "stopped" if ended.how == "stopped" else "done"
+        if self.live is None:
+            took = f" in {duration(row.ended - row.began)}" if row.began is not None and row.state == "done" else ""
+            where = f" on {row.node}" if row.node else ""
+            print(
+                f"{name}: {row.state}{took}{where}{_scores(row)}{f': {row.note}' if row.note else ''}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def draw(self) -> None:
+        """Draw the table, or print a line about all runs, if it is time."""
+        now = self.clock()
+        if self.live is not None and now - self.drawn >= REDRAW_S:
+            self.live.update(self.table(self.console.width, self.console.height), refresh=True)
+            self.drawn = now
+        elif self.live is None and now - self.printed >= LINE_EVERY_S:
+            running = [f"{name} {row.fraction:.0%}" for name, row in self.rows.items() if row.is_running]
+            print(" · ".join([self.title(), *running[: self.places]]), file=sys.stderr, flush=True)
+            self.printed = now
+
+    def title(self) -> str:
+        done = sum(row.state == "done" for row in self.rows.values())
+        left = self.seconds_left()
+        return f"{done} of {len(self.rows)} runs{f', {duration(left)} left' if left else ''}"
+
+    def seconds_left(self) -> float | None:
+        """Return the time until all runs have ended; None while nothing is known.
+
+        What has run so far corrects what was expected: a busy machine is slower.
+        """
+        rows, now = self.rows.values(), self.clock()
+        shares = [(row, self._share(row)) for row in rows if row.began is not None]
+        began = [(row.expected, share, (row.ended or now) - (row.began or now)) for row, share in shares if share]
+        measured = [seconds / share for _, share, seconds in began]
+        known = [(expected * share, seconds) for expected, share, seconds in began if expected]
+        if not measured and not any(row.expected for row in rows):
+            return None
+        due, spent = sum(part for part, _ in known), sum(seconds for _, seconds in known)
+        factor = spent / due if due > 0 else 1.0
+        typical = sum(measured) / len(measured) if measured else 0.0
+
+        def whole(row: Row) -> float:
+            return row.expected * factor if row.expected else typical
+
+        parts = [whole(row) * (1 - self._share(row)) for row in rows if row.ended is None]
+        return max(sum(parts) / self.places, max(parts, default=0.0))
+
+    @staticmethod
+    def _share(row: Row) -> float:
+        """Return the part of the run that is done."""
+        if row.ended is not None:
+            return 1.0 if row.state == "done" else 0.0
+        return min(row.fraction, 0.99)
+
+    def table(self, width: int, height: int) -> Table:
+        """Return the table for a terminal of `width` columns and `height` lines."""
+        wide = width >= WIDE
+        table = Table(title=self.title(), title_justify="left", box=None, pad_edge=False)
+        for heading in ("run", "stage", "", *(("img/s", "D", "G") if wide else ()), "FD", "left"):
+            right = heading not in ("run", "stage", "")
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", justify="right" if right else "left")
+        if any(row.node for row in self.rows.values()):
+            table.add_column("node", no_wrap=True, overflow="ellipsis")
+        # Failed and running first: there may be more runs than lines.
+        order = {"failed": 0, "waiting": 2, "stopped": 2, "done": 3}
+        rows = sorted(self.rows.items(), key=lambda item: order.get(item[1].state, 1))
+        for name, row in rows[: max(1, height - 3)]:
+            table.add_row(*self._cells(name, row, wide), style=COLOURS.get(row.state))
+        return table
+
+    def _cells(self, name: str, row: Row, wide: bool) -> list[Any]:
+        numbers = row.numbers
+        part: Any = ""
+        if row.is_running and row.fraction:
+            part = ProgressBar(1.0, row.fraction, width=14) if wide else f"{row.fraction:.0%}"
+        shown = [_number(numbers, "images_per_second", ",.0f"), _number(numbers, "d_loss"), _number(numbers, "g_loss")]
+        left = ""
+        if row.is_running and row.fraction and row.state == TRAINING:
+            left = duration((self.clock() - (row.began or 0)) / row.fraction * (1 - row.fraction))
+        elif row.ended is not None and row.began is not None:
+            left = duration(row.ended - row.began)
+        cells = [name, row.state, part, *(shown if wide else ()), _number(numbers, "fd", ".0f"), left]
+        return [*cells, row.node] if any(other.node for other in self.rows.values()) else cells
+
+    def __enter__(self) -> RunTable:
+        if self.live is not None:
+            self.live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.update(self.table(self.console.width, len(self.rows) + 3))
+            self.live.__exit__(kind, error, trace)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: `48 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _number(numbers: Mapping[str, float], key: str, form: str = ".2f") -> str:
+    return format(numbers[key], form) if key in numbers else ""
+
+
+def _scores(row: Row) -> str:
+    return f", FD {row.numbers['fd']:.0f}" if "fd" in row.numbers else ""

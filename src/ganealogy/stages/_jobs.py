@@ -1,0 +1,80 @@
+"""A job: some stages of one version and seed, done in a worker, each result left in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ganealogy.runs import store
+from ganealogy.runs.store import Entry
+from ganealogy.workspace import RUN_STAGES, RunDir, run_dir, run_name
+
+Tell = Callable[..., None]
+
+
+class RunStage(Protocol):
+    """What `stages/train.py`, `sample.py` and `evaluate.py` have in common. `run`: the results of earlier stages."""
+
+    def made_from(self, version: str, seed: int, run: RunDir) -> dict[str, str]:
+        """Return the digests of all that the result depends on, without torch."""
+
+    def key(self, made_from: dict[str, str]) -> str: ...
+    def make(self, version: str, seed: int, run: RunDir, tell: Tell | None) -> Entry:
+        """Make the result and put it into the store. Raises: Terminated or KeyboardInterrupt if it was stopped."""
+
+
+def stage_module(stage: str) -> Any:
+    """Return the module of a stage of `RUN_STAGES`, as a `RunStage`."""
+    from ganealogy.stages import evaluate, sample, train
+
+    return {"train": train, "sample": sample, "evaluate": evaluate}[stage]
+
+
+@dataclass(frozen=True)
+class Job:
+    version: str
+    seed: int
+    stages: tuple[str, ...] = RUN_STAGES
+
+    @property
+    def name(self) -> str:
+        return run_name(self.version, self.seed)
+
+    @property
+    def run(self) -> RunDir:
+        """Where the first stage finds the results of earlier ones."""
+        return run_dir(self.version, self.seed)
+
+
+def find(job: Job) -> list[Entry]:
+    """Return the entries that the store has, up to the first stage that it lacks."""
+    found: list[Entry] = []
+    run = job.run
+    for stage in job.stages:
+        module = stage_module(stage)
+        entry = store.find(stage, module.key(module.made_from(job.version, job.seed, run)))
+        if entry is None:
+            break
+        found.append(entry)
+        run = run.with_folder(stage, entry.out)
+    return found
+
+
+def work(job: Job, tell: Tell | None = None) -> None:
+    """Do the stages that the store lacks. Each finds the results of earlier ones in the store or in build/runs."""
+    run = job.run
+    for stage in job.stages:
+        module = stage_module(stage)
+        entry = store.find(stage, module.key(module.made_from(job.version, job.seed, run)))
+        if entry is None or not store.is_intact(entry):
+            if tell is not None:
+                tell(stage=stage)
+            entry = module.make(job.version, job.seed, run, tell)
+        run = run.with_folder(stage, entry.out)
+
+
+def take(job: Job) -> bool:
+    """Copy the results into build/runs. Return False if the store lacks one."""
+    entries = find(job)
+    return len(entries) == len(job.stages) and all(store.take(entry, job.run) for entry in entries)
