@@ -93,6 +93,16 @@ class Watcher(Protocol):
     def draw(self) -> None: ...
 
 
+class Silent:
+    """A watcher that shows nothing."""
+
+    def on_start(self, name: str) -> None: ...
+    def on_progress(self, name: str, progress: Mapping[str, Any]) -> None: ...
+    def on_line(self, name: str, line: str) -> None: ...
+    def on_end(self, name: str, ended: Ended) -> None: ...
+    def draw(self) -> None: ...
+
+
 @dataclass
 class Worker:
     job: Any
@@ -242,7 +252,7 @@ class _Sender:
 
 def _redirect(log: str, sender: _Sender) -> None:
     """Send both output streams to the log; lines that begin with `ganealogy: ` or `warning: ` also reach the user."""
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)

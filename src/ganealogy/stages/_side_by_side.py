@@ -8,14 +8,17 @@ from collections.abc import Sequence
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, Train
+from ganealogy.runs import times
 from ganealogy.runs.table import RunTable
 from ganealogy.runtime import machine, process, workers
+from ganealogy.stages import _estimate
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages._jobs import Job
 from ganealogy.workspace import LOGS, main_root
 
 LIMIT = "GANEALOGY_JOBS"
 """Environment variable: the most runs at a time on this machine."""
+CARD = "CUDA_VISIBLE_DEVICES"
 MEMORY = 500_000_000
 """Bytes of a run of which nothing is known."""
 
@@ -23,13 +26,25 @@ MEMORY = 500_000_000
 def run(
     todo: Sequence[Job], settings: Settings, interruption: process.Interruption, limit: int | None = None
 ) -> dict[str, str]:
-    """Do the jobs. Return failed run → cause in one line. `limit`: of runs at a time."""
+    """Do the jobs. Return failed run → cause in one line. `limit`: of runs at a time.
+
+    It first measures recipes that are new to this machine, and says how long the jobs will take.
+    """
     if not todo:
         return {}
-    places = slots(settings.train, limit)
     threads = process.threads(settings.train.threads)
     logs = main_root() / LOGS
-    with RunTable([job.name for job in todo], len(places)) as table:
+    measure(todo, settings, interruption, limit)
+    places = slots(settings.train, limit, _estimate.memory(todo, settings))
+    expected = _estimate.expected(todo, settings)
+    if len(expected) == len(todo):
+        gpus = len({place[CARD] for place in places if CARD in place})
+        print(f"ganealogy: {times.sentence(expected.values(), len(places), gpus)}", file=sys.stderr, flush=True)
+    for job in todo:
+        if job.stages[0] == "train":  # later stages continue its log
+            (logs / f"{job.name}.log").unlink(missing_ok=True)
+    table = RunTable([job.name for job in todo], len(places), {name: each.wall for name, each in expected.items()})
+    with table:
         ended = workers.run(jobs.work, todo, places, table, logs, interruption, threads)
     failures = {}
     for job in todo:
@@ -43,25 +58,36 @@ def run(
     return failures
 
 
+def measure(todo: Sequence[Job], settings: Settings, interruption: process.Interruption, limit: int | None) -> None:
+    """Measure the recipes that are new to this machine, as many at a time as will train. Failures show in training."""
+    new = _estimate.missing(todo, settings)
+    if new:
+        places = slots(settings.train, limit)
+        threads = process.threads(settings.train.threads)
+        print(f"ganealogy: measuring {len(new)} recipe{'s'[: len(new) > 1]} to tell the time", file=sys.stderr)
+        workers.run(_estimate.measure, new, places, workers.Silent(), main_root() / LOGS, interruption, threads)
+
+
 def describe(failures: dict[str, str], command: str) -> str:
     """Return the error of a stage some of whose seeds failed. `command`: what runs them again."""
     causes = " · ".join(f"{cause} (log: {LOGS}/{name}.log)" for name, cause in failures.items())
     return f"{causes}; the other seeds are done: `{command}` runs what failed"
 
 
-def slots(settings: Train, limit: int | None = None) -> list[dict[str, str]]:
+def slots(settings: Train, limit: int | None = None, memory: int | None = None) -> list[dict[str, str]]:
     """Return the environment of each run that fits on this machine at a time; at least one.
 
-    On GPUs: `train.runs_per_gpu` on each. Else: as many as there are cores for `train.threads`, and memory.
+    On GPUs: `train.runs_per_gpu` on each. Else: as many as there are cores for `train.threads`, and memory. `memory`:
+    bytes of a run.
 
     Raises: GanealogyError when GANEALOGY_JOBS is no positive number.
     """
     cards = machine.gpus() if settings.device != "cpu" else []
     if cards:
-        places = [{"CUDA_VISIBLE_DEVICES": card} for _ in range(settings.runs_per_gpu) for card in cards]
+        places = [{CARD: card} for _ in range(settings.runs_per_gpu) for card in cards]
     else:
         by_cores = machine.cores() // process.threads(settings.threads)
-        places = [{} for _ in range(max(1, min(by_cores, machine.free_memory() // MEMORY)))]
+        places = [{} for _ in range(max(1, min(by_cores, machine.free_memory() // (memory or MEMORY))))]
     given = os.environ.get(LIMIT)
     if given is not None:
         if not given.isdecimal() or int(given) < 1:

@@ -1,0 +1,157 @@
+"""Measure a few steps of each recipe before anything trains, and say how long the runs will take."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ganealogy.params import schema
+from ganealogy.params.schema import Settings, Train
+from ganealogy.runs import times
+from ganealogy.runs.times import Measured, Seconds
+from ganealogy.stages import _stage
+from ganealogy.stages._jobs import Job, Tell
+from ganealogy.workspace import MANIFEST, PACKED, REFERENCE, RunDir, StagePlan, VersionPlan, plan_path, stage_plan_path
+
+MEASURING = ("sample", "evaluate")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A job: measure the steps of a version, and with `stages` also sampling and evaluating its pictures."""
+
+    version: str
+    stages: bool
+
+    @property
+    def name(self) -> str:
+        return f"measure-{self.version}"
+
+
+def missing(jobs: Iterable[Job], settings: Settings) -> list[Measurement]:
+    """Return what to measure before these jobs: recipes of long trainings that were not measured on this machine."""
+    found = []
+    stages = MANIFEST.is_file() and any(_stage_seconds(stage, settings) is None for stage in MEASURING)
+    for version in dict.fromkeys(job.version for job in jobs if "train" in job.stages):
+        plan = _stage.read_plan(plan_path(version), VersionPlan)
+        long = times.steps(plan["protocol"]) >= times.WORTH_IT * times.STEPS
+        if long and times.read_recipe(times.recipe_key(plan, settings.train)) is None:
+            found.append(Measurement(version, stages=stages and any("evaluate" in job.stages for job in jobs)))
+            stages = False  # it takes the same for all versions
+    return found
+
+
+def expected(jobs: Sequence[Job], settings: Settings) -> dict[str, Seconds]:
+    """Return job → what its stages take, for the jobs of which that is known."""
+    known: dict[str, Seconds] = {}
+    recipes = {version: _recipe(version, settings) for version in {job.version for job in jobs}}
+    others = {stage: _stage_seconds(stage, settings) for stage in MEASURING}
+    for job in jobs:
+        plan, recipe = recipes[job.version]
+        parts = [recipe and recipe.training(plan["protocol"]) if s == "train" else others[s] for s in job.stages]
+        if all(parts):
+            known[job.name] = sum(cast("list[Seconds]", parts), Seconds(0, 0))
+    return known
+
+
+def memory(jobs: Iterable[Job], settings: Settings) -> int | None:
+    """Return the bytes of the largest of these runs; None if none was measured."""
+    recipes = [_recipe(version, settings)[1] for version in {job.version for job in jobs}]
+    return max((recipe.memory for recipe in recipes if recipe), default=None)
+
+
+def measure(job: Measurement, tell: Tell) -> None:
+    """Train some steps in a temporary folder, in a worker, and keep what they took."""
+    from ganealogy.stages import train
+    from ganealogy.training import loop
+    from ganealogy.training.run_files import RunFiles
+
+    settings = schema.load()
+    plan = _stage.read_plan(plan_path(job.version), VersionPlan)
+    device = _stage.setup_device(settings.train)
+    budget = {"kimg": times.STEPS * plan["protocol"]["batch_size"] / 1000, "ticks": 1}
+    short = cast(VersionPlan, {**plan, "protocol": {**plan["protocol"], **budget}})
+    data, clock = train.open_data(plan), _Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDir.below(Path(folder), job.version, 0)
+        files = RunFiles(run / "train", Path(folder) / "checkpoints", train.run_identity(short, 0, {"dataset": ""}))
+        outcome = loop.train(short, 0, data, files, device, clock)
+        end = _now()
+        if outcome.status != "finished":
+            return  # it diverged at once; the training itself will say so
+        measured = clock.measured(end)
+        times.keep(times.recipe_key(plan, settings.train), measured)
+        if job.stages:
+            for stage in MEASURING:
+                _measure_stage(stage, run, device, settings.train)
+
+
+def _measure_stage(stage: str, run: RunDir, device: str, train: Train) -> None:
+    from ganealogy.evaluation import evaluate
+    from ganealogy.sampling import sample
+
+    plan = _stage.read_plan(stage_plan_path(stage), StagePlan)
+    began = _now()
+    if stage == "sample":
+        sample.sample(run, plan["settings"], device=device)
+    else:
+        evaluate.evaluate(run, plan["settings"], REFERENCE, PACKED, device=device)
+    protocol = _stage.read_plan(plan_path(run.version), VersionPlan)["protocol"]
+    times.keep(times.stage_key(stage, plan, protocol, train), _between(began, _now()))
+
+
+class _Clock:
+    """The training's callbacks: note when each step ends."""
+
+    def __init__(self) -> None:
+        self.born, self.ends = Seconds(time.process_time(), time.monotonic()), [Seconds(0, 0)]
+
+    def on_start(self, step: int, steps: int) -> None:
+        self.ends = [_now()]
+
+    def on_step(self, step: int, scalars: Mapping[str, float] | None) -> None:
+        self.ends.append(_now())
+
+    def on_warning(self, text: str) -> None:
+        pass
+
+    def should_stop(self) -> bool:
+        return False
+
+    def measured(self, end: Seconds) -> Measured:
+        """Return the means. The last step contains a tick; the time before the first step contains one, too."""
+        last = times.STEPS - 1
+        step = _between(self.ends[times.WARM_UP], self.ends[last]).times(1 / (last - times.WARM_UP))
+        tick = _less(_between(self.ends[last], end), step)
+        start = _less(Seconds(self.ends[0].cpu, self.ends[0].wall - self.born.wall), tick)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return Measured(start, step, tick, peak)
+
+
+def _now() -> Seconds:
+    return Seconds(time.process_time(), time.monotonic())
+
+
+def _between(first: Seconds, second: Seconds) -> Seconds:
+    return Seconds(second.cpu - first.cpu, second.wall - first.wall)
+
+
+def _less(whole: Seconds, part: Seconds) -> Seconds:
+    return Seconds(max(0.0, whole.cpu - part.cpu), max(0.0, whole.wall - part.wall))
+
+
+def _recipe(version: str, settings: Settings) -> tuple[VersionPlan, Measured | None]:
+    plan = _stage.read_plan(plan_path(version), VersionPlan)
+    return plan, times.read_recipe(times.recipe_key(plan, settings.train))
+
+
+def _stage_seconds(stage: str, settings: Settings) -> Seconds | None:
+    plan = _stage.read_plan(stage_plan_path(stage), StagePlan)
+    protocol: Any = {**settings.dataset.model_dump(), **settings.train.model_dump()}
+    return times.read_stage(times.stage_key(stage, plan, protocol, settings.train))
