@@ -25,6 +25,8 @@ TREE = PLAN / "tree.json"
 RUNS = Path("build/runs")
 RAW, PACKED, REFERENCE = Path("data/raw"), Path("data/packed"), Path("data/reference")
 MANIFEST = PACKED / "manifest.json"
+INPUTS = Path("data/inputs.json")
+"""Digests of what DVC does not see: see `stages/inputs.py`."""
 ANCHORS = REFERENCE / "anchors.json"
 
 REPORT_PAGE = Path("reports/index.html")
@@ -46,6 +48,8 @@ LOGS = Path("build/logs")
 TIMES = Path("build/times")
 """Measured seconds of each recipe on each host: see `runs/estimate.py`."""
 FEATURES = Path("build/features")
+KNOWN_FILES = Path("build/inputs.json")
+"""sha256 of input files by size and time."""
 WEIGHTS = Path("build/weights")
 NPM = Path("build/npm")
 MLFLOW = Path("build/mlflow")

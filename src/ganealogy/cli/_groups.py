@@ -6,6 +6,7 @@ import click
 
 SECTIONS = {
     "Stages (run by `dvc repro`)": (
+        "inputs",
         "plan",
         "download",
         "preprocess",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ import click
 from ganealogy.cli import stage_verbs
 from ganealogy.cli._groups import SectionedGroup
 from ganealogy.cli.stage_verbs import FILE, SEED
+from ganealogy.errors import GanealogyError
 from ganealogy.runtime import process
 
 DEBUG = "--debug"
@@ -216,6 +219,38 @@ def doctor(fix: bool) -> None:
     from ganealogy.cli import doctor
 
     sys.exit(doctor.report(click.echo))
+
+
+@cli.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--ignore-unknown", is_flag=True, help="Also if some revisions cannot be read.")
+def gc(yes: bool, ignore_unknown: bool) -> None:
+    """Remove finished and unfinished runs that no branch, tag or experiment names.
+
+    Every finished run stays in build/store, so that a value changed and changed back trains nothing. This says how much
+    it would free, and asks. A removed run can be trained again. `dvc gc` is for DVC's own cache.
+    """
+    from ganealogy.runs import gc, store
+
+    garbage = gc.find()
+    if garbage.unknown and not ignore_unknown:
+        names = ", ".join(garbage.unknown[:5])
+        raise GanealogyError(
+            f"{names}: their plan is not in DVC's cache, so what they need is not known: `dvc fetch --all-commits "
+            "build/plan data/packed` gets it, `ganealogy gc --ignore-unknown` goes on without"
+        )
+    stages = Counter(entry.record["stage"] for entry in garbage.entries)
+    parts = [f"{count} of {stage}" for stage, count in stages.items()]
+    parts += [f"{len(garbage.unfinished)} unfinished"] if garbage.unfinished else []
+    if not parts:
+        click.echo(f"nothing to remove; {garbage.kept} results are in use")
+        return
+    click.echo(f"frees {garbage.bytes / 1e6:,.0f} MB: results {', '.join(parts)}; {garbage.kept} in use stay")
+    if yes or click.confirm("Remove them?"):
+        for entry in garbage.entries:
+            store.remove(entry.path)
+        for folder in garbage.unfinished:
+            shutil.rmtree(folder)
 
 
 @cli.command()

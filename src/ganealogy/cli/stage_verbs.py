@@ -49,6 +49,14 @@ def plan() -> None:
 
 
 @click.command()
+def inputs() -> None:
+    """Note in data/inputs.json what DVC does not see: your pictures, mirrors, weights, the package, components."""
+    from ganealogy.stages import inputs
+
+    inputs.run()
+
+
+@click.command()
 def download() -> None:
     """Download or draw the pictures of dataset.name into data/raw.
 
@@ -173,4 +181,4 @@ def report(experiments: bool, names: tuple[str, ...]) -> None:
     click.echo(f"report: {page.resolve().as_uri()}")
 
 
-VERBS = (plan, download, preprocess, reference, train, sample, evaluate, measure, report)
+VERBS = (inputs, plan, download, preprocess, reference, train, sample, evaluate, measure, report)

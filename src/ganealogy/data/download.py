@@ -32,12 +32,6 @@ def download(settings: DatasetSettings, raw: Path) -> None:
 
 
 def inputs(settings: DatasetSettings) -> dict[str, Any]:
-    """Return the part of the `dataset` section that the download depends on; other edits must not repeat it.
-
-    For a folder it includes a digest of the folder's listing. Raises: GanealogyError if the folder is absent.
-    """
+    """Return the part of the `dataset` section that the download depends on; other edits must not repeat it."""
     source = components.load(KIND, settings["name"], "dataset.name")
-    relevant = {key: settings.get(key) for key in ("name", *source.INPUTS)}
-    if hasattr(source, "listing"):
-        relevant["listing"] = source.listing(settings["path"])
-    return relevant
+    return {key: settings.get(key) for key in ("name", *source.INPUTS)}

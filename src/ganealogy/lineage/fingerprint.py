@@ -38,6 +38,10 @@ ORCHESTRATION = (
 )
 
 
+_VERIFIED: set[str] = set()
+"""Modules of stages that were verified in this process: a worker trains, samples and evaluates a run."""
+
+
 def closure(entries: list[str]) -> dict[str, str]:
     """Return module → sha256 of its syntax tree, for the entries and all that they import of this package, sorted.
 
@@ -76,13 +80,18 @@ def verify(code: dict[str, str], when: str) -> None:
 
 
 def verify_loaded(code: dict[str, str]) -> None:
-    """Raises: GanealogyError when a loaded module of this package is not in the plan's fingerprint."""
+    """Raises: GanealogyError when a loaded module of this package is not in the plan's fingerprint.
+
+    Modules of stages that this process has verified before are loaded, too, and do not count.
+    """
     for name, module in list(sys.modules.items()):
         inner = name.removeprefix(PACKAGE).removeprefix(".")
         ours = name == PACKAGE or name.startswith(f"{PACKAGE}.")
         is_package = getattr(module, "__path__", None) is not None
-        if ours and not is_package and name not in code and inner.split(".")[0] not in ORCHESTRATION:
+        known = name in code or name in _VERIFIED or inner.split(".")[0] in ORCHESTRATION
+        if ours and not is_package and not known:
             raise GanealogyError(f"{name}: used by this stage but not in its fingerprint; this is a bug in Ganealogy")
+    _VERIFIED.update(code)
 
 
 def module_path(module: str) -> Path | None:

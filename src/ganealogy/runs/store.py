@@ -29,7 +29,7 @@ class EntryJson(TypedDict):
     run: str
     """Such as v3-0."""
     made_from: dict[str, str]
-    """Digests by name: those that the key is made of."""
+    """Digests by name: those that the key is made of, with `plan`, the stage's plan, and `run`, the run key."""
     sha256: dict[str, str]
     """Path in the entry → sha256."""
 

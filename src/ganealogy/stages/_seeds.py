@@ -131,9 +131,9 @@ def making(name: str, version: str, seed: int, run: RunDir) -> Iterator[Making]:
             shutil.rmtree(work)  # with the lock
 
 
-def digest(path: Path, version: str) -> str:
-    """Return the sha256 of a record that a stage depends on. Raises: GanealogyError when there is none."""
+def digest(path: Path, stage: str) -> str:
+    """Return the sha256 of a record that `stage` makes. Raises: GanealogyError when there is none."""
     try:
         return atomic.sha256(path)
     except FileNotFoundError:
-        raise GanealogyError(f"{path}: no such file; run `dvc repro evaluate@{version}`") from None
+        raise GanealogyError(f"{path}: no such file; run `dvc repro {stage}`") from None

@@ -16,6 +16,7 @@ from ganealogy.workspace import (
     REFERENCE,
     ManifestJson,
     RunDir,
+    RunJson,
     StagePlan,
     main_root,
     stage_plan_path,
@@ -33,12 +34,14 @@ def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
 def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return digests of the stage's plan, the training, the samples, the reference and the data."""
     plan = _stage.read_plan(stage_plan_path("evaluate"), StagePlan)
+    training: RunJson = read_record(run / "train/run.json", f"run `dvc repro train@{version}`", ("key",))
     manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
     return {
         "plan": plan["fingerprint"],
-        "train": _seeds.digest(run / "train/run.json", version),
-        "sample": _seeds.digest(run / "sample/sample.json", version),
-        "reference": _seeds.digest(ANCHORS, version),
+        "run": training["key"],
+        "train": atomic.sha256(run / "train/run.json"),
+        "sample": _seeds.digest(run / "sample/sample.json", f"sample@{version}"),
+        "reference": _seeds.digest(ANCHORS, "reference"),
         "data": manifest["dataset"],
     }
 

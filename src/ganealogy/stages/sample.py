@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ganealogy.files import atomic
+from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.runs.store import Entry
 from ganealogy.stages import _seeds, _stage
 from ganealogy.stages._jobs import Tell
-from ganealogy.workspace import RunDir, StagePlan, stage_plan_path
+from ganealogy.workspace import RunDir, RunJson, StagePlan, stage_plan_path
 
 
 def run(version: str, seeds: list[int] | None = None) -> int:
@@ -18,7 +19,9 @@ def run(version: str, seeds: list[int] | None = None) -> int:
 def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return digests of the stage's plan and of the training, whose run.json has the hashes of its weights."""
     plan = _stage.read_plan(stage_plan_path("sample"), StagePlan)
-    return {"plan": plan["fingerprint"], "train": _seeds.digest(run / "train/run.json", version)}
+    training: RunJson = read_record(run / "train/run.json", f"run `dvc repro train@{version}`", ("key",))
+    digest = atomic.sha256(run / "train/run.json")
+    return {"plan": plan["fingerprint"], "run": training["key"], "train": digest}
 
 
 def key(made_from: dict[str, str]) -> str:

@@ -60,7 +60,8 @@ def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return the fingerprint of the version's plan, the digest of the data, and the seed."""
     plan = _stage.read_plan(plan_path(version), VersionPlan)
     manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
-    return {"plan": plan["fingerprint"], "data": manifest["dataset"], "seed": str(seed)}
+    parts = {"plan": plan["fingerprint"], "data": manifest["dataset"], "seed": str(seed)}
+    return {**parts, "run": key(parts)}
 
 
 def key(made_from: dict[str, str]) -> str:

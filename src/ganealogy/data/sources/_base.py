@@ -1,7 +1,7 @@
 """The interface of a data source: what each file in this folder defines.
 
-Optional: `listing(path)`, a digest of the user's own files, so that a change of them repeats the download; and CLASSES,
-the number of classes of a source with labels.
+Optional: `files(path)`, the user's own files as (name, path), so that a change of them repeats the download; and
+CLASSES, the number of classes of a source with labels.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from ganealogy.data.archives import Caps, ZipPictures, is_picture, write_stored
 from ganealogy.data.fetch import Remote, copy, from_root
 from ganealogy.data.pictures import SUFFIXES
 from ganealogy.errors import GanealogyError
-from ganealogy.files.atomic import digest, writing
+from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import track
 from ganealogy.workspace import DatasetSettings
 
@@ -23,14 +23,10 @@ def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)
 
 
-def listing(path: str | Path) -> str:
-    """Return a digest of the pictures' names, sizes and modification times, without reading them.
-
-    Raises: GanealogyError if there is nothing at `path`.
-    """
+def files(path: str | None) -> list[tuple[str, Path]]:
+    """Return the pictures as (name, path), or the zip. Raises: GanealogyError if there is nothing at `path`."""
     root = _existing(path)
-    files = [("", root)] if root.is_file() else _walk(root)
-    return digest([[name, status.st_size, status.st_mtime_ns] for name, file in files for status in [file.stat()]])
+    return [("", root)] if root.is_file() else _walk(root)
 
 
 def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:

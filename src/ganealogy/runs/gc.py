@@ -1,0 +1,168 @@
+"""Find what the store holds for no branch, tag or experiment: runs that only earlier settings asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ganealogy.errors import GanealogyError
+from ganealogy.runs import store
+from ganealogy.runs.store import Entry
+from ganealogy.workspace import KEY_LENGTH, MANIFEST, PACKED, PLAN, WORK, main_root, run_key
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+HERE = "the workspace"
+
+
+@dataclass(frozen=True)
+class Named:
+    """What one revision asks for, by digest."""
+
+    trainings: frozenset[str]
+    """Run keys."""
+    stages: dict[str, str]
+    """sample, evaluate → fingerprint of the stage's plan."""
+
+
+@dataclass
+class Garbage:
+    """What can be removed, and what stays."""
+
+    entries: list[Entry] = field(default_factory=list)
+    unfinished: list[Path] = field(default_factory=list)
+    kept: int = 0
+    """Number of entries that stay."""
+    unknown: list[str] = field(default_factory=list)
+    """Revisions whose plan is not in DVC's cache, so that what they need is not known."""
+
+    @property
+    def bytes(self) -> int:
+        files = (path for folder in self.unfinished for path in folder.rglob("*") if path.is_file())
+        return sum(entry.bytes for entry in self.entries) + sum(path.stat().st_size for path in files)
+
+
+def find(root: Path = Path()) -> Garbage:
+    """Compare the store with the workspace, and with all branches, tags and experiments.
+
+    Raises: GanealogyError outside git or DVC.
+    """
+    garbage = Garbage()
+    named = list(_named(root, garbage.unknown))
+    trainings = frozenset[str]().union(*(each.trainings for each in named))
+    for _stage, entry in store.entries():
+        if _is_named(entry, named):
+            garbage.kept += 1
+        else:
+            garbage.entries.append(entry)
+    short = {key[:KEY_LENGTH] for key in trainings}
+    for folder in sorted((main_root() / WORK).glob("*")):
+        if folder.is_dir() and folder.name not in short and not _is_held(folder):
+            garbage.unfinished.append(folder)
+    return garbage
+
+
+def _is_named(entry: Entry, named: Iterable[Named]) -> bool:
+    """Return whether a revision has the training, and for later stages also its plan of the stage."""
+    stage, run = entry.record["stage"], entry.record["made_from"]["run"]
+    fingerprint = entry.record["made_from"]["plan"]
+    return any(run in each.trainings and each.stages.get(stage, fingerprint) == fingerprint for each in named)
+
+
+def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    if (root / PLAN).is_dir():
+        yield _read(
+            {path.relative_to(root / PLAN).as_posix(): path for path in (root / PLAN).rglob("*.json")}, root / MANIFEST
+        )
+    try:
+        repo = Repo(str(root))
+    except NotDvcRepoError:
+        raise GanealogyError(f"{root.resolve()}: not a DVC project") from None
+    seen: set[tuple[str, str]] = set()
+    with repo:
+        for name, commit in _revisions(root):
+            lock = yaml.safe_load(_git(root, "show", f"{commit}:dvc.lock", missing="{}")) or {}
+            outs = {
+                out["path"]: out.get("md5", "")
+                for each in (lock.get("stages") or {}).values()
+                for out in each.get("outs", [])
+            }
+            plan, packed = outs.get(PLAN.as_posix(), ""), outs.get(PACKED.as_posix(), "")
+            if not plan or not packed or (plan, packed) in seen:
+                continue
+            seen.add((plan, packed))
+            files, manifest = _cached(repo, plan), _cached(repo, packed).get(MANIFEST.name)
+            if not files or manifest is None or not manifest.is_file():
+                unknown.append(name)
+            else:
+                yield _read(files, manifest)
+
+
+def _read(files: dict[str, Path], manifest: Path) -> Named:
+    """Read a plan's files, by relative path, and the manifest of its data."""
+    trainings, stages = set(), {}
+    try:
+        data = json.loads(manifest.read_text())["dataset"]
+        for name, path in files.items():
+            folder, _, file = name.rpartition("/")
+            content = json.loads(path.read_text())
+            if folder == "versions":
+                trainings |= {run_key(content["fingerprint"], data, seed) for seed in content.get("seeds", [])}
+            elif folder == "stages":
+                stages[file.removesuffix(".json")] = content["fingerprint"]
+    except (OSError, ValueError, KeyError):
+        return Named(frozenset(), {})  # of no use to the workspace either
+    return Named(frozenset(trainings), stages)
+
+
+def _cached(repo: Repo, oid: str) -> dict[str, Path]:
+    """Return relative path → file in DVC's cache of a cached folder; empty if a part is absent."""
+    odb: Any = repo.cache.local
+    try:
+        listed = json.loads(Path(odb.oid_to_path(oid)).read_text())
+    except (OSError, ValueError):
+        return {}
+    files = {entry["relpath"]: Path(odb.oid_to_path(entry["md5"])) for entry in listed}
+    return files if all(path.is_file() for path in files.values() if path.suffix != ".npy") else {}
+
+
+def _revisions(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield (name, commit) of HEAD and of all branches, tags and experiments, those of remotes included."""
+    listed = _git(root, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    for name, commit in [
+        ("HEAD", _git(root, "rev-parse", "-q", "--verify", "HEAD", missing="")),
+        *map(str.split, listed),
+    ]:
+        if commit:
+            yield name, commit.strip()
+
+
+def _git(root: Path, *arguments: str, missing: str | None = None) -> str:
+    """Return git's output; `missing` if it fails. Raises: GanealogyError if it fails and `missing` is None."""
+    result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    if result.returncode == 0:
+        return result.stdout
+    if missing is None:
+        raise GanealogyError(f"git {arguments[0]}: {(result.stderr.strip().splitlines() or ['failed'])[-1]}")
+    return missing
+
+
+def _is_held(folder: Path) -> bool:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
