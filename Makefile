@@ -21,7 +21,7 @@ RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
 	@$(RUN) python -m ganealogy doctor --fix
-	$(RUN) python -m ganealogy warm dvc repro
+	$(RUN) python -m ganealogy repro
 	@$(RUN) python -m ganealogy summary
 
 test: setup

@@ -36,7 +36,7 @@ def repro(limit: int | None = None, fill: Fill | None = None) -> int:
     dvc_rwlock.remove_broken(Path())
     dvc("repro", SHARED_STAGES[-1])
     interruption = process.Interruption()
-    todo = [job for job in planned(settings) if len(jobs.find(job)) < len(job.stages)]
+    todo = [job for job in side_by_side.planned(settings) if len(jobs.find(job)) < len(job.stages)]
     failures: dict[str, str] = {}
     if todo:
         failures = fill(todo, settings, interruption) if fill else side_by_side.run(todo, settings, interruption, limit)
@@ -51,20 +51,13 @@ def repro(limit: int | None = None, fill: Fill | None = None) -> int:
     return 0
 
 
-def planned(settings: Settings) -> list[Job]:
-    """Return a job per version and seed: the first seed of every version before the second of any."""
-    seeds = {version: settings.tree.seeds_of(version) for version in settings.tree.versions}
-    most = max(map(len, seeds.values()))
-    return [Job(version, seeds[version][at]) for at in range(most) for version in seeds if at < len(seeds[version])]
-
-
 def report_the_others(settings: Settings, failures: dict[str, str]) -> None:
     """Let DVC record the versions without a failure, and report all runs that are done."""
-    failed = {job.version for job in planned(settings) if job.name in failures}
+    failed = {job.version for job in side_by_side.planned(settings) if job.name in failures}
     whole = [f"evaluate@{version}" for version in settings.tree.versions if version not in failed]
     if whole:
         dvc("repro", *whole)
-    for job in planned(settings):
+    for job in side_by_side.planned(settings):
         if job.version in failed and job.name not in failures:
             jobs.take(job)
     dvc("repro", "--single-item", "report")

@@ -41,11 +41,19 @@ RANKS = click.option(
 
 @click.command()
 def plan() -> None:
-    """Check params.yaml and all versions, write build/plan, and print the versions."""
-    from ganealogy.lineage import tables
-    from ganealogy.stages import plan
+    """Check params.yaml and all versions, write build/plan, and print the versions.
 
-    tables.show(tables.table(plan.run()))
+    With the time that the runs take, for recipes that were measured on this machine before their first training.
+    """
+    from ganealogy.lineage import tables
+    from ganealogy.params import schema
+    from ganealogy.stages import _side_by_side, plan
+
+    tree = plan.run()
+    times, sentence = _side_by_side.times_of_plan(schema.load())
+    tables.show(tables.table(tree, times))
+    if sentence:
+        click.echo(sentence)
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,8 +16,11 @@ from ganealogy.lineage.versions import Version
 from ganealogy.workspace import PlannedVersion, Recipe, TreeJson
 
 
-def table(plan: TreeJson) -> Table:
-    """Return the versions of a plan: children below their parents, changes, parameters and operations."""
+def table(plan: TreeJson, times: Mapping[str, str] | None = None) -> Table:
+    """Return the versions of a plan: children below their parents, changes, parameters and operations.
+
+    `times`: version → what a run of it takes on this machine, where that is known.
+    """
     recipes = {member["name"]: member["recipe"] for member in plan["versions"]}
     shown = Table(title="versions", title_justify="left", caption=_protocol(plan), caption_justify="left")
     shown.add_column("version", no_wrap=True)
@@ -26,6 +29,8 @@ def table(plan: TreeJson) -> Table:
     shown.add_column("D", justify="right", no_wrap=True)
     shown.add_column("G", justify="right", no_wrap=True)
     shown.add_column("MFLOP", justify="right", no_wrap=True)
+    if times:
+        shown.add_column("a run", justify="right", no_wrap=True)
     for depth, member in _ordered(plan["versions"]):
         counts, parent = member["parameters"] or {}, member["parent"]
         lines = changes(member["changes"], recipes[parent], member["recipe"]) if parent else []
@@ -35,6 +40,7 @@ def table(plan: TreeJson) -> Table:
             escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: the complete recipe",
             *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
             "–" if member["flops"] is None else f"{member['flops'] / 1e6:,.0f}",
+            *([times.get(member["name"], "–")] if times else []),
         )
     return shown
 

@@ -72,8 +72,8 @@ def find(root: Path = Path()) -> Garbage:
 
 def _is_named(entry: Entry, named: Iterable[Named]) -> bool:
     """Return whether a revision has the training, and for later stages also its plan of the stage."""
-    stage, run = entry.record["stage"], entry.record["made_from"]["run"]
-    fingerprint = entry.record["made_from"]["plan"]
+    made_from = entry.record["made_from"]
+    stage, run, fingerprint = entry.record["stage"], made_from.get("run"), made_from.get("plan")
     return any(run in each.trainings and each.stages.get(stage, fingerprint) == fingerprint for each in named)
 
 

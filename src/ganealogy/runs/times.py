@@ -59,6 +59,11 @@ class Measured:
         """Return what a training of this protocol takes."""
         return self.start + self.step.times(steps(protocol)) + self.tick.times(protocol["ticks"] + 1)
 
+    @property
+    def pace(self) -> float:
+        """Wall time per processor time of a step: above 1 on a busy machine."""
+        return self.step.wall / max(self.step.cpu, 1e-9)
+
 
 def steps(protocol: TrainingProtocol) -> int:
     """Return the G updates of a protocol's budget, as `training.loop.step_count` does, without torch."""

@@ -15,6 +15,7 @@ from ganealogy.params import schema
 from ganealogy.params.schema import Settings, Train
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
+from ganealogy.runtime import machine, process
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job, Tell
 from ganealogy.workspace import MANIFEST, PACKED, REFERENCE, RunDir, StagePlan, VersionPlan, plan_path, stage_plan_path
@@ -47,17 +48,30 @@ def missing(jobs: Iterable[Job], settings: Settings) -> list[Measurement]:
     return found
 
 
-def expected(jobs: Sequence[Job], settings: Settings) -> dict[str, Seconds]:
-    """Return job → what its stages take, for the jobs of which that is known."""
+def expected(jobs: Sequence[Job], settings: Settings, pace: float = 1.0) -> dict[str, Seconds]:
+    """Return job → what its stages take, for the jobs of which that is known.
+
+    `pace`: wall time per processor time at present. A measurement may be of a busier or calmer day.
+    """
     known: dict[str, Seconds] = {}
+    single = not machine.gpus() or settings.train.device == "cpu"
+    single = single and process.threads(settings.train.threads) == 1
     recipes = {version: _recipe(version, settings) for version in {job.version for job in jobs}}
     others = {stage: _stage_seconds(stage, settings) for stage in MEASURING}
     for job in jobs:
         plan, recipe = recipes[job.version]
         parts = [recipe and recipe.training(plan["protocol"]) if s == "train" else others[s] for s in job.stages]
         if all(parts):
-            known[job.name] = sum(cast("list[Seconds]", parts), Seconds(0, 0))
+            whole = sum(cast("list[Seconds]", parts), Seconds(0, 0))
+            known[job.name] = Seconds(whole.cpu, whole.cpu * pace) if single else whole
     return known
+
+
+def pace(measurements: Iterable[Measurement], settings: Settings) -> float:
+    """Return the mean wall time per processor time of measurements that were made just now."""
+    recipes = [_recipe(measurement.version, settings)[1] for measurement in measurements]
+    paces = [recipe.pace for recipe in recipes if recipe]
+    return sum(paces) / len(paces) if paces else 1.0
 
 
 def memory(jobs: Iterable[Job], settings: Settings) -> int | None:

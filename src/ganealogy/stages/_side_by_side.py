@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, Train
 from ganealogy.runs import times
-from ganealogy.runs.table import RunTable
+from ganealogy.runs.table import RunTable, duration
 from ganealogy.runtime import machine, process, workers
 from ganealogy.stages import _estimate
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages._jobs import Job
-from ganealogy.workspace import LOGS, main_root
+from ganealogy.workspace import LOGS, MANIFEST, main_root
 
 LIMIT = "GANEALOGY_JOBS"
 """Environment variable: the most runs at a time on this machine."""
@@ -34,12 +34,11 @@ def run(
         return {}
     threads = process.threads(settings.train.threads)
     logs = main_root() / LOGS
-    measure(todo, settings, interruption, limit)
+    pace = measure(todo, settings, interruption, limit)
     places = slots(settings.train, limit, _estimate.memory(todo, settings))
-    expected = _estimate.expected(todo, settings)
+    expected = _estimate.expected(todo, settings, pace)
     if len(expected) == len(todo):
-        gpus = len({place[CARD] for place in places if CARD in place})
-        print(f"ganealogy: {times.sentence(expected.values(), len(places), gpus)}", file=sys.stderr, flush=True)
+        print(f"ganealogy: {sentence(list(expected.values()), places)}", file=sys.stderr, flush=True)
     for job in todo:
         if job.stages[0] == "train":  # later stages continue its log
             (logs / f"{job.name}.log").unlink(missing_ok=True)
@@ -58,14 +57,44 @@ def run(
     return failures
 
 
-def measure(todo: Sequence[Job], settings: Settings, interruption: process.Interruption, limit: int | None) -> None:
-    """Measure the recipes that are new to this machine, as many at a time as will train. Failures show in training."""
+def measure(todo: Sequence[Job], settings: Settings, interruption: process.Interruption, limit: int | None) -> float:
+    """Measure the recipes that are new to this machine, as many at a time as will train. Failures show in training.
+
+    Returns the wall time per processor time at present; 1 if nothing had to be measured.
+    """
     new = _estimate.missing(todo, settings)
     if new:
         places = slots(settings.train, limit)
         threads = process.threads(settings.train.threads)
         print(f"ganealogy: measuring {len(new)} recipe{'s'[: len(new) > 1]} to tell the time", file=sys.stderr)
         workers.run(_estimate.measure, new, places, workers.Silent(), main_root() / LOGS, interruption, threads)
+    return _estimate.pace(new, settings)
+
+
+def planned(settings: Settings) -> list[Job]:
+    """Return a job per version and seed: the first seed of every version before the second of any."""
+    seeds = {version: settings.tree.seeds_of(version) for version in settings.tree.versions}
+    most = max(map(len, seeds.values()))
+    return [Job(version, seeds[version][at]) for at in range(most) for version in seeds if at < len(seeds[version])]
+
+
+def times_of_plan(settings: Settings) -> tuple[dict[str, str], str]:
+    """Return version → time of a run, and a line about all runs; empty where a recipe was not measured here."""
+    todo = planned(settings)
+    expected = _estimate.expected(todo, settings)
+    times_of = {job.version: duration(expected[job.name].wall) for job in todo if job.name in expected}
+    if len(expected) < len(todo):
+        return times_of, ""
+    lacking = [job for job in todo if not MANIFEST.is_file() or len(jobs.find(job)) < len(job.stages)]
+    places = slots(settings.train, None, _estimate.memory(todo, settings))
+    if not lacking:
+        return times_of, f"all {len(todo)} runs are done"
+    done = f"; {len(todo) - len(lacking)} are done" if len(lacking) < len(todo) else ""
+    return times_of, sentence([expected[job.name] for job in lacking], places) + done
+
+
+def sentence(expected: Sequence[times.Seconds], places: Sequence[Mapping[str, str]]) -> str:
+    return times.sentence(expected, len(places), len({place[CARD] for place in places if CARD in place}))
 
 
 def describe(failures: dict[str, str], command: str) -> str:
