@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from helpers.pipeline import Workspace, fresh, ran
 
+from ganealogy.workspace import run_dir
+
 RUNS = "build/runs"
 
 
@@ -41,10 +43,10 @@ def test_one_command_goes_from_pictures_to_the_report(finished: tuple[Workspace,
     assert "One-sided label smoothing" in page and "not measured" in page
     numbers = json.loads((workspace.path / "reports" / "metrics.json").read_text())
     assert set(numbers) == {"v1", "v3"}
-    for name in ("v1-0", "v3-0"):
-        run = workspace.path / RUNS / name
-        assert json.loads((run / "train" / "run.json").read_text())["status"] == "finished"
-        assert (run / "sample" / "walk.webp").stat().st_size > 0
+    for name in ("v1", "v3"):
+        run = run_dir(name, 0, workspace.path)
+        assert json.loads((run / "train/run.json").read_text())["status"] == "finished"
+        assert (run / "sample/walk.webp").stat().st_size > 0
 
 
 def test_git_has_to_track_only_dvc_lock(finished: tuple[Workspace, str]) -> None:
@@ -73,10 +75,10 @@ def test_an_edited_text_rerenders_the_report_only(workspace: Workspace) -> None:
 def test_a_versions_value_retrains_it_and_its_descendants_only(workspace: Workspace) -> None:
     workspace.edit("versions/v3.yaml", "real_target: 0.9", "real_target: 0.8")
     stages = ran(workspace.dvc("repro"))
-    assert stages == ["plan", "train@v3-0", "sample@v3-0", "evaluate@v3-0", "report"]
+    assert stages == ["plan", "train@v3", "sample@v3", "evaluate@v3", "report"]
     workspace.edit("versions/v1.yaml", "real_target: 1.0", "real_target: 0.95")
     workspace.edit("versions/v1.yaml", "slope: 0.2", "slope: 0.1")
-    assert {"train@v1-0", "train@v3-0"} <= set(ran(workspace.dvc("repro")))
+    assert {"train@v1", "train@v3"} <= set(ran(workspace.dvc("repro")))
 
 
 def test_edited_code_retrains_only_the_versions_that_use_it(workspace: Workspace) -> None:
@@ -85,7 +87,7 @@ def test_edited_code_retrains_only_the_versions_that_use_it(workspace: Workspace
     assert ran(workspace.dvc("repro")) == ["plan"]
     workspace.append("src/ganealogy/evaluation/metrics/kid.py", "UNUSED = 1")
     stages = ran(workspace.dvc("repro"))
-    assert "evaluate@v1-0" in stages and not any(stage.startswith(("train", "sample")) for stage in stages)
+    assert "evaluate@v1" in stages and not any(stage.startswith(("train", "sample")) for stage in stages)
 
 
 def test_another_number_of_threads_reruns_nothing(workspace: Workspace) -> None:
@@ -94,9 +96,9 @@ def test_another_number_of_threads_reruns_nothing(workspace: Workspace) -> None:
 
 
 def test_one_run_can_be_trained_alone(workspace: Workspace) -> None:
-    shutil.rmtree(workspace.path / RUNS / "v3-0")
-    output = workspace.dvc("repro", "train@v3-0")
-    assert "train@v1-0" not in ran(output) and (workspace.path / RUNS / "v3-0" / "train" / "run.json").exists()
+    shutil.rmtree(workspace.path / RUNS / "v3")
+    output = workspace.dvc("repro", "train@v3")
+    assert "train@v1" not in ran(output) and (run_dir("v3", 0, workspace.path) / "train/run.json").exists()
 
 
 def test_experiments(workspace: Workspace) -> None:
@@ -126,7 +128,7 @@ def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> N
     workspace.run("git", "add", "dvc.lock")
     workspace.run("git", "commit", "-q", "-m", "first results")
     workspace.edit("params.yaml", "reals: 64", "reals: 70")
-    assert "train@v1-0" not in ran(workspace.dvc("repro"))
+    assert "train@v1" not in ran(workspace.dvc("repro"))
     changed = json.loads(workspace.dvc("metrics", "diff", "--all", "--json"))["reports/metrics.json"]
     for metric in ("v1.fd_pixel8", "v3.fd_pixel8"):
         assert changed[metric]["old"] > 0 and changed[metric]["new"] > 0 and changed[metric]["diff"] != 0
@@ -144,7 +146,7 @@ def test_another_size_needs_no_new_download(workspace: Workspace) -> None:
     stages = ran(workspace.dvc("exp", "run", "-S", "dataset.image_size=32", "-S", "tree.versions=[v3]"))
     assert "download" not in stages and stages[:3] == ["plan", "preprocess", "reference"]
     assert json.loads((workspace.path / "data/packed/manifest.json").read_text())["image_size"] == 32
-    assert not (workspace.path / RUNS / "v1-0").exists(), "the report prunes runs that are no longer listed"
+    assert not (workspace.path / RUNS / "v1").exists(), "the report prunes runs that are no longer listed"
 
 
 def test_results_pushed_to_a_remote_are_pulled_elsewhere(workspace: Workspace, tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def checkpoints(workspace: Workspace) -> list[Path]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_training_saves_a_checkpoint_and_resumes_later(workspace: Workspace, number: int, code: int) -> None:
     long_training(workspace)
-    train = [sys.executable, "-m", "ganealogy", "train", "v1", "0"]
+    train = [sys.executable, "-m", "ganealogy", "train", "v1", "--seeds", "0"]
     process = start_training(workspace, *train)
     wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
     second = workspace.run(*train, check=False)
@@ -266,14 +268,14 @@ def test_a_stopped_training_saves_a_checkpoint_and_resumes_later(workspace: Work
     assert "the next `dvc repro` resumes it" in output
     workspace.edit("params.yaml", "  kimg: 12", "  kimg: 12   # the same")
     done = workspace.run(*train)
-    cost = json.loads((workspace.path / RUNS / "v1-0/cost/train.json").read_text())
+    cost = json.loads(run_dir("v1", 0, workspace.path).costs["train"].read_text())
     assert cost["resumed"] == 1 and done.returncode == 0
     assert not checkpoints(workspace), "a finished training leaves none"
 
 
 def test_killing_dvc_ends_the_training_too(workspace: Workspace) -> None:
     long_training(workspace)
-    process = start_training(workspace, sys.executable, "-m", "dvc", "repro", "train@v1-0")
+    process = start_training(workspace, sys.executable, "-m", "dvc", "repro", "train@v1")
     wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
     holder = int(next((workspace.path / "build" / "wip").glob("*/holder")).read_text())
     process.kill()
@@ -291,7 +293,7 @@ def test_killing_dvc_ends_the_training_too(workspace: Workspace) -> None:
 
 def test_code_edited_under_a_training_fails_it(workspace: Workspace) -> None:
     long_training(workspace)
-    process = start_training(workspace, sys.executable, "-m", "ganealogy", "train", "v1", "0")
+    process = start_training(workspace, sys.executable, "-m", "ganealogy", "train", "v1", "--seeds", "0")
     wait_for(lambda: checkpoints(workspace), process, "a checkpoint")
     workspace.append("src/ganealogy/adversary/losses/bce.py", "EDITED = True")
     output, _ = process.communicate(timeout=200)
@@ -306,8 +308,8 @@ def test_a_version_that_diverges_is_reported_beside_the_others(workspace: Worksp
     output = workspace.dvc("repro")
     assert ran(output)[-1] == "report"
     statuses = {
-        name: json.loads((workspace.path / RUNS / name / "train/run.json").read_text()) for name in ("v1-0", "v5-0")
+        name: json.loads((run_dir(name, 0, workspace.path) / "train/run.json").read_text()) for name in ("v1", "v5")
     }
-    assert statuses["v1-0"]["status"] == "finished"
-    assert statuses["v5-0"]["status"] == "diverged" and "at step" in statuses["v5-0"]["reason"]
+    assert statuses["v1"]["status"] == "finished"
+    assert statuses["v5"]["status"] == "diverged" and "at step" in statuses["v5"]["reason"]
     assert "diverged" in (workspace.path / "reports/report.md").read_text()

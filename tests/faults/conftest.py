@@ -40,7 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sample: {count: 16, walk_frames: 8}\n"
         "evaluate: {extractors: [pixel8], reals: 64}\n"
     )
-    for verb in ("plan", "download", "preprocess", "reference", "train v1 0", "sample v1 0", "evaluate v1 0"):
+    for verb in ("plan", "download", "preprocess", "reference", "train v1", "sample v1", "evaluate v1"):
         code, said = trainings.run(trainings.verb, folder, *verb.split())
         assert code == 0, f"{verb}: {said}"
     code, said = trainings.run(trainings.report, folder)

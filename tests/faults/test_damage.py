@@ -20,11 +20,12 @@ from safetensors.numpy import load_file, save_file
 
 from ganealogy.files import atomic
 from ganealogy.stages import plan
+from ganealogy.workspace import STORE, run_dir
 
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 
-RUN = Path("build/runs/v1-0")
-WEIGHTS = RUN / "train" / "weights" / "generator-best.safetensors"
+RUN = run_dir("v1", 0)
+WEIGHTS = RUN / "train/weights/generator-best.safetensors"
 
 
 def flip(path: Path) -> None:
@@ -36,11 +37,11 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "verb"),
     [
-        (Path("data/packed/train.npy"), "train v1 0"),
+        (Path("data/packed/train.npy"), "train v1 --seeds 0"),
         (Path("data/packed/holdout.npy"), "reference"),
-        (WEIGHTS, "sample v1 0"),
-        (RUN / "sample" / "images.npy", "evaluate v1 0"),
-        (Path("data/reference/pixel8.npz"), "evaluate v1 0"),
+        (WEIGHTS, "sample v1 --seeds 0"),
+        (RUN / "sample/images.npy", "evaluate v1 --seeds 0"),
+        (Path("data/reference/pixel8.npz"), "evaluate v1 --seeds 0"),
     ],
 )
 def test_a_flipped_bit_is_named_and_nothing_is_computed_from_it(workspace: Path, file: Path, verb: str) -> None:
@@ -50,6 +51,7 @@ def test_a_flipped_bit_is_named_and_nothing_is_computed_from_it(workspace: Path,
     assert atomic.sha256(workspace / file) != before, "the fault did not fire"
     made = Path("data/reference") if verb == "reference" else RUN / verb.split()[0]
     shutil.rmtree(workspace / made)  # as DVC does first
+    shutil.rmtree(workspace / STORE)  # so that there is something to make
     code, said = trainings.run(trainings.verb, workspace, *verb.split())
     assert code == 2 and str(file) in said and "dvc repro" in said and said.count("\n") == 1, said
     assert not (workspace / made).exists()
@@ -86,14 +88,14 @@ def as_weights(workspace: Path) -> str:
     record = json.loads(run.read_text())
     record["weights"]["generator-best"] = atomic.sha256(workspace / WEIGHTS)
     run.write_text(json.dumps(record))
-    return "sample v1 0"
+    return "sample v1 --seeds 0"
 
 
 def as_samples(workspace: Path) -> str:
-    path, record = workspace / RUN / "sample" / "images.npy", workspace / RUN / "sample" / "sample.json"
+    path, record = workspace / RUN / "sample/images.npy", workspace / RUN / "sample" / "sample.json"
     objects(path)
     record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": atomic.sha256(path)}))
-    return "evaluate v1 0"
+    return "evaluate v1 --seeds 0"
 
 
 def as_features(workspace: Path) -> str:
@@ -105,7 +107,7 @@ def as_features(workspace: Path) -> str:
     anchors = json.loads((folder / "anchors.json").read_text())
     anchors["sha256"]["pixel8"] = atomic.sha256(folder / "pixel8.npz")
     (folder / "anchors.json").write_text(json.dumps(anchors))
-    return "evaluate v1 0"
+    return "evaluate v1 --seeds 0"
 
 
 def as_packed(workspace: Path) -> str:
@@ -168,7 +170,7 @@ FORGED: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("verb", ["train v1 0", "evaluate v1 0"])
+@pytest.mark.parametrize("verb", ["train v1 --seeds 0", "evaluate v1 --seeds 0"])
 @pytest.mark.parametrize("damage", FORGED)
 def test_a_forged_array_is_one_line(damage: str, verb: str, workspace: Path) -> None:
     """Fault 7, with a corrected hash."""
@@ -276,9 +278,9 @@ FULL = {  # verb → (the most bytes a file may have, what is named)
     "download": (5000, "data/raw"),
     "preprocess": (5000, "data/packed"),
     "reference": (5000, "data/reference"),
-    "train v1 0": (20_000, "build/wip"),
-    "sample v1 0": (5000, "build/runs/v1-0/sample"),
-    "evaluate v1 0": (200, "build/runs/v1-0/evaluate"),
+    "train v1 --seeds 0": (20_000, "build/wip"),
+    "sample v1 --seeds 0": (5000, "build/wip"),
+    "evaluate v1 --seeds 0": (200, "build/wip"),
     "report": (5000, "reports"),
     "new v17 --parent v1": (100, "versions"),
     "use mnist": (100, "params.yaml"),
@@ -295,6 +297,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_files(workspace: Path,
             (workspace / name).mkdir()
             for path in (trainings.ROOT / name).glob("*.yaml"):
                 (workspace / name / path.name).write_bytes(path.read_bytes())
+    shutil.rmtree(workspace / STORE)
     before = trainings.files(workspace)
     code, said = trainings.run(trainings.verb, workspace, *verb.split(), file_limit=limit)
     [line] = [line for line in said.splitlines() if line.startswith("ganealogy: ")]  # beside it, bars of progress

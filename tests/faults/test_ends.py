@@ -31,9 +31,9 @@ def test_the_codes_are_documented(workspace: Path) -> None:
     [
         ("show v99", 2, "no version 'v99'"),
         ("use nothing", 2, "unknown preset 'nothing'; known:"),
-        ("train v99 0", 2, "run `dvc repro plan` first"),
+        ("train v99 --seeds 0", 2, "run `dvc repro plan` first"),
         ("train v1 x", 2, "Invalid value for 'SEED'"),
-        ("sample v1 7", 2, "build/runs/v1-7/train/run.json"),
+        ("sample v1 --seeds 7", 2, "build/runs/v1/train/7/run.json"),
         ("no-such-verb", 2, "No such command 'no-such-verb'"),
         ("plan --wrong", 2, "No such option"),
         ("tree", 0, "v16"),
@@ -94,7 +94,7 @@ def stopped(number: int) -> None:
 
 
 def test_a_damaged_plan_or_manifest_names_its_cure(workspace: Path) -> None:
-    for path, arguments in (("build/plan/versions/v1.json", "train v1 0"), ("data/packed/manifest.json", "train v1 0")):
+    for path, arguments in (("build/plan/versions/v1.json", "train v1"), ("data/packed/manifest.json", "train v1")):
         whole = (workspace / path).read_bytes()
         (workspace / path).write_text(json.dumps(["no", "mapping"]))
         code, said = run(workspace, *arguments.split())

@@ -66,10 +66,10 @@ def test_nan_or_infinity_stops_the_training_before_the_update(
     folder = planned(tmp_path / "work", version, **changes)
     code, said = trainings.run(trainings.train, folder, version)
     assert code == 0 and f"{version} seed 0 diverged at step" in said, said
-    run = json.loads((folder / f"build/runs/{version}-0/train/run.json").read_text())
+    run = json.loads((folder / f"build/runs/{version}/train/0/run.json").read_text())
     assert run["status"] == "diverged"
     assert re.fullmatch(rf"at step \d+: {culprit}", run["reason"]), run["reason"]
-    weights = (folder / f"build/runs/{version}-0/train/weights").glob("generator-*.safetensors")
+    weights = (folder / f"build/runs/{version}/train/0/weights").glob("generator-*.safetensors")
     assert all(np.isfinite(tensor).all() for path in weights for tensor in load_file(path).values())
     code, said = trainings.run(trainings.sample, folder, version)
     assert code == 0, said
@@ -80,7 +80,7 @@ def test_nan_or_infinity_stops_the_training_before_the_update(
 
 def test_a_collapsed_generator_is_measured_and_flagged(workspace: Path) -> None:
     """Fault 11: all samples are equal, as from a collapsed generator."""
-    samples = workspace / "build/runs/v1-0/sample"
+    samples = workspace / "build/runs/v1/sample/0"
     pictures = np.load(samples / "images.npy")
     np.save(samples / "images.npy", np.broadcast_to(pictures[:1], pictures.shape))
     record = json.loads((samples / "sample.json").read_text())
@@ -88,9 +88,9 @@ def test_a_collapsed_generator_is_measured_and_flagged(workspace: Path) -> None:
 
     record["sha256"] = atomic.sha256(samples / "images.npy")
     (samples / "sample.json").write_text(json.dumps(record))
-    code, said = trainings.run(trainings.verb, workspace, "evaluate", "v1", "0")
+    code, said = trainings.run(trainings.verb, workspace, "evaluate", "v1", "--seeds", "0")
     assert code == 0, said
-    found = json.loads((workspace / "build/runs/v1-0/evaluate/metrics.json").read_text())
+    found = json.loads((workspace / "build/runs/v1/evaluate/0/metrics.json").read_text())
     assert found["metrics"] and all(np.isfinite(value) for value in found["metrics"].values())
     assert found["flags"]["collapsed_pixel8"]["flag"], found["flags"]
     code, said = trainings.run(trainings.report, workspace)
@@ -235,7 +235,7 @@ def test_data_edited_during_a_training_fails_it(edited: str, tmp_path: Path) -> 
     folder = trainings.workspace(tmp_path / "work")
     code, said = trainings.run(trainings.train, folder, "v1", edit=edited)
     assert code == 2 and f"{edited}: changed while the stage ran" in said, said
-    assert not (folder / "build/runs/v1-0/train").exists()
+    assert not (folder / "build/runs/v1/train/0").exists()
 
 
 def test_a_changed_plan_during_a_training_fails_it(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_params_edited_between_two_stages_do_not_reach_the_second(workspace: Pat
 
 def test_the_report_says_what_is_missing_and_why(workspace: Path) -> None:
     """Fault 20: a version that was not trained, and one with a damaged record."""
-    (workspace / "build/runs/v1-0/train/run.json").write_text("{")
+    (workspace / "build/runs/v1/train/0/run.json").write_text("{")
     params = workspace / "params.yaml"
     params.write_text(params.read_text().replace("[v1]", "[v1, v3]"))
     assert trainings.run(trainings.verb, workspace, "plan")[0] == 0

@@ -26,6 +26,7 @@ from helpers import trainings
 
 from ganealogy import tracking
 from ganealogy.tracking import LiveSync, live_sync, store
+from ganealogy.workspace import RunDir, run_dir, unfinished
 
 SOAK = bool(os.environ.get("GANEALOGY_SOAK"))
 MANY = 500 if SOAK else 50
@@ -55,10 +56,10 @@ def histories(name: str) -> dict[str, list[tuple[int, float]]]:
     return {metric: sorted((point.step, point.value) for point in points) for metric, points in found.items()}
 
 
-def recorded(run: Path) -> dict[str, list[tuple[int, float]]]:
+def recorded(run: RunDir) -> dict[str, list[tuple[int, float]]]:
     """Return the same from metrics.jsonl."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for line in (run / "train" / "metrics.jsonl").read_text().splitlines():
+    for line in (run / "train/metrics.jsonl").read_text().splitlines():
         tick = json.loads(line)
         for name, value in tick.items():
             if name not in ("tick", "step") and value is not None:
@@ -66,7 +67,7 @@ def recorded(run: Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
-def assert_every_point_once(run: Path, name: str) -> None:
+def assert_every_point_once(run: RunDir, name: str) -> None:
     held = {metric: points for metric, points in histories(name).items() if metric.startswith("train/")}
     assert held == recorded(run)
 
@@ -74,7 +75,7 @@ def assert_every_point_once(run: Path, name: str) -> None:
 # --- Many trainings, one store ---------------------------------------------------------------------------------------
 
 
-def tiny(folder: Path, seed: int) -> Path:
+def tiny(folder: Path, seed: int) -> RunDir:
     """Run a training of a few steps in this process, as the train stage leaves it, without weights."""
     import numpy as np
 
@@ -83,16 +84,24 @@ def tiny(folder: Path, seed: int) -> Path:
     from ganealogy.training.run_files import RunFiles
 
     plan = json.loads((folder / "build/plan/versions/v1.json").read_text())
-    run = folder / "build" / "runs" / f"v1-{seed}"
+    run = run_dir("v1", seed, folder)
     key = atomic.digest([plan["fingerprint"], seed])
     identity = {name: plan[name] for name in ("version", "parent", "recipe", "protocol")}
     identity |= {"seed": seed, "key": key, "plan": plan["fingerprint"], "data": trainings.data(folder)}
     pictures = np.load(folder / "data/packed/train.npy", allow_pickle=False)
-    files = RunFiles(run / "train", run / "wip", identity)
+    files = RunFiles(run / "train", folder / "build/wip" / str(seed), identity)
     loop.train(plan, seed, loop.TrainingData(pictures), files, "cpu", Quiet())
-    shutil.rmtree(run / "train" / "weights")
-    shutil.rmtree(run / "train" / "grids")
+    shutil.rmtree(run / "train/weights")
+    shutil.rmtree(run / "train/grids")
     return run
+
+
+def as_work(run: RunDir) -> Path:
+    """Return a folder of an unfinished training with the files of `run`."""
+    work = Path("build/wip/live")
+    work.mkdir(parents=True)
+    (work / "train").symlink_to((run / "train").resolve())
+    return work
 
 
 class Quiet:
@@ -132,7 +141,7 @@ def test_many_trainings_in_a_row_lose_nothing_and_leak_nothing(shared: Path) -> 
     growth = memory[last] - memory[first]
     assert growth < 16 * 2**20 + 10_000 * MANY, f"{growth / 2**20:.0f} MiB more after {last - first} trainings"
     for seed in range(MANY) if SOAK else (0, MANY // 2, MANY - 1):
-        assert_every_point_once(shared / "build/runs" / f"v1-{seed}", f"v1 seed {seed}")
+        assert_every_point_once(run_dir("v1", seed, shared), f"v1 seed {seed}")
     with store.open_client() as client:
         runs = client.search_runs([found.experiment_id for found in client.search_experiments()], max_results=1000)
     assert len(runs) == MANY
@@ -155,7 +164,7 @@ def test_eight_trainings_at_once_lose_no_point(shared: Path) -> None:
         process.kill()
     assert [process.exitcode for process in processes] == [0] * 8, trainings.said(shared)
     for seed in range(8):
-        assert_every_point_once(shared / "build/runs" / f"v1-{seed}", f"v1 seed {seed}")
+        assert_every_point_once(run_dir("v1", seed, shared), f"v1 seed {seed}")
 
 
 # --- A training that is stopped -------------------------------------------------------------------------------------
@@ -180,11 +189,11 @@ def test_a_stopped_training_is_killed_in_the_store_until_it_goes_on(number: int,
     assert [found.warning for found in tracking.sync_all()] == [None]
     run_id, status = held("v1 seed 0")
     assert status == "KILLED"
-    assert_every_point_once(work, "v1 seed 0")
+    assert_every_point_once(unfinished(work), "v1 seed 0")
     assert trainings.run(trainings.train, shared, "v1")[0] == 0
     assert [found.warning for found in tracking.sync_all()] == [None]
     assert held("v1 seed 0") == (run_id, "FINISHED"), "the same run goes on"
-    assert_every_point_once(shared / "build" / "runs" / "v1-0", "v1 seed 0")
+    assert_every_point_once(run_dir("v1", 0, shared), "v1 seed 0")
 
 
 # --- An outage -------------------------------------------------------------------------------------------------------
@@ -251,9 +260,9 @@ def hung(port: int) -> Iterator[list[socket.socket]]:
                 connection.close()
 
 
-def tick(run: Path, number: int) -> None:
+def tick(run: RunDir, number: int) -> None:
     """Append the next tick of a training, as `training/run_files.py` does."""
-    with open(run / "train" / "metrics.jsonl", "a") as file:
+    with open(run / "train/metrics.jsonl", "a") as file:
         line = {"tick": number, "step": 10 * number, "kimg": 0.1 * number, "d_loss": 1 / (number + 1)}
         file.write(json.dumps(line) + "\n")
 
@@ -264,7 +273,7 @@ def test_a_server_that_is_killed_hangs_and_comes_back_gets_every_point_once(
 ) -> None:
     """Fault 18: a later sync posts from the run directory what the store lacks, once."""
     run = tiny(shared, 0)
-    (run / "train" / "metrics.jsonl").write_text("")
+    (run / "train/metrics.jsonl").write_text("")
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
@@ -317,7 +326,7 @@ def test_a_hanging_store_costs_a_training_at_most_one_percent(shared: Path, monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     run = tiny(shared, 0)
     with hung(port) as connections:
-        with LiveSync(run, start_after_s=0) as following:
+        with LiveSync(as_work(run), start_after_s=0) as following:
             deadline = time.monotonic() + DEADLINE_S
             while not connections:
                 assert time.monotonic() < deadline, "the follower did not try"
@@ -341,10 +350,10 @@ def test_a_store_that_hangs_at_the_end_costs_no_more(
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     run = tiny(shared, 0)
-    record = json.loads((run / "train" / "run.json").read_text())
-    (run / "train" / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    record = json.loads((run / "train/run.json").read_text())
+    (run / "train/run.json").write_text(json.dumps({**record, "status": "running"}))
     with server(shared, port) as process:
-        with LiveSync(run, stopped=lambda: stopped, start_after_s=0) as following:
+        with LiveSync(as_work(run), stopped=lambda: stopped, start_after_s=0) as following:
             deadline = time.monotonic() + DEADLINE_S
             while not whole(run):
                 assert time.monotonic() < deadline, "the follower did not sync"
@@ -356,12 +365,12 @@ def test_a_store_that_hangs_at_the_end_costs_no_more(
         assert following.process is not None and following.process.returncode == -signal.SIGKILL, "it did not hang"
         assert waits == [pytest.approx(seconds, rel=0.5), None], "the second is of a killed process"
         os.killpg(process.pid, signal.SIGCONT)
-        (run / "train" / "run.json").write_text(json.dumps(record))
+        (run / "train/run.json").write_text(json.dumps(record))
         assert [found.warning for found in tracking.sync_all()] == [None]
         assert_every_point_once(run, "v1 seed 0")
 
 
-def whole(run: Path) -> bool:
+def whole(run: RunDir) -> bool:
     """Return whether the store has all points of a run."""
     with store.open_client() as client:
         experiments = [found.experiment_id for found in client.search_experiments()]

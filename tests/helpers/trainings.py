@@ -102,12 +102,13 @@ def train(
     edit: str | None = None,
     number: int = signal.SIGKILL,
 ) -> None:
-    """Run the train stage with seed 0. Kill it after a step, when all earlier writes are done, or at its n-th disk
-    operation.
+    """Run the train stage with seed 0, without a worker.
+
+    Kill it after a step, when all earlier writes are done, or at its n-th disk operation.
 
     `number`: another signal to send after the step; `edit`: a file to which a space is added after the fourth step.
     """
-    from ganealogy.stages import train
+    from ganealogy.stages import _side_by_side, train
     from ganealogy.stages._training_progress import TrainingProgress
     from ganealogy.training.background_writer import BackgroundWriter
 
@@ -120,9 +121,10 @@ def train(
         TrainingProgress.on_step = _at(TrainingProgress.on_step, 4, spoil)  # type: ignore[method-assign]
     _Writes.kill_at = kill_at_write
     _Writes.watch()
+    os.environ[_side_by_side.LIMIT] = "0"
     code: list[int] = []
     try:
-        ended(lambda: code.append(train.run(version, 0)))
+        ended(lambda: code.append(train.run(version, [0])))
     finally:
         Path("writes").write_text(str(_Writes.count))
         if code:
@@ -131,13 +133,14 @@ def train(
 
 def sample(version: str) -> None:
     from ganealogy.sampling import sample
+    from ganealogy.workspace import run_dir
 
     plan = json.loads(Path("build/plan/stages/sample.json").read_text())
-    ended(lambda: sample.sample(Path(f"build/runs/{version}-0"), plan["settings"]) and None)
+    ended(lambda: sample.sample(run_dir(version, 0), plan["settings"]) and None)
 
 
 def verb(*arguments: str, file_limit: int | None = None) -> None:
-    """Run the command line; no file may grow beyond `file_limit` bytes, as on a full disk.
+    """Run the command line, without workers; no file may grow beyond `file_limit` bytes, as on a full disk.
 
     Ganealogy's modules are imported anew, so that the fingerprint's check sees those of the stage.
     """
@@ -147,6 +150,7 @@ def verb(*arguments: str, file_limit: int | None = None) -> None:
 
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    os.environ["GANEALOGY_JOBS"] = "0"
     sys.argv = ["ganealogy", *arguments]
     main()
 
@@ -188,7 +192,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def result(folder: Path, version: str) -> dict[str, bytes]:
     """Return the files of a finished run, without clocks."""
-    found = files(folder / "build" / "runs" / f"{version}-0")
+    found = files(folder / "build" / "runs" / version)
     return {name: content for name, content in found.items() if not name.startswith("cost/")}
 
 
@@ -203,7 +207,7 @@ def start_and_wait(version: str) -> None:
     import subprocess
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "GANEALOGY_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "ganealogy", "train", version, "0"], env=environment, check=False)
+    subprocess.run([sys.executable, "-m", "ganealogy", "train", version, "--seeds", "0"], env=environment, check=False)
 
 
 def alive(pid: int) -> bool:

@@ -61,21 +61,21 @@ def test_a_cpu_prints_that_it_has_no_tf32(capsys, precision, printed):
 
 
 def test_deps_and_outs_are_those_of_dvc_yaml():
-    deps, outs = _stage.deps_and_outs("sample", "v3", 1)
-    assert [*map(str, deps)] == ["build/plan/stages/sample.json", "build/runs/v3-1/train"]
-    assert [*map(str, outs)] == ["build/runs/v3-1/sample", "build/runs/v3-1/cost/sample.json"]
+    deps, outs = _stage.deps_and_outs("sample", "v3")
+    assert [*map(str, deps)] == ["build/plan/stages/sample.json", "build/runs/v3/train"]
+    assert [*map(str, outs)] == ["build/runs/v3/sample", "build/runs/v3/cost/sample"]
     assert "reports/metrics.json" in map(str, _stage.deps_and_outs("report")[1])
 
 
 def test_outside_a_project_a_stage_says_where_it_has_to_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(GanealogyError, match=r"dvc\.yaml: no such file; run in the project's folder"):
-        _stage.deps_and_outs("sample", "v3", 1)
+        _stage.deps_and_outs("sample", "v3")
 
 
 def test_a_hostile_version_name_reaches_no_path():
     with pytest.raises(GanealogyError, match="is not a version name"):
-        _stage.deps_and_outs("train", "../x", 0)
+        _stage.deps_and_outs("train", "../x")
 
 
 @pytest.fixture

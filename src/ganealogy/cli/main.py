@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -250,7 +249,7 @@ def gc(yes: bool, ignore_unknown: bool) -> None:
         for entry in garbage.entries:
             store.remove(entry.path)
         for folder in garbage.unfinished:
-            shutil.rmtree(folder)
+            process.remove_unless_held(folder)
 
 
 @cli.command()

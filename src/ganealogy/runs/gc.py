@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from ganealogy.errors import GanealogyError
 from ganealogy.runs import store
@@ -65,7 +64,7 @@ def find(root: Path = Path()) -> Garbage:
             garbage.entries.append(entry)
     short = {key[:KEY_LENGTH] for key in trainings}
     for folder in sorted((main_root() / WORK).glob("*")):
-        if folder.is_dir() and folder.name not in short and not _is_held(folder):
+        if folder.is_dir() and folder.name not in short:
             garbage.unfinished.append(folder)
     return garbage
 
@@ -156,13 +155,3 @@ def _git(root: Path, *arguments: str, missing: str | None = None) -> str:
     if missing is None:
         raise GanealogyError(f"git {arguments[0]}: {(result.stderr.strip().splitlines() or ['failed'])[-1]}")
     return missing
-
-
-def _is_held(folder: Path) -> bool:
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False

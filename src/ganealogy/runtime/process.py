@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,19 @@ def exclusive_lock(directory: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_unless_held(directory: Path) -> bool:
+    """Remove a folder whose lock no process holds. Return whether it is gone."""
+    if directory.is_dir():
+        lock = FileLock(directory / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        shutil.rmtree(directory)
+        lock.release()
+    return True
 
 
 def torchrun(ranks: int, verb: list[str], threads: int) -> int:

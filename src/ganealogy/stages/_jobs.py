@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
-from ganealogy.workspace import RUN_STAGES, RunDir, run_dir, run_name
+from ganealogy.runtime import process
+from ganealogy.workspace import RUN_STAGES, RunDir, run_dir, run_name, work_dir
 
 Tell = Callable[..., None]
 
@@ -77,4 +78,8 @@ def work(job: Job, tell: Tell | None = None) -> None:
 def take(job: Job) -> bool:
     """Copy the results into build/runs. Return False if the store lacks one."""
     entries = find(job)
-    return len(entries) == len(job.stages) and all(store.take(entry, job.run) for entry in entries)
+    if len(entries) < len(job.stages) or not all(store.take(entry, job.run) for entry in entries):
+        return False
+    for entry in entries:
+        process.remove_unless_held(work_dir(entry.path.name))  # left by one that was killed after it had published
+    return True

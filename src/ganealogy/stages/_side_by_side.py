@@ -17,7 +17,7 @@ from ganealogy.stages._jobs import Job
 from ganealogy.workspace import LOGS, MANIFEST, main_root
 
 LIMIT = "GANEALOGY_JOBS"
-"""Environment variable: the most runs at a time on this machine."""
+"""Environment variable: the most runs at a time on this machine; 0 runs them in this process, for a debugger."""
 CARD = "CUDA_VISIBLE_DEVICES"
 MEMORY = 500_000_000
 """Bytes of a run of which nothing is known."""
@@ -31,6 +31,10 @@ def run(
     It first measures recipes that are new to this machine, and says how long the jobs will take.
     """
     if not todo:
+        return {}
+    if os.environ.get(LIMIT) == "0":
+        for job in todo:
+            jobs.work(job)
         return {}
     threads = process.threads(settings.train.threads)
     logs = main_root() / LOGS
@@ -120,6 +124,6 @@ def slots(settings: Train, limit: int | None = None, memory: int | None = None) 
     given = os.environ.get(LIMIT)
     if given is not None:
         if not given.isdecimal() or int(given) < 1:
-            raise GanealogyError(f"environment: {LIMIT} = {given!r}: set it to a number of runs, at least 1")
+            raise GanealogyError(f"environment: {LIMIT} = {given!r}: set it to a number of runs, or to 0")
         places = places[: int(given)]
     return places[:limit]
