@@ -84,7 +84,7 @@ def objects(path: Path) -> None:
 
 def as_weights(workspace: Path) -> str:
     (workspace / WEIGHTS).write_bytes(CODE)
-    run = workspace / RUN / "train" / "run.json"
+    run = workspace / (RUN / "train/run.json")
     record = json.loads(run.read_text())
     record["weights"]["generator-best"] = atomic.sha256(workspace / WEIGHTS)
     run.write_text(json.dumps(record))
@@ -92,7 +92,7 @@ def as_weights(workspace: Path) -> str:
 
 
 def as_samples(workspace: Path) -> str:
-    path, record = workspace / RUN / "sample/images.npy", workspace / RUN / "sample" / "sample.json"
+    path, record = workspace / (RUN / "sample/images.npy"), workspace / (RUN / "sample/sample.json")
     objects(path)
     record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": atomic.sha256(path)}))
     return "evaluate v1 --seeds 0"
@@ -126,6 +126,7 @@ def as_pictures(workspace: Path) -> str:
 def test_a_pickle_is_refused_and_does_not_run(workspace: Path, disguise: Callable[[Path], str]) -> None:
     """Fault 8: each with a correct hash."""
     verb = disguise(workspace)
+    shutil.rmtree(workspace / STORE)
     code, said = trainings.run(trainings.verb, workspace, *verb.split())
     assert code == 2 and said.strip() and "Traceback" not in said, said
     assert not list(workspace.rglob("pwned"))
@@ -178,6 +179,7 @@ def test_a_forged_array_is_one_line(damage: str, verb: str, workspace: Path) -> 
     images = np.load(packed / "train.npy", allow_pickle=False)
     forge(packed, "train.npy", FORGED[damage](images))
     assert (packed / "train.npy").read_bytes() != an_npy(images), "the fault did not fire"
+    shutil.rmtree(workspace / STORE)
     code, said = trainings.run(trainings.verb, workspace, *verb.split())
     [line] = [line for line in said.splitlines() if line.startswith("ganealogy: ")]  # beside it, bars of progress
     assert code == 2 and "Traceback" not in said, said
@@ -280,7 +282,7 @@ FULL = {  # verb → (the most bytes a file may have, what is named)
     "reference": (5000, "data/reference"),
     "train v1 --seeds 0": (20_000, "build/wip"),
     "sample v1 --seeds 0": (5000, "build/wip"),
-    "evaluate v1 --seeds 0": (200, "build/wip"),
+    "evaluate v1 --seeds 0": (400, "build/wip"),
     "report": (5000, "reports"),
     "new v17 --parent v1": (100, "versions"),
     "use mnist": (100, "params.yaml"),

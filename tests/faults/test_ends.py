@@ -32,7 +32,7 @@ def test_the_codes_are_documented(workspace: Path) -> None:
         ("show v99", 2, "no version 'v99'"),
         ("use nothing", 2, "unknown preset 'nothing'; known:"),
         ("train v99 --seeds 0", 2, "run `dvc repro plan` first"),
-        ("train v1 x", 2, "Invalid value for 'SEED'"),
+        ("train v1 --seeds x", 2, "Invalid value for '--seeds'"),
         ("sample v1 --seeds 7", 2, "build/runs/v1/train/7/run.json"),
         ("no-such-verb", 2, "No such command 'no-such-verb'"),
         ("plan --wrong", 2, "No such option"),

@@ -117,11 +117,11 @@ WRITERS = {
     "training/run_files.py": "metrics.jsonl grows by a line; readers take whole lines, a resume cuts the rest",
     "data/sources/anime.py": "nowhere (os.devnull), where Kaggle's client prints its help",
     "tracking/model.py": "a copy in a temporary directory, for MLflow to take",
-    "stages/train.py": "copies beside the final name, which then get it by a rename",
+    "runs/store.py": "copies beside the final name, which then get it by a rename",
+    "runtime/workers.py": "the log of a run, which grows as it comes",
     "evaluation/feature_cache.py": "into memory; the file's bytes then go through `atomic`",
     "report/experiments.py": "into memory",
     "cluster/remote_run.py": "in a clone of its own, which is thrown away when its run ends or fails",
-    "cluster/progress_table.py": "the log of a run, which grows as it comes",
     "stages/plan.py": "a folder beside the final one, which then gets its name by a rename",
 }
 MODES = re.compile(r"[wax+]")

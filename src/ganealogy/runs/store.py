@@ -122,6 +122,8 @@ def take(entry: Entry, run: RunDir) -> bool:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(entry.out, copy)
     copy.replace(target)
+    for stale in run.costs[stage].parent.glob(f".{run.costs[stage].name}.*.tmp"):  # of a killed process
+        stale.unlink()
     atomic.write_bytes(run.costs[stage], entry.cost.read_bytes())
     return True
 
