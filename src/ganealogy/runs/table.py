@@ -145,7 +145,8 @@ class RunTable:
     def table(self, width: int, height: int) -> Table:
         """Return the table for a terminal of `width` columns and `height` lines."""
         wide = width >= WIDE
-        table = Table(title=self.title(), title_justify="left", box=None, pad_edge=False)
+        title = self.title()
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=min(len(title), width))
         for heading in ("run", "stage", "", *(("img/s", "D", "G") if wide else ()), "FD", "left"):
             right = heading not in ("run", "stage", "")
             table.add_column(heading, no_wrap=True, overflow="ellipsis", justify="right" if right else "left")
