@@ -35,7 +35,6 @@ def collect(root: Path = Path()) -> Findings:
     findings = Findings(
         root=root,
         versions=versions,
-        seeds=sorted({seed for version in versions for seed in version.seeds}),
         dataset=tree.get("dataset") or {},
         train=tree.get("protocol") or {},
         sample=tree.get("sample") or {},
