@@ -15,7 +15,7 @@ from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
-from ganealogy.workspace import MANIFEST, RUNS, TREE, VERSION_NAME, plan_path, run_dir
+from ganealogy.workspace import MANIFEST, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
 
 
 def collect(root: Path = Path()) -> Findings:
@@ -55,14 +55,14 @@ def collect(root: Path = Path()) -> Findings:
 def prune(root: Path = Path()) -> list[str]:
     """Remove the results of versions that the plan does not list; return their names. The store keeps them.
 
-    Links, and directories without a version's name, stay.
+    Links and other directories stay.
     """
     tree = _tree(root)
     planned = {entry["name"] for entry in tree["versions"] if entry.get("listed")}
     removed = []
     for path in sorted((root / RUNS).glob("*")):
-        obsolete = VERSION_NAME.fullmatch(path.name) and path.name not in planned
-        if obsolete and path.is_dir() and not path.is_symlink():
+        results = VERSION_NAME.fullmatch(path.name) and any((path / part).is_dir() for part in (*RUN_STAGES, "cost"))
+        if results and path.name not in planned and not path.is_symlink():
             shutil.rmtree(path)
             removed.append(path.name)
     return removed
