@@ -135,7 +135,7 @@ def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
         why = "its recipe, protocol or code differs from the present plan's"
         gaps.append(Gap(run.label, why, run.command))
     _read_ticks(run, gaps)
-    _read_cost(run, gaps)
+    _read_cost(run, root, gaps)
     _read_metrics(run, gaps)
     return run
 
@@ -150,11 +150,12 @@ def _read_ticks(run: Run, gaps: list[Gap]) -> None:
         gaps.append(Gap(f"curves of {run.label}", f"train/metrics.jsonl: {_fault(error)}", f"{run.command} --force"))
 
 
-def _read_cost(run: Run, gaps: list[Gap]) -> None:
+def _read_cost(run: Run, root: Path, gaps: list[Gap]) -> None:
+    path = run.directory.costs["train"]
     try:
-        run.cost = read_record(run.directory.costs["train"], run.command)
+        run.cost = read_record(path, run.command)
     except RecordError as error:
-        gaps.append(Gap(f"cost of {run.label}", f"{run.directory.costs['train']}: {error.fault}"))
+        gaps.append(Gap(f"cost of {run.label}", f"{path.relative_to(root)}: {error.fault}"))
 
 
 def _read_metrics(run: Run, gaps: list[Gap]) -> None:
