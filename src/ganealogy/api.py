@@ -2,7 +2,7 @@
 
 >>> from ganealogy import api
 >>> api.measure("photos", "samples.zip").metrics["fd_effnet_lite0"]
->>> pictures = api.load_generator("build/runs/v3-0").generate(16, seed=0)
+>>> pictures = api.load_generator("v3", seed=1).generate(16, seed=0)
 >>> api.runs().groupby("version")["fd_pixel8"].mean()
 """
 

@@ -41,9 +41,9 @@ def test_the_page_has_an_example_of_each_kind() -> None:
 
 
 def test_the_version_trains_with_the_new_components(workspace: Workspace) -> None:
-    run = json.loads((workspace.path / "build/runs/example-0/train/run.json").read_text())
+    run = json.loads((workspace.path / "build/runs/example/train/0/run.json").read_text())
     assert run["status"] == "finished" and run["recipe"]["adversary"]["loss"]["margin"] == 0.5
-    last = (workspace.path / "build/runs/example-0/train/metrics.jsonl").read_text().splitlines()[-1]
+    last = (workspace.path / "build/runs/example/train/0/metrics.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["penalty"] > 0
     code = json.loads((workspace.path / "build/plan/versions/example.json").read_text())["code"]
     for component in ("adversary.losses.squared_hinge", "adversary.penalties.logit_drift", "networks.tiny_conv"):
@@ -51,7 +51,7 @@ def test_the_version_trains_with_the_new_components(workspace: Workspace) -> Non
 
 
 def test_the_new_extractor_and_metric_measure_it(workspace: Workspace) -> None:
-    metrics = json.loads((workspace.path / "build/runs/example-0/evaluate/metrics.json").read_text())["metrics"]
+    metrics = json.loads((workspace.path / "build/runs/example/evaluate/0/metrics.json").read_text())["metrics"]
     assert metrics["fd_mean_colour"] > 0
     assert metrics["mean_distance_mean_colour"] > 0 and metrics["mean_distance_pixel8"] > 0
     anchors = json.loads((workspace.path / "data/reference/anchors.json").read_text())["metrics"]

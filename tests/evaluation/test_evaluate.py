@@ -22,6 +22,7 @@ from ganealogy.evaluation.measure import full_name
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
 from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference, read_reference
 from ganealogy.files import atomic
+from ganealogy.workspace import RunDir, run_dir
 
 SETTINGS = {"extractors": ["pixel8"], "reals": 200}
 
@@ -60,9 +61,9 @@ def reference(packed, tmp_path_factory) -> Path:
     return out
 
 
-def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", **sample: Any) -> Path:
-    """Return a run directory of v3 seed 1 whose samples are `images`."""
-    run = folder / "v3-1"
+def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", **sample: Any) -> RunDir:
+    """Return a run of v3 seed 1 whose samples are `images`."""
+    run = run_dir("v3", 1, folder)
     record: dict[str, Any] = {"count": 0, "sha256": None, "step": 40, "kimg": 2.5, "latent_seed": 7}
     if images is not None:
         save(run / "sample/images.npy", images)
@@ -229,7 +230,7 @@ def test_a_flipped_bit_in_the_samples_is_detected(reference, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(GanealogyError, match=r"images\.npy: its sha256 differs.*dvc repro sample@v3-1"):
+    with pytest.raises(GanealogyError, match=r"images\.npy: its sha256 differs.*dvc repro sample@v3"):
         evaluate(run, SETTINGS, reference)
 
 

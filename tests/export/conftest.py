@@ -10,18 +10,18 @@ import pytest
 from helpers.fake_runs import DATA, metrics_json, run_json, write_run
 
 from ganealogy.files import atomic
+from ganealogy.workspace import RunDir, run_dir
 
 PROTOCOL = {"kimg": 1.0, "batch_size": 8, "image_size": 32, "channels": 3, "width": 8, "tracker": "pixel8"}
-Make = Callable[..., Path]
+Make = Callable[..., RunDir]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    versions = [
-        {"name": name, "title": "<script>alert(1)</script>", "listed": True, "parameters": {}} for name in ("v1", "v2")
-    ]
+    entry = {"title": "<script>alert(1)</script>", "listed": True, "parameters": {}, "seeds": [0, 1]}
+    versions = [{"name": name, **entry} for name in ("v1", "v2")]
     dataset = {"name": "anime", "image_size": 32}
-    atomic.write_json(tmp_path / "build/plan/tree.json", {"versions": versions, "seeds": [0, 1], "dataset": dataset})
+    atomic.write_json(tmp_path / "build/plan/tree.json", {"versions": versions, "dataset": dataset})
     manifest = {"dataset": DATA, "counts": {"train": 9, "holdout": 1}, "title": "Faces", "licence": "CC0"}
     atomic.write_json(tmp_path / "data/packed/manifest.json", manifest)
     return tmp_path
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_run(project: Path) -> Make:
-    """make_run(version, seed, network, fd, classes=…, latent=…) → its directory."""
+    """make_run(version, seed, network, fd, classes=…, latent=…) → its folders."""
 
     def make(
         version: str = "v1",
@@ -40,7 +40,7 @@ def make_run(project: Path) -> Make:
         distribution: str = "normal",
         classes: int = 0,
         **options: Any,
-    ) -> Path:
+    ) -> RunDir:
         import torch
         from safetensors.torch import save
 
@@ -60,7 +60,7 @@ def make_run(project: Path) -> Make:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
             for _ in range(20):  # fill BatchNorm's statistics
                 generator(torch.randn(16, 8), *labels)
-        directory = project / f"build/runs/{version}-{seed}"
+        directory = run_dir(version, seed, project)
         weights = save({name: tensor.contiguous().clone() for name, tensor in generator.state_dict().items()})
         atomic.write_bytes(directory / "train/weights/generator-best.safetensors", weights)
         checkpoint = {"step": 9, "kimg": 0.5, "score": best}

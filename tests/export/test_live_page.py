@@ -16,7 +16,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.export import onnxruntime_web, web_page
 from ganealogy.networks._build import load_generator
 from ganealogy.tracking import best_run, run_record
-from ganealogy.workspace import NPM
+from ganealogy.workspace import NPM, run_dir
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -96,7 +96,7 @@ def test_the_pages_images_equal_torchs_and_follow_its_controls(page: Any, projec
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
 
     # The same latents give the same pictures as torch.
-    run = run_record.read(project / "build/runs/v1-0")
+    run = run_record.read(run_dir("v1", 0, project))
     assert run.weights is not None
     network = load_generator(run.weights, run.run["recipe"], run.run["protocol"])
     z = np.asarray(page.evaluate("Array.from(latents(7, 12))"), np.float32).reshape(12, 8)

@@ -15,6 +15,7 @@ from ganealogy.export import onnx_file, select_run
 from ganealogy.networks import _build
 from ganealogy.sampling import latents
 from ganealogy.tracking import run_record
+from ganealogy.workspace import run_dir
 
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {}),
@@ -82,7 +83,7 @@ def test_an_export_that_differs_is_not_written(make_run, tmp_path: Path, monkeyp
 def test_without_weights_the_error_names_the_command_that_trains(make_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     directory = make_run()
     (directory / "train/weights/generator-best.safetensors").unlink()
-    with pytest.raises(GanealogyError, match=r"dvc repro train@v1-0"):
+    with pytest.raises(GanealogyError, match=r"dvc repro train@v1`"):
         onnx_file.export(run_record.read(directory), tmp_path / "g.onnx")
 
 
@@ -94,14 +95,14 @@ def test_the_best_run_is_selected_by_default(make_run, project: Path) -> None:  
     run, score = select_run.choose(None, None, project)
     assert (run.title, score.metric, score.value) == ("v2 seed 0", "fd_pixel8", 80.0)  # type: ignore[union-attr]
     assert select_run.choose("v1", 0, project)[0].title == "v1 seed 0"
-    for name in ("v1-1", "v2-0"):
-        (project / f"build/runs/{name}/evaluate/metrics.json").unlink()
+    for version, seed in (("v1", 1), ("v2", 0)):
+        (run_dir(version, seed, project) / "evaluate/metrics.json").unlink()
     assert select_run.choose(None, None, project)[0].title == "v1 seed 0", (
         "without evaluations the tracker's score decides"
     )
     with pytest.raises(GanealogyError, match="which seed"):
         select_run.choose("v1", None, project)
-    with pytest.raises(GanealogyError, match=r"v1-7.*train the version"):
+    with pytest.raises(GanealogyError, match=r"v1/train/7/run\.json.*train the version"):
         select_run.choose("v1", 7, project)
 
 

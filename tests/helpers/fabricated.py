@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from ganealogy.files import images
 from ganealogy.lineage.recipe import merge
+from ganealogy.workspace import RunDir, run_dir
 
 SIZE = 32
 HOSTILE = "<script>alert(1)</script> | **Smooth**"
@@ -70,6 +71,8 @@ def entry(name: str, title: str, parent: str | None, changes: Any, recipe: Any, 
 
 
 def fabricate_plan(root: Path, entries: list[dict[str, Any]], seeds: list[int]) -> None:
+    """Write the plan. `seeds` are those of each entry that names none of its own."""
+    entries = [{"seeds": seeds, **each} for each in entries]
     dataset = {"name": "avatars", "image_size": SIZE, "channels": 3, "style": "adventurer"}
     train = {
         "kimg": 60.0, "batch_size": 64, "lr": 0.0002, "width": 32, "precision": "fp32", "ticks": 5,
@@ -77,7 +80,6 @@ def fabricate_plan(root: Path, entries: list[dict[str, Any]], seeds: list[int]) 
     }  # fmt: skip
     tree = {
         "versions": entries,
-        "seeds": seeds,
         "dataset": dataset,
         "protocol": train,
         "sample": {"count": 500, "checkpoint": "best", "truncation": 1.0, "walk_frames": 48},
@@ -85,7 +87,8 @@ def fabricate_plan(root: Path, entries: list[dict[str, Any]], seeds: list[int]) 
     }
     write(root / "build/plan/tree.json", tree)
     for each in entries:
-        write(root / f"build/plan/versions/{each['name']}.json", {"fingerprint": f"plan-{each['name']}"})
+        plan = {"fingerprint": f"plan-{each['name']}", "seeds": each["seeds"]}
+        write(root / f"build/plan/versions/{each['name']}.json", plan)
 
 
 def fabricate_data(root: Path, draw: Draw = draw_faces) -> None:
@@ -115,9 +118,9 @@ def fabricate_data(root: Path, draw: Draw = draw_faces) -> None:
 
 def fabricate_run(
     root: Path, version: str, seed: int, good: float, draw: Draw = draw_faces, ticks: int = 5, diverged: bool = False
-) -> Path:
-    """A run directory; `good` in 0..1 says how well the version ends. A diverged one stops halfway, without samples."""
-    run = root / f"build/runs/{version}-{seed}"
+) -> RunDir:
+    """A run; `good` in 0..1 says how well the version ends. A diverged one stops halfway, without samples."""
+    run = run_dir(version, seed, root)
     rng = np.random.default_rng([seed, *map(ord, version)])
     last = ticks // 2 if diverged else ticks
     lines = []

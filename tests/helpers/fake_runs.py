@@ -11,7 +11,7 @@ from typing import Any, cast
 from ganealogy.files import atomic
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
-from ganealogy.workspace import MetricsJson, RunJson, SampleJson, run_key
+from ganealogy.workspace import MetricsJson, RunDir, RunJson, SampleJson, run_key
 
 ROOT = Path(__file__).parents[2]
 DATA = "d" * 64
@@ -118,7 +118,7 @@ def protocol_of(metric: str) -> dict[str, Any]:
 
 
 def cost_json(seconds: float = 45.0, ticks: int = 5, **changes: Any) -> dict[str, Any]:
-    """Return cost/train.json."""
+    """Return the cost file of a training."""
     content = {
         "seconds": seconds,
         "tick_seconds": [seconds * tick / ticks for tick in range(ticks + 1)],
@@ -137,23 +137,23 @@ def cost_json(seconds: float = 45.0, ticks: int = 5, **changes: Any) -> dict[str
 
 
 def write_run(
-    directory: Path,
+    directory: RunDir,
     run: RunJson | None = None,
     sample: SampleJson | None = None,
     metrics: MetricsJson | None = None,
     cost: dict[str, Any] | None = None,
     ticks: list[dict[str, Any]] | None = None,
-) -> Path:
-    """Write the records that are given to a run directory, and return it."""
+) -> RunDir:
+    """Write the records that are given to the folders of a run, and return it."""
     records = {
-        "train/run.json": run,
-        "sample/sample.json": sample,
-        "evaluate/metrics.json": metrics,
-        "cost/train.json": cost,
+        directory / "train/run.json": run,
+        directory / "sample/sample.json": sample,
+        directory / "evaluate/metrics.json": metrics,
+        directory.costs["train"]: cost,
     }
-    for name, content in records.items():
+    for path, content in records.items():
         if content is not None:
-            atomic.write_json(directory / name, content)
+            atomic.write_json(path, content)
     if ticks is not None:
         atomic.write_text(directory / "train/metrics.jsonl", "".join(json.dumps(line) + "\n" for line in ticks))
     return directory

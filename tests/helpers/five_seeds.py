@@ -7,6 +7,9 @@ from pathlib import Path
 
 from helpers.fake_runs import metrics_json, run_json, write_run
 
+from ganealogy.params import schema
+from ganealogy.workspace import run_dir
+
 VALUES = {"v1": 200.0, "v3": 150.0, "v5": 152.0, "v7": 900.0}
 """Version → the metric's geometric centre over seeds."""
 SPREAD = (0.97, 0.99, 1.0, 1.01, 1.03)
@@ -21,16 +24,29 @@ def make_tree(root: Path) -> Path:
         {"name": name, "parent": parent, "listed": True, "recipe": {}, "changes": {}} for name, parent in parents
     ]
     evaluate = {"extractors": ["pixel8"], "reals": 2000, "equivalence_margin": 0.1}
-    tree = {"versions": entries, "seeds": [0, 1, 2, 3, 4], "protocol": {"tracker": "pixel8"}, "evaluate": evaluate}
-    write(root / "build/plan/tree.json", tree)
+    write(root / "build/plan/tree.json", {"versions": entries, "protocol": {"tracker": "pixel8"}, "evaluate": evaluate})
+    plan_seeds(root, [0, 1, 2, 3, 4])
     write(root / "data/reference/anchors.json", {"metrics": {METRIC: {"mean_image": 473.0}}})
-    for version, value in VALUES.items():
+    for version in VALUES:
         for seed, factor in enumerate(SPREAD):
-            run = root / f"build/runs/{version}-{seed}"
-            write_run(
-                run, run_json(version, seed), metrics=metrics_json(version, seed, metrics={METRIC: value * factor})
-            )
+            add_run(root, version, seed, factor)
     return root
+
+
+def plan_seeds(root: Path, seeds: list[int], **more_seeds: list[int]) -> None:
+    """Write params.yaml with these seeds, and give each version of the plan its own."""
+    tree = {"versions": list(VALUES), "seeds": seeds, "more_seeds": more_seeds}
+    train = {"kimg": 1, "batch_size": 8, "lr": 0.001}
+    write(root / "params.yaml", {"dataset": {"name": "avatars", "image_size": 32}, "tree": tree, "train": train})
+    seeds_of = schema.load(root / "params.yaml").tree.seeds_of
+    versions = json.loads((root / "build/plan/tree.json").read_text())["versions"]
+    edit_tree(root, versions=[entry | {"seeds": seeds_of(entry["name"])} for entry in versions])
+
+
+def add_run(root: Path, version: str, seed: int, factor: float) -> None:
+    """Add a run whose metric is `factor` times the version's centre."""
+    metrics = metrics_json(version, seed, metrics={METRIC: VALUES[version] * factor})
+    write_run(run_dir(version, seed, root), run_json(version, seed), metrics=metrics)
 
 
 def write(path: Path, content: object) -> None:
@@ -38,8 +54,8 @@ def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def remove_metrics(root: Path, run: str) -> None:
-    (root / f"build/runs/{run}/evaluate/metrics.json").unlink()
+def remove_metrics(root: Path, version: str, seed: int) -> None:
+    (run_dir(version, seed, root) / "evaluate/metrics.json").unlink()
 
 
 def edit_tree(root: Path, **changes: object) -> None:

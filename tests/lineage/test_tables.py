@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,8 @@ from ganealogy.lineage import new_version, tables
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import known, read_family
 from ganealogy.params import schema
+from ganealogy.stages import plan
+from ganealogy.workspace import TreeJson
 
 
 def text(part: Any) -> str:
@@ -33,6 +36,19 @@ def test_the_tree_shows_children_below_parents() -> None:
     lines = text(tables.tree(read_family(["v1", "v3", "v4", "v8"]))).splitlines()
     assert lines[0].startswith("v1 ")
     assert any("└── v4" in line and line.index("v4") > 4 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [("{}", "seeds 0, 1 "), ("{v3: [5, 6, 7]}", "2 seeds, 5 of v3 "), ("{v1: [4], v3: [4]}", "seeds 0, 1, 4 ")],
+)
+def test_the_plans_table_gives_the_seeds(project: Path, more: str, words: str) -> None:
+    params = project / "params.yaml"
+    content = schema.read_yaml(params)
+    content["tree"] |= {"seeds": [0, 1], "more_seeds": schema.YAML(typ="safe").load(more)}
+    params.write_text(json.dumps(content))
+    made = cast(TreeJson, plan.make(params, project / "versions")["tree.json"])
+    assert f"· {words}" in " ".join(text(tables.table(made)).split()) + " "
 
 
 def test_a_recipe_shows_the_origin_of_each_value() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params import edit, schema
+from ganealogy.stages import plan
 
 
 @pytest.fixture
@@ -60,3 +61,30 @@ def test_a_broken_params_file_is_named_and_not_changed(params: Path) -> None:
 def test_lists_stay_on_one_line(params: Path) -> None:
     edit.use("folder", "pictures", params)
     assert "extractors: [pixel8, effnet_lite0]" in params.read_text()
+
+
+def test_a_version_may_have_more_seeds_than_the_others(params: Path) -> None:
+    text = params.read_text()
+    params.write_text(text.replace("tree:\n", "tree:\n  more_seeds: {v3: [5, 0, 6], v1: []}\n"))
+    tree = schema.load(params).tree
+    assert tree.seeds_of("v1") == tree.seeds
+    assert tree.seeds_of("v3") == [*tree.seeds, *(seed for seed in (5, 0, 6) if seed not in tree.seeds)], "each once"
+    plans = plan.make(params)
+    assert {entry["name"]: entry["seeds"] for entry in plans["tree.json"]["versions"]} == {  # type: ignore[typeddict-item]
+        "v1": tree.seeds, "v3": tree.seeds_of("v3"),
+    }  # fmt: skip
+    assert plans["versions/v3.json"]["seeds"] == tree.seeds_of("v3")  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("{v3: [-1]}", r"tree\.more_seeds\.v3\.0 = -1: .*greater than or equal to 0"),
+        ("{v3: 5}", r"tree\.more_seeds\.v3 = 5: .*valid list"),
+        ("{v99: [5]}", r"params\.yaml: tree\.more_seeds: unknown version 'v99'; known: .*v1, v2"),
+    ],
+)
+def test_wrong_seeds_of_a_version_are_named(params: Path, more: str, message: str) -> None:
+    params.write_text(params.read_text().replace("tree:\n", f"tree:\n  more_seeds: {more}\n"))
+    with pytest.raises(GanealogyError, match=message):
+        plan.make(params)

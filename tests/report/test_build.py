@@ -30,7 +30,7 @@ def test_all_outputs_are_written_and_a_second_build_gives_the_same_bytes(project
 
 
 def test_the_page_links_the_mlflow_runs(project: Path) -> None:
-    record = project / "build/runs/v1-0/train/run.json"
+    record = project / "build/runs/v1/train/0/run.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"key": "k1"}))
     address = "http://127.0.0.1:5000/#/experiments/3/runs/abc"
     page = build(project, lambda keys: {key: address for key in keys if key == "k1"})

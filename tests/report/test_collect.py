@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.fabricated import fabricate_run
 
 from ganealogy.errors import GanealogyError
 from ganealogy.report.collect import collect, prune
 from ganealogy.report.findings import Findings
+from ganealogy.workspace import run_dir
 
 
 def gap(findings: Findings, what: str) -> str:
@@ -40,7 +42,7 @@ def test_all_results_are_collected(shared_project: Path) -> None:
 
 def test_missing_and_diverged_runs_are_gaps_with_a_reason(shared_project: Path) -> None:
     findings = collect(shared_project)
-    assert gap(findings, "v7 seed 0") == "it has not been trained; dvc repro train@v7-0"
+    assert gap(findings, "v7 seed 0") == "it has not been trained; dvc repro train@v7"
     assert "diverged at step 376: d_loss is NaN" in gap(findings, "v5 seed 1")
     assert "ganealogy fetch inception" in gap(findings, "fid: not measured")
 
@@ -75,13 +77,13 @@ def test_best_and_last_times_flags_and_unmeasured_metrics(shared_project: Path) 
 
 @pytest.mark.parametrize("seconds", [None, [], [0, 1], "soon", [0, 1, 2, None, 4, float("nan")]])
 def test_times_that_do_not_match_the_ticks_are_ignored(project: Path, seconds: object) -> None:
-    edit(project / "build/runs/v1-0/cost/train.json", tick_seconds=seconds)
+    edit(project / "build/runs/v1/cost/train/0.json", tick_seconds=seconds)
     times = collect(project).versions[0].runs[0].tick_seconds()
     assert times == ({0: 0, 12: 1, 24: 2, 48: 4} if isinstance(seconds, list) and len(seconds) == 6 else {})
 
 
 def test_flags_and_reasons_of_a_wrong_type_are_ignored(project: Path) -> None:
-    edit(project / "build/runs/v1-0/evaluate/metrics.json", flags=[1], not_measured="no", ema="yes", neighbours=None)
+    edit(project / "build/runs/v1/evaluate/0/metrics.json", flags=[1], not_measured="no", ema="yes", neighbours=None)
     run = collect(project).versions[0].runs[0]
     assert (run.flags, run.not_measured, run.ema, run.neighbours) == ({}, {}, None, False)
 
@@ -102,26 +104,26 @@ def test_a_plan_without_results(project: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"steps": 3}', "\ufffd"])
 def test_a_broken_run_record_is_a_gap(project: Path, content: str) -> None:
-    (project / "build/runs/v1-0/train/run.json").write_text(content)
+    (project / "build/runs/v1/train/0/run.json").write_text(content)
     findings = collect(project)
     assert findings.versions[0].runs[0].status == "broken"
     assert "train/run.json" in gap(findings, "v1 seed 0")
 
 
 def test_broken_metrics_curves_and_costs_are_gaps(project: Path) -> None:
-    run = project / "build/runs/v1-0"
+    run = run_dir("v1", 0, project)
     (run / "train/metrics.jsonl").write_text('{"tick": 0, "kimg": 0}\n{"tick"')
-    (run / "cost/train.json").write_text("nothing")
+    run.costs["train"].write_text("nothing")
     (run / "evaluate/metrics.json").unlink()
     findings = collect(project)
     assert findings.versions[0].values("fd_pixel8").keys() == {1}
     assert "metrics.jsonl" in gap(findings, "curves of v1 seed 0")
-    assert "cost/train.json" in gap(findings, "cost of v1 seed 0")
-    assert gap(findings, "numbers of v1 seed 0").endswith("dvc repro evaluate@v1-0")
+    assert gap(findings, "cost of v1 seed 0").startswith("build/runs/v1/cost/train/0.json: "), "no path of this machine"
+    assert gap(findings, "numbers of v1 seed 0").endswith("dvc repro evaluate@v1")
 
 
 def test_a_value_that_is_not_finite_is_a_gap(project: Path) -> None:
-    path = project / "build/runs/v1-0/evaluate/metrics.json"
+    path = project / "build/runs/v1/evaluate/0/metrics.json"
     path.write_text(path.read_text().replace('"metrics": {', '"metrics": {"fid": NaN, '))
     findings = collect(project)
     assert "fid" not in findings.metrics
@@ -129,7 +131,7 @@ def test_a_value_that_is_not_finite_is_a_gap(project: Path) -> None:
 
 
 def test_a_value_of_another_protocol_is_excluded(project: Path) -> None:
-    path = project / "build/runs/v1-0/evaluate/metrics.json"
+    path = project / "build/runs/v1/evaluate/0/metrics.json"
     protocol = json.loads(path.read_text())["protocol"]
     protocol["fd_pixel8"]["fakes"] = 100
     edit(path, protocol=protocol)
@@ -140,9 +142,9 @@ def test_a_value_of_another_protocol_is_excluded(project: Path) -> None:
 
 
 def test_another_fingerprint_is_another_protocol(project: Path) -> None:
-    for path in (project / "build/runs").glob("*/evaluate/metrics.json"):
+    for path in (project / "build/runs").glob("*/evaluate/*/metrics.json"):
         content = json.loads(path.read_text())
-        other = path.parts[-3] == "v1-0"
+        other = path.parts[-4:-1] == ("v1", "evaluate", "0")
         for protocol in content["protocol"].values():
             protocol |= {"precision": "bf16" if other else "fp32", "fingerprint": "bbbb" if other else "aaaa"}
         path.write_text(json.dumps(content))
@@ -155,16 +157,38 @@ def test_another_fingerprint_is_another_protocol(project: Path) -> None:
 def test_a_run_of_another_plan_is_a_gap(project: Path) -> None:
     edit(project / "build/plan/versions/v3.json", fingerprint="another")
     findings = collect(project)
-    assert "dvc repro train@v3-0" in gap(findings, "v3 seed 0")
+    assert "dvc repro train@v3" in gap(findings, "v3 seed 0")
 
 
-def test_prune_removes_only_runs_that_the_plan_does_not_list(project: Path) -> None:
+def test_prune_removes_only_versions_that_the_plan_does_not_list(project: Path) -> None:
     runs = project / "build/runs"
-    shutil.copytree(runs / "v1-0", runs / "v9-0")
-    shutil.copytree(runs / "v1-0", runs / "v1-7")
+    shutil.copytree(runs / "v1", runs / "v9")
+    shutil.copytree(runs / "v1/train", runs / "v1-0/train")  # a run in the folders of an older Ganealogy
     (runs / "notes").mkdir()
-    (runs / "v8-0").symlink_to(project / "data", target_is_directory=True)
-    assert prune(project) == ["v1-7", "v9-0"]
-    assert {path.name for path in runs.iterdir()} >= {"v1-0", "v1-1", "v5-1", "v7-1", "notes", "v8-0"}
+    (runs / "v8").symlink_to(runs / "v1", target_is_directory=True)
+    path = project / "build/plan/tree.json"
+    versions = json.loads(path.read_text())["versions"]
+    edit(path, versions=[entry | {"listed": entry["name"] != "v7"} for entry in versions])
+    assert prune(project) == ["v1-0", "v7", "v9"]
+    assert {path.name for path in runs.iterdir()} == {"v1", "v3", "v5", "notes", "v8"}
+    assert [path.name for path in sorted((runs / "v5/train").iterdir())] == ["0", "1"]
     assert (project / "data/packed/manifest.json").exists()
     assert prune(project) == []
+
+
+def test_versions_may_have_different_seeds(project: Path) -> None:
+    path = project / "build/plan/tree.json"
+    more = {"v1": [1, 0], "v3": [1, 0, 7, 5], "v5": [0, 1], "v7": [1]}
+    versions = json.loads(path.read_text())["versions"]
+    edit(path, versions=[entry | {"seeds": more[entry["name"]]} for entry in versions])
+    fabricate_run(project, "v3", 5, 0.8)
+    findings = collect(project)
+    assert [(run.version, run.seed, run.status) for run in findings.runs if run.version in ("v3", "v7")] == [
+        ("v3", 1, "finished"), ("v3", 0, "finished"), ("v3", 7, "missing"), ("v3", 5, "finished"),
+        ("v7", 1, "finished"),
+    ]  # fmt: skip
+    assert findings.versions[1].values("fd_pixel8").keys() == {0, 1, 5}
+    assert gap(findings, "v3 seed 7") == "it has not been trained; dvc repro train@v3"
+    assert not [entry for entry in findings.gaps if entry.what == "v7 seed 0"], "v7 does not have seed 0"
+    assert findings.shared_seeds == [1] and findings.seeds == [1, 0, 5, 7], "the shared ones first"
+    assert findings.more_seeds == {"v1": [0], "v3": [0, 7, 5], "v5": [0]}

@@ -13,7 +13,8 @@ from helpers.pipeline import Workspace
 from ganealogy.errors import GanealogyError
 from ganealogy.report.collect import collect
 from ganealogy.report.compare import cells, compare, differing, render, version_names
-from ganealogy.report.experiments import Experiment
+from ganealogy.report.experiments import Experiment, read
+from ganealogy.workspace import run_dir
 
 OUTS = ["build/plan", "build/runs", "data/packed", "data/reference"]
 
@@ -24,7 +25,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = fabricate(tmp_path_factory.mktemp("other"))
     for version, quality in (("v1", 0.9), ("v3", 0.95)):
         for seed in (0, 1):
-            shutil.rmtree(root / f"build/runs/{version}-{seed}")
+            for folder in run_dir(version, seed, root).folders.values():
+                shutil.rmtree(folder)
             run = fabricate_run(root, version, seed, quality)
             edit(run / "train/run.json", key=f"{version}-{seed} at another rate")
     protocol = json.loads((root / "build/plan/tree.json").read_text())["protocol"]
@@ -48,6 +50,14 @@ def test_differing_code_with_equal_settings_is_listed(sides: list[Experiment], s
     again = Experiment("again", "", collect(shared_project))
     again.findings.listed[0].fingerprint = "of other code"
     assert differing([sides[0], again]) == [("v1: code", ["plan-v1", "of other code"[:12]])]
+
+
+def test_seeds_of_one_version_are_listed_as_in_params_yaml(sides: list[Experiment]) -> None:
+    sides[1].findings.listed[1].seeds.extend([7, 5])
+    assert differing(sides) == [("train.lr", ["0.0002", "0.0004"]), ("tree.more_seeds.v3", ["–", "7, 5"])]
+    for version in sides[1].findings.listed:
+        version.seeds = [0, 1, 2]
+    assert differing(sides) == [("tree.seeds", ["0, 1", "0, 1, 2"]), ("train.lr", ["0.0002", "0.0004"])]
 
 
 def test_rows_are_versions_and_columns_experiments(sides: list[Experiment]) -> None:
@@ -74,10 +84,10 @@ def test_no_verdict_for_another_protocol_other_data_or_a_missing_version(sides: 
 
 
 def test_the_page_escapes_text_and_lists_what_the_cache_lacks(sides: list[Experiment]) -> None:
-    sides[1].missing = [f"build/runs/v{number}-0/evaluate" for number in range(8)]
+    sides[1].missing = [f"build/runs/v{number}/evaluate" for number in range(8)]
     html = render(sides)
     assert HOSTILE not in html and "&lt;script&gt;alert(1)" in html
-    assert "DVC's cache lacks build/runs/v0-0/evaluate" in html and "and 2 more" in html
+    assert "DVC's cache lacks build/runs/v0/evaluate" in html and "and 2 more" in html
     assert html.count('alt="Samples of v1 in') == 2
     assert "http" not in html.replace("http-equiv", ""), "nothing from a network"
 
@@ -145,6 +155,36 @@ def test_a_commit_without_results_is_an_error(workspace: Workspace) -> None:
         compare(["base", "main"], workspace.path)
 
 
+def changed(workspace: Workspace, project: Path, into: Path) -> Path:
+    """Return a copy of the workspace that has the project's results, not recorded by DVC."""
+    copy = Path(shutil.copytree(workspace.path, into, symlinks=True))
+    for folder in ("build", "data"):
+        shutil.copytree(project / folder, copy / folder, dirs_exist_ok=True)
+    return copy
+
+
+def test_seeds_of_one_version_are_read(workspace: Workspace, other: Path, tmp_path: Path) -> None:
+    copy = changed(workspace, other, tmp_path / "copy")
+    tree = copy / "build/plan/tree.json"
+    versions = json.loads(tree.read_text())["versions"]
+    edit(tree, versions=[entry | {"seeds": [0, 1, 5] if entry["name"] == "v3" else [0, 1]} for entry in versions])
+    fabricate_run(copy, "v3", 5, 0.9)
+    sides = read(["base", "workspace"], copy, tmp_path / "into")
+    assert [len(side.findings.versions[1].values("fd_pixel8")) for side in sides] == [2, 3]
+    assert [len(side.findings.versions[0].values("fd_pixel8")) for side in sides] == [2, 2]
+
+
+def test_an_experiment_of_an_older_ganealogy_is_an_error(workspace: Workspace, other: Path, tmp_path: Path) -> None:
+    copy = changed(workspace, other, tmp_path / "copy")
+    tree = copy / "build/plan/tree.json"
+    versions = json.loads(tree.read_text())["versions"]
+    for entry in versions:
+        del entry["seeds"]
+    edit(tree, versions=versions, seeds=[0, 1])
+    with pytest.raises(GanealogyError, match="workspace: made by an older Ganealogy"):
+        compare(["base", "workspace"], copy)
+
+
 def test_outputs_missing_from_the_cache_are_listed_with_the_command(workspace: Workspace, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(workspace.path, tmp_path / "copy", symlinks=True))
     marker = b'"key": "v1-0 at another rate"'
@@ -153,7 +193,7 @@ def test_outputs_missing_from_the_cache_are_listed_with_the_command(workspace: W
     lost.chmod(0o644)
     lost.unlink()
     html = compare(["base", "faster"], copy).read_text()
-    assert "faster: DVC's cache lacks build/runs/v1-0/train" in html and "dvc exp pull" in html
+    assert "faster: DVC's cache lacks build/runs/v1/train" in html and "dvc exp pull" in html
     shutil.rmtree(copy / ".dvc/cache")
     with pytest.raises(GanealogyError, match=r"DVC's cache.*dvc exp pull"):
         compare(["base", "faster"], copy)

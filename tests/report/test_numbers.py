@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.fabricated import edit, fabricate_run
 from rich.console import Console
 
 from ganealogy.report.collect import collect
@@ -22,7 +23,7 @@ def test_metrics_json_has_one_number_per_metric_and_version(project: Path) -> No
 
 
 def test_fd_csv_has_a_column_for_every_listed_version(project: Path) -> None:
-    (project / "build/runs/v7-1/train/metrics.jsonl").unlink()
+    (project / "build/runs/v7/train/1/metrics.jsonl").unlink()
     findings = collect(project)
     _, path = write_numbers(findings)
     frame = pd.read_csv(path)
@@ -40,3 +41,17 @@ def test_the_terminal_table_shows_changes_and_unfinished_runs(shared_project: Pa
     assert "adversary.loss.real_target 1.0 → 0.9" in text
     assert "seed 0 missing" in text and "seed 1 diverged" in text
     assert "fd_pixel8" in text and "seconds" in text
+
+
+def test_versions_may_have_different_numbers_of_seeds(project: Path) -> None:
+    path = project / "build/plan/tree.json"
+    versions = json.loads(path.read_text())["versions"]
+    edit(path, versions=[entry | {"seeds": [0, 1, 2] if entry["name"] == "v3" else [0, 1]} for entry in versions])
+    fabricate_run(project, "v3", 2, 0.8)
+    findings = collect(project)
+    table = json.loads(write_numbers(findings)[0].read_text())
+    assert [table[version]["seeds"] for version in table] == [2, 3, 1, 1]
+    assert table["v3"]["fd_pixel8"] == pytest.approx(findings.versions[1].mean("fd_pixel8"))
+    console = Console(width=120, record=True)
+    console.print(summary_table(project))
+    assert "4 versions × 2 to 3 seeds" in console.export_text()

@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from helpers.fabricated import edit, fabricate_run
 
 from ganealogy.report import palette
 from ganealogy.report.collect import collect
 from ganealogy.report.page import hosts, linked, render
 from ganealogy.report.pictures import gather
+from ganealogy.workspace import run_dir
 
 
 def page(root: Path) -> str:
@@ -44,7 +46,7 @@ class Outline(HTMLParser):
 
 def test_the_machine_is_shown_with_its_arithmetic(html: str, project: Path) -> None:
     assert "All runs: x86_64, 2 threads, torch 2.15.0, Python 3.11.9, fp32<" in html
-    path = project / "build/runs/v1-0/cost/train.json"
+    path = project / "build/runs/v1/cost/train/0.json"
     other = json.loads(path.read_text()) | {"arithmetic": "bf16, tf32 where a penalty differentiates D"}
     path.write_text(json.dumps(other))
     machines = dict(hosts(collect(project)))
@@ -102,7 +104,7 @@ def test_numbers_have_protocols_and_anchors(html: str) -> None:
     assert "499 held-out reals" in text
     assert "CC BY 4.0" in text and "Lisa Wischofsky" in text
     assert "seed 1 diverged at step 376: d_loss is NaN" in text
-    assert "dvc repro train@v3-0" in text
+    assert "dvc repro train@v3" in text
     assert "adversary.loss.real_target 1.0 → 0.9" in text
     assert "1,183,616" in text
 
@@ -121,25 +123,29 @@ def remove_results(root: Path) -> None:
 
 
 def break_pictures(root: Path) -> None:
-    run = root / "build/runs/v1-0"
+    run = run_dir("v1", 0, root)
     (run / "sample/images.npy").write_bytes(b"\x93NUMPY nothing")
     (run / "sample/strip.png").write_bytes((run / "sample/strip.png").read_bytes()[:200])
     (run / "sample/walk.webp").write_bytes(b"RIFF")
     (run / "train/grids/000000.png").write_text("text named .png")
+    run.costs["train"].write_text("nothing")
     (root / "data/reference/real.png").unlink()
 
 
 def break_by_pickle(root: Path) -> None:
     import numpy as np
 
-    np.save(root / "build/runs/v1-0/sample/images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save(run_dir("v1", 0, root) / "sample/images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
 @pytest.mark.parametrize(
     ("damage", "gaps"),
     [
         (remove_results, ["v1 seed 0", "description of the data set"]),
-        (break_pictures, ["samples of v1 seed 0", "interpolation of v1 seed 0", "grid 000000", "real pictures"]),
+        (
+            break_pictures,
+            ["samples of v1 seed 0", "interpolation of v1 seed 0", "grid 000000", "real pictures", "cost of v1 seed 0"],
+        ),
         (break_by_pickle, ["samples of v1 seed 0"]),
     ],
 )
@@ -213,3 +219,21 @@ def test_verdicts_flags_and_fingerprints_are_shown(html: str) -> None:
     assert "plan-v3" in text and "0123456789ab" in text
     assert 'tags.version = "v3"' in text, "without an MLflow store: the command and the filter"
     assert "fd_inf_effnet_lite0 of v1 seed 0, v1 seed 1" in text and "needs 5120 samples, has 500" in text
+
+
+def test_versions_with_different_seeds_are_shown(project: Path) -> None:
+    path = project / "build/plan/tree.json"
+    seeds = {"v1": [1, 0], "v3": [1, 0, 7, 5], "v5": [1, 0], "v7": [1]}
+    versions = json.loads(path.read_text())["versions"]
+    edit(path, versions=[entry | {"seeds": seeds[entry["name"]]} for entry in versions])
+    fabricate_run(project, "v3", 5, 0.8)
+    html = page(project)
+    text = " ".join(Outline(html).text.split())
+    assert "4 versions × 1 to 4 seeds" in text and "The number under a picture is the mean over 1 to 4 seeds." in text
+    assert "1; v1 also 0; v3 also 0, 7, 5; v5 also 0" in text
+    assert "3 of 4 seeds" in text and "1 of 2 seeds" in text, "v3 lacks seed 7; seed 1 of v5 diverged"
+    assert "of 1 seed" not in text, "v7 has all that it should have"
+    buttons = re.findall(r'name="sample-seed" value="(\d+)"( checked)?', html)
+    assert buttons == [("1", " checked"), ("0", ""), ("5", ""), ("7", "")], "first a seed that all versions have"
+    sheets = re.findall(r'data-sample="(v\d)" (src|hidden)', html)
+    assert sheets == [("v1", "src"), ("v3", "src"), ("v5", "hidden"), ("v7", "src")]

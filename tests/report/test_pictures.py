@@ -12,6 +12,7 @@ from ganealogy.files import images
 from ganealogy.report.collect import collect
 from ganealogy.report.page import render
 from ganealogy.report.pictures import FRAMES, SAMPLES, crop, fitted, gather
+from ganealogy.workspace import RUN_STAGES, run_dir
 
 
 def draw_noise(count: int, quality: float, seed: int) -> np.ndarray:
@@ -26,8 +27,10 @@ def test_twelve_versions_and_three_seeds_of_noise_stay_below_15_mb(tmp_path: Pat
     one = fabricate_run(tmp_path, "v1", 0, 0.9, draw_noise)
     for name in names:
         for seed in range(3):
-            if not (copy := tmp_path / f"build/runs/{name}-{seed}").exists():
-                shutil.copytree(one, copy)
+            copy = run_dir(name, seed, tmp_path)
+            for stage in RUN_STAGES:
+                if not copy.folders[stage].exists():
+                    shutil.copytree(one.folders[stage], copy.folders[stage])
     findings = collect(tmp_path)
     gallery = gather(findings)
     assert len(gallery.samples) == len(gallery.frames) == len(gallery.walks) == 36
@@ -54,7 +57,7 @@ def test_a_crop_has_whole_images_of_the_sheet() -> None:
 
 
 def test_a_long_training_shows_evenly_spaced_grids_with_both_ends(project: Path) -> None:
-    grids = project / "build/runs/v1-0/train/grids"
+    grids = project / "build/runs/v1/train/0/grids"
     for step in range(1, 100):
         shutil.copy(grids / "000000.png", grids / f"{step:06d}.png")
     steps = [step for step, _ in gather(collect(project)).frames["v1-0"]]
@@ -63,11 +66,11 @@ def test_a_long_training_shows_evenly_spaced_grids_with_both_ends(project: Path)
 
 @pytest.mark.parametrize("damage", ["gone", "text"])
 def test_unreadable_nearest_pictures_are_gaps(project: Path, damage: str) -> None:
-    path = project / "build/runs/v1-0/evaluate/neighbours.png"
+    path = project / "build/runs/v1/evaluate/0/neighbours.png"
     path.unlink() if damage == "gone" else path.write_text("text named .png")
     findings = collect(project)
     gallery = gather(findings)
     assert "v1-0" not in gallery.neighbours and "v1-1" in gallery.neighbours
     assert [gap.hint for gap in findings.gaps if gap.what == "nearest training pictures of v1 seed 0"] == [
-        "dvc repro evaluate@v1-0"
+        "dvc repro evaluate@v1"
     ]

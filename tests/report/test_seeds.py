@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers import five_seeds
 from helpers.five_seeds import edit_tree, make_tree, remove_metrics
 
 from ganealogy.cli.main import cli
 from ganealogy.errors import GanealogyError
+from ganealogy.params import schema
 from ganealogy.report.seeds import plan_seeds
 
 
@@ -31,23 +34,60 @@ def test_it_prints_the_edit_and_the_command(seeded: Path, monkeypatch: pytest.Mo
     assert (
         "v5 against v3 on fd_pixel8" in result.output and "50 %" in result.output and "do not detect" in result.output
     )
-    assert (
-        "tree.seeds: [0, 1, 2, 3, 4, 5, 6," in result.output and "dvc exp run -S 'tree.seeds=[0,1,2," in result.output
+    assert "Only v5 and v3 train new seeds" in result.output and "tree.more_seeds: {v5: [5, 6, 7," in result.output
+    command = result.output.replace("\\\n", "")
+    assert re.search(
+        r"dvc exp run +-S '\+\+tree\.more_seeds\.v5=\[5,6,7,.* +-S '\+\+tree\.more_seeds\.v3=\[5,6,7,", command
     )
     assert "seeds are enough for 50 %" in run(seeded, monkeypatch, "seeds", "v5", "--difference", "0.5").output
     stronger = run(seeded, monkeypatch, "seeds", "v5", "--difference", "2%", "--power", "0.95").output
     assert len(stronger) > len(result.output)
 
 
-def test_it_counts_seeds_with_a_value_and_keeps_the_existing_list(seeded: Path) -> None:
-    remove_metrics(seeded, "v5-1")
-    edit_tree(seeded, seeds=[0, 1, 2, 3, 7])
-    plan = plan_seeds(seeded, "v5", 0.05)
+def test_it_counts_seeds_with_a_value_and_adds_unused_ones(seeded: Path) -> None:
+    remove_metrics(seeded, "v5", 1)
+    five_seeds.plan_seeds(seeded, [0, 1, 2, 3, 7])
+    plan = plan_seeds(seeded, "v5", 0.02)
     required = plan.required.strictest
     assert required is not None and plan.counts == (3, 4) and plan.detectable is None
-    seeds = plan.new_seed_list
-    assert seeds is not None and seeds[:7] == [0, 1, 2, 3, 7, 4, 5] and len(seeds) == 5 + required - 3
-    assert len(set(seeds)) == len(seeds)
+    new = plan.new_seeds
+    assert new is not None and list(new) == ["v5", "v3"] and new["v5"][:4] == [4, 5, 6, 8]
+    assert (len(new["v5"]), len(new["v3"])) == (required - 3, required - 4), "both then have as many as they need"
+    assert not {0, 1, 2, 3, 7} & {*new["v5"], *new["v3"]} and len(set(new["v5"])) == len(new["v5"])
+
+
+def test_it_keeps_the_seeds_that_versions_have_beyond_the_shared_ones(
+    seeded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    five_seeds.plan_seeds(seeded, [0, 1, 2, 3, 4], v7=[9], v3=[5, 6])
+    for seed in (5, 6):
+        five_seeds.add_run(seeded, "v3", seed, 1.005)
+    plan = plan_seeds(seeded, "v5", 0.02)
+    required = plan.required.strictest
+    assert required is not None and required > 7 and plan.counts == (5, 7)
+    new = plan.new_seeds
+    assert new == {"v5": list(range(5, required)), "v3": list(range(5, required))}
+    output = run(seeded, monkeypatch, "seeds", "v5", "--difference", "2%").output
+    assert "tree.more_seeds: {v7: [9], v3: [5, 6, 7" in output and "more_seeds.v7" not in output
+    for seed in range(7, required):
+        five_seeds.add_run(seeded, "v3", seed, 1.0)
+    five_seeds.plan_seeds(seeded, [0, 1, 2, 3, 4], v3=list(range(5, required)))
+    assert list(plan_seeds(seeded, "v5", 0.02).new_seeds or {}) == ["v5"], "the parent has enough"
+
+
+def test_the_printed_options_give_the_planned_seeds(seeded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    output = run(seeded, monkeypatch, "seeds", "v5", "--difference", "5%").output
+    (seeded / "params.yaml").write_text(
+        "dataset: {name: avatars, image_size: 32}\ntree:\n  versions: [v3, v5]\n  seeds: [0, 1, 2, 3, 4]\n"
+        "train: {kimg: 1, batch_size: 8, lr: 0.001}\n"
+    )
+    apply_overrides(seeded / "params.yaml", re.findall(r"-S '([^']*)'", output))
+    tree = schema.load(seeded / "params.yaml").tree
+    required = plan_seeds(seeded, "v5", 0.05).required.strictest
+    assert required is not None
+    assert tree.seeds_of("v5") == tree.seeds_of("v3") == list(range(required)) and tree.seeds == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -60,10 +100,10 @@ def test_unknown_versions_and_roots_are_errors(seeded: Path, version: str, messa
 
 def test_too_few_seeds_and_missing_results_are_errors(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     for seed in range(4):
-        remove_metrics(seeded, f"v5-{seed}")
+        remove_metrics(seeded, "v5", seed)
     with pytest.raises(GanealogyError, match="1 and 5 seeds"):
         plan_seeds(seeded, "v5")
-    remove_metrics(seeded, "v5-4")
+    remove_metrics(seeded, "v5", 4)
     with pytest.raises(GanealogyError, match="v5 has no fd_pixel8 yet; run: dvc repro"):
         plan_seeds(seeded, "v5")
     with pytest.raises(GanealogyError, match="unknown metric 'fid'; known: fd_pixel8"):

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.five_seeds import METRIC, SPREAD, VALUES, edit_tree, make_tree, remove_metrics
+from helpers.five_seeds import METRIC, SPREAD, VALUES, add_run, edit_tree, make_tree, plan_seeds, remove_metrics
 from rich.console import Console
 
 from ganealogy.report import markdown, page, pictures
@@ -47,7 +47,7 @@ def test_findings_become_verdicts(seeded: Path) -> None:
     }
     values = {name: [value * factor for factor in SPREAD] for name, value in VALUES.items()}
     parents = {"v1": None, "v3": "v1", "v5": "v3", "v7": "v1"}
-    assert results == verdicts(METRIC, values, parents, 473.0, planned=5, margin=0.1)
+    assert results == verdicts(METRIC, values, parents, 473.0, planned=dict.fromkeys(VALUES, 5), margin=0.1)
     assert "after Holm over 2 edges" in results["v3"].why
 
 
@@ -68,8 +68,7 @@ def test_a_new_margin_changes_no_stage_plan() -> None:
 
 
 def test_missing_seeds_are_counted_and_unlisted_parents_are_not_compared(seeded: Path) -> None:
-    remove_metrics(seeded, "v5-3")
-    edit_tree(seeded, seeds=[0, 1, 2, 3, 4])
+    remove_metrics(seeded, "v5", 3)
     results = verdicts_for(collect(seeded), METRIC)
     assert results["v5"].word == "too few seeds" and "1 of 5 seeds of v5" in results["v5"].why
     versions = json.loads((seeded / "build/plan/tree.json").read_text())["versions"]
@@ -79,6 +78,20 @@ def test_missing_seeds_are_counted_and_unlisted_parents_are_not_compared(seeded:
         "v3" not in results and results["v5"].word == "not measured" and "parent v3 is not among" in results["v5"].why
     )
     assert verdicts_for(collect(seeded), "fid")["v5"].word == "not measured"
+
+
+def test_each_version_is_compared_with_the_seeds_that_it_has(seeded: Path) -> None:
+    plan_seeds(seeded, [0, 1, 2, 3, 4], v3=[5, 6, 7])
+    for seed in (5, 6):
+        add_run(seeded, "v3", seed, 1.02)
+    remove_metrics(seeded, "v5", 3)
+    results = verdicts_for(collect(seeded), METRIC)
+    assert results["v3"].word == "better" and "7 against 5 seeds" in results["v3"].why
+    assert results["v3"].why.endswith("without a number: 1 of 8 seeds of v3"), "v1 has all five of its own"
+    assert results["v5"].why.endswith("without a number: 1 of 5 seeds of v5, 1 of 8 seeds of v3")
+    assert "without a number" not in results["v7"].why
+    estimates = estimates_for(collect(seeded), METRIC)
+    assert [len(estimates[name].values) for name in VALUES] == [5, 7, 4, 5]
 
 
 def test_versions_without_values_have_no_estimate(seeded: Path, shared_project: Path) -> None:
@@ -110,7 +123,7 @@ def test_the_summary_table_has_intervals_and_verdicts(seeded: Path, shared_proje
     assert "too few seeds" in terminal_text(shared_project)
     for version in VALUES:
         for seed in (1, 2, 3, 4):
-            remove_metrics(seeded, f"{version}-{seed}")
+            remove_metrics(seeded, version, seed)
     assert "95 %" not in terminal_text(seeded)
 
 

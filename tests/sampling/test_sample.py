@@ -18,6 +18,7 @@ from ganealogy.files import atomic
 from ganealogy.files.images import TILE
 from ganealogy.networks import _build
 from ganealogy.sampling import sample
+from ganealogy.workspace import RunDir, run_dir
 
 SETTINGS = {"count": 24, "checkpoint": "best", "truncation": 1.0, "walk_frames": 8}
 
@@ -30,8 +31,8 @@ RECIPE = recipe_of({"name": "dcgan"})
 PROTOCOL = {"image_size": 16, "channels": 3, "width": 4}
 
 
-def make_run(folder: Path, version: str = "v1", seed: int = 0, **facts: Any) -> Path:
-    run = folder / f"{version}-{seed}"
+def make_run(folder: Path, version: str = "v1", seed: int = 0, **facts: Any) -> RunDir:
+    run = run_dir(version, seed, folder)
     protocol = facts.pop("protocol", PROTOCOL)
     end = {"best": {"step": 30, "kimg": 1.5, "score": 9.0}, "steps": 40, "kimg": 2.0}
     write_run(run, run_json(version, seed, **({"recipe": RECIPE, "protocol": protocol} | end | facts)))
@@ -64,7 +65,7 @@ def test_array_sheets_animation_and_record_are_written(tmp_path):
         assert walk.format == "WEBP" and walk.info["loop"] == 0
         assert 1 < walk.n_frames <= 8  # WebP merges equal frames
     for name in ("grid.png", "strip.png"):
-        with Image.open(run / "sample" / name) as sheet:
+        with Image.open(run / f"sample/{name}") as sheet:
             assert sheet.width > 8 * TILE
 
 
@@ -72,7 +73,7 @@ def test_sampling_twice_gives_the_same_bytes(tmp_path):
     first, second = (make_run(tmp_path / name) for name in ("a", "b"))
     sample.sample(first, SETTINGS), sample.sample(second, SETTINGS)
     for path in (first / "sample").iterdir():
-        assert path.read_bytes() == (second / "sample" / path.name).read_bytes()
+        assert path.read_bytes() == (second / f"sample/{path.name}").read_bytes()
 
 
 def test_pictures_do_not_depend_on_their_number(tmp_path):
@@ -153,13 +154,13 @@ def test_non_finite_pictures_give_a_record_with_the_reason(tmp_path):
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
 def test_an_unfinished_training_is_refused(tmp_path, status):
-    with pytest.raises(GanealogyError, match=rf"the training is {status}; run `dvc repro train@v1-0`"):
+    with pytest.raises(GanealogyError, match=rf"the training is {status}; run `dvc repro train@v1`"):
         sample.sample(make_run(tmp_path, status=status), SETTINGS)
 
 
 def test_absent_files_are_named(tmp_path):
     with pytest.raises(GanealogyError, match=r"run\.json: no such file"):
-        sample.sample(tmp_path / "v1-0", SETTINGS)
+        sample.sample(run_dir("v1", 0, tmp_path), SETTINGS)
     run = make_run(tmp_path)
     (run / "train/weights/generator-best.safetensors").unlink()
     with pytest.raises(GanealogyError, match=r"generator-best\.safetensors"):

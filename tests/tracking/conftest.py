@@ -15,6 +15,7 @@ from helpers.fake_runs import DATA, cost_json, metrics_json, run_json, sample_js
 
 from ganealogy.files import atomic, images
 from ganealogy.tracking import store
+from ganealogy.workspace import RunDir, run_dir, unfinished
 
 RECIPE = {
     "latent": {"size": 8, "distribution": "normal"},
@@ -31,24 +32,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:.*noload.*:DeprecationWarning"))
 
 
-def add_tick(directory: Path, tick: int) -> None:
+def add_tick(directory: RunDir, tick: int) -> None:
     line = {"tick": tick, "step": 10 * tick, "kimg": 0.1 * tick, "fd_pixel8": 300.0 - 50 * tick}
     if tick:
         line |= {"epoch": 0.5 * tick, "d_images": 200 * tick, "d_loss": 1 / tick, "g_loss": None if tick == 2 else 0.5}
     pictures = np.full((4, 16, 16, 3), 20 * tick, np.uint8)
-    images.save_png(images.grid(pictures, 2), directory / "train" / "grids" / f"{10 * tick:06d}.png")
-    with (directory / "train" / "metrics.jsonl").open("a") as file:
+    images.save_png(images.grid(pictures, 2), directory / f"train/grids/{10 * tick:06d}.png")
+    with (directory / "train/metrics.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
-def set_status(directory: Path, status: str, **facts: Any) -> None:
-    path = directory / "train" / "run.json"
+def set_status(directory: RunDir, status: str, **facts: Any) -> None:
+    path = directory / "train/run.json"
     content = json.loads(path.read_text())
     atomic.write_json(path, content | {"status": status} | facts)
 
 
-def make_run(directory: Path, version: str = "v3", seed: int = 1, status: str = "finished", ticks: int = 3) -> Path:
-    """Make a run directory with `ticks` ticks and 4 images per grid; a finished run is sampled and evaluated."""
+def make_run(
+    root: Path, version: str = "v3", seed: int = 1, status: str = "finished", ticks: int = 3, work: str | None = None
+) -> RunDir:
+    """Make a run with `ticks` ticks and 4 images per grid; a finished run is sampled and evaluated.
+
+    `work`: its folder in build/wip, of a training that is not in build/runs.
+    """
+    directory = run_dir(version, seed, root) if work is None else unfinished(root / "build/wip" / work)
     run = run_json(version, seed, status=status, recipe=RECIPE, protocol=PROTOCOL, data=DATA, best=None)
     write_run(directory, run)
     for tick in range(ticks):
@@ -63,7 +70,7 @@ def make_run(directory: Path, version: str = "v3", seed: int = 1, status: str = 
         add_weights(directory)
         sample = sample_json(version, seed, step=last, count=16)
         for name in ("grid", "strip"):
-            images.save_png(images.grid(np.zeros((4, 16, 16, 3), np.uint8), 2), directory / "sample" / f"{name}.png")
+            images.save_png(images.grid(np.zeros((4, 16, 16, 3), np.uint8), 2), directory / f"sample/{name}.png")
         metrics = metrics_json(
             version, seed, status=status, metrics={"fd_pixel8": 123.5, "kid_effnet_lite0": 0.25}, protocol={}
         )
@@ -71,7 +78,7 @@ def make_run(directory: Path, version: str = "v3", seed: int = 1, status: str = 
     return directory
 
 
-def add_weights(directory: Path) -> None:
+def add_weights(directory: RunDir) -> None:
     import torch
     from safetensors.torch import save
 
@@ -80,7 +87,7 @@ def add_weights(directory: Path) -> None:
     torch.manual_seed(0)
     tensors = _build.generator(RECIPE, PROTOCOL).state_dict()
     for name in ("best", "last"):
-        atomic.write_bytes(directory / "train" / "weights" / f"generator-{name}.safetensors", save(tensors))
+        atomic.write_bytes(directory / f"train/weights/generator-{name}.safetensors", save(tensors))
 
 
 @pytest.fixture(scope="session")
@@ -110,12 +117,13 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "idea": "Why it should help.",
             "source": "Author et al. 2016",
             "listed": name != "v9",
+            "seeds": {"v1": [0, 1], "v3": [0, 1], "v9": []}[name],
             "parameters": {"generator": 1000, "discriminator": 500},
         }
         for name in ("v1", "v3", "v9")
     ]
     dataset = {"name": "avatars", "image_size": 16, "style": "adventurer"}
-    atomic.write_json(root / "build/plan/tree.json", {"versions": versions, "seeds": [0, 1], "dataset": dataset})
+    atomic.write_json(root / "build/plan/tree.json", {"versions": versions, "dataset": dataset})
     manifest = {"dataset": DATA, "url": "https://example.org/faces", "counts": {"train": 90, "holdout": 10}}
     atomic.write_json(root / "data/packed/manifest.json", manifest)
     return root
@@ -131,8 +139,8 @@ def project(empty_project: Path, fresh_store: Path) -> Path:
 
 
 @pytest.fixture
-def finished(project: Path) -> Path:
-    return make_run(project / "build/runs/v3-1")
+def finished(project: Path) -> RunDir:
+    return make_run(project)
 
 
 def contents(run_id: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 import ganealogy
 from ganealogy.tracking import LiveSync, store
+from ganealogy.workspace import unfinished
 
 SOURCES = str(Path(ganealogy.__file__).parents[1])
 
@@ -25,8 +26,8 @@ def work(project: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTHONPATH", SOURCES)
     monkeypatch.setattr(store, "LOCK_WAIT_S", 150)  # the process has a low priority on a busy machine
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
-    directory: Path = lab.make_run(project / "build/wip/abc", status="running", ticks=1)
-    return directory
+    lab.make_run(project, status="running", ticks=1, work="abc")
+    return project / "build/wip/abc"
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -55,8 +56,8 @@ def test_it_posts_ticks_and_system_metrics_and_ends_with_the_training(work: Path
         assert lab.contents(run_id())["status"] == "RUNNING"
         until(lambda: "system/cpu_utilization_percentage" in lab.contents(run_id())["metrics"])
         for tick in (1, 2):
-            lab.add_tick(work, tick)
-        lab.set_status(work, "diverged", steps=20, best=None, tracker="pixel8", reason="NaN")
+            lab.add_tick(unfinished(work), tick)
+        lab.set_status(unfinished(work), "diverged", steps=20, best=None, tracker="pixel8", reason="NaN")
         live.start_time -= 3600  # it waits for 1 % of the training's time
     assert live.process is not None
     assert live.process.returncode == 0

@@ -15,9 +15,10 @@ import pytest
 import ganealogy
 from ganealogy import tracking
 from ganealogy.errors import GanealogyError
+from ganealogy.workspace import RunDir
 
 
-def test_it_serves_the_comparison_until_ctrl_c(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_serves_the_comparison_until_ctrl_c(finished: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking.sync(finished)
     monkeypatch.setenv("PYTHONPATH", str(Path(ganealogy.__file__).parents[1]))
     with socket.socket() as probe:

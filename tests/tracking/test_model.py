@@ -24,10 +24,11 @@ from ganealogy import tracking
 from ganealogy.networks import _build
 from ganealogy.sampling import generate, latents
 from ganealogy.tracking import run_record, store
+from ganealogy.workspace import RunDir
 
 
 @pytest.fixture
-def loaded(finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def loaded(finished: RunDir, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import mlflow
 
     monkeypatch.setattr(sys, "path", [*sys.path])  # loading adds the model's copy of the package
@@ -36,7 +37,7 @@ def loaded(finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
         yield mlflow.pyfunc.load_model(f"models:/{model}")
 
 
-def test_it_draws_the_same_images_as_the_weights(loaded: Any, finished: Path) -> None:
+def test_it_draws_the_same_images_as_the_weights(loaded: Any, finished: RunDir) -> None:
     run = run_record.read(finished).run
     network = _build.load_generator(
         finished / "train/weights/generator-best.safetensors", run["recipe"], run["protocol"]
@@ -60,7 +61,7 @@ def test_it_contains_no_pickle(loaded: Any, project: Path) -> None:
     assert (folder / "code/ganealogy/networks/_build.py").is_file()
 
 
-def test_new_weights_replace_the_model(finished: Path, lab: SimpleNamespace) -> None:
+def test_new_weights_replace_the_model(finished: RunDir, lab: SimpleNamespace) -> None:
     run_id = tracking.sync(finished).run_id
     before = lab.contents(run_id)["models"]
     weights = finished / "train/weights/generator-best.safetensors"
@@ -72,11 +73,11 @@ def test_new_weights_replace_the_model(finished: Path, lab: SimpleNamespace) -> 
 
 
 def test_a_diverged_run_has_no_model(project: Path, lab: SimpleNamespace) -> None:
-    run_dir = lab.make_run(project / "build/runs/v3-1", status="diverged")
-    assert lab.contents(tracking.sync(run_dir).run_id)["models"] == []
+    run = lab.make_run(project, status="diverged")
+    assert lab.contents(tracking.sync(run).run_id)["models"] == []
 
 
-def test_it_is_served_over_http(finished: Path) -> None:
+def test_it_is_served_over_http(finished: RunDir) -> None:
     """Serve the registered model by its alias; no process of the server is left."""
     tracking.sync(finished)
     with socket.socket() as probe:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from ganealogy import tracking
+from ganealogy.workspace import RunDir
 
 
 def program(name: str) -> str:
@@ -65,7 +66,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_two_syncs_post_a_run_once(
-    finished: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    finished: RunDir, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

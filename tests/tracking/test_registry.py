@@ -14,6 +14,7 @@ from helpers.fake_runs import metrics_json, write_run
 from ganealogy import tracking
 from ganealogy.files import atomic
 from ganealogy.tracking import registry, store
+from ganealogy.workspace import RunDir
 
 NAME = "avatars-16x16"
 
@@ -45,16 +46,16 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "log_generator", log)
 
 
-def evaluated(run_dir: Path, value: float, images: int = 16) -> Path:
+def evaluated(run: RunDir, value: float, images: int = 16) -> RunDir:
     protocol = {"fd_pixel8": {"images": images}}
-    return write_run(run_dir, metrics=metrics_json(metrics={"fd_pixel8": value}, protocol=protocol))
+    return write_run(run, metrics=metrics_json(metrics={"fd_pixel8": value}, protocol=protocol))
 
 
 @pytest.fixture
-def three(project: Path, lab: SimpleNamespace) -> list[Path]:
+def three(project: Path, lab: SimpleNamespace) -> list[RunDir]:
     """v1 with two seeds and v3, of which v1 seed 1 is the best."""
     runs = [("v1", 0, 150.0), ("v1", 1, 90.0), ("v3", 0, 120.0)]
-    return [evaluated(lab.make_run(project / f"build/runs/{v}-{s}", v, s), value) for v, s, value in runs]
+    return [evaluated(lab.make_run(project, v, s), value) for v, s, value in runs]
 
 
 def held(name: str = NAME) -> dict[str, tuple[str, str, str | None]]:
@@ -73,10 +74,11 @@ def held(name: str = NAME) -> dict[str, tuple[str, str, str | None]]:
 
 
 def sync_all() -> None:
-    assert [result.warning for result in tracking.sync_all(Path())] == [None] * len(list(Path("build/runs").iterdir()))
+    runs = list(Path("build/runs").glob("*/train/*"))
+    assert [result.warning for result in tracking.sync_all(Path())] == [None] * len(runs)
 
 
-def test_each_run_is_a_version_and_the_best_is_marked(three: list[Path]) -> None:
+def test_each_run_is_a_version_and_the_best_is_marked(three: list[RunDir]) -> None:
     sync_all()
     first = held()
     assert first == {"v1-0": ("1", "150", None), "v1-1": ("2", "90", "best"), "v3-0": ("3", "120", None)}
@@ -89,17 +91,17 @@ def test_each_run_is_a_version_and_the_best_is_marked(three: list[Path]) -> None
         assert client.get_run(version.run_id).info.run_name == "v1 seed 1"
 
 
-def test_best_moves_to_a_better_run_or_when_a_score_changes(three: list[Path], lab: SimpleNamespace) -> None:
+def test_best_moves_to_a_better_run_or_when_a_score_changes(three: list[RunDir], lab: SimpleNamespace) -> None:
     sync_all()
     evaluated(three[1], 200.0)
     sync_all()
     assert [key for key, (_, _, alias) in held().items() if alias] == ["v3-0"]
-    evaluated(lab.make_run(Path("build/runs/v3-1")), 30.0)
+    evaluated(lab.make_run(Path()), 30.0)
     sync_all()
     assert [key for key, (_, _, alias) in held().items() if alias] == ["v3-1"]
 
 
-def test_scores_of_other_protocols_are_not_compared(three: list[Path]) -> None:
+def test_scores_of_other_protocols_are_not_compared(three: list[RunDir]) -> None:
     sync_all()
     evaluated(three[2], 5.0, images=99)
     tracking.sync(three[2])
@@ -108,7 +110,7 @@ def test_scores_of_other_protocols_are_not_compared(three: list[Path]) -> None:
         assert client.get_model_version_by_alias(NAME, "best").tags["version"] == "v1"
 
 
-def test_new_weights_replace_the_version(three: list[Path]) -> None:
+def test_new_weights_replace_the_version(three: list[RunDir]) -> None:
     sync_all()
     weights = three[1] / "train/weights/generator-best.safetensors"
     weights.write_bytes((content := weights.read_bytes())[:-1] + bytes([content[-1] ^ 1]))
@@ -117,7 +119,7 @@ def test_new_weights_replace_the_version(three: list[Path]) -> None:
     assert len(held()) == 3
 
 
-def test_the_version_of_a_deleted_run_is_deleted_and_best_moves(three: list[Path]) -> None:
+def test_the_version_of_a_deleted_run_is_deleted_and_best_moves(three: list[RunDir]) -> None:
     sync_all()
     with store.open_client() as client:
         client.delete_run(client.get_model_version_by_alias(NAME, "best").run_id)
@@ -126,7 +128,7 @@ def test_the_version_of_a_deleted_run_is_deleted_and_best_moves(three: list[Path
     assert {key: alias for key, (_, _, alias) in held().items()} == {"v1-0": None, "v3-0": "best"}
 
 
-def test_a_run_deleted_in_the_ui_is_posted_again_once(three: list[Path]) -> None:
+def test_a_run_deleted_in_the_ui_is_posted_again_once(three: list[RunDir]) -> None:
     sync_all()
     with store.open_client() as client:
         client.delete_run(client.get_model_version_by_alias(NAME, "best").run_id)
@@ -137,14 +139,14 @@ def test_a_run_deleted_in_the_ui_is_posted_again_once(three: list[Path]) -> None
 
 
 def test_an_unevaluated_run_is_not_best(project: Path, lab: SimpleNamespace) -> None:
-    run_dir = lab.make_run(project / "build/runs/v1-0", "v1", 0)
-    (run_dir / "evaluate/metrics.json").unlink()
+    run = lab.make_run(project, "v1", 0)
+    (run / "evaluate/metrics.json").unlink()
     sync_all()
     assert held() == {"v1-0": ("1", "", None)}
 
 
 def test_a_sync_killed_between_model_and_version_is_completed_by_the_next(
-    three: list[Path], monkeypatch: pytest.MonkeyPatch
+    three: list[RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -191,7 +193,7 @@ def test_a_data_set_with_special_characters_is_registered(project: Path, lab: Si
     tree = json.loads(Path("build/plan/tree.json").read_text())
     tree["dataset"] = {"name": "folder", "path": '/data/Ma\'s: "cats" & 犬', "image_size": 16}
     atomic.write_json("build/plan/tree.json", tree)
-    evaluated(lab.make_run(project / "build/runs/v1-0", "v1", 0), 3.0)
+    evaluated(lab.make_run(project, "v1", 0), 3.0)
     sync_all()
     with store.open_client() as client:
         [model] = client.search_registered_models()

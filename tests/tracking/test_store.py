@@ -19,12 +19,13 @@ import pytest
 
 from ganealogy import tracking
 from ganealogy.tracking import store
+from ganealogy.workspace import RunDir, run_dir
 
 pytestmark = pytest.mark.timeout(120)
 """MLflow itself would retry for four minutes."""
 
 
-def assert_one_warning(finished: Path, capsys: pytest.CaptureFixture[str], *words: str) -> None:
+def assert_one_warning(finished: RunDir, capsys: pytest.CaptureFixture[str], *words: str) -> None:
     result = tracking.sync(finished)
     assert result.store_failed
     assert result.run_id is None
@@ -37,19 +38,22 @@ def assert_one_warning(finished: Path, capsys: pytest.CaptureFixture[str], *word
 def test_four_processes_can_create_the_store_at_once(empty_project: Path, lab: SimpleNamespace) -> None:
     code = """
 import sys
-from pathlib import Path
 from ganealogy import tracking
-sys.exit(tracking.sync(Path(sys.argv[1])).warning)
+from ganealogy.tracking import store
+from ganealogy.workspace import run_dir
+store.LOCK_WAIT_S = 100  # of a busy machine
+sys.exit(tracking.sync(run_dir("v3", int(sys.argv[1]))).warning)
 """
-    runs = [lab.make_run(empty_project / f"build/runs/v3-{seed}", "v3", seed, "interrupted") for seed in range(4)]
+    for seed in range(4):
+        lab.make_run(empty_project, "v3", seed, "interrupted")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
     }
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(run)], env=environment, stderr=subprocess.PIPE, text=True)
-        for run in runs
+        subprocess.Popen([sys.executable, "-c", code, str(seed)], env=environment, stderr=subprocess.PIPE, text=True)
+        for seed in range(4)
     ]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, errors
@@ -60,13 +64,13 @@ sys.exit(tracking.sync(Path(sys.argv[1])).warning)
     assert not list(store.home().glob("*.new*"))
 
 
-def test_a_damaged_store_costs_one_warning(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_store_costs_one_warning(finished: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     (store.home() / "mlflow.db").write_bytes(b"this is no database " * 1000)
     assert_one_warning(finished, capsys, "not a database")
 
 
 def test_a_read_only_store_costs_one_warning(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = str(store.home() / "mlflow.db").replace(" ", "%20")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{database}?mode=ro&uri=true")
@@ -74,7 +78,7 @@ def test_a_read_only_store_costs_one_warning(
 
 
 def test_a_database_locked_by_another_program_costs_one_warning(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connection = sqlite3.connect(store.home() / "mlflow.db")
     try:
@@ -86,7 +90,7 @@ def test_a_database_locked_by_another_program_costs_one_warning(
 
 
 def test_a_store_locked_by_another_sync(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from filelock import FileLock
 
@@ -96,7 +100,7 @@ def test_a_store_locked_by_another_sync(
 
 
 def test_a_folder_that_cannot_be_created(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    finished: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("a file instead of a folder")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "file"))
@@ -104,7 +108,7 @@ def test_a_folder_that_cannot_be_created(
 
 
 def test_a_dead_server_costs_one_warning(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -141,13 +145,13 @@ def hanging_server() -> Iterator[int]:
 
 
 def test_a_hanging_server_costs_one_warning(
-    finished: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: RunDir, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with hanging_server() as port:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         assert_one_warning(finished, capsys, f"127.0.0.1:{port}")
-        lab.make_run(Path("build/runs/v1-0"), "v1", 0, "interrupted")
+        lab.make_run(Path(), "v1", 0, "interrupted")
         assert len(tracking.sync_all(Path())) == 1  # the first failure ends it: not one timeout per run
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert [result.warning for result in tracking.sync_all(Path())] == [None, None]
@@ -190,7 +194,7 @@ def test_importing_tracking_imports_no_mlflow() -> None:
 
 
 def test_a_moved_project_keeps_its_store(
-    finished: Path,
+    finished: RunDir,
     project: Path,
     lab: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
@@ -210,7 +214,7 @@ def test_a_moved_project_keeps_its_store(
         [version] = client.search_model_versions()
         address = client.get_model_version_download_uri(version.name, version.version)
         assert (Path(unquote(urlsplit(address).path)) / "MLmodel").is_file()
-    result = tracking.sync(moved / "build/runs/v3-1")
+    result = tracking.sync(run_dir("v3", 1, moved))
     assert result.run_id == run_id
     assert set(result.posted.values()) == {0}
     assert capsys.readouterr().err == ""

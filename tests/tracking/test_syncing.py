@@ -15,21 +15,23 @@ from ganealogy import tracking
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.tracking import model, post, store
+from ganealogy.workspace import RunDir, run_dir
 
 
-def sync(run_dir: Path, **options: Any) -> tracking.SyncResult:
-    result = tracking.sync(run_dir, **options)
+def sync(run: RunDir, **options: Any) -> tracking.SyncResult:
+    result = tracking.sync(run, **options)
     assert result.warning is None
     assert result.run_id is not None
     return result
 
 
-def test_a_run_has_tags_parameters_metrics_and_files(finished: Path, lab: SimpleNamespace) -> None:
+def test_a_run_has_tags_parameters_metrics_and_files(finished: RunDir, lab: SimpleNamespace) -> None:
     held = lab.contents(sync(finished).run_id)
     assert held["name"] == "v3 seed 1"
     assert held["status"] == "FINISHED"
     expected = {"version": "v3", "parent": "v1", "seed": "1", "stage": "evaluate", "status": "finished"}
     assert expected.items() <= held["tags"].items()
+    assert held["tags"]["mlflow.source.name"] == "train@v3", "a stage of dvc.yaml"
     assert held["tags"]["ganealogy.plan"] == "plan of v3"
     assert held["tags"]["ganealogy.data"] == lab.data
     assert "Why it should help." in held["tags"]["mlflow.note.content"]
@@ -47,7 +49,7 @@ def test_a_run_has_tags_parameters_metrics_and_files(finished: Path, lab: Simple
     assert len([path for path in held["artifacts"] if path.endswith(".png") and path.startswith("images/")]) == 3
 
 
-def test_the_experiment_is_the_data_set_and_size(finished: Path) -> None:
+def test_the_experiment_is_the_data_set_and_size(finished: RunDir) -> None:
     sync(finished)
     with store.open_client() as client:
         experiments = client.search_experiments()
@@ -56,7 +58,7 @@ def test_the_experiment_is_the_data_set_and_size(finished: Path) -> None:
     assert not Path("mlruns").exists()
 
 
-def test_a_second_sync_posts_nothing(finished: Path, lab: SimpleNamespace) -> None:
+def test_a_second_sync_posts_nothing(finished: RunDir, lab: SimpleNamespace) -> None:
     first = sync(finished)
     held = lab.contents(first.run_id)
     second = sync(finished)
@@ -66,7 +68,7 @@ def test_a_second_sync_posts_nothing(finished: Path, lab: SimpleNamespace) -> No
 
 
 def test_only_new_ticks_are_posted(project: Path, lab: SimpleNamespace) -> None:
-    work = lab.make_run(project / "build/wip/abc", status="running", ticks=2)
+    work = lab.make_run(project, status="running", ticks=2, work="abc")
     first = sync(work)
     assert lab.contents(first.run_id)["status"] == "RUNNING"
     lab.add_tick(work, 2)
@@ -79,8 +81,8 @@ def test_only_new_ticks_are_posted(project: Path, lab: SimpleNamespace) -> None:
 
 
 def test_a_training_and_its_published_run_are_one_mlflow_run(project: Path, lab: SimpleNamespace) -> None:
-    work = sync(lab.make_run(project / "build/wip/abc", status="running", ticks=2))
-    record = sync(lab.make_run(project / "build/runs/v3-1"))
+    work = sync(lab.make_run(project, status="running", ticks=2, work="abc"))
+    record = sync(lab.make_run(project))
     assert record.run_id == work.run_id
     assert lab.contents(record.run_id)["status"] == "FINISHED"
 
@@ -90,17 +92,17 @@ def test_a_training_and_its_published_run_are_one_mlflow_run(project: Path, lab:
     [("finished", "FINISHED"), ("diverged", "FAILED"), ("interrupted", "KILLED"), ("running", "RUNNING")],
 )
 def test_a_run_gets_its_mlflow_status(project: Path, lab: SimpleNamespace, status: str, expected: str) -> None:
-    run_dir = lab.make_run(project / "build/runs/v3-1", status=status)
+    run = lab.make_run(project, status=status)
     if status == "diverged":
-        lab.set_status(run_dir, status, reason="NaN in d_loss at step 20")
-    held = lab.contents(sync(run_dir).run_id)
+        lab.set_status(run, status, reason="NaN in d_loss at step 20")
+    held = lab.contents(sync(run).run_id)
     assert held["status"] == expected
     assert held["tags"]["status"] == status
     assert held["tags"].get("reason") == ("NaN in d_loss at step 20" if status == "diverged" else None)
 
 
 def test_an_interrupted_run_runs_again_when_resumed(project: Path, lab: SimpleNamespace) -> None:
-    work = lab.make_run(project / "build/wip/abc", status="running", ticks=2)
+    work = lab.make_run(project, status="running", ticks=2, work="abc")
     killed = sync(work, final="interrupted")
     assert lab.contents(killed.run_id)["status"] == "KILLED"
     lab.add_tick(work, 2)
@@ -108,7 +110,7 @@ def test_an_interrupted_run_runs_again_when_resumed(project: Path, lab: SimpleNa
 
 
 def test_a_run_keeps_the_name_of_the_dvc_experiment_that_created_it(
-    finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    finished: RunDir, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "wild-hat")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0123abc")
@@ -121,7 +123,7 @@ def test_a_run_keeps_the_name_of_the_dvc_experiment_that_created_it(
     assert held["tags"]["mlflow.source.git.commit"] == "0123abc"
 
 
-def test_a_changed_evaluation_becomes_the_latest(finished: Path, lab: SimpleNamespace) -> None:
+def test_a_changed_evaluation_becomes_the_latest(finished: RunDir, lab: SimpleNamespace) -> None:
     run_id = sync(finished).run_id
     write_run(finished, metrics=metrics_json("v3", 1, metrics={"fd_pixel8": 99.0}, protocol={}))
     again = sync(finished)
@@ -132,7 +134,7 @@ def test_a_changed_evaluation_becomes_the_latest(finished: Path, lab: SimpleName
 
 @pytest.mark.parametrize("cut", ["parameters", "curves", "grids", "half a grid", "files", "log_generator"])
 def test_a_sync_killed_anywhere_is_completed_by_the_next(
-    finished: Path, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, cut: str
+    finished: RunDir, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
     class Killed(BaseException):
         pass
@@ -161,7 +163,7 @@ def test_a_sync_killed_anywhere_is_completed_by_the_next(
         assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
-def test_an_empty_image_in_the_store_is_posted_again(finished: Path) -> None:
+def test_an_empty_image_in_the_store_is_posted_again(finished: RunDir) -> None:
     """A kill during the copy leaves an empty file."""
     sync(finished)
     posted = sorted((store.home() / "artifacts").rglob("images/*"))
@@ -176,11 +178,11 @@ def test_sync_all_posts_listed_runs_killed_trainings_and_the_report(
     project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for version, seed in (("v1", 0), ("v3", 0), ("v9", 0)):  # v9 is not listed
-        lab.make_run(project / f"build/runs/{version}-{seed}", version, seed)
-    dead = lab.make_run(project / "build/wip/dead", "v1", 1, status="running")
-    (dead / "holder").write_text("999999999\n")
-    alive = lab.make_run(project / "build/wip/alive", "v3", 1, status="running")
-    (alive / "holder").write_text(f"{os.getpid()}\n")
+        lab.make_run(project, version, seed)
+    lab.make_run(project, "v1", 1, status="running", work="dead")
+    (project / "build/wip/dead/holder").write_text("999999999\n")
+    lab.make_run(project, "v3", 1, status="running", work="alive")
+    (project / "build/wip/alive/holder").write_text(f"{os.getpid()}\n")
     atomic.write_text(project / "reports/index.html", "<h1>Report</h1>")
     results = tracking.sync_all(Path())
     assert [result.title for result in results] == ["v1 seed 0", "v3 seed 0", "v1 seed 1", "report"]
@@ -194,19 +196,31 @@ def test_sync_all_posts_listed_runs_killed_trainings_and_the_report(
     assert tracking.sync_all(Path())[-1].posted == {"files": 0}
 
 
+def test_sync_all_posts_the_seeds_that_each_version_has(project: Path, lab: SimpleNamespace) -> None:
+    tree = json.loads((project / "build/plan/tree.json").read_text())
+    seeds = {"v1": [1], "v3": [1, 7, 5], "v9": []}
+    versions = [entry | {"seeds": seeds[entry["name"]]} for entry in tree["versions"]]
+    atomic.write_json(project / "build/plan/tree.json", tree | {"versions": versions})
+    for version, seed in (("v1", 1), ("v1", 5), ("v3", 1), ("v3", 5), ("v3", 7)):
+        lab.make_run(project, version, seed, "interrupted")
+    assert [result.title for result in tracking.sync_all(Path())] == [
+        "v1 seed 1", "v3 seed 1", "v3 seed 7", "v3 seed 5",
+    ]  # fmt: skip
+
+
 def test_a_damaged_run_does_not_stop_the_others(
     project: Path, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = lab.make_run(project / "build/runs/v1-0", "v1", 0)
+    bad = lab.make_run(project, "v1", 0)
     next(iter(sorted((bad / "train/grids").glob("*.png")))).write_bytes(b"no picture")
-    lab.make_run(project / "build/runs/v3-0", "v3", 0)
+    lab.make_run(project, "v3", 0)
     results = tracking.sync_all(Path())
     assert results[0].warning is not None and "000000.png" in results[0].warning
     assert results[1].run_id is not None
     assert capsys.readouterr().err.count("warning") == 1
 
 
-def test_a_run_on_other_data_is_refused(finished: Path, project: Path) -> None:
+def test_a_run_on_other_data_is_refused(finished: RunDir, project: Path) -> None:
     manifest = json.loads((project / "data/packed/manifest.json").read_text())
     atomic.write_json(project / "data/packed/manifest.json", manifest | {"dataset": "other"})
     with pytest.raises(GanealogyError, match="not trained on the data"):
@@ -215,13 +229,13 @@ def test_a_run_on_other_data_is_refused(finished: Path, project: Path) -> None:
 
 def test_without_a_plan_or_a_run_the_error_names_the_command(project: Path) -> None:
     with pytest.raises(GanealogyError, match="train the version"):
-        tracking.sync(project / "build/runs/v1-0")
+        tracking.sync(run_dir("v1", 0, project))
     (project / "build/plan/tree.json").unlink()
     with pytest.raises(GanealogyError, match="ganealogy plan"):
         tracking.sync_all(Path())
 
 
-def test_a_bug_is_not_reported_as_a_failure_of_the_store(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_not_reported_as_a_failure_of_the_store(finished: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*args: Any) -> None:
         raise TypeError("a bug")
 

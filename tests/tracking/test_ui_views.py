@@ -11,6 +11,7 @@ from typing import Any
 from ganealogy import tracking
 from ganealogy.files import atomic
 from ganealogy.tracking import store, ui_views
+from ganealogy.workspace import RunDir
 
 
 def saved() -> dict[str, Any]:
@@ -24,7 +25,7 @@ def saved() -> dict[str, Any]:
         return states
 
 
-def test_both_views_have_the_columns_of_the_protocol(finished: Path) -> None:
+def test_both_views_have_the_columns_of_the_protocol(finished: RunDir) -> None:
     tracking.sync(finished)
     runs, versions = (saved()[key] for key in (ui_views.RUNS, ui_views.VERSIONS))
     with store.open_client() as client:
@@ -44,7 +45,7 @@ def test_equal_views_are_equal_tags() -> None:
     assert ui_views.views("pixel8", ["pixel8"]) == ui_views.views("pixel8", ["pixel8"])
 
 
-def test_the_grids_of_the_last_step_come_first_and_without_parameters(finished: Path) -> None:
+def test_the_grids_of_the_last_step_come_first_and_without_parameters(finished: RunDir) -> None:
     """Every section that MLflow makes of the metrics is listed."""
     tree = json.loads(Path("build/plan/tree.json").read_text())
     atomic.write_json(

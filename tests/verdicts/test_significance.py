@@ -124,10 +124,10 @@ def test_a_verdict_needs_five_seeds_of_both_versions() -> None:
 
 
 def test_diverged_seeds_are_missing_values_and_counted() -> None:
-    verdict = against([*LOWER, math.nan], planned=7)
-    assert verdict.word == BETTER and "2 of 7 seeds of c, 2 of 7 seeds of p" in verdict.why
+    verdict = against([*LOWER, math.nan], planned={"c": 7, "p": 8})
+    assert verdict.word == BETTER and "2 of 7 seeds of c, 3 of 8 seeds of p" in verdict.why
     assert against([*LOWER[:4], math.inf]).word == TOO_FEW
-    assert "without a number" not in against(LOWER, planned=5).why
+    assert "without a number" not in against(LOWER, planned={"c": 5, "p": 5}).why
 
 
 @pytest.mark.parametrize(("child", "parent"), [(LOWER, [1500.0] * 5), ([1500.0, 1400.0], PARENT), ([1000.0], [999.0])])

@@ -49,7 +49,7 @@ def export(run: RunRecord, target: Path, metadata: dict[str, str] | None = None)
     if run.weights is None:
         raise GanealogyError(
             f"{run.directory}: no generator to export, the training is {run.status}; "
-            f"run `dvc repro train@{run.run['version']}-{run.run['seed']}`"
+            f"run `dvc repro train@{run.run['version']}`"
         )
     recipe, protocol = run.run["recipe"], run.run["protocol"]
     network = load_generator(run.weights, recipe, protocol)

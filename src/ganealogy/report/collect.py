@@ -15,7 +15,7 @@ from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
-from ganealogy.workspace import MANIFEST, RUNS, TREE, VERSION_NAME, plan_path, run_dir
+from ganealogy.workspace import MANIFEST, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
 
 
 def collect(root: Path = Path()) -> Findings:
@@ -35,7 +35,6 @@ def collect(root: Path = Path()) -> Findings:
     findings = Findings(
         root=root,
         versions=versions,
-        seeds=sorted({seed for version in versions for seed in version.seeds}),
         dataset=tree.get("dataset") or {},
         train=tree.get("protocol") or {},
         sample=tree.get("sample") or {},
@@ -56,14 +55,14 @@ def collect(root: Path = Path()) -> Findings:
 def prune(root: Path = Path()) -> list[str]:
     """Remove the results of versions that the plan does not list; return their names. The store keeps them.
 
-    Links, and directories without a version's name, stay.
+    Links and other directories stay.
     """
     tree = _tree(root)
     planned = {entry["name"] for entry in tree["versions"] if entry.get("listed")}
     removed = []
     for path in sorted((root / RUNS).glob("*")):
-        obsolete = VERSION_NAME.fullmatch(path.name) and path.name not in planned
-        if obsolete and path.is_dir() and not path.is_symlink():
+        results = VERSION_NAME.fullmatch(path.name) and any((path / part).is_dir() for part in (*RUN_STAGES, "cost"))
+        if results and path.name not in planned and not path.is_symlink():
             shutil.rmtree(path)
             removed.append(path.name)
     return removed
@@ -136,7 +135,7 @@ def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
         why = "its recipe, protocol or code differs from the present plan's"
         gaps.append(Gap(run.label, why, run.command))
     _read_ticks(run, gaps)
-    _read_cost(run, gaps)
+    _read_cost(run, root, gaps)
     _read_metrics(run, gaps)
     return run
 
@@ -151,11 +150,12 @@ def _read_ticks(run: Run, gaps: list[Gap]) -> None:
         gaps.append(Gap(f"curves of {run.label}", f"train/metrics.jsonl: {_fault(error)}", f"{run.command} --force"))
 
 
-def _read_cost(run: Run, gaps: list[Gap]) -> None:
+def _read_cost(run: Run, root: Path, gaps: list[Gap]) -> None:
+    path = run.directory.costs["train"]
     try:
-        run.cost = read_record(run.directory.costs["train"], run.command)
+        run.cost = read_record(path, run.command)
     except RecordError as error:
-        gaps.append(Gap(f"cost of {run.label}", f"{run.directory.costs['train']}: {error.fault}"))
+        gaps.append(Gap(f"cost of {run.label}", f"{path.relative_to(root)}: {error.fault}"))
 
 
 def _read_metrics(run: Run, gaps: list[Gap]) -> None:

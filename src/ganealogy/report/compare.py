@@ -175,9 +175,14 @@ def _protocol(findings: Findings, metric: str) -> str:
 
 
 def _settings(findings: Findings) -> dict[str, str]:
+    tree: Json = {
+        "versions": ", ".join(version.name for version in findings.listed),
+        "seeds": ", ".join(map(str, findings.shared_seeds)),
+    }
+    more = {name: ", ".join(map(str, seeds)) for name, seeds in findings.more_seeds.items()}
     sections = {
         "dataset": findings.dataset,
-        "tree": {"versions": ", ".join(v.name for v in findings.listed), "seeds": ", ".join(map(str, findings.seeds))},
+        "tree": tree | ({"more_seeds": more} if more else {}),
         "train": findings.train,
         "sample": findings.sample,
         "evaluate": findings.evaluate,

@@ -57,7 +57,8 @@ def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
     """Copy the results of experiments, git revisions or `workspace` into one folder each below `into`.
 
     Raises: GanealogyError for fewer than two names, a repeated name, an unknown name (the message lists the existing
-    experiments), a folder without git or DVC, and an experiment without a plan.
+    experiments), a folder without git or DVC, an experiment without a plan, and one of
+    an older Ganealogy.
     """
     if len(names) < 2 or len(set(names)) < len(names):
         given = ", ".join(names) or "none"
@@ -118,6 +119,8 @@ def _copy_results(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
         why = "is missing from DVC's cache" if missing else "was never made"
         raise GanealogyError(f"{where}: {PLAN} {why}; to get it, run: {pull_hint(name) if missing else 'dvc exp run'}")
     plan = json.loads(tree)
+    if any("seeds" not in entry for entry in plan["versions"]):
+        raise GanealogyError(f"{name}: made by an older Ganealogy, whose runs were in other folders; run it again")
     for shared in SHARED:
         _copy(files, shared, into, missing)
     # Names become paths, so only valid ones pass.
@@ -161,7 +164,7 @@ def _output(path: Path) -> str:
     parts = path.parts
     if parts[: len(RUNS.parts)] != RUNS.parts:
         return "/".join(parts[:2])
-    return "/".join(parts[: 5 if "cost" in parts else 4])
+    return "/".join(parts[: 5 if parts[3] == "cost" else 4])
 
 
 def _first_images(file: IO[bytes]) -> bytes:

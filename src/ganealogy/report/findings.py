@@ -132,7 +132,7 @@ class Version:
         return math.exp(fmean(map(math.log, values))) if geometric else fmean(values)
 
     def cost(self, key: str) -> float | None:
-        """Return the arithmetic mean over seeds of a number in cost/train.json."""
+        """Return the arithmetic mean over seeds of a number in the cost files of the trainings."""
         return _mean([run.cost.get(key) for run in self.runs])
 
     def best_and_last(self, column: str) -> tuple[float | None, float | None]:
@@ -159,7 +159,6 @@ class Findings:
 
     root: Path
     versions: list[Version]
-    seeds: list[int]
     dataset: Json
     train: Json
     sample: Json
@@ -173,6 +172,25 @@ class Findings:
     @property
     def listed(self) -> list[Version]:
         return [version for version in self.versions if version.listed]
+
+    @property
+    def shared_seeds(self) -> list[int]:
+        """Seeds that all listed versions have, in the plan's order."""
+        seeds = [version.seeds for version in self.listed]
+        return [seed for seed in seeds[0] if all(seed in others for others in seeds)] if seeds else []
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that any listed version has: the shared ones, then the others in ascending order."""
+        shared = self.shared_seeds
+        return [*shared, *sorted({seed for version in self.listed for seed in version.seeds}.difference(shared))]
+
+    @property
+    def more_seeds(self) -> dict[str, list[int]]:
+        """Listed version → its seeds that are not shared, for versions that have some."""
+        shared = self.shared_seeds
+        more = {version.name: [seed for seed in version.seeds if seed not in shared] for version in self.listed}
+        return {name: seeds for name, seeds in more.items() if seeds}
 
     @property
     def roots(self) -> list[Version]:

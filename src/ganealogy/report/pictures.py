@@ -111,7 +111,7 @@ def samples(run: Run, findings: Findings) -> Image.Image | None:
     if reason := _no_samples_reason(run):
         findings.gaps.append(Gap(f"samples of {run.label}", reason))
         return None
-    hint = f"dvc repro sample@{run.name}"
+    hint = f"dvc repro sample@{run.version}"
     return _read_or_gap(read, f"samples of {run.label}", path, findings, hint)
 
 
@@ -135,7 +135,7 @@ def neighbours(run: Run, findings: Findings) -> Image.Image | None:
     path = run.directory / "evaluate/neighbours.png"
     if not run.neighbours and not path.exists():
         return None
-    hint = f"dvc repro evaluate@{run.name}"
+    hint = f"dvc repro evaluate@{run.version}"
     what = f"nearest training pictures of {run.label}"
     return _read_or_gap(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, hint)
 

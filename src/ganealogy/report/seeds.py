@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError, one_of
+from ganealogy.params import schema
 from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
 from ganealogy.verdicts import power
 from ganealogy.verdicts.significance import ALPHA, SEEDS_NEEDED, percent
+from ganealogy.workspace import PARAMS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,8 +28,8 @@ class SeedPlan:
     metric: str
     counts: tuple[int, int]
     """Seeds with a value, of version and parent."""
-    seeds: list[int]
-    """`tree.seeds` of params.yaml."""
+    tree: schema.Tree
+    """Section of params.yaml."""
     edges: int
     target_power: float
     difference: float
@@ -46,14 +48,20 @@ class SeedPlan:
         return None if seeds is None else max(0, seeds - min(self.counts))
 
     @property
-    def new_seed_list(self) -> list[int] | None:
-        """`tree.seeds` with as many unused seeds added as `difference` needs; None if no number is enough."""
-        more = self.more(self.required.strictest)
-        if more is None:
+    def new_seeds(self) -> dict[str, list[int]] | None:
+        """Version → `tree.more_seeds` of it, with as many unused seeds added as `difference` needs.
+
+        Without versions that have enough; None if no number is enough.
+        """
+        if self.required.strictest is None:
             return None
-        candidates = range(len(self.seeds) + more + max(self.seeds, default=0) + 1)
-        unused = [seed for seed in candidates if seed not in self.seeds]
-        return [*self.seeds, *unused[:more]]
+        lists = {}
+        for name, count in zip((self.version, self.parent), self.counts, strict=True):
+            if (more := self.required.strictest - count) > 0:
+                used = self.tree.seeds_of(name)
+                unused = [seed for seed in range(len(used) + more) if seed not in used]
+                lists[name] = [*self.tree.more_seeds.get(name, []), *unused[:more]]
+        return lists
 
 
 def plan_seeds(
@@ -62,7 +70,7 @@ def plan_seeds(
     """Plan seeds from the metrics under `root`; `metric` defaults to the primary one.
 
     Raises: GanealogyError for an unknown version, one without a trained parent, a metric that was not measured, or too
-    few seeds to estimate the spread.
+    few seeds to estimate the spread, and a wrong params.yaml.
     """
     findings = collect(root)
     version, parent = _edge(findings, name)
@@ -83,7 +91,7 @@ def plan_seeds(
         parent=parent.name,
         metric=metric,
         counts=counts,
-        seeds=findings.seeds,
+        tree=schema.load(root / PARAMS).tree,
         edges=edges,
         target_power=target_power,
         difference=difference,
@@ -121,16 +129,19 @@ def render(plan: SeedPlan) -> list[RenderableType]:
 
 
 def _instructions(plan: SeedPlan) -> list[str]:
-    seeds, difference = plan.new_seed_list, percent(plan.difference)
-    if seeds is None:
+    new, difference = plan.new_seeds, percent(plan.difference)
+    if new is None:
         return [f"More than {power.MAX_SEEDS:,} seeds would be needed for {difference}: choose a larger --difference."]
-    if len(seeds) == len(plan.seeds):
+    if not new:
         return [f"The existing seeds are enough for {difference}."]
+    lists = [f"{name}: [{', '.join(map(str, seeds))}]" for name, seeds in {**plan.tree.more_seeds, **new}.items()]
+    # ++ sets a key that params.yaml may lack.
+    options = [f"-S '++tree.more_seeds.{name}=[{','.join(map(str, seeds))}]'" for name, seeds in new.items()]
     return [
-        f"For {difference}, edit params.yaml, then run `dvc repro`. All of tree.versions train the new seeds:",
-        f"  tree.seeds: [{', '.join(map(str, seeds))}]",
+        f"For {difference}, edit params.yaml, then run `dvc repro`. Only {' and '.join(new)} train new seeds:",
+        f"  tree.more_seeds: {{{', '.join(lists)}}}",
         "Or, without editing params.yaml:",
-        f"  dvc exp run -S 'tree.seeds=[{','.join(map(str, seeds))}]'",
+        " \\\n      ".join(["  dvc exp run", *options]),
     ]
 
 

@@ -27,7 +27,7 @@ def verdicts_for(findings: Findings, metric: str) -> dict[str, Verdict]:
         {version.name: list(version.values(metric).values()) for version in findings.listed},
         {version.name: version.parent for version in findings.listed},
         findings.anchors.get(metric, {}).get("mean_image"),
-        planned=len(findings.seeds),
+        planned={version.name: len(version.seeds) for version in findings.listed},
         margin=number(findings.evaluate.get("equivalence_margin")),
     )
 

@@ -63,6 +63,19 @@ def plural(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
 
 
+def seed_count(findings: Findings) -> str:
+    """Return the number of seeds per version: `5 seeds`, or `5 to 8 seeds` where versions differ."""
+    counts = [len(version.seeds) for version in findings.listed] or [0]
+    low, high = min(counts), max(counts)
+    return plural(high, "seed") if low == high else f"{low} to {plural(high, 'seed')}"
+
+
+def seed_list(findings: Findings) -> str:
+    """Return the seeds: `0, 1, 2`, or `0, 1, 2; v7 also 5, 6` where versions differ."""
+    more = [f"{name} also {', '.join(map(str, seeds))}" for name, seeds in findings.more_seeds.items()]
+    return "; ".join([", ".join(map(str, findings.shared_seeds)) or "none shared", *more])
+
+
 def what_changed(version: Version) -> str:
     """Return the version's changes in one line."""
     if version.parent is None:
@@ -90,7 +103,7 @@ def protocol_line(findings: Findings) -> str:
     """Return the protocol that all versions share, in one line."""
     train, evaluate = findings.train, findings.evaluate
     parts = [
-        f"{plural(len(findings.listed), 'version')} × {plural(len(findings.seeds), 'seed')}",
+        f"{plural(len(findings.listed), 'version')} × {seed_count(findings)}",
         f"{train.get('kimg', 0):g} kimg" if number(train.get("kimg")) is not None else "",
         f"batch {train['batch_size']}" if train.get("batch_size") else "",
         f"base learning rate {train['lr']:g}" if number(train.get("lr")) is not None else "",

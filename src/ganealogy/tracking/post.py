@@ -100,7 +100,7 @@ def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Cont
         "arithmetic": record.costs.get("train", {}).get("arithmetic"),
         "ganealogy.plan": run.get("plan"),
         "ganealogy.data": run.get("data"),
-        "mlflow.source.name": f"train@{run['version']}-{run['seed']}",
+        "mlflow.source.name": f"train@{run['version']}",
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": "\n\n".join(str(part).strip() for part in note if part),
     }

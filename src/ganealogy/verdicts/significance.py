@@ -8,8 +8,8 @@ share a parent (Holm, Scandinavian Journal of Statistics 6, 1979).
 The error rate is at most 5 %, for edges that share a parent, no true difference and five seeds per version. Welch's
 approximation is inexact in the far tail that Holm uses: at alpha = 5 %, a tree whose children all vary three times as
 much as their parent has 6 to 8 % errors. At ALPHA = 3 % it has 4 % (8 edges) to 5 % (40), and 2 % with equal spreads.
-Unequal numbers of seeds, which only diverged runs cause, raise it: five against ten give up to 7 %. The tests simulate
-all of this.
+Unequal numbers of seeds, from diverged runs or from tree.more_seeds, raise it: five against ten give up to 7 %. The
+tests simulate all of this.
 
 The unit is a training, so only seeds show how much a number would change if the version were trained again. KID's block
 standard error (`kid.py`) describes the samples of one training and is not used here. No FD is bootstrapped: its
@@ -129,15 +129,15 @@ def verdicts(
     mean_image: float | None,
     alpha: float = ALPHA,
     *,
-    planned: int | None = None,
+    planned: Mapping[str, int] | None = None,
     margin: float | None = None,
 ) -> dict[str, Verdict]:
     """Return a verdict for each child of `parents`, in their order; roots get none.
 
     `values`: version → its metric, one number per seed. `mean_image`: the metric of the mean image, repeated; None if
-    not measured, then no verdict is `not yet`. `planned`: number of seeds per version; a diverged seed is a missing
-    value, and `why` counts those. `margin`: a fraction of the parent's value within which versions count as equivalent
-    (distances only).
+    not measured, then no verdict is `not yet`. `planned`: version → number of its seeds; a diverged seed is a
+    missing value, and `why` counts those. `margin`: a fraction of the parent's value within which versions count as
+    equivalent (distances only).
 
     An edge compares a child with its own parent, not with an earlier ancestor: that would test two ideas at once. The
     Holm family is all edges of this metric that can be tested. Edges with too few seeds, or with a version that does
@@ -149,7 +149,7 @@ def verdicts(
     it). `equivalent` replaces `no difference shown`, never `better` or `worse`.
     """
     finite = {name: _finite(numbers) for name, numbers in values.items()}
-    missing = {name: max(len(numbers), planned or 0) - len(finite[name]) for name, numbers in values.items()}
+    counts = {name: max(len(numbers), (planned or {}).get(name, 0)) for name, numbers in values.items()}
     anchor = mean_image if mean_image is not None and math.isfinite(mean_image) else None
     edges = {child: parent for child, parent in parents.items() if parent is not None}
     results: dict[str, Verdict] = {}
@@ -159,7 +159,7 @@ def verdicts(
         if untested is None:
             tested[child] = _Comparison.of(metric, finite[child], finite[parent])
         else:
-            results[child] = replace(untested, why=untested.why + _missing_seeds_note(child, parent, missing, planned))
+            results[child] = replace(untested, why=untested.why + _missing_seeds_note((child, parent), counts, finite))
     adjusted = holm([comparison.p for comparison in tested.values()])
     bound = math.log1p(margin) if margin and scale(metric) == "log" else None
     p_equal_raw = [comparison.equivalence(bound) if bound else 1.0 for comparison in tested.values()]
@@ -170,7 +170,7 @@ def verdicts(
         if verdict.word == NO_DIFFERENCE and equal <= alpha:
             verdict = comparison.equivalent(parent, margin or 0.0, equal_raw, equal, len(tested))
         unanchored = "; the mean image was not measured" if anchor is None and is_distance(metric) else ""
-        note = _missing_seeds_note(child, parent, missing, planned)
+        note = _missing_seeds_note((child, parent), counts, finite)
         results[child] = replace(verdict, why=verdict.why + unanchored + note)
     return {child: results[child] for child in edges}
 
@@ -316,10 +316,10 @@ def _untestable(
     return None
 
 
-def _missing_seeds_note(child: str, parent: str, missing: Mapping[str, int], planned: int | None) -> str:
+def _missing_seeds_note(edge: Sequence[str], planned: Mapping[str, int], values: Mapping[str, Sequence[float]]) -> str:
     """Count the planned seeds without a value, which may have diverged; empty if there are none."""
-    out_of = f" of {planned}" if planned else ""
-    parts = [f"{missing[name]}{out_of} seeds of {name}" for name in (child, parent) if missing.get(name, 0) > 0]
+    missing = {name: planned.get(name, 0) - len(values.get(name, ())) for name in edge}
+    parts = [f"{count} of {planned[name]} seeds of {name}" for name, count in missing.items() if count]
     return f"; without a number: {', '.join(parts)}" if parts else ""
 
 

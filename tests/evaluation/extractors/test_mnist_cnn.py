@@ -18,6 +18,7 @@ from ganealogy.evaluation.features import load_extractor, prepare_extractor
 from ganealogy.evaluation.reference import measure_reference
 from ganealogy.files import atomic
 from ganealogy.stages import plan
+from ganealogy.workspace import run_dir
 
 METRICS = {"digits_mnist_cnn", "digit_entropy_mnist_cnn", "classifier_score_mnist_cnn"}
 
@@ -84,7 +85,7 @@ def test_training_is_deterministic(packed, reference, tmp_path):
 
 
 def test_evaluate_uses_the_classifier_of_the_reference(reference, tmp_path):
-    run = tmp_path / "v1-0"
+    run = run_dir("v1", 0, tmp_path)
     ones = digits(300, 5)
     images = ones[0][ones[1] == 1]
     save(run / "sample/images.npy", images)
