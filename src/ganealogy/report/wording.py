@@ -8,7 +8,12 @@ from typing import Any
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
 
-EXTRACTORS = {"pixel8": "8×8 pixels", "effnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
+EXTRACTORS = {
+    "pixel8": "8×8 pixels",
+    "effnet_lite0": "EfficientNet-Lite0",
+    "effnet_lite0_64": "EfficientNet-Lite0 at 64×64",
+    "inception": "Inception",
+}
 
 
 def figure(value: Any) -> str:
