@@ -280,7 +280,7 @@ FULL = {  # verb → (the most bytes a file may have, what is named)
     "sample v1 0": (5000, "build/runs/v1-0/sample"),
     "evaluate v1 0": (200, "build/runs/v1-0/evaluate"),
     "report": (5000, "reports"),
-    "new v17 --parent v1": (100, "versions"),
+    "new v19 --parent v1": (100, "versions"),
     "use mnist": (100, "params.yaml"),
 }
 
