@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ganealogy.files.images import TILE
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
 
@@ -83,6 +84,12 @@ def dataset_title(findings: Findings) -> str:
 def image_size(findings: Findings) -> str:
     side = findings.manifest.get("image_size") or findings.dataset.get("image_size")
     return f"{side}×{side}" if side else "size unknown"
+
+
+def shown_as_pixels(findings: Findings) -> bool:
+    """Return whether the pages scale these pictures without smoothing, which would blur small ones."""
+    side = number(findings.manifest.get("image_size") or findings.dataset.get("image_size"))
+    return side is not None and side <= TILE / 2
 
 
 def credit(findings: Findings) -> str:
