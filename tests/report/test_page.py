@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from helpers.fabricated import edit
 
 from ganealogy.report import palette
 from ganealogy.report.collect import collect
@@ -213,3 +214,9 @@ def test_verdicts_flags_and_fingerprints_are_shown(html: str) -> None:
     assert "plan-v3" in text and "0123456789ab" in text
     assert 'tags.version = "v3"' in text, "without an MLflow store: the command and the filter"
     assert "fd_inf_effnet_lite0 of v1 seed 0, v1 seed 1" in text and "needs 5120 samples, has 500" in text
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(16, True), (32, True), (64, False)])
+def test_small_pictures_are_scaled_without_smoothing(project: Path, size: int, pixels: bool) -> None:
+    edit(project / "data/packed/manifest.json", image_size=size)
+    assert ("<body class=pixels>" in page(project)) == pixels
