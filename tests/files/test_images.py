@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganealogy.files.images import enlarged
+from ganealogy.files.images import enlarged, grid
 
 
 def test_small_images_are_enlarged_by_whole_factors() -> None:
@@ -17,3 +17,13 @@ def test_small_images_are_enlarged_by_whole_factors() -> None:
 def test_large_images_are_unchanged() -> None:
     images = np.zeros((1, 128, 128, 1), np.uint8)
     assert np.array_equal(enlarged(images, 64), images)
+
+
+def test_a_sheet_shows_every_pixel_of_small_images() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    sheet = np.asarray(grid(images, 3))
+    assert sheet.shape == (2 * 66 + 2, 3 * 66 + 2, 3)
+    for index, image in enumerate(images):
+        top, left = 2 + index // 3 * 66, 2 + index % 3 * 66
+        tile = sheet[top : top + 64, left : left + 64]
+        assert all(np.array_equal(tile[row::4, column::4], image) for row in range(4) for column in range(4))

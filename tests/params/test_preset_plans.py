@@ -10,7 +10,8 @@ from ganealogy.params import edit, schema
 from ganealogy.stages import plan
 
 RUNS = {
-    "demo": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "avatars", 32, 3),
+    "demo": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "avatars", 16, 3),
+    "avatars": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "avatars", 32, 3),
     "anime": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "anime", 64, 3),
     "celeba": (["celeba-dcgan", "v1", "v9", "v12"], "celeba", 32, 3),
     "mnist": (["mnist-mlp", "mnist-dcgan"], "mnist", 28, 1),

@@ -237,3 +237,9 @@ def test_versions_with_different_seeds_are_shown(project: Path) -> None:
     assert buttons == [("1", " checked"), ("0", ""), ("5", ""), ("7", "")], "first a seed that all versions have"
     sheets = re.findall(r'data-sample="(v\d)" (src|hidden)', html)
     assert sheets == [("v1", "src"), ("v3", "src"), ("v5", "hidden"), ("v7", "src")]
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(16, True), (32, True), (64, False)])
+def test_small_pictures_are_scaled_without_smoothing(project: Path, size: int, pixels: bool) -> None:
+    edit(project / "data/packed/manifest.json", image_size=size)
+    assert ("<body class=pixels>" in page(project)) == pixels

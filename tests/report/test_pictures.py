@@ -11,7 +11,7 @@ from PIL import Image
 from ganealogy.files import images
 from ganealogy.report.collect import collect
 from ganealogy.report.page import render
-from ganealogy.report.pictures import FRAMES, SAMPLES, crop, fitted, gather
+from ganealogy.report.pictures import FRAMES, GRIDS, SAMPLES, Fit, _at_most, crop, fitted, gather
 from ganealogy.workspace import RUN_STAGES, run_dir
 
 
@@ -49,6 +49,18 @@ def test_many_sheets_are_shrunk_to_the_budget() -> None:
     assert sum(len(uri) for uri in uris.values()) * 3 / 4 < 650_000
     assert (columns, side) < (8, 512) and len(set(uris.values())) == 1
     assert fitted({}, SAMPLES)[0] == {}
+
+
+@pytest.mark.parametrize("limits", [SAMPLES, GRIDS], ids=["samples", "grids"])
+def test_small_pictures_are_shrunk_without_mixing_their_pixels(limits: tuple[int, tuple[Fit, ...]]) -> None:
+    """Up to half size: a pixel of a 16-pixel picture is a square of four or two."""
+    drawn = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
+    sheet = images.grid(drawn, 8)
+    for _, side, _ in limits[1][:4]:
+        shrunk = np.asarray(_at_most(sheet, max(side, 265)))
+        assert np.array_equal(
+            np.unique(shrunk.reshape(-1, 3), axis=0), np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)
+        )
 
 
 def test_a_crop_has_whole_images_of_the_sheet() -> None:

@@ -27,6 +27,7 @@ def test_fractions_are_linear_and_higher_is_better(word: str) -> None:
         ("fid", ("fid", "")),
         ("fd_pixel8", ("fd", "pixel8")),
         ("fd_inf_effnet_lite0", ("fd_inf", "effnet_lite0")),
+        ("kid_effnet_lite0_64", ("kid", "effnet_lite0_64")),
         ("fd_inception_v4", ("fd", "inception_v4")),
         ("is_inception", ("is", "inception")),
         ("something_new", ("something", "new")),

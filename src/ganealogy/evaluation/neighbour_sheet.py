@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ganealogy.evaluation.metrics.neighbours import Indices
-from ganealogy.files.images import Pictures, enlarged, grid
+from ganealogy.files.images import Pictures, grid
 
 SAMPLES = 8
 GAP = 8
@@ -17,7 +17,7 @@ def neighbour_sheet(samples: Pictures, train: Pictures, nearest: Indices) -> Ima
     """Return one row per sample, 8 at most: the sample, a gap, and its `nearest` (n, k) rows of `train`."""
     count = min(SAMPLES, len(samples))
     neighbours = np.stack([np.asarray(train[row]) for row in nearest[:count].ravel()])
-    left, right = grid(enlarged(samples[:count]), 1), grid(enlarged(neighbours), nearest.shape[1])
+    left, right = grid(samples[:count], 1), grid(neighbours, nearest.shape[1])
     sheet = Image.new(left.mode, (left.width + GAP + right.width, left.height), "white")
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + GAP, 0))

@@ -21,7 +21,7 @@ Z_RLE = 3
 """zlib's compression strategy of that name."""
 
 TILE = 64
-"""Sheets enlarge smaller images to about this many pixels."""
+"""Sheets repeat the pixels of smaller images, to about this many: scaled up by a viewer, they would be blurred."""
 
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -41,7 +41,8 @@ def enlarged(images: Pictures, side: int = TILE) -> Pictures:
 
 
 def grid(images: Pictures, columns: int, pad: int = 2, background: int = 255) -> Image.Image:
-    """(N, H, W, C) → one image, row by row, with `pad` pixels of `background` around each tile."""
+    """(N, H, W, C) → one image, row by row: `enlarged` tiles with `pad` pixels of `background` around each."""
+    images = enlarged(images)
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, channels), background, np.uint8)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganealogy.files import atomic
 from ganealogy.lineage.flatten import as_text, flatten
-from ganealogy.report import charts, columns, experiments, palette, pictures
+from ganealogy.report import charts, columns, experiments, palette, pictures, wording
 from ganealogy.report.experiments import Experiment
 from ganealogy.report.findings import Findings, Json, Version, number
 from ganealogy.report.page import environment, static
@@ -65,6 +65,7 @@ def render(sides: list[Experiment]) -> str:
         others=[metric for metric in metrics if metric not in first],
         table={metric: cells(sides, versions, metric) for metric in metrics},
         sheets=uris,
+        pixels=all(wording.shown_as_pixels(side.findings) for side in sides),
         palette=[palette.colour(index) for index in range(len(versions))],
         styles=Markup(static("theme.css") + static("page.css")),
         scripts=[Markup(static("theme.js")), Markup(static("zoom.js"))],

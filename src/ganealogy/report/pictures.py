@@ -29,27 +29,28 @@ FRAMES = 24
 """Maximum number of grids per training in the page, evenly spaced."""
 WALKS_BUDGET = 1_100_000
 """Bytes of all animated interpolations; base64 adds a third."""
-WALK_SIZES = ((2, 198), (2, 132), (3, 132), (4, 99), (6, 99))
+WALK_SIZES = ((2, 200), (2, 100), (3, 100), (4, 100), (6, 100))
 """(keep every n-th frame, maximum width in pixels): the first entry that fits the budget is used."""
 Fit = tuple[int, int, int]
-"""(images per row and column, maximum side in pixels, WebP quality)"""
+"""(images per row and column, maximum side in pixels, WebP quality). Sides are those of small pictures' sheets, which
+`images.grid` enlarges to 530 pixels, divided by whole numbers."""
 SAMPLES: tuple[int, tuple[Fit, ...]] = (
     4_000_000,
-    ((8, 512, 82), (8, 512, 68), (8, 400, 68), (8, 400, 50), (6, 300, 55), (5, 240, 55), (4, 180, 50), (3, 120, 45)),
+    ((8, 530, 72), (8, 530, 60), (8, 530, 50), (8, 265, 75), (6, 200, 65), (5, 166, 55), (4, 133, 50), (3, 100, 45)),
 )
 """Budget of all sample sheets in bytes, and the fits to try in order."""
 GRIDS: tuple[int, tuple[Fit, ...]] = (
     2_000_000,
-    ((8, 320, 75), (6, 320, 75), (5, 320, 75), (4, 320, 75), (4, 240, 65), (3, 200, 60), (3, 120, 55), (3, 90, 40)),
+    ((8, 265, 75), (6, 200, 75), (5, 166, 65), (4, 133, 75), (3, 100, 60), (3, 100, 40), (3, 67, 40)),
 )
-STRIPS: tuple[int, tuple[Fit, ...]] = (500_000, ((8, 640, 82), (8, 640, 60), (8, 480, 50), (8, 320, 40), (8, 240, 30)))
+STRIPS: tuple[int, tuple[Fit, ...]] = (500_000, ((8, 600, 82), (8, 600, 60), (8, 300, 60), (8, 300, 40), (8, 200, 30)))
 NEIGHBOURS: tuple[int, tuple[Fit, ...]] = (
     800_000,
-    ((8, 512, 80), (8, 400, 65), (8, 320, 55), (8, 240, 50), (8, 160, 40), (8, 120, 30)),
+    ((8, 530, 72), (8, 530, 60), (8, 530, 50), (8, 265, 60), (8, 180, 40), (8, 135, 30)),
 )
-THUMBNAILS: tuple[int, tuple[Fit, ...]] = (250_000, ((3, 208, 80), (3, 160, 70), (3, 128, 60), (3, 96, 50)))
-SHEET_SIDE = 512
-"""Maximum side of a sheet in pixels: the page shows it at about that size."""
+THUMBNAILS: tuple[int, tuple[Fit, ...]] = (250_000, ((3, 200, 80), (3, 200, 65), (3, 100, 70), (3, 100, 50)))
+SHEET_SIDE = GRID_SIDE * (images.TILE + 2) + 2
+"""Maximum side of a sheet in pixels: that of small pictures, which are enlarged."""
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """Errors of Pillow and numpy for files that are not pictures."""
 
@@ -106,7 +107,7 @@ def samples(run: Run, findings: Findings) -> Image.Image | None:
         array = np.load(path, mmap_mode="r", allow_pickle=False)[: GRID_SIDE**2]
         if array.ndim != 4 or array.dtype != np.uint8 or not len(array):
             raise ValueError(f"expected uint8 (N, H, W, C), found {array.dtype} {array.shape}")
-        return _at_most(images.grid(np.asarray(array), GRID_SIDE, pad=1), SHEET_SIDE)
+        return _at_most(images.grid(np.asarray(array), GRID_SIDE), SHEET_SIDE)
 
     if reason := _no_samples_reason(run):
         findings.gaps.append(Gap(f"samples of {run.label}", reason))
@@ -127,7 +128,7 @@ def strip(run: Run, findings: Findings) -> Image.Image | None:
     path = run.directory / "sample/strip.png"
     if _no_samples_reason(run) or not path.parent.is_dir():  # `samples` adds the gap
         return None
-    return _read_or_gap(lambda: _at_most(_open(path), 640), f"interpolation of {run.label}", path, findings, "")
+    return _read_or_gap(lambda: _at_most(_open(path), 600), f"interpolation of {run.label}", path, findings, "")
 
 
 def neighbours(run: Run, findings: Findings) -> Image.Image | None:
@@ -198,11 +199,9 @@ def _encoded(sheet: Image.Image, fit: Fit) -> bytes:
 
 
 def _at_most(picture: Image.Image, side: int) -> Image.Image:
-    if max(picture.size) <= side:
-        return picture
-    scale = side / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    """Reduce by a whole factor: the repeated pixels of small pictures keep their edges."""
+    factor = -(-max(picture.size) // side)
+    return picture if factor == 1 else picture.reduce(factor)
 
 
 def _open(path: Path) -> Image.Image:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ganealogy.files.images import TILE
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
 
-EXTRACTORS = {"pixel8": "8×8 pixels", "effnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
+EXTRACTORS = {
+    "pixel8": "8×8 pixels",
+    "effnet_lite0": "EfficientNet-Lite0",
+    "effnet_lite0_64": "EfficientNet-Lite0 at 64×64",
+    "inception": "Inception",
+}
 
 
 def figure(value: Any) -> str:
@@ -91,6 +97,12 @@ def dataset_title(findings: Findings) -> str:
 def image_size(findings: Findings) -> str:
     side = findings.manifest.get("image_size") or findings.dataset.get("image_size")
     return f"{side}×{side}" if side else "size unknown"
+
+
+def shown_as_pixels(findings: Findings) -> bool:
+    """Return whether the pages scale these pictures without smoothing, which would blur small ones."""
+    side = number(findings.manifest.get("image_size") or findings.dataset.get("image_size"))
+    return side is not None and side <= TILE / 2
 
 
 def credit(findings: Findings) -> str:

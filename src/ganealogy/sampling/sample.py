@@ -14,7 +14,7 @@ from torch import nn
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.files.images import Pictures, enlarged, grid, save_png
+from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import verify_weights
 from ganealogy.files.records import read_record
 from ganealogy.networks._build import load_generator
@@ -80,7 +80,7 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
     with atomic.writing(out / "images.npy") as file:
         np.save(file, pictures, allow_pickle=False)
     title = f"{trained['version']} · seed {trained['seed']} · {checkpoint}, {record['kimg']:g} kimg"
-    save_png(labelled(_sheet(pictures[:SHEET], columns=8), title), out / "grid.png")
+    save_png(labelled(grid(pictures[:SHEET], columns=8), title), out / "grid.png")
     save_png(labelled(_strip(generator, trained, z), title), out / "strip.png")
     _save_walk(generator, trained, settings, out / "walk.webp", f"{name} · walk")
     record |= {"count": len(pictures), "sha256": atomic.sha256(out / "images.npy")}
@@ -98,16 +98,12 @@ def labelled(sheet: Image.Image, text: str) -> Image.Image:
     return picture
 
 
-def _sheet(pictures: Pictures, columns: int) -> Image.Image:
-    return grid(enlarged(pictures), columns)
-
-
 def _strip(generator: nn.Module, trained: RunJson, z: torch.Tensor) -> Image.Image:
     """Return interpolations, one row per pair of the first samples' latents."""
     latent = trained["recipe"]["latent"]
     rows = [latents.interpolate(latent, z[[row, row + STRIPS]], STRIP_FRAMES, closed=False) for row in range(STRIPS)]
     labels = cycled_labels(generator, STRIPS).repeat_interleave(STRIP_FRAMES)  # one class per row
-    return _sheet(generate(generator, torch.cat(rows), labels), columns=STRIP_FRAMES)
+    return grid(generate(generator, torch.cat(rows), labels), columns=STRIP_FRAMES)
 
 
 def _save_walk(generator: nn.Module, trained: RunJson, settings: SampleSettings, path: Path, label: str) -> None:
@@ -119,7 +115,7 @@ def _save_walk(generator: nn.Module, trained: RunJson, settings: SampleSettings,
     z = torch.stack(loops, dim=1).flatten(0, 1)  # (frames × walkers, d)
     labels = cycled_labels(generator, WALKERS).repeat(frames)  # one class per walker
     pictures = _generate(generator, z, labels, label)
-    sheets = [_sheet(frame, columns=3).convert("RGB") for frame in np.split(pictures, frames)]
+    sheets = [grid(frame, columns=3).convert("RGB") for frame in np.split(pictures, frames)]
     with atomic.writing(path) as file:
         sheets[0].save(file, "WEBP", save_all=True, append_images=sheets[1:], duration=FRAME_MS, loop=0, quality=80)
 

@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.extractors import effnet_lite0, pixel8
+from ganealogy.evaluation.extractors import effnet_lite0, effnet_lite0_64, pixel8
 from ganealogy.evaluation.extractors._network import resized
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 from ganealogy.lineage.fingerprint import closure
 
-NAMES = ("effnet_lite0", "inception", "pixel8")
+NAMES = ("effnet_lite0", "effnet_lite0_64", "inception", "pixel8")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,14 +46,16 @@ def discs(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> np.nd
 
 def test_every_extractor_has_a_protocol():
     assert set(NAMES) <= set(components.known("evaluation.extractors"))
-    for name in ("pixel8", "effnet_lite0"):
+    for name in ("pixel8", "effnet_lite0", "effnet_lite0_64"):
         extractor = load_extractor(name, "cpu")
         assert extractor.name == name
         assert set(extractor.protocol) == {"weights_sha256", "resize", "precision"}
 
 
 def test_an_unknown_extractor_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(GanealogyError, match=r"evaluate\.extractors.*'vgg'.*effnet_lite0, inception, .*pixel8"):
+    with pytest.raises(
+        GanealogyError, match=r"evaluate\.extractors.*'vgg'.*effnet_lite0, effnet_lite0_64, inception, .*pixel8"
+    ):
         load_extractor("vgg", "cpu")
 
 
@@ -62,7 +64,8 @@ def test_modules_that_training_imports_import_no_others_of_the_evaluation(module
     """They are in training's fingerprint: an edit to another module of the evaluation must not train a run again."""
     prefix = "ganealogy.evaluation."
     imported = {name.removeprefix(prefix) for name in closure([prefix + module]) if name.startswith(prefix)}
-    assert imported <= {module, "extractors", "extractors._network"}
+    base = {"extractors.effnet_lite0"} if module == "extractors.effnet_lite0_64" else set()
+    assert imported <= {module, "extractors", "extractors._network", *base}
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
@@ -108,6 +111,23 @@ def test_effnet_features_depend_on_one_image_alone(effnet, monkeypatch):
     np.testing.assert_allclose(effnet.features(images[::-1])[::-1], whole, atol=2e-5)
     monkeypatch.setitem(effnet_lite0.BATCHES, "cpu", 3)
     np.testing.assert_allclose(effnet.features(images), whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [16, 64, 100])
+def test_effnet_at_64_pixels_is_effnet_on_smaller_input(effnet, monkeypatch, size):
+    images = discs(3, size=size)
+    small = effnet_lite0_64.load()
+    expected = small.features(images)
+    assert expected.shape == (3, 1280) and np.abs(expected - effnet.features(images)).max() > 0.1
+    monkeypatch.setattr(effnet, "side", 64)
+    np.testing.assert_allclose(effnet.features(images), expected, atol=2e-5)
+
+
+def test_the_protocols_of_both_effnets_state_the_size(effnet):
+    """Numbers measured before the small one existed stay comparable: the protocol is part of their fingerprint."""
+    weights = {"weights_sha256": effnet_lite0.SHA256, "precision": "fp32"}
+    assert effnet.protocol == {**weights, "resize": "bilinear to 224, antialiased where it shrinks"}
+    assert effnet_lite0_64.load().protocol == {**weights, "resize": "bilinear to 64, antialiased where it shrinks"}
 
 
 def test_effnet_repeats_one_channel_to_three(effnet):

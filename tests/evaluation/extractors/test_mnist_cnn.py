@@ -128,7 +128,7 @@ def test_absent_and_damaged_weights_are_errors_with_the_stages_command(reference
 @pytest.mark.parametrize(
     ("preset", "old", "new", "message"),
     [
-        ("demo", "effnet_lite0]", "mnist_cnn]", r"extractors: mnist_cnn needs the labels of dataset\.name mnist"),
+        ("demo", "effnet_lite0_64]", "mnist_cnn]", r"extractors: mnist_cnn needs the labels of dataset\.name mnist"),
         ("mnist", "tracker: pixel8", "tracker: mnist_cnn", r"train\.tracker: mnist_cnn is trained on labels"),
         ("mnist", "image_size: 28", "image_size: 64", r"mnist_cnn takes 28 or 32 pixels a side.*64"),
     ],

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 trained on ImageNet: 1280 features after average pooling. The weights are in a Python package.
 
 Network: Tan and Le, arXiv 1905.11946, in the Lite variant (no squeeze-and-excitation, ReLU6), from the package
-efficientnet-lite-pytorch. Input as in its training: (x − 127) / 128 at 224 × 224.
+efficientnet-lite-pytorch. Input as in its training: (x − 127) / 128 at 224 × 224; effnet_lite0_64 has a smaller one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ganealogy.evaluation.extractors._network import NetworkExtractor, resized
 from ganealogy.files import atomic
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-SIZE = 224
 BATCHES = {"cpu": 16, "cuda": 256}
 """Batch size. Feature maps should fit into a CPU's cache: batches of 64 are two to three times slower."""
 LAYOUTS: dict[str, torch.memory_format] = {}
@@ -30,17 +29,28 @@ LAYOUTS: dict[str, torch.memory_format] = {}
 
 class EffnetLite0(NetworkExtractor):
     name = "effnet_lite0"
+    side = 224
+    """Input size in pixels."""
     dimension = 1280
     batches = BATCHES
     layouts = LAYOUTS
 
+    def __init__(self, device: str) -> None:
+        """Raises: GanealogyError when the package's weights file is absent or its sha256 differs."""
+        resize = f"bilinear to {self.side}, antialiased where it shrinks"
+        super().__init__(_network(), device, weights_sha256=SHA256, resize=resize)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = resized(x, SIZE, antialias=max(x.shape[2:]) > SIZE)
+        x = resized(x, self.side, antialias=max(x.shape[2:]) > self.side)
         return self.model.extract_features(((x - 127) / 128).contiguous(memory_format=self.layout)).mean((2, 3))
 
 
 def load(device: str = "cpu") -> EffnetLite0:
     """Raises: GanealogyError when the package's weights file is absent or its sha256 differs."""
+    return EffnetLite0(device)
+
+
+def _network() -> nn.Module:
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if not path.is_file() or atomic.sha256(path) != SHA256:
         raise GanealogyError(
@@ -48,8 +58,7 @@ def load(device: str = "cpu") -> EffnetLite0:
         )
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, weights_only=True))
-    resize = "bilinear to 224, antialiased where it shrinks"
-    return EffnetLite0(_fused(model.eval()), device, weights_sha256=SHA256, resize=resize)
+    return _fused(model.eval())
 
 
 def _fused(model: Any) -> nn.Module:
