@@ -50,6 +50,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_S = 0.2
 REMIND_S = 1.0
 """Between two SIGTERMs to a worker that is to stop: one that is just starting ignores the first."""
+START_ATTEMPTS = 10
 LAST_LINES = 20
 """Lines of a failed job's log that the error shows."""
 
@@ -173,13 +174,17 @@ def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
 def _start(work: Work, job: Job, slot: int, environment: Mapping[str, str], log: Path) -> Worker:
     here, there = CONTEXT.Pipe(duplex=False)
     target = (work, job, there, str(log), dict(os.environ) | dict(environment))
-    worker = CONTEXT.Process(target=_inside, args=target, name=job.name, daemon=True)
-    try:
-        worker.start()
-    except EOFError:  # a library that cannot be imported ends the server: each worker then imports its own
-        CONTEXT.set_forkserver_preload([GUARD])
+    for attempt in range(START_ATTEMPTS):
         worker = CONTEXT.Process(target=_inside, args=target, name=job.name, daemon=True)
-        worker.start()
+        try:
+            worker.start()
+            break
+        except (EOFError, OSError):
+            # A library that cannot be imported ends the server: each worker then imports its own.
+            if attempt == START_ATTEMPTS - 1:
+                raise
+            CONTEXT.set_forkserver_preload([GUARD])
+            time.sleep(POLL_S)  # until the dead server is noticed
     there.close()
     return Worker(job, slot, worker, here)
 
