@@ -37,7 +37,7 @@ def workspace(finished: tuple[Workspace, str], tmp_path: Path) -> Workspace:
 
 def test_one_command_goes_from_pictures_to_the_report(finished: tuple[Workspace, str]) -> None:
     workspace, output = finished
-    assert ran(output)[:4] == ["plan", "download", "preprocess", "reference"]
+    assert ran(output)[:5] == ["inputs", "plan", "download", "preprocess", "reference"]
     assert ran(output)[-1] == "report"
     page = (workspace.path / "reports" / "index.html").read_text()
     assert "One-sided label smoothing" in page and "not measured" in page
@@ -49,14 +49,14 @@ def test_one_command_goes_from_pictures_to_the_report(finished: tuple[Workspace,
         assert (run / "sample/walk.webp").stat().st_size > 0
 
 
-def test_git_has_to_track_only_dvc_lock(finished: tuple[Workspace, str]) -> None:
+def test_git_has_to_track_only_dvc_lock_and_the_record_of_the_inputs(finished: tuple[Workspace, str]) -> None:
     workspace, _ = finished
-    assert workspace.run("git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
+    assert workspace.run("git", "status", "--short").stdout.split() == ["??", "data/inputs.json", "??", "dvc.lock"]
 
 
 def test_a_second_time_nothing_runs(workspace: Workspace) -> None:
-    assert ran(workspace.dvc("repro")) == []
-    assert "up to date" in workspace.dvc("status")
+    assert ran(workspace.dvc("repro")) == ["inputs"]
+    assert workspace.dvc("status").split() == ["inputs:", "always", "changed"]
 
 
 def test_comments_and_unused_code_rerun_nothing_but_the_plan(workspace: Workspace) -> None:
@@ -64,18 +64,18 @@ def test_comments_and_unused_code_rerun_nothing_but_the_plan(workspace: Workspac
     workspace.edit("params.yaml", "  kimg: 0.064", "  kimg: 0.064   # short")
     workspace.append("src/ganealogy/adversary/losses/bce.py", "# a comment")
     (workspace.path / "src/ganealogy/adversary/losses/unused.py").write_text("def loss():\n    return None\n")
-    assert ran(workspace.dvc("repro")) == ["plan"]
+    assert ran(workspace.dvc("repro")) == ["inputs", "plan"]
 
 
 def test_an_edited_text_rerenders_the_report_only(workspace: Workspace) -> None:
     workspace.edit("versions/v3.yaml", "One-sided label smoothing", "Label smoothing on one side")
-    assert ran(workspace.dvc("repro")) == ["plan", "report"]
+    assert ran(workspace.dvc("repro")) == ["inputs", "plan", "report"]
 
 
 def test_a_versions_value_retrains_it_and_its_descendants_only(workspace: Workspace) -> None:
     workspace.edit("versions/v3.yaml", "real_target: 0.9", "real_target: 0.8")
     stages = ran(workspace.dvc("repro"))
-    assert stages == ["plan", "train@v3", "sample@v3", "evaluate@v3", "report"]
+    assert stages == ["inputs", "plan", "train@v3", "sample@v3", "evaluate@v3", "report"]
     workspace.edit("versions/v1.yaml", "real_target: 1.0", "real_target: 0.95")
     workspace.edit("versions/v1.yaml", "slope: 0.2", "slope: 0.1")
     assert {"train@v1", "train@v3"} <= set(ran(workspace.dvc("repro")))
@@ -84,7 +84,7 @@ def test_a_versions_value_retrains_it_and_its_descendants_only(workspace: Worksp
 def test_edited_code_retrains_only_the_versions_that_use_it(workspace: Workspace) -> None:
     """Only v6 clips, and only the evaluation uses KID."""
     workspace.append("src/ganealogy/adversary/constraints/clip.py", "UNUSED = 1")
-    assert ran(workspace.dvc("repro")) == ["plan"]
+    assert ran(workspace.dvc("repro")) == ["inputs", "plan"]
     workspace.append("src/ganealogy/evaluation/metrics/kid.py", "UNUSED = 1")
     stages = ran(workspace.dvc("repro"))
     assert "evaluate@v1" in stages and not any(stage.startswith(("train", "sample")) for stage in stages)
@@ -92,7 +92,7 @@ def test_edited_code_retrains_only_the_versions_that_use_it(workspace: Workspace
 
 def test_another_number_of_threads_reruns_nothing(workspace: Workspace) -> None:
     workspace.edit("params.yaml", "  threads: 1", "  threads: 2")
-    assert ran(workspace.dvc("repro")) == ["plan"]
+    assert ran(workspace.dvc("repro")) == ["inputs", "plan"]
 
 
 def test_one_run_can_be_trained_alone(workspace: Workspace) -> None:
@@ -144,7 +144,7 @@ def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> N
 
 def test_another_size_needs_no_new_download(workspace: Workspace) -> None:
     stages = ran(workspace.dvc("exp", "run", "-S", "dataset.image_size=32", "-S", "tree.versions=[v3]"))
-    assert "download" not in stages and stages[:3] == ["plan", "preprocess", "reference"]
+    assert "download" not in stages and stages[:3] == ["inputs", "plan", "preprocess", "reference"]
     assert json.loads((workspace.path / "data/packed/manifest.json").read_text())["image_size"] == 32
     assert not (workspace.path / RUNS / "v1").exists(), "the report prunes runs that are no longer listed"
 
@@ -156,7 +156,7 @@ def test_results_pushed_to_a_remote_are_pulled_elsewhere(workspace: Workspace, t
         shutil.rmtree(workspace.path / name)
     workspace.dvc("pull")
     assert (workspace.path / "reports" / "index.html").exists()
-    assert ran(workspace.dvc("repro")) == []
+    assert ran(workspace.dvc("repro")) == ["inputs"]
 
 
 BAD = {
@@ -270,7 +270,7 @@ def test_a_stopped_training_saves_a_checkpoint_and_resumes_later(workspace: Work
     done = workspace.run(*train)
     cost = json.loads(run_dir("v1", 0, workspace.path).costs["train"].read_text())
     assert cost["resumed"] == 1 and done.returncode == 0
-    assert not checkpoints(workspace), "a finished training leaves none"
+    assert not checkpoints(workspace), "a finished training leaves none in progress"
 
 
 def test_killing_dvc_ends_the_training_too(workspace: Workspace) -> None:
