@@ -1,0 +1,87 @@
+"""`ganealogy gc`: runs that no branch, tag or experiment names go, all others stay."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.pipeline import Workspace, fresh
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A committed workspace with v1 at a budget of its own, and an experiment at another."""
+    workspace = fresh(tmp_path_factory.mktemp("gc") / "my work")
+    workspace.edit("params.yaml", "[v1, v3]", "[v1]")
+    workspace.dvc("repro")
+    workspace.run("git", "add", "-A")
+    workspace.run("git", "commit", "-q", "-m", "first results")
+    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
+    workspace.run("git", "checkout", "-q", "--", ".")
+    return workspace
+
+
+@pytest.fixture
+def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(finished.path, tmp_path / "my work", symlinks=True)
+    return Workspace(tmp_path / "my work")
+
+
+def entries(workspace: Workspace) -> dict[str, int]:
+    stages = ("train", "sample", "evaluate")
+    return {stage: len(list((workspace.path / "build/store" / stage).glob("*"))) for stage in stages}
+
+
+def test_what_a_branch_or_an_experiment_names_stays(workspace: Workspace) -> None:
+    assert entries(workspace) == {"train": 2, "sample": 2, "evaluate": 2}
+    assert workspace.ganealogy("gc").stdout == "nothing to remove; 6 results are in use\n"
+    workspace.run("git", "tag", "-a", "paper", "-m", "annotated")
+    workspace.edit("params.yaml", "lr: 0.0002", "lr: 0.0003")
+    workspace.dvc("repro")
+    workspace.run("git", "checkout", "-q", "--", ".")
+    workspace.dvc("repro")
+    done = workspace.ganealogy("gc", "--yes")
+    assert "results 1 of train, 1 of sample, 1 of evaluate; 6 in use stay" in done.stdout and "frees " in done.stdout
+    assert entries(workspace) == {"train": 2, "sample": 2, "evaluate": 2}
+    workspace.dvc("exp", "remove", "faster")
+    assert "1 of train" in workspace.ganealogy("gc", "--yes").stdout
+    assert entries(workspace) == {"train": 1, "sample": 1, "evaluate": 1}
+    shutil.rmtree(workspace.path / "build/runs")
+    output = workspace.dvc("repro", "--force")
+    assert ": done in" not in output, "the runs of the workspace are still in the store"
+
+
+def test_nothing_is_removed_without_a_yes(workspace: Workspace) -> None:
+    workspace.dvc("exp", "remove", "faster")
+    done = workspace.ganealogy("gc")
+    assert "frees" in done.stdout and done.returncode == 130, "no terminal to answer at"
+    assert entries(workspace)["train"] == 2
+
+
+def test_a_revision_that_cannot_be_read_stops_it(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.path / ".dvc/cache")
+    done = workspace.ganealogy("gc", "--yes")
+    assert done.returncode == 2 and "not in DVC's cache" in done.stdout and "dvc fetch --all-commits" in done.stdout
+    assert entries(workspace)["train"] == 2
+    workspace.dvc("exp", "remove", "faster")
+    assert "1 of train" in workspace.ganealogy("gc", "--yes", "--ignore-unknown").stdout
+    assert entries(workspace) == {"train": 1, "sample": 1, "evaluate": 1}, "the workspace's own plan is there"
+
+
+def test_unfinished_trainings_of_no_plan_go(workspace: Workspace) -> None:
+    stale = workspace.path / "build/wip/0123456789abcdef0123"
+    (stale / "checkpoints").mkdir(parents=True)
+    (stale / "checkpoints" / "000000004.safetensors").write_bytes(bytes(2_000_000))
+    done = workspace.ganealogy("gc", "--yes")
+    assert done.stdout == "frees 2 MB: results 1 unfinished; 6 in use stay\n" and not stale.exists()
+
+
+def test_an_entry_of_another_format_is_no_error(workspace: Workspace) -> None:
+    path = next((workspace.path / "build/store/train").glob("*/entry.json"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "made_from": {}}))
+    assert "1 of train" in workspace.ganealogy("gc", "--yes").stdout
