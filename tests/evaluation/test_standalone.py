@@ -78,7 +78,7 @@ def test_every_kind_of_set_gives_the_same_distance(tmp_path, ganealogy):
 def test_the_command_needs_no_pipeline_and_prints_a_table(tmp_path, ganealogy):
     folder(tmp_path / "photos", pictures(12, 1))
     folder(tmp_path / "drawn" / "deeper", pictures(10, 2))
-    code, out, _ = ganealogy("evaluate", "--real", "photos", "--fake", "drawn", "--json", "out/numbers.json")
+    code, out, _ = ganealogy("measure", "--real", "photos", "--fake", "drawn", "--json", "out/numbers.json")
     assert code == 0
     written = json.loads((tmp_path / "out/numbers.json").read_text())
     assert {"fd_effnet_lite0", "kid_effnet_lite0", "fd_pixel8"} <= set(written["metrics"])
@@ -97,14 +97,14 @@ def test_statistics_are_written_as_pytorch_fid_reads_them_and_read_back(tmp_path
     reals, fakes = pictures(300, 1), pictures(250, 2)
     np.save("reals.npy", reals)
     np.save("fakes.npy", fakes)
-    code, out, _ = ganealogy("evaluate", "--real", "reals.npy", "--extractor", "pixel8", "--save-statistics", "s.npz")
+    code, out, _ = ganealogy("measure", "--real", "reals.npy", "--extractor", "pixel8", "--save-statistics", "s.npz")
     assert code == 0 and "wrote s.npz" in out
     with np.load("s.npz", allow_pickle=False) as written:
         mu, sigma = written["mu"], written["sigma"]
     features = pixel8.load().features(reals).astype(np.float64)
     np.testing.assert_allclose(mu, features.mean(0), rtol=1e-10)
     np.testing.assert_allclose(sigma, np.cov(features, rowvar=False), rtol=1e-8, atol=1e-12)
-    code, out, _ = ganealogy("evaluate", "--real", "s.npz", "--fake", "fakes.npy", "--json", "j.json")
+    code, out, _ = ganealogy("measure", "--real", "s.npz", "--fake", "fakes.npy", "--json", "j.json")
     assert code == 0 and "statistics contain no features: only fd_pixel8 is measured" in " ".join(out.split())
     numbers = json.loads(Path("j.json").read_text())
     assert set(numbers["metrics"]) == {"fd_pixel8"}
@@ -198,7 +198,7 @@ def test_bad_input_is_a_one_line_error_with_the_file_and_a_hint(tmp_path, ganeal
     make(tmp_path / name)
     np.save("good.npy", pictures(4, 1))
     other = "--fake" if side == "--real" else "--real"
-    code, _, err = ganealogy("evaluate", side, name, other, "good.npy", "--extractor", "pixel8")
+    code, _, err = ganealogy("measure", side, name, other, "good.npy", "--extractor", "pixel8")
     line = err.strip().splitlines()[-1]
     assert code == 2 and line.startswith("ganealogy: ") and name in line and "Traceback" not in err
     assert re.search(message, line), line
@@ -208,24 +208,24 @@ def test_bad_input_is_a_one_line_error_with_the_file_and_a_hint(tmp_path, ganeal
 def test_mixed_sizes_and_damaged_pictures_are_named(tmp_path, ganealogy):
     folder(tmp_path / "mixed", pictures(3, 1))
     Image.new("RGB", (20, 16)).save(tmp_path / "mixed" / "9.png")
-    code, _, err = ganealogy("evaluate", "--real", "mixed", "--fake", "mixed")
+    code, _, err = ganealogy("measure", "--real", "mixed", "--fake", "mixed")
     assert code == 2 and "9.png: 20x16, but the first picture is 16x16" in err
     folder(tmp_path / "broken", pictures(3, 1))
     (tmp_path / "broken" / "0001.png").write_bytes(b"no picture")
-    code, _, err = ganealogy("evaluate", "--real", "broken", "--fake", "broken")
+    code, _, err = ganealogy("measure", "--real", "broken", "--fake", "broken")
     assert code == 2 and "0001.png: not a picture in a known format; replace or remove it" in err
 
 
 def test_a_hostile_zip_is_rejected(tmp_path, ganealogy):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../out.png", b"x")
-    code, _, err = ganealogy("evaluate", "--real", "evil.zip", "--fake", "evil.zip")
+    code, _, err = ganealogy("measure", "--real", "evil.zip", "--fake", "evil.zip")
     assert code == 2 and "evil.zip: refused" in err
 
 
 def test_unusable_extractors_are_rejected_with_a_hint(tmp_path, ganealogy):
     np.save("x.npy", pictures(4, 1))
-    sets = ("evaluate", "--real", "x.npy", "--fake", "x.npy")
+    sets = ("measure", "--real", "x.npy", "--fake", "x.npy")
     for name, message in (
         ("vgg", "--extractor: unknown extractor 'vgg'; known: clip"),
         ("inception", "ganealogy fetch inception"),
@@ -255,14 +255,17 @@ def test_statistics_of_another_extractor_or_protocol_are_rejected(tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
-        ("v1",),
-        ("v1", "0", "--real", "x.npy"),
-        ("--fake", "x.npy"),
-        ("v1", "0", "--fake", "x.npy"),
-        ("--real", "x.npy"),
+        ("measure",),
+        ("measure", "--fake", "x.npy"),
+        ("measure", "--real", "x.npy"),
+        ("measure", "v1", "--real", "x.npy", "--fake", "x.npy"),
+        ("evaluate",),
+        ("evaluate", "--real", "x.npy", "--fake", "x.npy"),
+        ("evaluate", "v1", "--real", "x.npy"),
+        ("evaluate", "v1", "--seeds", "one"),
+        ("evaluate", "v1", "0"),
     ],
 )
-def test_options_of_the_two_uses_cannot_be_mixed(ganealogy, arguments):
-    code, _, err = ganealogy("evaluate", *arguments)
+def test_arguments_of_the_other_verb_are_usage_errors(ganealogy, arguments):
+    code, _, err = ganealogy(*arguments)
     assert code == 2 and "Usage" in err

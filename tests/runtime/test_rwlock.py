@@ -89,4 +89,4 @@ def test_the_lock_file_of_a_running_dvc_stays(place: Path) -> None:
 
 def test_make_repro_begins_with_doctor_fix() -> None:
     recipe = (Path(__file__).parents[2] / "Makefile").read_text().split("\nrepro:")[1].split("\n\n")[0]
-    assert recipe.index("ganealogy doctor --fix") < recipe.index("dvc repro")
+    assert recipe.index("ganealogy doctor --fix") < recipe.index("ganealogy repro")

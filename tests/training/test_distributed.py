@@ -15,9 +15,9 @@ from helpers.pipeline import ROOT, Workspace
 from safetensors.torch import load_file
 
 from ganealogy.errors import GanealogyError
-from ganealogy.params.schema import load
-from ganealogy.runtime import distributed
-from ganealogy.stages import _stage
+from ganealogy.runtime import distributed, process
+from ganealogy.stages import _seeds
+from ganealogy.stages._jobs import Job
 
 TOLERANCE = 1e-4
 
@@ -99,10 +99,14 @@ def test_a_distance_is_the_same_for_one_two_and_four_shards(tmp_path: Path) -> N
     assert all(abs(answer["fd"] / found["1-0"]["fd"] - 1) < 1e-6 for answer in found.values())
 
 
-def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    settings = load(ROOT / "tests" / "tiny.yaml")
+def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "tests" / "tiny.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(process, "torchrun", lambda *_: pytest.fail("torchrun was started"))
     with pytest.raises(GanealogyError, match=r"train\.batch_size = 8 does not divide by 3 ranks"):
-        _stage.launch_with_torchrun(3, "train", "v1", 0, settings)
+        _seeds.with_torchrun(3, [Job("v1", 0, ("train",))])
 
 
 def test_with_one_process_each_function_returns_its_argument() -> None:

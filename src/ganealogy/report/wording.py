@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ganealogy.files.images import TILE
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
 
@@ -101,6 +100,8 @@ def image_size(findings: Findings) -> str:
 
 def shown_as_pixels(findings: Findings) -> bool:
     """Return whether the pages scale these pictures without smoothing, which would blur small ones."""
+    from ganealogy.files.images import TILE  # imported here: the terminal's tables need no Pillow
+
     side = number(findings.manifest.get("image_size") or findings.dataset.get("image_size"))
     return side is not None and side <= TILE / 2
 
