@@ -1,7 +1,6 @@
-"""Measure `ganealogy repro`: the scheduler's overhead per task, and the gain of runs side by side on this machine.
+"""Measure runs side by side: one pool against a stage per version, Ray's overhead per task, two trainings at a time.
 
-Uses the real scheduler on a real Ray, with stubs of known length instead of trainings, without DVC or git. growth.py
-measures DVC's lock.
+Pool and scheduler are the real ones, with stubs of known length instead of trainings. growth.py measures DVC's lock.
 """
 
 from __future__ import annotations
@@ -10,37 +9,45 @@ import argparse
 import json
 import os
 import random
-import re
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from measuring import claims, memory, workspace
 
-from ganealogy.cluster import remote_run
+from ganealogy.cluster.node_task import Task
+from ganealogy.runs.table import RunTable
+from ganealogy.runtime import process, workers
 
-BUNDLE_BYTES = 1_500_000
-"""Size of this repository's bundle."""
+BUNDLE_BYTES = 500_000
+"""Size of this project's bundle."""
 SEEDS = 10
+VERSIONS_OF_POOL, SEEDS_OF_POOL = 8, 5
+"""The demo's tree."""
+CORES = 2, 4, 8, 16, 64
 LENGTHS = 0.5, 1.5
 """Range of the stubs' lengths relative to their mean, as versions differ in training time."""
-DVC_BEGAN = re.compile(r"Running stage '(\w+)(?:@([\w-]+))?'")
-RUN_STATE = re.compile(r"([\w-]+): (\w+)(?: on \S+)?$")
-"""A line of `ganealogy repro` about the state of a run."""
+NOISE = 0.95, 1.05
+"""Range within a version."""
+
+
+@dataclass(frozen=True)
+class Stub:
+    name: str
+    seconds: float
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", type=int, default=10_000, help="stub runs in the longest queue")
     parser.add_argument("--seeds", type=int, default=2, help="real trainings of v1, one per seed")
     parser.add_argument("--kimg", type=float, default=25, help="their length; the demo's is 25")
-    parser.add_argument("--no-speed", action="store_true", help="only the scheduler")
+    parser.add_argument("--no-speed", action="store_true", help="no real trainings")
     parser.add_argument("--stubs", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--lasting", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -51,11 +58,49 @@ def main() -> None:
     if given.stubs:
         print(json.dumps(scheduled(given.stubs, given.lasting, given.seconds)))
         return
+    pool(bench)
     scheduling(bench, given.tasks)
     if not given.no_speed:
         speed(bench, given.seeds, given.kimg)
     bench.note("DVC's lock, rewritten at each stage: see growth.py")
     bench.finish()
+
+
+def pool(bench: claims.Benchmark) -> None:
+    """Run the demo's tree as stubs that sleep: on any number of cores, since they need none."""
+    versions, seeds, mean = (2, 2, 0.05) if bench.quick else (VERSIONS_OF_POOL, SEEDS_OF_POOL, 2.0)
+    chance = random.Random(0)
+    tree = [
+        [Stub(f"v{version}-{seed}", length * chance.uniform(*NOISE)) for seed in range(seeds)]
+        for version, length in enumerate(mean * chance.uniform(*LENGTHS) for _ in range(versions))
+    ]
+    mixed = [stub for row in zip(*tree, strict=True) for stub in row]  # the first seed of all versions first
+    lasting([Stub("first", 0.0)], 1)  # starts the fork server
+    ratios = {}
+    for cores in (2,) if bench.quick else CORES:
+        together = claims.timed(lambda cores=cores: lasting(mixed, cores))
+        apart = claims.timed(lambda cores=cores: [lasting(version, cores) for version in tree])
+        ratios[cores] = apart / together
+        detail = f"{versions} versions × {seeds} seeds of {mean:g} s on average; a stage per version {apart:.1f} s"
+        bench.measured(f"one pool, {cores} at a time", together, "s", detail)
+    most = max(ratios)
+    for cores, ratio in ratios.items():
+        if cores != most:
+            bench.measured(f"a stage per version against one pool, {cores} at a time", ratio, "x")
+    bench.claim(f"a stage per version against one pool, {most} at a time", ratios[most], 2.0)
+
+
+def lasting(stubs: list[Stub], places: int) -> None:
+    with tempfile.TemporaryDirectory() as logs:
+        silent = workers.Silent()
+        ended = workers.run(sleep, stubs, [{}] * places, silent, Path(logs), process.Interruption())
+    process.default_signals()
+    if any(end.how != "done" for end in ended.values()):
+        raise RuntimeError(f"stubs failed: {ended}")
+
+
+def sleep(stub: Stub, tell: workers.Tell) -> None:
+    time.sleep(stub.seconds)
 
 
 def scheduling(bench: claims.Benchmark, most: int) -> None:
@@ -64,8 +109,8 @@ def scheduling(bench: claims.Benchmark, most: int) -> None:
     The ideal makespan is the sum of the lengths over the number of places.
     """
     counts = (20,) if bench.quick else sorted({min(100, most), min(1_000, most), most})
-    lasting, seconds = (4, 0.05) if bench.quick else (60, 1.0)
-    found = {count: alone(count, (lasting, seconds) if count == counts[0] else (0, 0.0)) for count in counts}
+    number, seconds = (4, 0.05) if bench.quick else (60, 1.0)
+    found = {count: alone(count, (number, seconds) if count == counts[0] else (0, 0.0)) for count in counts}
     for count, result in found.items():
         detail = (
             f"{result['seconds']:.1f} s, {result['jobs']} at a time; the driver: {1000 * result['cpu'] / count:.1f} ms "
@@ -80,7 +125,7 @@ def scheduling(bench: claims.Benchmark, most: int) -> None:
         busy = 60_000 / each(found[many], many)
         bench.note(f"At that rate one driver can feed {busy:,.0f} places with runs of a minute each")
     first = found[few]
-    stubs = f"{lasting} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
+    stubs = f"{number} stubs of {first['shortest']:.2f} to {first['longest']:.2f} s, {first['jobs']} at a time"
     bench.measured("makespan", first["makespan"], "s", f"{stubs}; ideal {first['ideal']:.1f} s")
     bench.measured("Ray's start, until the end of the first task", first["start"], "s")
     bench.claim(f"overhead per task, {many:,} tasks", each(found[many], many), 100, "ms", at_least=False)
@@ -109,22 +154,29 @@ def alone(count: int, lasting: tuple[int, float] = (0, 0.0), terminal: bool = Fa
     return result
 
 
-def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
-    """Run `count` stubs of length zero through the scheduler, then `lasting` stubs of `seconds` on average."""
-    from ganealogy.cluster import ray_cluster, scheduler
+def scheduled(count: int, number: int, seconds: float) -> dict[str, Any]:
+    """Run `count` stubs of length zero through the scheduler, then `number` stubs of `seconds` on average."""
+    from ganealogy.cluster import fill, ray_cluster
 
     chance = random.Random(0)
-    lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(lasting)]
+    lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(number)]
     began = time.perf_counter()
-    with ray_cluster.connected(None, dashboard=False) as ray, tempfile.TemporaryDirectory() as folder:
+    ray = ray_cluster.ray_module()
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with tempfile.TemporaryDirectory() as folder:
         room = ray_cluster.allocate(ray_cluster.cluster_resources(ray), None, threads=1, gpus_per_run=0)
 
         def drive(lengths: list[float]) -> float:
-            orders = [order(f"v{n // SEEDS}-{n % SEEDS}", length) for n, length in enumerate(lengths)]
+            tasks = [task(f"v{n // SEEDS}-{n % SEEDS}", length) for n, length in enumerate(lengths)]
             began = time.perf_counter()
-            problems = scheduler.run_jobs(ray, orders, bytes(BUNDLE_BYTES), room, Path(folder), stub)
-            if problems:
-                raise RuntimeError(f"{len(problems)} stubs failed, such as {next(iter(problems.items()))}")
+            with RunTable([one.name for one in tasks], room.jobs) as table:
+                watch = fill.Watch(table, Path(folder))
+                interruption = process.Interruption()
+                content = bytes(BUNDLE_BYTES)
+                ended = fill.run_tasks(ray, tasks, content, room, watch, interruption, lambda end: None, stub)
+            failed = [end for end in ended.values() if end.how != "done"]
+            if failed:
+                raise RuntimeError(f"{len(failed)} stubs failed, such as {failed[0]}")
             return time.perf_counter() - began
 
         drive([0.0] * room.jobs)
@@ -136,116 +188,58 @@ def scheduled(count: int, lasting: int, seconds: float) -> dict[str, Any]:
         if lengths:
             found |= {"ideal": max(sum(lengths) / room.jobs, max(lengths)), "makespan": drive(lengths)}
             found |= {"shortest": min(lengths), "longest": max(lengths)}
+    ray.shutdown()
     return found
 
 
-def order(run: str, seconds: float) -> remote_run.Job:
-    """Return a job as `ganealogy repro` creates it."""
-    return remote_run.Job(
-        project="scale",
-        run=run,
-        ref="refs/ganealogy/repro",
-        config="[cache]\n    dir = somewhere\n",
-        cache_placeholder="somewhere",
-        cache=None,
-        workspace=None,
-        remote="store",
-        key="0" * 64,
-        environment={"STUB_SECONDS": str(seconds)},
-    )
+def task(name: str, seconds: float) -> Task:
+    """Return a task as `ganealogy repro --address` makes it; its request says how long to sleep."""
+    return Task("scale", name, {"seconds": seconds}, {"GANEALOGY_THREADS": "1"})
 
 
-def stub(order: remote_run.Job, bundle: bytes, board: Any) -> remote_run.Result:
-    """Log the lines of a run, and sleep instead of training."""
+def stub(task: Task, bundle: bytes, board: Any) -> tuple[str, str, list[list[str]]]:
+    """Post the messages of a run, and sleep instead of training."""
     node = socket.gethostname()
-    lines = ["clone", "data", *(f"Running stage '{stage}@{order.run}':" for stage in remote_run.STAGES), "push"]
-    for line in lines:
-        board.log.remote(order.run, node, line)
-        if "'train@" in line:
-            time.sleep(float(order.environment["STUB_SECONDS"]))
-    return remote_run.Result(order.run, node, 0.0, None)
-
-
-@dataclass
-class Taken:
-    whole: float = 0.0
-    """Seconds of the command."""
-    stages: list[tuple[float, float]] = field(default_factory=list)
-    """When each train stage began and ended."""
-    loops: list[float] = field(default_factory=list)
-    """Seconds of each training, without the start of its process."""
-
-    @property
-    def training(self) -> float:
-        """Seconds in which at least one train stage was running."""
-        total, until = 0.0, 0.0
-        for began, ended in sorted(self.stages):
-            total += max(0.0, ended - max(began, until))
-            until = max(until, ended)
-        return total
+    board.post.remote(task.name, {"node": node, "begin": True})
+    for stage in ("data", "train", "sample", "evaluate", "upload"):
+        board.post.remote(task.name, {"node": node, "progress": {"stage": stage}, "log": f"{stage}\n"})
+        if stage == "train":
+            time.sleep(task.request["seconds"])
+    return "done", "", []
 
 
 def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
-    """Train the same tree three ways: in sequence with one thread, two side by side, in sequence with two threads."""
+    """Train the seeds of a version three ways: in sequence with one thread, two side by side, in sequence with two."""
     seeds, kimg = (1, 0.032) if bench.quick else (seeds, kimg)
-    jobs = 1 if bench.quick else 2
     protocol = workspace.PROTOCOL
     if not bench.quick:
         demo = yaml.safe_load((claims.ROOT / "presets" / "demo.yaml").read_text())
         protocol = {**protocol, "train": demo["train"], "dataset": {**demo["dataset"], "count": 2000}}
     train = {**protocol["train"], "kimg": kimg, "threads": 1, "device": "cpu"}
-    repro = (sys.executable, "-m", "dvc", "repro")
-    side_by_side = (sys.executable, "-m", "ganealogy", "repro", "--jobs", str(jobs), "--no-dashboard")
-    contenders = {
-        "one after another, one thread": (1, repro),
-        f"ganealogy repro --jobs {jobs}, one thread each": (1, side_by_side),
-        "dvc repro, two threads": (2, repro),
-    }
-    if bench.quick:
-        del contenders["dvc repro, two threads"]
+    contenders = {"one at a time, one thread": (1, 1), "two at a time, one thread each": (2, 1)}
+    if not bench.quick:
+        contenders["one at a time, two threads"] = (1, 2)
     found = {}
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
-        ready = workspace.Workspace(
-            Path(folder) / "ready", versions=1, seeds=seeds, protocol={**protocol, "train": train}
-        )
+        whole = {**protocol, "train": train}
+        ready = workspace.Workspace(Path(folder) / "ready", versions=1, seeds=seeds, protocol=whole)
         ready.dvc("repro", "reference")
-        for name, (threads, command) in contenders.items():
+        for name, (jobs, threads) in contenders.items():
             place = ready.copy(Path(folder) / str(len(found)))
-            found[name] = repeated(place, command, threads)
-            shutil.rmtree(place.path)
+            found[name] = claims.timed(lambda place=place, jobs=jobs, threads=threads: stage(place, jobs, threads))
     for name, taken in found.items():
-        loops = " to ".join(claims.shown(pick(taken.loops)) for pick in (min, max))
-        detail = f"{seeds} of v1, {loops} s without their processes' start; the whole command {taken.whole:.0f} s"
-        bench.measured(f"train stages, {name}", taken.training, "s", detail)
+        bench.measured(f"the train stage, {name}", taken, "s", f"{seeds} seeds of v1, {kimg:g} kimg each")
     single, beside, *threaded = found.values()
-    bench.claim(f"train stages, --jobs {jobs} against one after another", single.training / beside.training, 1.8)
-    bench.measured(f"whole command, --jobs {jobs} against one after another", single.whole / beside.whole, "x")
+    bench.claim("the train stage, two at a time against one", single / beside, 1.8)
     for other in threaded:
-        bench.claim(f"train stages, --jobs {jobs} against two threads", other.training / beside.training, 1.0)
-        bench.measured(f"whole command, --jobs {jobs} against two threads", other.whole / beside.whole, "x")
+        bench.claim("the train stage, two at a time against two threads", other / beside, 1.0)
 
 
-def repeated(place: workspace.Workspace, command: tuple[str, ...], threads: int) -> Taken:
-    """Run the command, and read from its output when trainings began and ended."""
-    taken = Taken()
-    at_work: dict[str, float] = {}
-    began = time.perf_counter()
-    for line in place.lines(*command, GANEALOGY_THREADS=str(threads), OMP_NUM_THREADS=str(threads)):
-        now = time.perf_counter() - began
-        if found := DVC_BEGAN.match(line):
-            (stage, run), ended = found.groups(), list(at_work)  # DVC runs one stage at a time
-        elif found := RUN_STATE.match(line):
-            run, stage = found.groups()
-            ended = [run] if run in at_work else []
-        else:
-            continue
-        taken.stages.extend((at_work.pop(one), now) for one in ended)
-        if stage == "train":
-            at_work[run] = now
-    taken.whole = time.perf_counter() - began
-    for path in sorted((place.path / "build" / "runs").glob("*/cost/train.json")):
-        taken.loops.append(json.loads(path.read_text())["seconds"])
-    return taken
+def stage(place: workspace.Workspace, jobs: int, threads: int) -> None:
+    count = str(threads)
+    environment = {"GANEALOGY_JOBS": str(jobs), "GANEALOGY_THREADS": count, "OMP_NUM_THREADS": count}
+    for _ in place.lines(sys.executable, "-m", "dvc", "repro", "train@v1", **environment):
+        pass
 
 
 if __name__ == "__main__":

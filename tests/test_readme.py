@@ -69,15 +69,11 @@ RUN_ELSEWHERE = {
     "make soak": "tests/faults/conftest.py",
     "make bench": "tests/benchmarks/test_scripts.py",
     "ganealogy doctor --fix": "tests/runtime/test_rwlock.py",
-    "ganealogy repro": "tests/cluster/test_s3.py",
+    "ganealogy repro": "tests/cluster/test_repro.py",
     "ganealogy repro --address auto": "tests/cluster/test_repro.py",
-    "ganealogy repro --gpus-per-run 4": "tests/cluster/test_input.py",
-    "ganealogy train v7 0 --ranks 4": "tests/cluster/test_repro.py",
-    "ganealogy evaluate v7 0 --ranks 4": "tests/cluster/test_repro.py",
-    "dvc repro --pull": "tests/cluster/test_s3.py",
-    "dvc repro --pull evaluate@v3": "tests/cluster/test_repro.py",
-    "dvc fetch --run-cache": "tests/cluster/test_repro.py",
-    "dvc push --run-cache": "tests/cluster/test_s3.py",
+    "ganealogy repro --address auto --gpus-per-run 4": "tests/cluster/test_ranks.py",
+    "ganealogy train v7 --seeds 0 --ranks 4": "tests/cluster/test_ranks.py",
+    "ganealogy evaluate v7 --seeds 0 --ranks 4": "tests/cluster/test_ranks.py",
 }
 """Commands with tests of their own, which do the same with other arguments or in less time."""
 

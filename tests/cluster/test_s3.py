@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.pipeline import Workspace, fresh, ran
+from helpers.pipeline import Workspace, fresh
 
+from ganealogy.cluster import dvc_remote
+from ganealogy.cluster.checkpoint_sync import Mirror
+from ganealogy.cluster.transfer import Remote
 from ganealogy.errors import GanealogyError
 
 for package in ("dvc_s3", "moto.server"):
@@ -50,33 +52,49 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Worksp
 
 
 def test_the_default_remote_is_found_with_its_settings(workspace: Workspace, endpoint: str) -> None:
-    from ganealogy.cluster import dvc_remote
-
-    storage = dvc_remote.find(workspace.path, single_machine=False)
-    assert storage.address == "s3://pictures/ganealogy" and storage.cache is None
-    assert f"endpointurl = {endpoint}" in storage.config and "secret_access_key = secret" in storage.config
+    settings = dvc_remote.find(workspace.path)
+    assert settings is not None and settings["url"] == "s3://pictures/ganealogy"
+    assert settings["endpointurl"] == endpoint and settings["secret_access_key"] == "secret"
 
 
 def test_a_missing_bucket_is_named(workspace: Workspace) -> None:
-    from ganealogy.cluster import dvc_remote
-
     local = workspace.path / ".dvc" / "config.local"
     before = local.read_text()
     local.write_text(before.replace("s3://pictures/", "s3://missing/"))
     try:
         with pytest.raises(GanealogyError, match=r"DVC remote store \(s3://missing/ganealogy\): ") as caught:
-            dvc_remote.find(workspace.path, single_machine=False)
+            dvc_remote.find(workspace.path)
         assert "\n" not in str(caught.value)
     finally:
         local.write_text(before)
 
 
-def test_a_node_fetches_the_checkpoints_that_another_sent(workspace: Workspace, tmp_path: Path) -> None:
-    """The bytes are the same, older checkpoints are absent, and `delete` leaves nothing."""
-    from ganealogy.cluster.checkpoint_sync import Mirror
+@pytest.fixture
+def remote(workspace: Workspace) -> Remote:
+    settings = dvc_remote.find(workspace.path)
+    assert settings is not None
+    return Remote(settings)
 
-    sender = Mirror(workspace.path, "store", KEY)
-    work = workspace.path / "build" / "wip" / KEY[:20]
+
+def test_an_input_travels(remote: Remote, tmp_path: Path) -> None:
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "one.bin").write_bytes(b"one")
+    digest = remote.send_input(tmp_path / "data")
+    assert (remote.fetch_input(digest, tmp_path / "node") / "deep" / "one.bin").read_bytes() == b"one"
+    remote.fs.remove(remote.fs.join(remote.base, "inputs", digest, "files.json"))
+    with pytest.raises(GanealogyError, match=f"input {digest} is absent"):
+        remote.fetch_input(digest, tmp_path / "other node")
+
+
+def test_a_node_fetches_the_checkpoints_that_another_sent(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes are the same, older checkpoints are absent, and `delete` leaves nothing."""
+    for name in ("one node", "other node"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one node")
+    sender = Mirror(remote, KEY)
+    work = sender.local
     files = {
         "train/metrics.jsonl": "{}\n",
         "train/grids/000004.png": "a grid",
@@ -91,9 +109,8 @@ def test_a_node_fetches_the_checkpoints_that_another_sent(workspace: Workspace, 
     (work / "checkpoints/000000004.safetensors").rename(work / "checkpoints/000000008.safetensors")
     sender.send()
 
-    other = fresh(tmp_path / "other node")
-    (other.path / ".dvc" / "config.local").write_text((workspace.path / ".dvc" / "config.local").read_text())
-    receiver = Mirror(other.path, "store", KEY)
+    monkeypatch.chdir(tmp_path / "other node")
+    receiver = Mirror(remote, KEY)
     receiver.fetch()
     received = {
         path.relative_to(receiver.local).as_posix(): path.read_text()
@@ -102,29 +119,4 @@ def test_a_node_fetches_the_checkpoints_that_another_sent(workspace: Workspace, 
     }
     assert received == {name.replace("04.json", "08.json").replace("04.safe", "08.safe"): files[name] for name in files}
     receiver.delete()
-    assert list(receiver.fs.find(receiver.remote)) == []
-
-
-def test_dvc_pushes_to_and_pulls_from_the_server(workspace: Workspace) -> None:
-    picture = workspace.path / "one.bin"
-    picture.write_bytes(b"a picture")
-    workspace.dvc("add", "-q", "one.bin")
-    workspace.dvc("push", "one.bin.dvc")
-    picture.unlink()
-    for cached in (workspace.path / ".dvc" / "cache").rglob("*"):
-        if cached.is_file():
-            cached.unlink()
-    workspace.dvc("pull", "one.bin.dvc")
-    assert picture.read_bytes() == b"a picture"
-
-
-@pytest.mark.slow
-def test_repro_takes_its_results_from_the_server(workspace: Workspace) -> None:
-    """Nodes push results to the bucket, the driver fetches them, and `dvc status` is then up to date."""
-    pytest.importorskip("ray")
-    workspace.edit("params.yaml", "[v1, v3]", "[v1]")
-    done = workspace.ganealogy("repro", "--jobs", "1", RAY_USAGE_STATS_ENABLED="0")
-    assert done.returncode == 0, done.stdout
-    assert [stage for stage in ran(done.stdout) if "@" in stage] == [], "the driver trained"
-    assert "up to date" in workspace.dvc("status")
-    assert set(json.loads((workspace.path / "reports" / "metrics.json").read_text())) == {"v1"}
+    assert list(receiver.fs.find(receiver.place)) == []

@@ -121,7 +121,9 @@ WRITERS = {
     "runtime/workers.py": "the log of a run, which grows as it comes",
     "evaluation/feature_cache.py": "into memory; the file's bytes then go through `atomic`",
     "report/experiments.py": "into memory",
-    "cluster/remote_run.py": "in a clone of its own, which is thrown away when its run ends or fails",
+    "cluster/node_task.py": "lock files without content, and a pipe",
+    "cluster/transfer.py": "in a folder beside the final one, which then gets its name by a rename",
+    "cluster/fill.py": "the log of a run, which grows as it comes",
     "stages/plan.py": "a folder beside the final one, which then gets its name by a rename",
 }
 MODES = re.compile(r"[wax+]")

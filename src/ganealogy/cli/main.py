@@ -112,7 +112,14 @@ def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashb
     """Do what `dvc repro` does, with the runs of all versions side by side, on this machine or a Ray cluster."""
     from ganealogy import repro
 
-    sys.exit(repro.repro(jobs))
+    if address is None:
+        if gpus_per_run is not None:
+            raise click.UsageError("--gpus-per-run needs --address; on this machine set train.runs_per_gpu")
+        sys.exit(repro.repro(jobs))
+    from ganealogy.cluster import fill
+
+    with fill.on_cluster(address, jobs, gpus_per_run, dashboard) as on_cluster:
+        sys.exit(repro.repro(fill=on_cluster))
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""Start Ray on this machine or connect to a running cluster, and fit the jobs to its resources.
+"""Connect to a running Ray cluster, check its nodes, and fit the jobs to its resources.
 
 Ray is an optional extra, so it is imported only by `ray_module`.
 """
@@ -9,19 +9,17 @@ import importlib.metadata
 import os
 import platform
 import socket
-import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ganealogy.errors import GanealogyError
 
 CONNECT_TIMEOUT_S = 5.0
 DESCRIBE_TIMEOUT_S = 12.0
-START_ATTEMPTS = 3
-OBJECT_STORE_BYTES = 100_000_000
-"""It holds only the git bundle and lines of text."""
 
 
 @dataclass(frozen=True)
@@ -36,66 +34,38 @@ class Allocation:
 
 
 def ray_module() -> Any:
-    """Import and return Ray, with the settings that this project needs.
+    """Import and return Ray.
 
     Raises: GanealogyError when the extra is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's future default: without it Ray hides all GPUs from tasks that request none.
+    # Ray's future default: without it Ray prints a warning.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray's default of 15 is close to the 19 of MLflow's process: trainings of a minute took 10 % longer. Above 0, so
-    # that trainings do not starve Ray's own processes.
-    os.environ.setdefault("RAY_worker_niceness", "5")
     try:
         import ray
     except ImportError:
-        raise GanealogyError("ganealogy repro needs Ray: pip install 'ganealogy[cluster]'") from None
+        raise GanealogyError("--address needs Ray: pip install 'ganealogy[cluster]'") from None
     return ray
 
 
 @contextmanager
-def connected(address: str | None, dashboard: bool = True) -> Iterator[Any]:
-    """Yield Ray, connected to `address` ("auto": this machine's running cluster) or started here for the block.
+def connected(address: str, dashboard: bool = True) -> Iterator[Any]:
+    """Yield Ray, connected to `address` ("auto": this machine's running cluster). `dashboard`: print its address.
 
     Raises: GanealogyError when no cluster answers at `address`.
     """
     ray = ray_module()
-    if address is None:
-        context = _start(ray, dashboard)
-    else:
-        _check_reachable(address)
-        try:
-            context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise GanealogyError(f"--address {address}: {reason[:300]}") from None
+    _check_reachable(address)
     try:
-        if context.dashboard_url:
+        context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise GanealogyError(f"--address {address}: {' '.join(str(error).split())[:300]}") from None
+    try:
+        if dashboard and context.dashboard_url:
             print(f"dashboard  http://{context.dashboard_url}", flush=True)
         yield ray
     finally:
         ray.shutdown()
-
-
-def _start(ray: Any, dashboard: bool) -> Any:
-    """Start Ray; retry timeouts, because a busy machine may exceed Ray's limits of 15 to 30 s.
-
-    Raises: GanealogyError when Ray does not start.
-    """
-    for attempt in range(START_ATTEMPTS):
-        try:
-            return ray.init(
-                address="local",
-                include_dashboard=dashboard,
-                object_store_memory=OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-        except Exception as error:  # Ray raises plain exceptions
-            if "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
-                raise GanealogyError(f"Ray did not start on this machine: {error}") from None
-            ray.shutdown()
-    return None
 
 
 def _check_reachable(address: str) -> None:
@@ -113,11 +83,6 @@ def _check_reachable(address: str) -> None:
             f"--address {address}: no cluster answers ({error.strerror or error}); "
             "`ray start --head` prints the address"
         ) from None
-
-
-def local_resources() -> list[dict[str, float]]:
-    """Return this machine's CPUs as a list of one node, without starting Ray."""
-    return [{"CPU": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1}]
 
 
 def cluster_resources(ray: Any) -> list[dict[str, float]]:
@@ -152,37 +117,39 @@ def allocate(nodes: list[dict[str, float]], jobs: int | None, threads: int, gpus
     return Allocation(jobs or capacity(fitting), fitting, gpus)
 
 
-def check_versions(ray: Any, describe: Callable[[], dict[str, str]]) -> None:
-    """Check that every node has this machine's versions of Python, torch and DVC: others compute other numbers.
+def check_nodes(ray: Any, describe: Callable[[str], dict[str, str]], root: Path) -> bool:
+    """Check that every node has this machine's versions of Python and torch: others compute other numbers.
 
-    `describe`: the function that each node calls, `remote_run.describe`.
+    `describe`: the function that each node calls, `node_task.describe`. Return whether every node sees the files of
+    `root`, under the same path.
 
     Raises: GanealogyError naming the node.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    expected = {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("torch", "dvc")},
-    }
+    expected = {"python": platform.python_version(), "torch": importlib.metadata.version("torch")}
     task = ray.remote(num_cpus=0, max_retries=0)(describe)
-    references = {
-        node["NodeManagerAddress"] + " " + node["NodeID"][:8]: task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU", 0)
-    }
-    _, late = ray.wait(list(references.values()), num_returns=len(references), timeout=DESCRIBE_TIMEOUT_S)
+    with tempfile.NamedTemporaryFile(dir=root / ".dvc", prefix=".ganealogy-") as marker:
+        references = {
+            node["NodeManagerAddress"] + " " + node["NodeID"][:8]: task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(marker.name)
+            for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0)
+        }
+        _, late = ray.wait(list(references.values()), num_returns=len(references), timeout=DESCRIBE_TIMEOUT_S)
+    sees = not late
     for address, reference in references.items():
         if reference in late:
             continue  # its workers start slowly; the run itself will report an error
-        versions = ray.get(reference)
-        if versions.get("problem"):
-            raise GanealogyError(f"node {versions['node']} ({address}): {versions['problem']}")
+        found = ray.get(reference)
+        if found.get("problem"):
+            raise GanealogyError(f"node {found['node']} ({address}): {found['problem']}")
         for name, version in expected.items():
-            if versions[name] != version:
+            if found[name] != version:
                 raise GanealogyError(
-                    f"node {versions['node']} ({address}) has {name} {versions[name]}, this machine {version}: "
+                    f"node {found['node']} ({address}) has {name} {found[name]}, this machine {version}: "
                     "install the same environment on both"
                 )
+        sees = sees and bool(found["sees"])
+    return sees

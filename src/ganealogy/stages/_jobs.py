@@ -72,7 +72,8 @@ def work(job: Job, tell: Tell | None = None) -> None:
             if tell is not None:
                 tell(stage=stage)
             entry = module.make(job.version, job.seed, run, tell)
-        run = run.with_folder(stage, entry.out)
+        if entry is not None:  # only the first rank of several has one
+            run = run.with_folder(stage, entry.out)
 
 
 def take(job: Job) -> bool:
