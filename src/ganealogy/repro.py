@@ -18,6 +18,7 @@ from ganealogy.runtime import dvc_rwlock, process
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages import _side_by_side as side_by_side
 from ganealogy.stages._jobs import Job
+from ganealogy.workspace import RUNS
 
 SHARED_STAGES = ["plan", "download", "preprocess", "reference"]
 
@@ -60,7 +61,8 @@ def report_the_others(settings: Settings, failures: dict[str, str]) -> None:
     for job in side_by_side.planned(settings):
         if job.version in failed and job.name not in failures:
             jobs.take(job)
-    dvc("repro", "--single-item", "report")
+    if RUNS.is_dir():  # else there is nothing to report
+        dvc("repro", "--single-item", "report")
 
 
 def dvc(*arguments: str) -> None:
