@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import struct
 import sys
 import types
@@ -26,7 +25,6 @@ from ganealogy.data.download import KIND, download, inputs
 from ganealogy.data.sources import anime, avatars, celeba, folder, mnist
 from ganealogy.errors import GanealogyError
 from ganealogy.params import schema
-from ganealogy.stages import inputs as inputs_stage
 
 
 @pytest.fixture
@@ -306,28 +304,3 @@ def test_the_downloads_inputs_are_the_settings_that_it_uses(tmp_path: Path) -> N
     assert inputs(settings("avatars", style="micah")) != inputs(small)
     assert inputs(settings("mnist", count=5, style="x")) == inputs(settings("mnist"))
     assert inputs(settings("folder", path="x", image_size=64)) == {"name": "folder", "path": "x"}
-
-
-def test_the_inputs_stage_notices_changes_of_the_pictures_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    root = photos(tmp_path / "photos")
-    tree_and_train = "tree: {versions: [v1], seeds: [0]}\ntrain: {kimg: 1, batch_size: 8, lr: 0.001}\n"
-    Path("params.yaml").write_text(f"dataset: {{name: folder, image_size: 16, path: photos}}\n{tree_and_train}")
-    before = inputs_stage.run()
-    assert before["pictures"]["files"] == 3 and json.loads(Path("data/inputs.json").read_text()) == before
-    (root / "notes.txt").write_text("other notes")
-    os.utime(root / "a.png", ns=(1, 1))
-    assert inputs_stage.run() == before, "neither other files nor times are the pictures' content"
-    (root / "a.png").write_bytes(picture(5))
-    changed = inputs_stage.run()
-    assert changed["pictures"]["sha256"] != before["pictures"]["sha256"]
-    (root / "a.png").rename(root / "z.png")
-    renamed = inputs_stage.run()
-    assert renamed["pictures"]["sha256"] not in (before["pictures"]["sha256"], changed["pictures"]["sha256"])
-    shutil.rmtree(root)
-    assert inputs_stage.run() == renamed and "the record in data/inputs.json stays" in capsys.readouterr().err
-    Path("data/inputs.json").unlink()
-    with pytest.raises(GanealogyError, match=r"dataset\.path"):
-        inputs_stage.run()
