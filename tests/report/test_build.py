@@ -39,7 +39,7 @@ def test_the_page_links_the_mlflow_runs(project: Path) -> None:
 
 def test_the_report_imports_no_heavy_libraries(project: Path) -> None:
     code = (
-        "import sys; from ganealogy.report.build import build; import ganealogy.report.numbers\n"
+        "import sys; from ganealogy.report.build import build; import ganealogy.report.terminal\n"
         "assert not {'pandas', 'plotly', 'matplotlib', 'jinja2', 'PIL'} & set(sys.modules), 'at import'\n"
         "build()\n"
         "assert not {'torch', 'mlflow', 'scipy.stats', 'statsmodels'} & set(sys.modules), 'in the build, two seeds'\n"

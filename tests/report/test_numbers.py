@@ -6,10 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.fabricated import edit, fabricate_run
-from rich.console import Console
 
 from ganealogy.report.collect import collect
-from ganealogy.report.numbers import summary_table, write_numbers
+from ganealogy.report.numbers import write_numbers
 
 
 def test_metrics_json_has_one_number_per_metric_and_version(project: Path) -> None:
@@ -34,15 +33,6 @@ def test_fd_csv_has_a_column_for_every_listed_version(project: Path) -> None:
     assert frame["v1"].iloc[0] == pytest.approx(sum(first) / 2, rel=1e-5)
 
 
-def test_the_terminal_table_shows_changes_and_unfinished_runs(shared_project: Path) -> None:
-    console = Console(width=120, record=True)
-    console.print(summary_table(shared_project))
-    text = console.export_text()
-    assert "adversary.loss.real_target 1.0 → 0.9" in text
-    assert "seed 0 missing" in text and "seed 1 diverged" in text
-    assert "fd_pixel8" in text and "seconds" in text
-
-
 def test_versions_may_have_different_numbers_of_seeds(project: Path) -> None:
     path = project / "build/plan/tree.json"
     versions = json.loads(path.read_text())["versions"]
@@ -52,6 +42,3 @@ def test_versions_may_have_different_numbers_of_seeds(project: Path) -> None:
     table = json.loads(write_numbers(findings)[0].read_text())
     assert [table[version]["seeds"] for version in table] == [2, 3, 1, 1]
     assert table["v3"]["fd_pixel8"] == pytest.approx(findings.versions[1].mean("fd_pixel8"))
-    console = Console(width=120, record=True)
-    console.print(summary_table(project))
-    assert "4 versions × 2 to 3 seeds" in console.export_text()

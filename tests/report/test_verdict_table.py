@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from pathlib import Path
 
 import pytest
 from helpers.five_seeds import METRIC, SPREAD, VALUES, add_run, edit_tree, make_tree, plan_seeds, remove_metrics
-from rich.console import Console
 
 from ganealogy.report import markdown, page, pictures
 from ganealogy.report.collect import collect
-from ganealogy.report.numbers import summary_table
 from ganealogy.report.verdict_table import (
     VerdictTable,
     css_class,
@@ -25,12 +22,6 @@ from ganealogy.report.verdict_table import (
     verdicts_for,
 )
 from ganealogy.verdicts.significance import BETTER, EQUIVALENT, NO_DIFFERENCE, TOO_FEW, Verdict, verdicts
-
-
-@pytest.fixture(autouse=True)
-def quick_holm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip statsmodels' garbage collection per correction, which is slow beside torch."""
-    monkeypatch.setattr(gc, "collect", lambda generation=2: 0)
 
 
 @pytest.fixture
@@ -110,23 +101,6 @@ def test_page_and_markdown_state_the_decision_rule(seeded: Path, shared_project:
         assert (text in markdown.render(findings, {})) is tested
 
 
-def test_the_summary_table_has_intervals_and_verdicts(seeded: Path, shared_project: Path) -> None:
-    def terminal_text(root: Path) -> str:
-        console = Console(width=140, record=True)
-        console.print(summary_table(root))
-        return console.export_text()
-
-    text = terminal_text(seeded)
-    assert "better (p < 0.001)" in text and "equivalent within 10 %" in text and "not yet" in text
-    v1 = estimates_for(collect(seeded), METRIC)["v1"]
-    assert f"{v1.mean:.1f}" in text and f"[{v1.low:.1f}, {v1.high:.1f}]" in text and "geometric mean" in text
-    assert "too few seeds" in terminal_text(shared_project)
-    for version in VALUES:
-        for seed in (1, 2, 3, 4):
-            remove_metrics(seeded, version, seed)
-    assert "95 %" not in terminal_text(seeded)
-
-
 def test_effects_are_percentages_of_distances_and_differences_of_other_metrics() -> None:
     verdict = Verdict(BETTER, 0.78, 0.69, 0.88)
     assert effect("fd_pixel8", verdict) == "−22 %"
@@ -157,3 +131,7 @@ def test_the_table_has_verdicts_and_estimates_of_every_metric(shared_project: Pa
     assert "–" not in interval(table.estimate("fd_pixel8", v3)) and " to " in interval(table.estimate("fd_pixel8", v3))
     assert interval(table.estimate("fd_pixel8", v7)) == "", "one seed has no interval"
     assert table.estimate("fd_nothing", v5) is None
+    for run in findings.runs:
+        run.metrics.clear()
+    unmeasured = VerdictTable.of(findings)
+    assert unmeasured.verdict(findings.primary_metric, v3).word == "not measured"  # type: ignore[union-attr]

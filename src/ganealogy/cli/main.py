@@ -47,13 +47,14 @@ for verb in stage_verbs.VERBS:
 
 @cli.command()
 def summary() -> None:
-    """Print the table of the last report, and where the report is."""
+    """Print what the ideas achieved, a table of the versions, and where the report is."""
     from rich.console import Console
 
-    from ganealogy.report import numbers
+    from ganealogy.report import terminal
     from ganealogy.workspace import REPORT_PAGE
 
-    Console().print(numbers.summary_table(Path()))
+    console = Console()
+    console.print(terminal.summary(Path(), console.width))
     click.echo(f"\nreport     {REPORT_PAGE.resolve().as_uri()}\nMLflow UI  make ui")
 
 

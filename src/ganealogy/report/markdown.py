@@ -12,6 +12,7 @@ from ganealogy.files import atomic
 from ganealogy.report import columns, figures, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.findings import ANCHORS, Findings, Version
+from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import VerdictTable, decision_rule, effect, interval, verdict_label
@@ -40,6 +41,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
     )  # fmt: skip
     jinja.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain}
     verdicts = VerdictTable.of(findings)
+    primary = verdicts.for_metric(findings.primary_metric)
     text = jinja.get_template("report.md").render(
         findings=findings,
         wording=wording,
@@ -50,7 +52,9 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         costs=table(costs(findings)),
         protocols=columns.protocols(findings),
         verdicts=verdicts,
-        rule=decision_rule(verdicts.for_metric(findings.primary_metric)),
+        outcome=outcome(findings, primary),
+        basis=basis(findings),
+        rule=decision_rule(primary),
         effect=effect,
         verdict_label=verdict_label,
         problems=problems,

@@ -20,6 +20,7 @@ from ganealogy.files import atomic
 from ganealogy.report import charts, columns, palette, pictures, wording
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
+from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.problems import problems, reason_missing, worsened
 from ganealogy.report.verdict_table import (
@@ -93,6 +94,8 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             shown=_picture_uris(gallery),
             live=(findings.root / LIVE_PAGE).is_file(),
             verdicts=verdicts,
+            outcome=outcome(findings, primary),
+            basis=basis(findings),
             tally=tally(primary),
             seeds_needed=SEEDS_NEEDED,
             rule=decision_rule(primary),

@@ -40,16 +40,20 @@ def estimates_for(findings: Findings, metric: str) -> dict[str, Estimate]:
 
 @dataclass(frozen=True)
 class VerdictTable:
-    """Metric → version → verdict against its parent, and metric → version → mean with interval."""
+    """Metric → version → verdict against its parent, and metric → version → mean with interval.
+
+    The primary metric is always included: if nothing is measured, its verdicts are `not measured`.
+    """
 
     verdicts: dict[str, dict[str, Verdict]]
     estimates: dict[str, dict[str, Estimate]]
 
     @classmethod
     def of(cls, findings: Findings) -> VerdictTable:
+        metrics = dict.fromkeys([findings.primary_metric, *findings.metrics])
         return cls(
-            {metric: verdicts_for(findings, metric) for metric in findings.metrics},
-            {metric: estimates_for(findings, metric) for metric in findings.metrics},
+            {metric: verdicts_for(findings, metric) for metric in metrics},
+            {metric: estimates_for(findings, metric) for metric in metrics},
         )
 
     def for_metric(self, metric: str) -> Mapping[str, Verdict]:
