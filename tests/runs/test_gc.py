@@ -22,6 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace.run("git", "commit", "-q", "-m", "first results")
     workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
     workspace.run("git", "checkout", "-q", "--", ".")
+    workspace.dvc("repro")  # the plan of the first results again
     return workspace
 
 
