@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,20 @@ def test_without_weights_the_error_names_the_command_that_trains(make_run, tmp_p
     (directory / "train/weights/generator-best.safetensors").unlink()
     with pytest.raises(GanealogyError, match=r"dvc repro train@v1`"):
         onnx_file.export(run_record.read(directory), tmp_path / "g.onnx")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_extra_the_error_names_it(
+    make_run,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+) -> None:
+    run = run_record.read(make_run())
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(GanealogyError, match=rf"^{package} is not installed; run: pip install 'ganealogy\[live\]'$"):
+        onnx_file.export(run, tmp_path / "g.onnx")
+    assert not (tmp_path / "g.onnx").exists()
 
 
 def test_the_best_run_is_selected_by_default(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]

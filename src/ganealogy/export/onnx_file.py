@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,7 +44,7 @@ Session = Callable[..., NDArray[np.float32]]
 def export(run: RunRecord, target: Path, metadata: dict[str, str] | None = None) -> Path:
     """Write the generator of the run's samples to `target`; `metadata` are added to the file's.
 
-    Raises: GanealogyError if there are no weights, onnxruntime is not installed, or the file's images differ from
+    Raises: GanealogyError if there are no weights, the extra `live` is not installed, or the file's images differ from
     torch's.
     """
     if run.weights is None:
@@ -101,8 +102,10 @@ class _FixedKernels(TorchFunctionMode):
 def to_onnx(network: nn.Module, latent: Latent) -> bytes:
     """Return the ONNX model of a network on the CPU, with the inputs and output listed above.
 
-    Raises: GanealogyError if torch's exporter does not support one of its operations.
+    Raises: GanealogyError if onnx is not installed or torch's exporter does not support one of its operations.
     """
+    with _explain_missing_extra():
+        import_module("onnx")  # torch's exporter needs it, and names no command
     conditional = bool(getattr(network, "classes", 0))
     z = latents.sample_latents(latent, TRACED, 0)
     inputs = (z, cycled_labels(network, TRACED)) if conditional else (z,)
