@@ -1,11 +1,12 @@
 # make repro   set-up, demo, report        make test   set-up, all tests        make lint   style and types
 # make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
+# make setup   .venv with requirements.lock, what running needs; make setup-dev adds what tests and lint need
 # make bench   every claim about speed, measured on this machine; under 20 minutes on two idle cores
 # make soak    the fault tests at length: hours
 # make test-fast      the unit tests, in under a minute
 # make docs           the documents as a site, in build/docs
 # make test-oldest    the tests of networks and training, with the oldest packages that pyproject.toml allows
-# make lock    a new requirements.lock from pyproject.toml
+# make lock    new requirements.lock and requirements-dev.lock from pyproject.toml
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -16,7 +17,7 @@ FAST := $(addprefix tests/,adversary networks sampling verdicts lineage params e
 # Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
-.PHONY: repro test test-fast docs test-oldest soak lint ui live bench setup lock clean
+.PHONY: repro test test-fast docs test-oldest soak lint ui live bench setup setup-dev lock clean
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
@@ -24,13 +25,13 @@ repro: setup
 	$(RUN) python -m ganealogy repro
 	@$(RUN) python -m ganealogy summary
 
-test: setup
+test: setup-dev
 	$(RUN) python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-test-fast: setup
+test-fast: setup-dev
 	$(RUN) python -m pytest -n 2 --dist loadfile -m 'not soak and not slow' $(FAST) $(PYTEST_ARGS)
 
-docs: setup
+docs: setup-dev
 	$(RUN) python -m sphinx -W --keep-going -q -b html docs build/docs
 
 # Old packages next to newer ones give many deprecation warnings that nothing here can fix. PYTEST_ARGS=tests/evaluation
@@ -40,10 +41,10 @@ test-oldest: $(OLDEST)/.ready
 		-W ignore::DeprecationWarning tests/adversary tests/networks tests/training $(PYTEST_ARGS)
 
 # Kills and resumes every version, kills `dvc repro` in every stage, runs 500 trainings, reads thousands of damaged files.
-soak: setup
+soak: setup-dev
 	$(RUN) GANEALOGY_SOAK=1 python -m pytest -m "" --timeout 0 tests/faults $(PYTEST_ARGS)
 
-lint: setup
+lint: setup-dev
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
@@ -51,25 +52,42 @@ lint: setup
 ui: setup
 	$(RUN) python -m ganealogy ui
 
-live: setup
+live: $(VENV)/.ready-live
 	$(RUN) python -m ganealogy live
 
 # One at a time, because benchmarks slow each other down.
-bench: setup
+bench: setup-dev
 	@for script in benchmarks/*.py; do \
 		$(RUN) python "$$script" --json "build/benchmarks/$$(basename "$$script" .py).json" $(BENCH_ARGS) || exit; \
 	done
 
 setup: $(VENV)/.ready
+setup-dev: $(VENV)/.ready-dev
 
-# `uv pip sync` removes packages that are not in the lock, the project itself too, hence the second install. Bytecode is
-# compiled here because some machines forbid it later, and then importing torch takes twice as long.
+UV := "$(VENV)/bin/python" -m uv
+INSTALL := $(UV) pip install --python "$(VENV)/bin/python" --compile-bytecode
+# Its build tool, in an environment of its own, is that of the lock too.
+INSTALL_THIS := $(INSTALL) --quiet --no-deps --build-constraints requirements-dev.lock --editable .
+
+# Removes nothing: the packages of the other set-ups, and those that you installed, stay. Bytecode is compiled here
+# because some machines forbid it later, and then importing torch takes twice as long.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ganealogy needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	@test -x "$(VENV)/bin/python" || $(PYTHON) -m venv "$(VENV)"
 	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check uv
-	"$(VENV)/bin/python" -m uv pip sync --python "$(VENV)/bin/python" --compile-bytecode --require-hashes requirements.lock
-	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL_THIS)
+	@touch "$@"
+
+# Tests run with the lock's packages and no others: `uv pip sync` removes the rest, the project itself too.
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	$(UV) pip sync --python "$(VENV)/bin/python" --compile-bytecode --require-hashes requirements-dev.lock
+	$(INSTALL_THIS)
+	@touch "$@"
+
+# The extra `live` with the versions and hashes of the lock.
+$(VENV)/.ready-live: requirements-dev.lock $(VENV)/.ready
+	$(INSTALL) --require-hashes -r pyproject.toml --extra live -c requirements-dev.lock
 	@touch "$@"
 
 # Not in a lock: pyproject.toml's lower bounds set these versions. Old source packages may not build, hence only wheels.
@@ -79,9 +97,14 @@ $(OLDEST)/.ready: pyproject.toml
 	"$(OLDEST)/bin/python" -m uv pip install --python "$(OLDEST)/bin/python" --quiet --resolution lowest-direct --only-binary :all: --editable '.[dev]'
 	@touch "$@"
 
+COMPILE := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
+
+# uv keeps the versions of a lock that exists, so the running lock starts as a copy of the other and loses packages.
 lock:
 	$(VENV)/bin/python -m pip install --quiet uv
-	$(VENV)/bin/python -m uv pip compile pyproject.toml --universal --extra dev --extra kaggle --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	$(COMPILE) --extra dev --extra kaggle -o requirements-dev.lock
+	cp requirements-dev.lock requirements.lock
+	$(COMPILE) -o requirements.lock
 
 clean:
 	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html reports/compare.html

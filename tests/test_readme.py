@@ -63,6 +63,8 @@ RUN_ELSEWHERE = {
     "make live": "tests/export/test_live_page.py",
     "make test-fast": "tests/test_makefile.py",
     "make setup": ".ci/run",
+    "make setup-dev": "tests/test_makefile.py",
+    "make lock": "tests/test_makefile.py",
     "make lint": ".ci/run",
     "make docs": ".ci/run",
     "make test-oldest": ".ci/run",
@@ -108,7 +110,7 @@ def test_make_repro_again_runs_no_stage(workspace: Workspace) -> None:
 
 def test_make_test_runs_the_suite(workspace: Workspace) -> None:
     done = workspace.run(
-        "make", "test", "--assume-old", ".venv/.ready", "PYTEST_ARGS=-n 0 tests/lineage/test_fingerprint.py"
+        "make", "test", "--assume-old", ".venv/.ready-dev", "PYTEST_ARGS=-n 0 tests/lineage/test_fingerprint.py"
     )
     assert re.search(r"\d+ passed", done.stdout)
 
