@@ -33,22 +33,22 @@ Y
 }
 
 train() { # VERSION SECONDS: a training that is cut off leaves a checkpoint, and the same command resumes it
-    timeout -s TERM -k 20 "$2" python3 -m ganealogy train "$1" 0 >"$OUT/train-$1.log" 2>&1
+    timeout -s TERM -k 20 "$2" python3 -m ganealogy train "$1" --seeds 0 >"$OUT/train-$1.log" 2>&1
     echo "train $1: exit $? at $SECONDS s"
     tr '\r' '\n' <"$OUT/train-$1.log" | tail -2
-    cat "build/runs/$1-0/cost/train.json" 2>/dev/null
+    cat "build/runs/$1/cost/train/0.json" 2>/dev/null
 }
 
 measure() { # VERSION: does nothing if its training was cut off
-    [ -d "build/runs/$1-0/train" ] || return 0
-    for verb in sample evaluate; do within 200 python3 -m ganealogy $verb "$1" 0 2>&1 | tail -1; done
+    [ -d "build/runs/$1/train/0" ] || return 0
+    for verb in sample evaluate; do within 200 python3 -m ganealogy $verb "$1" --seeds 0 2>&1 | tail -1; done
     python3 -c 'import json, sys
-metrics = json.load(open(f"build/runs/{sys.argv[1]}-0/evaluate/metrics.json"))["metrics"]
+metrics = json.load(open(f"build/runs/{sys.argv[1]}/evaluate/0/metrics.json"))["metrics"]
 print(sys.argv[1], {name: round(value, 3) for name, value in metrics.items()})' "$1"
 }
 
 collect() { # archive records and every fourth grid of each run, finished or not, without weights and samples
-    for run in build/runs/*-0 build/wip/*; do
+    for run in build/runs/* build/wip/*; do
         [ -d "$run" ] || continue
         { find "$run" -name '*.json*' -not -path '*checkpoints*' -o -name grid.png -o -name strip.png -o -name walk.webp
           find "$run" -path '*grids*' -name '*.png' | sort | awk 'NR % 4 == 1'; } >"$WORK/list"

@@ -51,7 +51,7 @@ def test_each_command_leaves_its_results(rehearsed: Path) -> None:
     assert "!!" not in probe and "[blocks " in probe and "effnet_lite0, contiguous: " in probe
     assert " passed" in (out / "pytest.txt").read_text() and "failed" not in (out / "pytest.txt").read_text()
     assert json.loads((out / "gpu.json").read_text())["measurements"]
-    for name in ("long-v1-0", "long-v2-0", "r3gan-v1-0", "r3gan-v9-0", "r3gan-v16-0"):
+    for name in ("long-v1", "long-v2", "r3gan-v1", "r3gan-v9", "r3gan-v16"):
         assert len(lines_of(out / f"{name}.tgz")) == 3, "the untrained generator and two ticks"
         with tarfile.open(out / f"{name}.tgz") as content:
             assert any(part.endswith("evaluate/metrics.json") for part in content.getnames())

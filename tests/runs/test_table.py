@@ -25,7 +25,7 @@ def terminal(width: int) -> Console:
 
 def test_the_time_left_follows_what_has_run_so_far() -> None:
     clock = Clock()
-    table = RunTable(["a", "b", "c", "d"], 2, dict.fromkeys("abcd", 10.0), clock)
+    table = RunTable(["a", "b", "c", "d"], 2, dict.fromkeys("abcd", 10.0), clock=clock)
     assert table.seconds_left() == pytest.approx(20)
     table.on_start("a")
     table.on_start("b")
@@ -36,6 +36,16 @@ def test_the_time_left_follows_what_has_run_so_far() -> None:
     assert table.seconds_left() == pytest.approx(30)
     table.on_end("a", Ended("done"))
     assert "1 of 4 runs" in table.title()
+
+
+def test_the_rest_of_the_tree_is_told_beside_a_versions_own_time() -> None:
+    clock = Clock()
+    table = RunTable(["v1-0", "v1-1"], 2, dict.fromkeys(["v1-0", "v1-1"], 10.0), 60.0, clock)
+    assert table.title() == "0 of 2 runs, 10 s left, 1 min 10 s for the whole tree"
+    table.on_start("v1-0")
+    clock.now += 10
+    table.on_progress("v1-0", {"fraction": 0.5})
+    assert table.title() == "0 of 2 runs, 20 s left, 2 min 20 s for the whole tree", "twice as slow as expected"
 
 
 def test_without_expectations_the_running_ones_tell_the_time() -> None:

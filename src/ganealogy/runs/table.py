@@ -53,13 +53,17 @@ class RunTable:
         runs: Iterable[str],
         places: int,
         expected: Mapping[str, float] | None = None,
+        later: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         console: Console | None = None,
     ) -> None:
-        """`places`: runs at a time. `expected`: run → seconds that it should take."""
+        """`places`: runs at a time. `expected`: run → seconds that it should take.
+
+        `later`: seconds of the rest of the tree after these runs, if they are one version's.
+        """
         expected = expected or {}
         self.rows = {run: Row(expected.get(run)) for run in runs}
-        self.places, self.clock = places, clock
+        self.places, self.later, self.clock = places, later, clock
         self.console = console or Console(stderr=True)
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         self.drawn = self.printed = clock()
@@ -111,7 +115,21 @@ class RunTable:
     def title(self) -> str:
         done = sum(row.state == "done" for row in self.rows.values())
         left = self.seconds_left()
-        return f"{done} of {len(self.rows)} runs{f', {duration(left)} left' if left else ''}"
+        text = f"{done} of {len(self.rows)} runs{f', {duration(left)} left' if left else ''}"
+        if left and self.later:
+            text += f", {duration(left + self.later * self._factor())} for the whole tree"
+        return text
+
+    def _factor(self) -> float:
+        """Return by how much the runs so far were slower than expected."""
+        now = self.clock()
+        known = [
+            (row.expected * self._share(row), (row.ended or now) - row.began)
+            for row in self.rows.values()
+            if row.began is not None and row.expected and self._share(row)
+        ]
+        due, spent = sum(part for part, _ in known), sum(seconds for _, seconds in known)
+        return spent / due if due > 0 else 1.0
 
     def seconds_left(self) -> float | None:
         """Return the time until all runs have ended; None while nothing is known.
@@ -119,14 +137,11 @@ class RunTable:
         What has run so far corrects what was expected: a busy machine is slower.
         """
         rows, now = self.rows.values(), self.clock()
-        shares = [(row, self._share(row)) for row in rows if row.began is not None]
-        began = [(row.expected, share, (row.ended or now) - (row.began or now)) for row, share in shares if share]
-        measured = [seconds / share for _, share, seconds in began]
-        known = [(expected * share, seconds) for expected, share, seconds in began if expected]
+        began = [(row, self._share(row)) for row in rows if row.began is not None]
+        measured = [((row.ended or now) - (row.began or now)) / share for row, share in began if share]
         if not measured and not any(row.expected for row in rows):
             return None
-        due, spent = sum(part for part, _ in known), sum(seconds for _, seconds in known)
-        factor = spent / due if due > 0 else 1.0
+        factor = self._factor()
         typical = sum(measured) / len(measured) if measured else 0.0
 
         def whole(row: Row) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ganealogy.errors import GanealogyError
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import process
@@ -49,12 +50,15 @@ class Job:
 
 
 def find(job: Job) -> list[Entry]:
-    """Return the entries that the store has, up to the first stage that it lacks."""
+    """Return the entries that the store has, up to the first stage that it lacks or whose inputs are absent."""
     found: list[Entry] = []
     run = job.run
     for stage in job.stages:
         module = stage_module(stage)
-        entry = store.find(stage, module.key(module.made_from(job.version, job.seed, run)))
+        try:
+            entry = store.find(stage, module.key(module.made_from(job.version, job.seed, run)))
+        except GanealogyError:  # `work` will say so
+            break
         if entry is None:
             break
         found.append(entry)

@@ -40,14 +40,16 @@ def run(
     logs = main_root() / LOGS
     pace = measure(todo, settings, interruption, limit)
     places = slots(settings.train, limit, _estimate.memory(todo, settings))
-    expected = _estimate.expected(todo, settings, pace)
+    rest = {job.name: Job(job.version, job.seed, job.stages[len(jobs.find(job)) :]) for job in todo}
+    expected = _estimate.expected(list(rest.values()), settings, pace)
     if len(expected) == len(todo):
         print(f"ganealogy: {sentence(list(expected.values()), places)}", file=sys.stderr, flush=True)
     for job in todo:
         if job.stages[0] == "train":  # later stages continue its log
             (logs / f"{job.name}.log").unlink(missing_ok=True)
-    table = RunTable([job.name for job in todo], len(places), {name: each.wall for name, each in expected.items()})
-    with table:
+    walls = {name: each.wall for name, each in expected.items()}
+    later = seconds_of_others(todo, settings, len(places), pace)
+    with RunTable(list(rest), len(places), walls, later) as table:
         ended = workers.run(jobs.work, todo, places, table, logs, interruption, threads)
     failures = {}
     for job in todo:
@@ -80,6 +82,27 @@ def planned(settings: Settings) -> list[Job]:
     seeds = {version: settings.tree.seeds_of(version) for version in settings.tree.versions}
     most = max(map(len, seeds.values()))
     return [Job(version, seeds[version][at]) for at in range(most) for version in seeds if at < len(seeds[version])]
+
+
+def seconds_of_others(todo: Sequence[Job], settings: Settings, places: int, pace: float) -> float | None:
+    """Return the wall time of what the plan lacks beside these jobs; None if that is not known, or nothing is left."""
+    own = {job.name: job.stages for job in todo}
+    others = [
+        Job(job.version, job.seed, job.stages[done:])
+        for job in planned(settings)
+        if (done := len(jobs.find(job))) < len(job.stages)
+    ]
+    others = [Job(job.version, job.seed, after(job.stages, own.get(job.name, ()))) for job in others]
+    others = [job for job in others if job.stages]
+    expected = _estimate.expected(others, settings, pace)
+    if not others or len(expected) < len(others):
+        return None
+    return times.makespan([each.wall for each in expected.values()], places)
+
+
+def after(stages: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the stages that are not `own`."""
+    return tuple(stage for stage in stages if stage not in own)
 
 
 def times_of_plan(settings: Settings) -> tuple[dict[str, str], str]:
