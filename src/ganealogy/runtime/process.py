@@ -80,13 +80,13 @@ class Interruption:
 
 
 @contextmanager
-def exclusive_lock(directory: Path, what: str) -> Iterator[None]:
-    """Hold `directory`/lock. Raises: GanealogyError with the process id of its holder."""
+def exclusive_lock(directory: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold `directory`/lock. Raises: GanealogyError with the process id of its holder, unless told to `wait` for it."""
     directory.mkdir(parents=True, exist_ok=True)
     holder = directory / "holder"
     lock = FileLock(directory / "lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         pid = holder.read_text().strip() if holder.exists() else "unknown"
         raise GanealogyError(

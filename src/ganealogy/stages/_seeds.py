@@ -110,13 +110,13 @@ class Making:
 def making(name: str, version: str, seed: int, run: RunDir) -> Iterator[Making]:
     """Yield where to write the result of a stage; then verify code and inputs, and put it into the store.
 
-    Only one process makes it; another waits and finds it in the store, where it makes it again, to the same bytes.
+    Another process that makes it is waited for: what this one then makes is the same bytes.
     """
     module = jobs.stage_module(name)
     made_from = module.made_from(version, seed, run)
     key = module.key(made_from)
     work, first = work_dir(key), process.is_first_rank()
-    lock = process.exclusive_lock(work, f"{name} of {version} with seed {seed}") if first else nullcontext()
+    lock = process.exclusive_lock(work, "", wait=True) if first else nullcontext()
     with process.explain_full_disk(work), lock:
         if first:
             shutil.rmtree(work / name, ignore_errors=True)
