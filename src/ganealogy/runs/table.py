@@ -184,7 +184,7 @@ class RunTable:
         if row.is_running and row.fraction and row.state == TRAINING:
             left = duration((self.clock() - (row.began or 0)) / row.fraction * (1 - row.fraction))
         elif row.ended is not None and row.began is not None:
-            left = duration(row.ended - row.began)
+            left = f"in {duration(row.ended - row.began)}"
         cells = [name, row.state, part, *(shown if wide else ()), _number(numbers, "fd", ".0f"), left]
         return [*cells, row.node] if any(other.node for other in self.rows.values()) else cells
 
