@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ganealogy import tracking
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, load
 from ganealogy.runtime import dvc_rwlock, process
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages import _side_by_side as side_by_side
 from ganealogy.stages._jobs import Job
-from ganealogy.workspace import RUNS
+from ganealogy.tracking.context import Context
+from ganealogy.workspace import RUNS, RunDir
 
 SHARED_STAGES = ["plan", "download", "preprocess", "reference"]
 
@@ -48,8 +51,37 @@ def repro(limit: int | None = None, fill: Fill | None = None) -> int:
     if failures:
         report_the_others(settings, failures)
         raise GanealogyError(side_by_side.describe(failures, "ganealogy repro"))
-    dvc("repro")
+    with posting():
+        dvc("repro")
     return 0
+
+
+@contextmanager
+def posting() -> Iterator[None]:
+    """Post the finished runs to MLflow in a second process, while DVC takes them from the store one by one.
+
+    The report's own sync then has little left to do. It also tells of failures, so this process says nothing.
+    """
+    command = [sys.executable, "-m", "ganealogy", "sync", "--from-store"]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as second:  # type: ignore[call-overload]
+        try:
+            yield
+        finally:
+            second.terminate()
+
+
+def post_from_store() -> None:
+    """Post the runs of the plan that the store has in whole."""
+    process.die_with_parent()
+    context = Context.load()
+    for job in side_by_side.planned(load()):
+        entries = jobs.find(job)
+        if len(entries) == len(job.stages):
+            folders = {entry.record["stage"]: entry.out for entry in entries}
+            costs = {entry.record["stage"]: entry.cost for entry in entries}
+            if tracking.sync(RunDir(job.version, job.seed, folders, costs), context=context).store_failed:
+                return
 
 
 def report_the_others(settings: Settings, failures: dict[str, str]) -> None:

@@ -168,11 +168,14 @@ def new(name: str, parent: str) -> None:
 @cli.command()
 @click.option("--follow", type=FILE, help="A run directory to post while the process --parent runs.")
 @click.option("--parent", type=int, help="Process id to end with.")
-def sync(follow: Path | None, parent: int | None) -> None:
+@click.option("--from-store", is_flag=True, hidden=True)
+def sync(follow: Path | None, parent: int | None, from_store: bool) -> None:
     """Post to MLflow what it lacks of the run directories."""
-    from ganealogy import tracking
+    from ganealogy import repro, tracking
 
-    if follow is not None:
+    if from_store:
+        repro.post_from_store()
+    elif follow is not None:
         tracking.follow(follow, parent)
     else:
         tracking.sync_all(Path())
