@@ -22,6 +22,7 @@ SCRIPTS = {  # the least number of claims that each must judge
     "gpu": 6,
     "metrics": 3,
     "scale": 4,
+    "side_by_side": 4,
 }
 ARGUMENTS = {
     "gpu": ["--device", "cpu"],  # its way on a card, as far as a processor can go it

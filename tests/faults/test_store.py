@@ -366,6 +366,7 @@ def test_a_store_that_hangs_at_the_end_costs_no_more(
         assert waits == [pytest.approx(seconds, rel=0.5), None], "the second is of a killed process"
         os.killpg(process.pid, signal.SIGCONT)
         (run / "train/run.json").write_text(json.dumps(record))
+        shutil.rmtree("build/wip")  # the training has ended
         assert [found.warning for found in tracking.sync_all()] == [None]
         assert_every_point_once(run, "v1 seed 0")
 

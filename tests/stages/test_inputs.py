@@ -74,7 +74,13 @@ def test_unchanged_pictures_are_not_read_again(project: Path, monkeypatch: pytes
     inputs.run()
     stamp = INPUTS.stat().st_mtime_ns
     read: list[str] = []
-    monkeypatch.setattr(inputs.atomic, "sha256", lambda path: read.append(str(path)) or "")
+    sha256 = inputs.atomic.sha256
+
+    def counted(path: Path) -> str:
+        read.append(str(path))
+        return sha256(path)
+
+    monkeypatch.setattr(inputs.atomic, "sha256", counted)
     inputs.run()
     assert not [path for path in read if "my pictures" in path] and INPUTS.stat().st_mtime_ns == stamp
     (project / KNOWN_FILES).write_text("damaged")
