@@ -54,7 +54,7 @@ def test_each_command_leaves_its_results(rehearsed: Path) -> None:
     for name in ("long-v1", "long-v2", "r3gan-v1", "r3gan-v9", "r3gan-v16"):
         assert len(lines_of(out / f"{name}.tgz")) == 3, "the untrained generator and two ticks"
         with tarfile.open(out / f"{name}.tgz") as content:
-            assert any(part.endswith("evaluate/metrics.json") for part in content.getnames())
+            assert any(part.endswith("evaluate/0/metrics.json") for part in content.getnames())
     assert len(list(out.glob("train-*.log"))) == 4
 
 
