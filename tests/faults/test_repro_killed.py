@@ -77,7 +77,7 @@ def stage_of(dvc: psutil.Process) -> str | None:
     try:
         lines = [child.cmdline() for child in dvc.children(recursive=True)]
         for line in lines:
-            if "ganealogy" in line:
+            if "ganealogy" in line and "sync" not in line:  # of MLflow, beside the stages
                 return line[line.index("ganealogy") + 1]
         if any("forkserver" in part for line in lines for part in line):
             return "pool"
