@@ -6,6 +6,7 @@ of its own, and at random moments.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -74,16 +75,15 @@ def start(workspace: Workspace, command: tuple[str, ...] = REPRO) -> subprocess.
 
 def stage_of(dvc: psutil.Process) -> str | None:
     """Return the stage that runs below this process; `pool`: workers that belong to no stage."""
-    try:
-        lines = [child.cmdline() for child in dvc.children(recursive=True)]
-        for line in lines:
-            if "ganealogy" in line and "sync" not in line:  # of MLflow, beside the stages
-                return line[line.index("ganealogy") + 1]
-        if any("forkserver" in part for line in lines for part in line):
-            return "pool"
-    except (psutil.Error, IndexError):
-        pass
-    return None
+    lines = []
+    with contextlib.suppress(psutil.Error):
+        for child in dvc.children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended, and its parent has not noticed yet
+                lines.append(child.cmdline())
+    for line in lines:
+        if "ganealogy" in line and "sync" not in line:  # of MLflow, beside the stages
+            return line[line.index("ganealogy") + 1] if line[-1] != "ganealogy" else None
+    return "pool" if any("forkserver" in part for line in lines for part in line) else None
 
 
 def kill(workspace: Workspace, stage: str, number: int, delay_s: float, command: tuple[str, ...] = REPRO) -> None:
