@@ -1,4 +1,4 @@
-"""Measure trainings side by side: images/s, idle and beside a busy process; what is told of the time; overhead; memory.
+"""Measure trainings side by side: images/s, idle and beside a busy process; the estimate of the time; overhead; memory.
 
 v1 at 16×16, width 32, batch 32, as in the demo. Each side starts with an empty store.
 """
@@ -66,15 +66,23 @@ def main() -> None:
 
 
 def times(bench: claims.Benchmark, place: workspace.Workspace) -> None:
-    """Compare what is told before the first training with what it takes."""
+    """Compare the estimate before the first training with what it takes."""
     said: list[str] = []
     wall = claims.timed(lambda: said.extend(place.lines(sys.executable, "-m", "ganealogy", "train", "v1")))
     [line] = [line for line in said if "of processor time" in line]
-    told_wall, told_cpu = (seconds(text) for text in re.findall(r"((?:\d+ h )?(?:\d+ min )?\d+ s)", line))
+    estimated_wall, estimated_cpu = (seconds(text) for text in re.findall(r"((?:\d+ h )?(?:\d+ min )?\d+ s)", line))
     cpu = sum(cost["cpu_seconds"] for cost in costs(place))
-    bench.measured("told before the first training", line.strip().removeprefix("ganealogy: "))
-    bench.claim("told processor time against the trainings' own, off by", 100 * abs(told_cpu / cpu - 1), 15, "%", False)
-    bench.measured("told wall time against that of the whole stage", 100 * (told_wall / wall - 1), "%", f"{wall:.1f} s")
+    bench.measured("the estimate before the first training", line.strip().removeprefix("ganealogy: "))
+    bench.claim(
+        "estimated processor time against the trainings' own, off by",
+        100 * abs(estimated_cpu / cpu - 1),
+        15,
+        "%",
+        False,
+    )
+    bench.measured(
+        "estimated wall time against that of the whole stage", 100 * (estimated_wall / wall - 1), "%", f"{wall:.1f} s"
+    )
 
 
 def seconds(text: str) -> float:

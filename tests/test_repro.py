@@ -121,7 +121,7 @@ def test_ctrl_c_is_one_line_and_the_next_goes_on(workspace: Workspace) -> None:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         said, _ = process.communicate()
     assert process.returncode == 130, said
-    assert "the next `ganealogy repro` goes on from here" in said and "Traceback" not in said
+    assert "the next `ganealogy repro` continues from here" in said and "Traceback" not in said
     done = workspace.run(*REPRO)
     assert ran(done.stdout)[-1] == "report"
 

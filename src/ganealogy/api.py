@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.files.records import read_record
-from ganealogy.workspace import TREE, Latent, MetricsJson, RunJson, TreeJson, run_dir
+from ganealogy.record_types import Latent, MetricsJson, RunJson, TreeJson
+from ganealogy.workspace import TREE, run_dir
 
 if TYPE_CHECKING:
     import pandas as pd

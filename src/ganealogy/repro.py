@@ -40,12 +40,12 @@ def repro(limit: int | None = None, fill: Fill | None = None) -> int:
     dvc_rwlock.remove_broken(Path())
     dvc("repro", SHARED_STAGES[-1])
     interruption = process.Interruption()
-    todo = [job for job in side_by_side.planned(settings) if len(jobs.find(job)) < len(job.stages)]
+    todo = [job for job in side_by_side.planned(settings) if jobs.remaining(job).stages]
     failures: dict[str, str] = {}
     if todo:
         failures = fill(todo, settings, interruption) if fill else side_by_side.run(todo, settings, interruption, limit)
     if interruption:
-        print("ganealogy: stopped; the next `ganealogy repro` goes on from here", file=sys.stderr)
+        print("ganealogy: stopped; the next `ganealogy repro` continues from here", file=sys.stderr)
         return interruption.exit_code
     process.default_signals()
     if failures:
@@ -60,7 +60,7 @@ def repro(limit: int | None = None, fill: Fill | None = None) -> int:
 def posting() -> Iterator[None]:
     """Post the finished runs to MLflow in a second process, while DVC takes them from the store one by one.
 
-    The report's own sync then has little left to do. It also tells of failures, so this process says nothing.
+    The report's own sync then has little left to do, and prints failures, so this process prints nothing.
     """
     command = [sys.executable, "-m", "ganealogy", "sync", "--from-store"]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

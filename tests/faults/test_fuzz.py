@@ -29,11 +29,11 @@ from ganealogy.evaluation.extractors import pixel8
 from ganealogy.files import atomic
 from ganealogy.lineage import recipe, versions
 from ganealogy.params import schema
+from ganealogy.record_types import VersionPlan
 from ganealogy.runtime import process
 from ganealogy.stages import _stage
 from ganealogy.tracking import run_record
 from ganealogy.training import checkpoint
-from ganealogy.workspace import VersionPlan
 
 ROOT = Path(__file__).parents[2]
 

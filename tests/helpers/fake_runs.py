@@ -11,7 +11,8 @@ from typing import Any, cast
 from ganealogy.files import atomic
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
-from ganealogy.workspace import MetricsJson, RunDir, RunJson, SampleJson, run_key
+from ganealogy.record_types import MetricsJson, RunJson, SampleJson
+from ganealogy.workspace import RunDir, run_key
 
 ROOT = Path(__file__).parents[2]
 DATA = "d" * 64

@@ -91,10 +91,9 @@ def test_modules_that_compute_do_not_import_orchestration(entry: str) -> None:
     assert not inner & {"cli", "lineage", "params", "stages", "tracking", "report", "verdicts", "cluster", "export"}
 
 
-def test_an_edit_of_workspace_py_changes_no_fingerprint() -> None:
-    assert "ganealogy.workspace" not in fingerprint.closure(
-        ["ganealogy.training.loop", "ganealogy.evaluation.evaluate"]
-    )
+def test_edits_of_paths_and_of_types_change_no_fingerprint() -> None:
+    closure = fingerprint.closure(["ganealogy.training.loop", "ganealogy.evaluation.evaluate"])
+    assert not {"ganealogy.workspace", "ganealogy.record_types"} & closure.keys()
 
 
 def test_evaluation_metrics_are_not_in_a_trainings_closure() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ganealogy.params.schema import Train
+from ganealogy.record_types import VersionPlan
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
 from ganealogy.training.loop import step_count
-from ganealogy.workspace import VersionPlan
 
 PROTOCOL = {"kimg": 10.0, "batch_size": 32, "ticks": 5, "image_size": 16}
 PLAN: VersionPlan = {"recipe": {"a": 1}, "protocol": PROTOCOL, "code": {"m": "1"}}  # type: ignore[typeddict-item]

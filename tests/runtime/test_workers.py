@@ -33,11 +33,11 @@ SCRIPT = """
         def __init__(self, one, two):
             super().__init__("cannot be unpickled")
 
-    def work(job, tell):
+    def work(job, send_progress):
         print("hello from", job.name)
         print("ganealogy: a line for the user", file=sys.stderr) if job.name == "talks" else None
         print("not for the user", file=sys.stderr)
-        tell(stage="train", fraction=0.5)
+        send_progress(stage="train", fraction=0.5)
         if job.name == "error":
             raise GanealogyError("fix me")
         if job.name == "bug":
@@ -55,7 +55,7 @@ SCRIPT = """
             raise process.Terminated
         return [job.name, os.environ.get("SLOT"), os.environ["OMP_NUM_THREADS"], "torch" in sys.modules]
 
-    class Watcher(workers.Silent):
+    class Watcher(workers.Watcher):
         def on_line(self, name, line):
             print("LINE", name, line, flush=True)
         def on_progress(self, name, progress):

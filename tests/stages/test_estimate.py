@@ -12,10 +12,11 @@ import pytest
 from helpers import trainings
 
 from ganealogy.params import schema
+from ganealogy.record_types import VersionPlan
 from ganealogy.runs import times
 from ganealogy.stages import _estimate, _side_by_side
 from ganealogy.stages._jobs import Job
-from ganealogy.workspace import VersionPlan, plan_path, run_dir
+from ganealogy.workspace import plan_path, run_dir
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -35,7 +36,7 @@ def train(folder: Path, **more: str) -> str:
 
 def test_the_time_is_told_before_a_long_training_and_kept(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = train(workspace).splitlines()
-    assert said[0] == "ganealogy: measuring 1 recipe to tell the time"
+    assert said[0] == "ganealogy: measuring 1 recipe to estimate the time"
     assert said[1].startswith("ganealogy: 1 run, 1 at a time: about ") and said[1].endswith("of processor time)")
     monkeypatch.chdir(workspace)
     plan: VersionPlan = json.loads(plan_path("v1").read_text())

@@ -14,8 +14,8 @@ from ganealogy.adversary.games._base import Game
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.networks._build import options
+from ganealogy.record_types import Component, Precision, Recipe
 from ganealogy.runtime import precision as precisions
-from ganealogy.workspace import Component, Precision, Recipe
 
 
 def optimizer_step(network_name: str, recipe: Component, network: nn.Module) -> OptimizerStep:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ganealogy import workspace
+from ganealogy import record_types
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.losses._base import Loss
 from ganealogy.adversary.optimizer_step import OptimizerStep
@@ -27,23 +27,23 @@ class GAN:
     g_optimizer: OptimizerStep
     d_optimizer: OptimizerStep
     loss: Loss
-    latent: workspace.Latent
+    latent: record_types.Latent
     constrain: Callable[[], None] | None
     """Called after each D step."""
     penalties: list[Penalty]
     """Terms of D's loss: see `adversary/penalties/`."""
     augment: list[Augmentation]
     """Applied to all images that D sees: see `adversary/augment/`."""
-    precision: workspace.Precision = "fp32"
+    precision: record_types.Precision = "fp32"
     """Arithmetic of the networks: see `runtime/precision.py`."""
-    penalty_precision: workspace.Precision = "fp32"
+    penalty_precision: record_types.Precision = "fp32"
     """Arithmetic of the D step when a penalty differentiates D."""
 
     @property
     def device(self) -> torch.device:
         return self.d_optimizer.parameters[0].device
 
-    def step_precision(self, penalised: bool) -> workspace.Precision:
+    def step_precision(self, penalised: bool) -> record_types.Precision:
         """Return the precision of a step; `penalised`: whether it is a D step with penalties."""
         differentiated = penalised and any(penalty.differentiates for penalty in self.penalties)
         return self.penalty_precision if differentiated else self.precision

@@ -171,9 +171,11 @@ def new(name: str, parent: str) -> None:
 @click.option("--from-store", is_flag=True, hidden=True)
 def sync(follow: Path | None, parent: int | None, from_store: bool) -> None:
     """Post to MLflow what it lacks of the run directories."""
-    from ganealogy import repro, tracking
+    from ganealogy import tracking
 
     if from_store:
+        from ganealogy import repro
+
         repro.post_from_store()
     elif follow is not None:
         tracking.follow(follow, parent)
@@ -247,7 +249,7 @@ def gc(yes: bool, ignore_unknown: bool) -> None:
         names = ", ".join(garbage.unknown[:5])
         raise GanealogyError(
             f"{names}: their plan is not in DVC's cache, so what they need is not known: `dvc fetch --all-commits "
-            "build/plan data/packed` gets it, `ganealogy gc --ignore-unknown` goes on without"
+            "build/plan data/packed` gets it, `ganealogy gc --ignore-unknown` continues without it"
         )
     stages = Counter(entry.record["stage"] for entry in garbage.entries)
     parts = [f"{count} of {stage}" for stage, count in stages.items()]

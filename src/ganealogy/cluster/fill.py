@@ -18,12 +18,13 @@ from ganealogy.cluster import dvc_remote, node_task, ray_cluster
 from ganealogy.cluster.node_task import Board, Task
 from ganealogy.cluster.ray_cluster import Allocation
 from ganealogy.cluster.transfer import Remote
-from ganealogy.errors import GanealogyError, one_line
+from ganealogy.errors import GanealogyError
 from ganealogy.lineage import fingerprint
 from ganealogy.params.schema import Settings, load
+from ganealogy.repro import Fill
 from ganealogy.runs import store
 from ganealogy.runs.table import RunTable
-from ganealogy.runtime import process
+from ganealogy.runtime import process, workers
 from ganealogy.runtime.workers import Ended
 from ganealogy.stages._jobs import Job
 from ganealogy.workspace import LOGS, PACKED, PARAMS, PLAN, REFERENCE, WEIGHTS
@@ -35,7 +36,6 @@ GRACE_S = 60.0
 """After Ctrl-C: longest time for the trainings to write and upload a checkpoint."""
 INPUTS = (PACKED, REFERENCE, WEIGHTS)
 
-Fill = Callable[[list[Job], Settings, process.Interruption], "dict[str, str]"]
 Work = Callable[[Task, bytes, Any], node_task.Outcome]
 """The function that a node calls, with a task, the bundle and the handle of a `Board`."""
 
@@ -203,17 +203,17 @@ def run_tasks(
     finished: queue.SimpleQueue[tuple[str, Ended | None]] = queue.SimpleQueue()
 
     def do_one(one: Task) -> None:
+        def on_a_node() -> Ended:
+            running[one.name] = remote_work.options(name=one.name, **options).remote(one, stored, board)
+            end = _outcome(ray, running[one.name])
+            if end.how == "done":
+                collect(end)
+            return end
+
         end = None
-        try:
-            if not interruption:
-                running[one.name] = remote_work.options(name=one.name, **options).remote(one, stored, board)
-                end = _outcome(ray, running[one.name])
-                if end.how == "done":
-                    collect(end)
-        except (GanealogyError, OSError) as error:
-            end = Ended("error", reason=process.message(error))
-        except Exception as error:
-            end = Ended("bug", reason=f"{type(error).__name__}: {one_line(error)}")
+        if not interruption:
+            tried = workers.attempt(on_a_node)
+            end = tried.value if tried.how == "done" else tried
         running.pop(one.name, None)
         finished.put((one.name, end))
 

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Any, TypedDict
 from ganealogy.cluster.checkpoint_sync import Mirror
 from ganealogy.cluster.node_task import MESSAGE
 from ganealogy.cluster.transfer import Remote
-from ganealogy.errors import GanealogyError, one_line
 from ganealogy.runs import store
 from ganealogy.runtime import process, workers
 from ganealogy.runtime.workers import Ended
@@ -64,15 +62,8 @@ def main() -> None:
     job = Job(request["version"], request["seed"], tuple(request["stages"]))
     logs = Path(LOGS).resolve()  # in this folder, also when DVC_ROOT names the project
     reporter = Reporter(logs / f"{job.name}.log")
-    try:
-        ended = do(job, request, reporter, logs)
-    except (GanealogyError, OSError) as error:
-        ended = Ended("error", reason=process.message(error))
-    except (process.Terminated, KeyboardInterrupt):
-        ended = Ended("stopped")
-    except Exception as error:
-        traceback.print_exc()
-        ended = Ended("bug", reason=f"{type(error).__name__}: {one_line(error)}")
+    tried = workers.attempt(lambda: do(job, request, reporter, logs))
+    ended: Ended = tried.value if tried.how == "done" else tried
     results = [entry.path.parts[-2:] for entry in jobs.find(job)] if ended.how == "done" else []
     reporter.flush(ended=[ended.how, ended.reason, results])
 
@@ -134,8 +125,8 @@ def with_ranks(job: Job, ranks: int, in_a_worker: Any) -> Ended:
     return Ended("done")
 
 
-class Reporter(workers.Silent):
-    """A `workers.Watcher` that prints a message per second with the progress and the new part of the log."""
+class Reporter(workers.Watcher):
+    """Prints a message per second with the progress and the new part of the log."""
 
     def __init__(self, log: Path) -> None:
         self.log, self.read = log, 0

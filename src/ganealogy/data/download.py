@@ -9,7 +9,7 @@ from ganealogy import components
 from ganealogy.data import fetch
 from ganealogy.data.sources._base import Source
 from ganealogy.files.atomic import sha256, write_json
-from ganealogy.workspace import DatasetSettings
+from ganealogy.record_types import DatasetSettings
 
 KIND = "data.sources"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ganealogy.errors import GanealogyError
 from ganealogy.files.integrity import NUMPY_DAMAGE
 from ganealogy.files.records import read_record
-from ganealogy.workspace import ManifestJson
+from ganealogy.record_types import ManifestJson
 
 Split = Literal["train", "holdout"]
 HINT = "run `dvc repro preprocess`"

@@ -29,8 +29,8 @@ from ganealogy.data.sources._base import PictureReader
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import digest, write_json, writing
 from ganealogy.files.records import read_record
+from ganealogy.record_types import DatasetSettings, ManifestJson
 from ganealogy.runtime.progress import Progress
-from ganealogy.workspace import DatasetSettings, ManifestJson
 
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20

@@ -17,8 +17,9 @@ from ganealogy.evaluation.reference import read_reference
 from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.files.records import read_record
+from ganealogy.record_types import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
 from ganealogy.runtime import distributed
-from ganealogy.workspace import EvaluateSettings, MetricProtocol, MetricsJson, RunDir, RunJson, SampleJson
+from ganealogy.workspace import RunDir
 
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""

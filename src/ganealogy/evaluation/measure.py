@@ -30,7 +30,7 @@ from ganealogy.evaluation.metrics.memorisation import memorisation
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
 from ganealogy.evaluation.metrics.vendi import vendi
 from ganealogy.files import atomic
-from ganealogy.workspace import Flag, MetricProtocol
+from ganealogy.record_types import Flag, MetricProtocol
 
 NEIGHBOURS = 5
 """Nearest training pictures per sample."""

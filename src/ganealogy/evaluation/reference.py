@@ -24,7 +24,7 @@ from ganealogy.files import atomic
 from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 from ganealogy.files.records import read_record
-from ganealogy.workspace import AnchorsJson, EvaluateSettings, MetricProtocol
+from ganealogy.record_types import AnchorsJson, EvaluateSettings, MetricProtocol
 
 BLUR_SIGMA = 1 / 32
 """Of the blur anchor, as a fraction of the image's side: 2 pixels at 64."""

@@ -28,8 +28,8 @@ from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.statistics_file import Statistics
 from ganealogy.files import atomic
 from ganealogy.files.images import Pictures
+from ganealogy.record_types import MetricProtocol
 from ganealogy.runtime.progress import Progress
-from ganealogy.workspace import MetricProtocol
 
 if TYPE_CHECKING:
     from rich.table import Table

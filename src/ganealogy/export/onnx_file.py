@@ -27,10 +27,10 @@ from torch.overrides import TorchFunctionMode
 from ganealogy.errors import GanealogyError, one_line
 from ganealogy.files import atomic
 from ganealogy.networks._build import load_generator
+from ganealogy.record_types import Latent
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.run_record import RunRecord
-from ganealogy.workspace import Latent
 
 TOLERANCE = 1e-4
 """Largest accepted difference between images in [-1, 1]: an eightieth of a grey level."""

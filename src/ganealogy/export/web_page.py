@@ -22,13 +22,14 @@ from ganealogy.export.onnxruntime_web import Runtime, runtime
 from ganealogy.export.select_run import model_path
 from ganealogy.files import atomic
 from ganealogy.networks._build import load_generator
+from ganealogy.record_types import Latent
 from ganealogy.report.page import environment, static
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.tracking.best_run import UNMEASURED, Score
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
-from ganealogy.workspace import LIVE_PAGE, Latent
+from ganealogy.workspace import LIVE_PAGE
 
 IMAGES = 12
 SLIDERS = 6

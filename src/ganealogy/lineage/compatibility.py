@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._build import options
-from ganealogy.workspace import Component, Recipe
+from ganealogy.record_types import Component, Recipe
 
 
 def check(recipe: Recipe, discriminator: nn.Module, where: str) -> None:

@@ -18,8 +18,8 @@ from ganealogy.errors import GanealogyError
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
-UNCOUNTED = f"{PACKAGE}.workspace"
-"""Paths and types cannot change results: any module may import it, and its edits run nothing again."""
+UNCOUNTED = (f"{PACKAGE}.record_types", f"{PACKAGE}.workspace")
+"""Types and paths cannot change results: any module may import these, and their edits run nothing again."""
 
 # Modules that cannot change results, so they may be loaded without being in a fingerprint.
 ORCHESTRATION = (
@@ -33,6 +33,7 @@ ORCHESTRATION = (
     "runtime",
     "stages",
     "tracking",
+    "record_types",
     "workspace",
     "",
 )
@@ -45,7 +46,7 @@ _VERIFIED: set[str] = set()
 def closure(entries: list[str]) -> dict[str, str]:
     """Return module → sha256 of its syntax tree, for the entries and all that they import of this package, sorted.
 
-    `workspace.py` is left out, see `UNCOUNTED`.
+    Modules of `UNCOUNTED` are left out.
     """
     found: dict[str, str] = {}
     waiting = list(entries)
@@ -56,7 +57,7 @@ def closure(entries: list[str]) -> dict[str, str]:
             if path is None:
                 raise GanealogyError(f"{module}: no such module under {SOURCE}")
             found[module], imports = _read(path, path.stat().st_mtime_ns)
-            waiting.extend(name for name in imports if name != UNCOUNTED)
+            waiting.extend(name for name in imports if name not in UNCOUNTED)
     return dict(sorted(found.items()))
 
 

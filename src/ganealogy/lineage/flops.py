@@ -15,8 +15,8 @@ from torch.utils.flop_counter import flop_registry
 
 from ganealogy.adversary import build as adversary
 from ganealogy.networks import _build as networks
+from ganealogy.record_types import Component, Recipe, TrainingProtocol
 from ganealogy.runtime import without_dynamo
-from ganealogy.workspace import Component, Recipe, TrainingProtocol
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""

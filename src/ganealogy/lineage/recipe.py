@@ -19,7 +19,7 @@ from ganealogy.adversary.schedule import Scheduled
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage.flatten import flatten as flatten_mapping
 from ganealogy.params.schema import Section, parse
-from ganealogy.workspace import Precision, Recipe
+from ganealogy.record_types import Precision, Recipe
 
 
 class Component(BaseModel):

@@ -13,7 +13,7 @@ from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
-from ganealogy.workspace import PlannedVersion, Recipe, TreeJson
+from ganealogy.record_types import PlannedVersion, Recipe, TreeJson
 
 
 def table(plan: TreeJson, times: Mapping[str, str] | None = None) -> Table:

@@ -1,6 +1,6 @@
 """Build a recipe's networks, and load a trained generator.
 
-`recipe` and `protocol` are mappings of the plan (see `lineage/recipe.py` and `workspace.TrainingProtocol`). With
+`recipe` and `protocol` are mappings of the plan (see `lineage/recipe.py` and `record_types.TrainingProtocol`). With
 `labels: true` in the recipe, networks are conditioned on the protocol's `classes`.
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._base import DiscriminatorBuilder, GeneratorBuilder
-from ganealogy.workspace import Component
+from ganealogy.record_types import Component
 
 
 def options(component: Component) -> Component:

@@ -18,7 +18,8 @@ from ruamel.yaml.error import YAMLError
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError, one_line
-from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME, Precision
+from ganealogy.record_types import Precision
+from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME
 
 
 class Short(reprlib.Repr):

@@ -78,7 +78,7 @@ def seed_count(findings: Findings) -> str:
 def seed_list(findings: Findings) -> str:
     """Return the seeds: `0, 1, 2`, or `0, 1, 2; v7 also 5, 6` where versions differ."""
     more = [f"{name} also {', '.join(map(str, seeds))}" for name, seeds in findings.more_seeds.items()]
-    return "; ".join([", ".join(map(str, findings.shared_seeds)) or "none shared", *more])
+    return "; ".join([", ".join(map(str, findings.shared_seeds)) or "no seed of all versions", *more])
 
 
 def what_changed(version: Version) -> str:

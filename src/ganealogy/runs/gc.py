@@ -41,7 +41,7 @@ class Garbage:
     kept: int = 0
     """Number of entries that stay."""
     unknown: list[str] = field(default_factory=list)
-    """Revisions whose plan is not in DVC's cache, so that what they need is not known."""
+    """Revisions whose plan cannot be read, mostly because DVC's cache lacks it: what they need is not known."""
 
     @property
     def bytes(self) -> int:
@@ -81,9 +81,8 @@ def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
     from dvc.repo import Repo
 
     if (root / PLAN).is_dir():
-        yield _read(
-            {path.relative_to(root / PLAN).as_posix(): path for path in (root / PLAN).rglob("*.json")}, root / MANIFEST
-        )
+        files = {path.relative_to(root / PLAN).as_posix(): path for path in (root / PLAN).rglob("*.json")}
+        yield from _read(HERE, files, root / MANIFEST, unknown)
     try:
         repo = Repo(str(root))
     except NotDvcRepoError:
@@ -101,28 +100,31 @@ def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
             if not plan or not packed or (plan, packed) in seen:
                 continue
             seen.add((plan, packed))
-            files, manifest = _cached(repo, plan), _cached(repo, packed).get(MANIFEST.name)
-            if not files or manifest is None or not manifest.is_file():
-                unknown.append(name)
-            else:
-                yield _read(files, manifest)
+            yield from _read(name, _cached(repo, plan), _cached(repo, packed).get(MANIFEST.name), unknown)
 
 
-def _read(files: dict[str, Path], manifest: Path) -> Named:
-    """Read a plan's files, by relative path, and the manifest of its data."""
+def _read(name: str, files: dict[str, Path], manifest: Path | None, unknown: list[str]) -> Iterator[Named]:
+    """Yield what a revision names, from its plan's files, by relative path, and the manifest of its data.
+
+    Without one of them, or if one is damaged, add the revision to `unknown`: it may need anything.
+    """
+    if not files or manifest is None:
+        unknown.append(name)
+        return
     trainings, stages = set(), {}
     try:
         data = json.loads(manifest.read_text())["dataset"]
-        for name, path in files.items():
-            folder, _, file = name.rpartition("/")
+        for place, path in files.items():
+            folder, _, file = place.rpartition("/")
             content = json.loads(path.read_text())
             if folder == "versions":
                 trainings |= {run_key(content["fingerprint"], data, seed) for seed in content.get("seeds", [])}
             elif folder == "stages":
                 stages[file.removesuffix(".json")] = content["fingerprint"]
     except (OSError, ValueError, KeyError):
-        return Named(frozenset(), {})  # of no use to the workspace either
-    return Named(frozenset(trainings), stages)
+        unknown.append(name)
+    else:
+        yield Named(frozenset(trainings), stages)
 
 
 def _cached(repo: Repo, oid: str) -> dict[str, Path]:

@@ -149,10 +149,10 @@ def remove(path: Path) -> None:
 
 def _read(path: Path) -> Entry | None:
     try:
-        return Entry(path, read_record(path / RECORD, "", ("stage", "run", "made_from", "sha256")))
+        return Entry(path, read_record(path / RECORD, "it is made again", ("stage", "run", "made_from", "sha256")))
     except RecordError as error:
         if not error.absent:
-            print(f"ganealogy: {error}so it is made again", file=sys.stderr)
+            print(f"ganealogy: {error}", file=sys.stderr)
             remove(path)
         return None
 

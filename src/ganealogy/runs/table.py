@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ganealogy.runtime.workers import Ended
+from ganealogy.runtime.workers import Ended, Watcher
 
 REDRAW_S = 0.25
 """Shortest time between two drawings. With 1,000 runs, one drawing per message was most of the driver's work."""
@@ -45,8 +45,8 @@ class Row:
         return self.began is not None and self.ended is None
 
 
-class RunTable:
-    """A context manager that shows the runs while it is open; a `runtime.workers.Watcher`."""
+class RunTable(Watcher):
+    """A context manager that shows the runs while it is open."""
 
     def __init__(
         self,

@@ -18,9 +18,10 @@ from typing import Any
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
 from ganealogy.params.schema import Train
+from ganealogy.record_types import TrainingProtocol, VersionPlan
 from ganealogy.runs.table import duration
 from ganealogy.runtime import machine, process
-from ganealogy.workspace import KEY_LENGTH, TIMES, TrainingProtocol, VersionPlan, main_root
+from ganealogy.workspace import KEY_LENGTH, TIMES, main_root
 
 BUDGET = ("kimg", "ticks", "deterministic")
 """Keys of the protocol that change the number of steps, not what one takes."""

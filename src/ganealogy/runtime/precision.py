@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ganealogy.workspace import Precision
+from ganealogy.record_types import Precision
 
 AMPERE = (8, 0)
 """Lowest compute capability with TF32."""

@@ -21,8 +21,8 @@ from ganealogy.files import atomic
 
 PR_SET_PDEATHSIG = 1
 
-OK, UNEXPECTED, FIXABLE, INTERRUPTED, KILLED, TERMINATED = 0, 1, 2, 130, 137, 143
-"""Exit codes; the last three are 128 + the signal's number, as shells have it."""
+OK, UNEXPECTED, FIXABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+"""Exit codes; the last two are 128 + the signal's number, as shells have it."""
 
 
 LONGEST = 1000
@@ -80,13 +80,16 @@ class Interruption:
 
 
 @contextmanager
-def exclusive_lock(directory: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold `directory`/lock. Raises: GanealogyError with the process id of its holder, unless told to `wait` for it."""
+def exclusive_lock(directory: Path, what: str | None = None) -> Iterator[None]:
+    """Hold `directory`/lock. None waits for another holder.
+
+    Raises: GanealogyError with the holder's process id, if `what` names the work for the message.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     holder = directory / "holder"
     lock = FileLock(directory / "lock")
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=-1 if what is None else 0)
     except Timeout:
         pid = holder.read_text().strip() if holder.exists() else "unknown"
         raise GanealogyError(

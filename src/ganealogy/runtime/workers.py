@@ -56,8 +56,8 @@ LAST_LINES = 20
 
 CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 
-Tell = Callable[..., None]
-"""`tell(state=…, …)`: send a worker's progress to the process that started it."""
+SendProgress = Callable[..., None]
+"""`send_progress(stage=…, …)`: send a worker's progress to the process that started it."""
 
 
 class Job(Protocol):
@@ -65,7 +65,7 @@ class Job(Protocol):
     def name(self) -> str: ...
 
 
-Work = Callable[[Any, Tell], Any]
+Work = Callable[[Any, SendProgress], Any]
 """What a worker does with a job; its result must be picklable."""
 
 
@@ -84,18 +84,8 @@ class Ended:
         return self.how in ("error", "bug", "killed")
 
 
-class Watcher(Protocol):
-    """What is told of the jobs while they run."""
-
-    def on_start(self, name: str) -> None: ...
-    def on_progress(self, name: str, progress: Mapping[str, Any]) -> None: ...
-    def on_line(self, name: str, line: str) -> None: ...
-    def on_end(self, name: str, ended: Ended) -> None: ...
-    def draw(self) -> None: ...
-
-
-class Silent:
-    """A watcher that shows nothing."""
+class Watcher:
+    """Methods that `run` calls while the jobs run. These show nothing."""
 
     def on_start(self, name: str) -> None: ...
     def on_progress(self, name: str, progress: Mapping[str, Any]) -> None: ...
@@ -122,15 +112,16 @@ def run(
     interruption: process.Interruption,
     threads: int = 1,
 ) -> dict[str, Ended]:
-    """Call `work(job, tell)` for each job, in order, as many at a time as there are slots. Return how each ended.
+    """Call `work(job, send_progress)` for each job, in order, as many at a time as there are slots.
 
-    `slots`: environment variables of each place, such as the GPU to use. `logs`: folder for what each job prints,
-    <name>.log. Jobs that have not begun when the interruption comes are left out of the result.
+    Returns how each ended, without the jobs that had not begun when the interruption came. `slots`: environment
+    variables of each place, such as the GPU to use. `logs`: folder for the output of each job, <name>.log.
     Call it in the main thread: the fork server dies with the thread that started it.
     """
     for name in THREADS:  # read when the libraries are loaded, in the server
         os.environ[name] = str(threads)
-    CONTEXT.set_forkserver_preload([GUARD, *LIBRARIES]) if sys.platform == "linux" else None
+    if sys.platform == "linux":
+        CONTEXT.set_forkserver_preload([GUARD, *LIBRARIES])
     logs.mkdir(parents=True, exist_ok=True)
     waiting = deque(jobs)
     running: dict[Any, Worker] = {}
@@ -203,7 +194,7 @@ def _receive(worker: Worker, watcher: Watcher) -> bool:
     elif kind == "line":
         watcher.on_line(worker.job.name, content)
     else:
-        worker.ended = Ended(kind, **content)
+        worker.ended = content
     return True
 
 
@@ -229,19 +220,21 @@ def _inside(work: Work, job: Job, pipe: Any, log: str, environment: dict[str, st
     os.environ.update(environment)
     sender = _Sender(pipe)
     _redirect(log, sender)
-    kind: str
-    content: dict[str, Any]
+    sender.send("ended", attempt(lambda: work(job, lambda **progress: sender.send("progress", progress))))
+    pipe.close()
+
+
+def attempt(work: Callable[[], Any]) -> Ended:
+    """Call `work` and return how it ended. The traceback of a bug is printed."""
     try:
-        kind, content = "done", {"value": work(job, lambda **progress: sender.send("progress", progress))}
+        return Ended("done", work())
     except (GanealogyError, OSError) as error:
-        kind, content = "error", {"reason": process.message(error)}
+        return Ended("error", reason=process.message(error))
     except (KeyboardInterrupt, process.Terminated):
-        kind, content = "stopped", {}
+        return Ended("stopped")
     except Exception as error:
         traceback.print_exc()
-        kind, content = "bug", {"reason": f"{type(error).__name__}: {one_line(error)}"}
-    sender.send(kind, content)
-    pipe.close()
+        return Ended("bug", reason=f"{type(error).__name__}: {one_line(error)}")
 
 
 class _Sender:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from ganealogy.workspace import Latent
+from ganealogy.record_types import Latent
 
 NORMAL, UNIFORM = "normal", "uniform"
 

@@ -18,10 +18,11 @@ from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import verify_weights
 from ganealogy.files.records import read_record
 from ganealogy.networks._build import load_generator
+from ganealogy.record_types import RunJson, SampleJson, SampleSettings
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
-from ganealogy.workspace import RunDir, RunJson, SampleJson, SampleSettings
+from ganealogy.workspace import RunDir
 
 CHUNK = 5 * BATCH
 """Images per update of the progress bar: whole batches, so that results do not depend on it."""

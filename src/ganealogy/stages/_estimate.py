@@ -13,12 +13,14 @@ from typing import Any, cast
 
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings, Train
+from ganealogy.record_types import StagePlan, VersionPlan
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
 from ganealogy.runtime import machine, process
+from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _stage
-from ganealogy.stages._jobs import Job, Tell
-from ganealogy.workspace import MANIFEST, PACKED, REFERENCE, RunDir, StagePlan, VersionPlan, plan_path, stage_plan_path
+from ganealogy.stages._jobs import Job
+from ganealogy.workspace import MANIFEST, PACKED, REFERENCE, RunDir, plan_path, stage_plan_path
 
 MEASURING = ("sample", "evaluate")
 
@@ -54,8 +56,8 @@ def expected(jobs: Sequence[Job], settings: Settings, pace: float = 1.0) -> dict
     `pace`: wall time per processor time at present. A measurement may be of a busier or calmer day.
     """
     known: dict[str, Seconds] = {}
-    single = not machine.gpus() or settings.train.device == "cpu"
-    single = single and process.threads(settings.train.threads) == 1
+    on_gpu = settings.train.device != "cpu" and bool(machine.gpus())
+    one_thread = not on_gpu and process.threads(settings.train.threads) == 1  # its wall time is processor time × pace
     recipes = {version: _recipe(version, settings) for version in {job.version for job in jobs}}
     others = {stage: _stage_seconds(stage, settings) for stage in MEASURING}
     for job in jobs:
@@ -63,7 +65,7 @@ def expected(jobs: Sequence[Job], settings: Settings, pace: float = 1.0) -> dict
         parts = [recipe and recipe.training(plan["protocol"]) if s == "train" else others[s] for s in job.stages]
         if all(parts):
             whole = sum(cast("list[Seconds]", parts), Seconds(0, 0))
-            known[job.name] = Seconds(whole.cpu, whole.cpu * pace) if single else whole
+            known[job.name] = Seconds(whole.cpu, whole.cpu * pace) if one_thread else whole
     return known
 
 
@@ -80,7 +82,7 @@ def memory(jobs: Iterable[Job], settings: Settings) -> int | None:
     return max((recipe.memory for recipe in recipes if recipe), default=None)
 
 
-def measure(job: Measurement, tell: Tell) -> None:
+def measure(job: Measurement, send_progress: SendProgress) -> None:
     """Train some steps in a temporary folder, in a worker, and keep what they took."""
     from ganealogy.stages import train
     from ganealogy.training import loop

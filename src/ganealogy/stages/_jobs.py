@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ganealogy.errors import GanealogyError
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import process
+from ganealogy.runtime.workers import SendProgress
 from ganealogy.workspace import RUN_STAGES, RunDir, run_dir, run_name, work_dir
-
-Tell = Callable[..., None]
 
 
 class RunStage(Protocol):
@@ -22,15 +20,16 @@ class RunStage(Protocol):
         """Return the digests of all that the result depends on, without torch."""
 
     def key(self, made_from: dict[str, str]) -> str: ...
-    def make(self, version: str, seed: int, run: RunDir, tell: Tell | None) -> Entry:
+    def make(self, version: str, seed: int, run: RunDir, send_progress: SendProgress | None) -> Entry:
         """Make the result and put it into the store. Raises: Terminated or KeyboardInterrupt if it was stopped."""
 
 
-def stage_module(stage: str) -> Any:
-    """Return the module of a stage of `RUN_STAGES`, as a `RunStage`."""
+def stage_module(stage: str) -> RunStage:
+    """Return the module of a stage of `RUN_STAGES`."""
     from ganealogy.stages import evaluate, sample, train
 
-    return {"train": train, "sample": sample, "evaluate": evaluate}[stage]
+    modules: dict[str, RunStage] = {"train": train, "sample": sample, "evaluate": evaluate}
+    return modules[stage]
 
 
 @dataclass(frozen=True)
@@ -66,16 +65,21 @@ def find(job: Job) -> list[Entry]:
     return found
 
 
-def work(job: Job, tell: Tell | None = None) -> None:
+def remaining(job: Job) -> Job:
+    """Return the job with the stages that the store lacks only; maybe no stage."""
+    return replace(job, stages=job.stages[len(find(job)) :])
+
+
+def work(job: Job, send_progress: SendProgress | None = None) -> None:
     """Do the stages that the store lacks. Each finds the results of earlier ones in the store or in build/runs."""
     run = job.run
     for stage in job.stages:
         module = stage_module(stage)
         entry = store.find(stage, module.key(module.made_from(job.version, job.seed, run)))
         if entry is None or not store.is_intact(entry):
-            if tell is not None:
-                tell(stage=stage)
-            entry = module.make(job.version, job.seed, run, tell)
+            if send_progress is not None:
+                send_progress(stage=stage)
+            entry = module.make(job.version, job.seed, run, send_progress)
         if entry is not None:  # only the first rank of several has one
             run = run.with_folder(stage, entry.out)
 

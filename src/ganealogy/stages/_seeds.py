@@ -14,6 +14,7 @@ from pathlib import Path
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.params import schema
+from ganealogy.record_types import VersionPlan
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import process
@@ -22,7 +23,7 @@ from ganealogy.stages import _side_by_side as side_by_side
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job
 from ganealogy.stages._stage import Stage
-from ganealogy.workspace import RunDir, VersionPlan, plan_path, run_dir, run_name, work_dir
+from ganealogy.workspace import RunDir, plan_path, run_dir, run_name, work_dir
 
 
 def run(name: str, version: str, seeds: Sequence[int] | None = None, ranks: int = 1) -> int:
@@ -116,18 +117,18 @@ def making(name: str, version: str, seed: int, run: RunDir) -> Iterator[Making]:
     made_from = module.made_from(version, seed, run)
     key = module.key(made_from)
     work, first = work_dir(key), process.is_first_rank()
-    lock = process.exclusive_lock(work, "", wait=True) if first else nullcontext()
+    lock = process.exclusive_lock(work) if first else nullcontext()
     with process.explain_full_disk(work), lock:
         if first:
             shutil.rmtree(work / name, ignore_errors=True)
         stage = _stage.prepare(name, version)
-        making = Making(stage, run.with_folder(name, work / name))
+        result = Making(stage, run.with_folder(name, work / name))
         began, used = time.monotonic(), time.process_time()
-        yield making
+        yield result
         stage.verify()
         if first:
             cost = {"seconds": round(time.monotonic() - began, 3), "cpu_seconds": round(time.process_time() - used, 3)}
-            making.entry = store.put(name, key, run_name(version, seed), work / name, cost, made_from)
+            result.entry = store.put(name, key, run_name(version, seed), work / name, cost, made_from)
             shutil.rmtree(work)  # with the lock
 
 

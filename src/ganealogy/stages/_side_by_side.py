@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, Train
@@ -40,8 +41,7 @@ def run(
     logs = main_root() / LOGS
     pace = measure(todo, settings, interruption, limit)
     places = slots(settings.train, limit, _estimate.memory(todo, settings))
-    rest = {job.name: Job(job.version, job.seed, job.stages[len(jobs.find(job)) :]) for job in todo}
-    expected = _estimate.expected(list(rest.values()), settings, pace)
+    expected = _estimate.expected([jobs.remaining(job) for job in todo], settings, pace)
     if len(expected) == len(todo):
         print(f"ganealogy: {sentence(list(expected.values()), places)}", file=sys.stderr, flush=True)
     for job in todo:
@@ -49,7 +49,7 @@ def run(
             (logs / f"{job.name}.log").unlink(missing_ok=True)
     walls = {name: each.wall for name, each in expected.items()}
     later = seconds_of_others(todo, settings, len(places), pace)
-    with RunTable(list(rest), len(places), walls, later) as table:
+    with RunTable([job.name for job in todo], len(places), walls, later) as table:
         ended = workers.run(jobs.work, todo, places, table, logs, interruption, threads)
     failures = {}
     for job in todo:
@@ -72,8 +72,8 @@ def measure(todo: Sequence[Job], settings: Settings, interruption: process.Inter
     if new:
         places = slots(settings.train, limit)
         threads = process.threads(settings.train.threads)
-        print(f"ganealogy: measuring {len(new)} recipe{'s'[: len(new) > 1]} to tell the time", file=sys.stderr)
-        workers.run(_estimate.measure, new, places, workers.Silent(), main_root() / LOGS, interruption, threads)
+        print(f"ganealogy: measuring {len(new)} recipe{'s'[: len(new) > 1]} to estimate the time", file=sys.stderr)
+        workers.run(_estimate.measure, new, places, workers.Watcher(), main_root() / LOGS, interruption, threads)
     return _estimate.pace(new, settings)
 
 
@@ -87,22 +87,15 @@ def planned(settings: Settings) -> list[Job]:
 def seconds_of_others(todo: Sequence[Job], settings: Settings, places: int, pace: float) -> float | None:
     """Return the wall time of what the plan lacks beside these jobs; None if that is not known, or nothing is left."""
     own = {job.name: job.stages for job in todo}
-    others = [
-        Job(job.version, job.seed, job.stages[done:])
-        for job in planned(settings)
-        if (done := len(jobs.find(job))) < len(job.stages)
-    ]
-    others = [Job(job.version, job.seed, after(job.stages, own.get(job.name, ()))) for job in others]
-    others = [job for job in others if job.stages]
+    others = []
+    for job in map(jobs.remaining, planned(settings)):
+        stages = tuple(stage for stage in job.stages if stage not in own.get(job.name, ()))
+        if stages:
+            others.append(replace(job, stages=stages))
     expected = _estimate.expected(others, settings, pace)
     if not others or len(expected) < len(others):
         return None
     return times.makespan([each.wall for each in expected.values()], places)
-
-
-def after(stages: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the stages that are not `own`."""
-    return tuple(stage for stage in stages if stage not in own)
 
 
 def times_of_plan(settings: Settings) -> tuple[dict[str, str], str]:
@@ -112,7 +105,7 @@ def times_of_plan(settings: Settings) -> tuple[dict[str, str], str]:
     times_of = {job.version: duration(expected[job.name].wall) for job in todo if job.name in expected}
     if len(expected) < len(todo):
         return times_of, ""
-    lacking = [job for job in todo if not MANIFEST.is_file() or len(jobs.find(job)) < len(job.stages)]
+    lacking = [job for job in todo if not MANIFEST.is_file() or jobs.remaining(job).stages]
     places = slots(settings.train, None, _estimate.memory(todo, settings))
     if not lacking:
         return times_of, f"all {len(todo)} runs are done"

@@ -19,16 +19,9 @@ from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.lineage import fingerprint
 from ganealogy.params.schema import Train
+from ganealogy.record_types import ManifestJson, StagePlan, VersionPlan
 from ganealogy.runtime import memory, process
-from ganealogy.workspace import (
-    PLAN,
-    ManifestJson,
-    StagePlan,
-    VersionPlan,
-    check_version_name,
-    plan_path,
-    stage_plan_path,
-)
+from ganealogy.workspace import PLAN, check_version_name, plan_path, stage_plan_path
 
 Plan = TypeVar("Plan", VersionPlan, StagePlan)
 HINT = "run `dvc repro plan` first, and name a version of tree.versions"

@@ -12,7 +12,7 @@ from ganealogy.runtime.progress import Progress
 
 WARNING_LENGTH = 60
 """Characters of the newest warning shown in the progress bar."""
-TELL_EVERY_S = 0.5
+SEND_EVERY_S = 0.5
 STEP_SECONDS = "GANEALOGY_STEP_SECONDS"
 """Environment variable: wait this long after each step. For tests and demonstrations, which need a slow training."""
 
@@ -25,19 +25,24 @@ class TrainingProgress:
         label: str,
         batch_size: int,
         should_stop: Callable[[], bool] = lambda: False,
-        tell: Callable[..., None] | None = None,
+        send_progress: Callable[..., None] | None = None,
     ) -> None:
-        """`tell`: of a worker, for the table of all runs; None shows a bar in this process."""
-        self.label, self.batch_size, self.should_stop, self.tell = label, batch_size, should_stop, tell
+        """`send_progress`: of a worker, for the table of all runs; None shows a bar in this process."""
+        self.label, self.batch_size, self.should_stop, self.send_progress = (
+            label,
+            batch_size,
+            should_stop,
+            send_progress,
+        )
         self.bar: Progress | None = None
-        self.steps, self.first, self.began, self.told = 0, 0, 0.0, 0.0
+        self.steps, self.first, self.began, self.sent = 0, 0, 0.0, 0.0
         self.silent = not process.is_first_rank()
         self.warning = ""
         self.pause = float(os.environ.get(STEP_SECONDS, "0"))
 
     def on_start(self, step: int, steps: int) -> None:
         self.steps, self.first, self.began = steps, step, time.monotonic()
-        if self.silent or self.tell:
+        if self.silent or self.send_progress:
             return
         total, initial = (count * self.batch_size / 1000 for count in (steps, step))
         self.bar = Progress(self.label, round(total, 3), "kimg", round(initial, 3), pieces=(1000, "images"))
@@ -46,10 +51,10 @@ class TrainingProgress:
         if self.bar is not None:
             self.bar.update(self.batch_size / 1000, self._note(scalars) if scalars else "")
         now = time.monotonic()
-        if self.tell and (scalars or now - self.told >= TELL_EVERY_S):
+        if self.send_progress and (scalars or now - self.sent >= SEND_EVERY_S):
             rate = (step - self.first) * self.batch_size / max(now - self.began, 1e-9)
-            self.tell(fraction=step / self.steps, images_per_second=rate, **(scalars or {}))
-            self.told = now
+            self.send_progress(fraction=step / self.steps, images_per_second=rate, **(scalars or {}))
+            self.sent = now
         if self.pause:
             time.sleep(self.pause)
 

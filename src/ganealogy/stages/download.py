@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ganealogy.data import download
 from ganealogy.params import schema
+from ganealogy.record_types import DatasetSettings
 from ganealogy.stages import _stage
-from ganealogy.workspace import RAW, DatasetSettings
+from ganealogy.workspace import RAW
 
 
 def run() -> None:

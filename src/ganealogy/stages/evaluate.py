@@ -5,22 +5,11 @@ from __future__ import annotations
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
+from ganealogy.record_types import ManifestJson, RunJson, StagePlan
 from ganealogy.runs.store import Entry
+from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
-from ganealogy.stages._jobs import Tell
-from ganealogy.workspace import (
-    ANCHORS,
-    FEATURES,
-    MANIFEST,
-    PACKED,
-    REFERENCE,
-    ManifestJson,
-    RunDir,
-    RunJson,
-    StagePlan,
-    main_root,
-    stage_plan_path,
-)
+from ganealogy.workspace import ANCHORS, FEATURES, MANIFEST, PACKED, REFERENCE, RunDir, main_root, stage_plan_path
 
 
 def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
@@ -50,7 +39,7 @@ def key(made_from: dict[str, str]) -> str:
     return atomic.digest(made_from)
 
 
-def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entry:
+def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | None = None) -> Entry:
     """Measure the samples and put the result into the store."""
     with _seeds.making("evaluate", version, seed, run) as making:
         # Imported here: a wrong plan is reported before torch is loaded.

@@ -8,7 +8,6 @@ without the pictures keeps their digest, and nothing runs again there.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from ganealogy import components
 from ganealogy.data import fetch
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage import fingerprint
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings
@@ -110,12 +110,11 @@ def _digest(files: Iterable[Path], folder: Path, known: _KnownFiles) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a JSON mapping, empty if there is none: the record is made anew."""
+    """Return a record; empty if it is absent or damaged, because the stage writes it anew."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(read_record(path, ""))
+    except RecordError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 class _KnownFiles:

@@ -18,8 +18,9 @@ from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import Version, known, read_family
 from ganealogy.params.schema import Settings, load
+from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
 from ganealogy.runtime import process
-from ganealogy.workspace import PARAMS, PLAN, VERSIONS, PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
+from ganealogy.workspace import PARAMS, PLAN, VERSIONS
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 

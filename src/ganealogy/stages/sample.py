@@ -5,10 +5,11 @@ from __future__ import annotations
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
+from ganealogy.record_types import RunJson, StagePlan
 from ganealogy.runs.store import Entry
+from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
-from ganealogy.stages._jobs import Tell
-from ganealogy.workspace import RunDir, RunJson, StagePlan, stage_plan_path
+from ganealogy.workspace import RunDir, stage_plan_path
 
 
 def run(version: str, seeds: list[int] | None = None) -> int:
@@ -28,7 +29,7 @@ def key(made_from: dict[str, str]) -> str:
     return atomic.digest(made_from)
 
 
-def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entry:
+def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | None = None) -> Entry:
     """Draw the pictures and put them into the store."""
     with _seeds.making("sample", version, seed, run) as making:
         from ganealogy.sampling import sample  # imported here: a wrong plan is reported before torch is loaded

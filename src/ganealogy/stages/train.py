@@ -22,26 +22,15 @@ from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.params.schema import Train
+from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, VersionPlan
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import process
+from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
-from ganealogy.stages._jobs import Tell
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
-from ganealogy.workspace import (
-    MANIFEST,
-    PACKED,
-    CostJson,
-    ManifestJson,
-    RunDir,
-    RunIdentity,
-    VersionPlan,
-    plan_path,
-    run_key,
-    run_name,
-    work_dir,
-)
+from ganealogy.workspace import MANIFEST, PACKED, RunDir, plan_path, run_key, run_name, work_dir
 
 if TYPE_CHECKING:
     from ganealogy.training.loop import Outcome, TrainingData
@@ -68,7 +57,7 @@ def key(made_from: dict[str, str]) -> str:
     return run_key(made_from["plan"], made_from["data"], int(made_from["seed"]))
 
 
-def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entry:
+def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | None = None) -> Entry:
     """Train one seed, or resume it, and put the result into the store.
 
     Raises: Terminated or KeyboardInterrupt when a signal stopped it, after the checkpoint.
@@ -86,7 +75,7 @@ def make(version: str, seed: int, run: RunDir, tell: Tell | None = None) -> Entr
         process.explain_full_disk(work),
         process.exclusive_lock(work, f"{version} with seed {seed}") if first else nullcontext(),
     ):
-        outcome, device = train(stage, identity, work, schema.load().train, interruption, tell)
+        outcome, device = train(stage, identity, work, schema.load().train, interruption, send_progress)
         if outcome.status == "interrupted":
             raise process.Terminated if interruption.signal == signal.SIGTERM else KeyboardInterrupt
         stage.verify()
@@ -113,7 +102,7 @@ def train(
     work: Path,
     settings: Train,
     interruption: process.Interruption,
-    tell: Tell | None = None,
+    send_progress: SendProgress | None = None,
 ) -> tuple[Outcome, str]:
     """Train in `work`. Return the outcome and the device."""
     from ganealogy import tracking
@@ -131,7 +120,7 @@ def train(
         announce_precision(name, plan["protocol"]["precision"], device)
         clean_up(work, name, identity)  # before the other ranks look for a checkpoint
     data = open_data(plan)
-    progress = TrainingProgress(name, plan["protocol"]["batch_size"], lambda: bool(interruption), tell)
+    progress = TrainingProgress(name, plan["protocol"]["batch_size"], lambda: bool(interruption), send_progress)
     checkpoints = work / "checkpoints"
     with distributed.process_group(device) as device:
         if not distributed.is_first():

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.record_types import MetricProtocol
 from ganealogy.tracking import run_record
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
-from ganealogy.workspace import MetricProtocol
 
 UNMEASURED = "while training"
 

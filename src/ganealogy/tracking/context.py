@@ -12,8 +12,9 @@ from typing import Any
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Dataset
+from ganealogy.record_types import ManifestJson, TreeJson
 from ganealogy.tracking.run_record import RunRecord, read_json
-from ganealogy.workspace import MANIFEST, TREE, ManifestJson, RunDir, TreeJson, run_dir
+from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
 
 
 @dataclass(frozen=True)

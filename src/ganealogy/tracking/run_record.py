@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from ganealogy.errors import GanealogyError
 from ganealogy.files.records import read_record
 from ganealogy.lineage.flatten import as_text, flatten
-from ganealogy.workspace import RUN_STAGES, CostJson, MetricsJson, RunDir, RunJson, SampleJson
+from ganealogy.record_types import CostJson, MetricsJson, RunJson, SampleJson
+from ganealogy.workspace import RUN_STAGES, RunDir
 
 Tick: TypeAlias = "dict[str, Any]"
 """A line of metrics.jsonl: tick, step, kimg, epoch, d_images, losses and scores."""

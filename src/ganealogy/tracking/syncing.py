@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError
+from ganealogy.record_types import TreeJson
 from ganealogy.runtime.progress import Progress
 from ganealogy.tracking import model, post, registry, run_record, store, ui_views
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
-from ganealogy.workspace import REPORT_PAGE, WORK, RunDir, TreeJson, main_root, unfinished
+from ganealogy.workspace import REPORT_PAGE, WORK, RunDir, main_root, unfinished
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ganealogy import components, workspace
+from ganealogy import components, record_types
 from ganealogy.data import packed
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 from ganealogy.evaluation.metrics.mmd import squared_mmd
@@ -25,7 +25,7 @@ from ganealogy.sampling.generate import BATCH, cycled_labels, generate
 class Tracker:
     """Score generators against a fixed set of reals."""
 
-    def __init__(self, name: str, count: int, train_images: Pictures, latent: workspace.Latent, device: str) -> None:
+    def __init__(self, name: str, count: int, train_images: Pictures, latent: record_types.Latent, device: str) -> None:
         """`count`: at most this many reals, and as many fakes; `train_images`: uint8 (N, H, W, C)."""
         self.name, self.latent = name, latent
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)
@@ -61,13 +61,13 @@ class Tracker:
 class Best:
     """The best generator so far."""
 
-    record: workspace.Best | None = None
+    record: record_types.Best | None = None
     """step, kimg and score; lower is better."""
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     latest: float | None = None
     """Score of the newest tick."""
 
-    def consider(self, candidate: workspace.Best, weights: dict[str, torch.Tensor]) -> None:
+    def consider(self, candidate: record_types.Best, weights: dict[str, torch.Tensor]) -> None:
         """Take the candidate if its score is lower. `weights` must not be changed afterwards."""
         self.latest = candidate["score"]
         if self.record is None or candidate["score"] < self.record["score"]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganealogy import workspace
+from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
@@ -57,7 +57,7 @@ class TrainingData:
 class Outcome:
     status: str
     """finished, diverged or interrupted."""
-    run: workspace.RunJson
+    run: record_types.RunJson
     """Content of run.json."""
     seconds: float
     """Training time including ticks, and the time before interruptions."""
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def train(
-    plan: workspace.VersionPlan, seed: int, data: TrainingData, files: RunFiles, device: str, callbacks: Callbacks
+    plan: record_types.VersionPlan, seed: int, data: TrainingData, files: RunFiles, device: str, callbacks: Callbacks
 ) -> Outcome:
     """Train one version with one seed, or resume it.
 
@@ -170,7 +170,7 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
     state.start_next_tick()
 
 
-def step_count(protocol: workspace.TrainingProtocol) -> int:
+def step_count(protocol: record_types.TrainingProtocol) -> int:
     """Return the G updates of the budget: kimg counts G updates × batch / 1000, as StyleGAN's and R3GAN's code do."""
     updates = protocol["kimg"] * 1000 / protocol["batch_size"]
     return max(1, math.ceil(updates))

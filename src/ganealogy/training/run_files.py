@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import save as dump_tensors
 
-from ganealogy import workspace
+from ganealogy import record_types
 from ganealogy.files import atomic, images
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
@@ -36,11 +36,11 @@ class RunFiles:
         self.metrics = directory / "metrics.jsonl"
         self.writer = BackgroundWriter()
 
-    def write_status(self, status: str, **progress: Any) -> workspace.RunJson:
+    def write_status(self, status: str, **progress: Any) -> record_types.RunJson:
         """Write run.json and return its content."""
         content = {**self.identity, "status": status, **progress}
         atomic.write_json(self.directory / "run.json", content)
-        return cast("workspace.RunJson", content)
+        return cast("record_types.RunJson", content)
 
     def append_tick(self, line: Mapping[str, float], pictures: Pictures) -> None:
         """Append a line of metrics and write its grid of uint8 (64, H, W, C) images. NaN is written as null."""

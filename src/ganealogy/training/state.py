@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ganealogy import workspace
+from ganealogy import record_types
 from ganealogy.adversary import build as adversary
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import _build as networks
@@ -43,8 +43,8 @@ class TrainingState:
 
     def __init__(
         self,
-        recipe: workspace.Recipe,
-        protocol: workspace.TrainingProtocol,
+        recipe: record_types.Recipe,
+        protocol: record_types.TrainingProtocol,
         steps: int,
         device: str,
         warn: Callable[[str], None] = print,

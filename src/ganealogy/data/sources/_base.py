@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.data.pictures import Pixels
-from ganealogy.workspace import DatasetSettings
+from ganealogy.record_types import DatasetSettings
 
 
 class Source(Protocol):

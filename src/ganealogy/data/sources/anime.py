@@ -11,7 +11,7 @@ from pathlib import Path
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import MIRROR, Remote, copy, in_mirror, obtain
 from ganealogy.errors import GanealogyError
-from ganealogy.workspace import DatasetSettings
+from ganealogy.record_types import DatasetSettings
 
 INPUTS = ("mirror",)
 DATASET = "splcher/animefacedataset"

@@ -13,8 +13,8 @@ from ganealogy.data import workers
 from ganealogy.data.archives import ZipPictures, write_stored
 from ganealogy.errors import one_of
 from ganealogy.files.atomic import writing
+from ganealogy.record_types import DatasetSettings
 from ganealogy.runtime.progress import track
-from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("style", "count")
 DEFAULT_COUNT = 10_000

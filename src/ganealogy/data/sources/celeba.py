@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ganealogy.data.archives import ZipPictures
 from ganealogy.data.fetch import Remote, in_mirror, obtain
-from ganealogy.workspace import DatasetSettings
+from ganealogy.record_types import DatasetSettings
 
 INPUTS = ("mirror",)
 CREDIT = {

@@ -11,8 +11,8 @@ from ganealogy.data.fetch import Remote, copy, from_root
 from ganealogy.data.pictures import SUFFIXES
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import writing
+from ganealogy.record_types import DatasetSettings
 from ganealogy.runtime.progress import track
-from ganealogy.workspace import DatasetSettings
 
 INPUTS = ("path",)
 CREDIT = {"title": "Your own pictures", "artist": "", "licence": "yours to state", "licence_url": "", "url": ""}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ganealogy.data.fetch import Remote, in_mirror, obtain
 from ganealogy.errors import GanealogyError
-from ganealogy.workspace import DatasetSettings
+from ganealogy.record_types import DatasetSettings
 
 CLASSES = 10
 INPUTS = ("mirror",)

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy.workspace import MetricProtocol
+from ganealogy.record_types import MetricProtocol
 
 
 class Extractor(Protocol):

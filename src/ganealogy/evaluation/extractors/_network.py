@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from ganealogy.record_types import MetricProtocol
 from ganealogy.runtime.precision import float32_as
-from ganealogy.workspace import WEIGHTS, MetricProtocol, main_root
+from ganealogy.workspace import WEIGHTS, main_root
 
 
 class NetworkExtractor:

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
+from ganealogy.record_types import MetricProtocol
 from ganealogy.runtime.progress import Progress
-from ganealogy.workspace import MetricProtocol
 
 DATASETS = ("mnist",)
 IMAGE_SIZES = (28, 32)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy.workspace import MetricProtocol
+from ganealogy.record_types import MetricProtocol
 
 SIDE = 8
 UNIT = 1000**0.5

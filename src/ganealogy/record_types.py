@@ -1,0 +1,290 @@
+"""The types of the JSON records that the stages exchange.
+
+A record is a file that one stage writes and later stages read. A TypedDict below lists its keys, and `files/records.py`
+reads it. Types cannot change results, so no fingerprint includes this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, TypedDict
+
+Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
+
+Component: TypeAlias = "dict[str, Any]"
+"""{name: file, …its parameters}, complete: the builder of the file defines which."""
+
+
+class Latent(TypedDict):
+    size: int
+    distribution: Literal["normal", "uniform"]
+
+
+class AdversaryRecipe(TypedDict):
+    loss: Component
+    game: Component
+    constraint: Component | None
+    penalties: list[Component]
+    augment: list[Component]
+    penalty_precision: Precision | None
+
+
+class OptimizersRecipe(TypedDict):
+    generator: Component
+    discriminator: Component
+
+
+class Recipe(TypedDict):
+    """A complete recipe, checked by `lineage/recipe.py`."""
+
+    latent: Latent
+    generator: Component
+    discriminator: Component
+    adversary: AdversaryRecipe
+    optimizers: OptimizersRecipe
+    ema: Component | None
+    labels: bool
+
+
+class DatasetSettings(TypedDict, total=False):
+    """params.yaml's `dataset` section; its keys are described in `params/schema.py`."""
+
+    name: str
+    image_size: int
+    channels: int
+    fit: Literal["crop", "pad"]
+    count: int | None
+    holdout: float
+    max_rejected: float
+    style: str
+    path: str | None
+    mirror: str | None
+
+
+class SampleSettings(TypedDict):
+    """params.yaml's `sample` section."""
+
+    count: int
+    checkpoint: Literal["best", "last"]
+    truncation: float
+    walk_frames: int
+
+
+class EvaluateSettings(TypedDict, total=False):
+    """params.yaml's `evaluate` section, and `count`, the number of samples."""
+
+    extractors: list[str]
+    reals: int
+    equivalence_margin: float
+    count: int
+
+
+class TrainingProtocol(TypedDict, total=False):
+    """What all versions share: params.yaml's `train` section without device and threads, and the images' shape."""
+
+    kimg: float
+    lr: float
+    """In tree.json only: recipes hold resolved rates."""
+    batch_size: int
+    width: int
+    precision: Precision
+    ticks: int
+    tracker: str
+    tracker_images: int
+    deterministic: bool
+    image_size: int
+    channels: int
+    classes: int
+    """Only where the recipe conditions on labels."""
+
+
+class VersionPlan(TypedDict):
+    """build/plan/versions/<version>.json: all that a training depends on."""
+
+    version: str
+    parent: str | None
+    recipe: Recipe
+    protocol: TrainingProtocol
+    code: dict[str, str]
+    """Module → sha256 of its syntax tree."""
+    fingerprint: str
+    """Digest of recipe, protocol and code: no seeds, so that a new one re-trains no other."""
+    seeds: list[int]
+
+
+class StagePlan(TypedDict):
+    """build/plan/stages/<stage>.json."""
+
+    settings: Any
+    """DatasetSettings, SampleSettings or EvaluateSettings."""
+    code: dict[str, str]
+    fingerprint: str
+
+
+class Best(TypedDict):
+    """The checkpoint with the lowest tracker score."""
+
+    step: int
+    kimg: float
+    score: float
+
+
+class RunIdentity(TypedDict):
+    """Keys of run.json that do not change during a training."""
+
+    version: str
+    parent: str | None
+    seed: int
+    plan: str
+    """Fingerprint of the version's plan."""
+    data: str
+    """Digest of the packed data set."""
+    key: str
+    """`run_key` of the three."""
+    recipe: Recipe
+    protocol: TrainingProtocol
+
+
+class RunJson(RunIdentity):
+    """train/run.json of a run directory."""
+
+    status: str
+    """running, interrupted, finished or diverged."""
+    reason: str | None
+    steps: int
+    """Planned while it runs, done when it has ended."""
+    kimg: float
+    best: Best | None
+    tracker: str
+    shown: str
+    """Which generator the grids show."""
+    weights: dict[str, str]
+    """File stem → sha256, of a finished training."""
+
+
+class CostJson(TypedDict, total=False):
+    """The cost file of a stage of a run; all but the first two are the train stage's."""
+
+    seconds: float
+    cpu_seconds: float
+    """Processor time; of a resumed training, since it was resumed."""
+    tick_seconds: list[float]
+    """Training time at each tick."""
+    images_per_second: float
+    peak_memory_bytes: int
+    device: str
+    device_name: str
+    arithmetic: str
+    """What the networks ran in, see `runtime/precision.py`."""
+    threads: int
+    torch: str
+    python: str
+    host_cpus: int | None
+    resumed: int
+
+
+class SampleJson(TypedDict):
+    """sample/sample.json of a run directory."""
+
+    version: str
+    seed: int
+    checkpoint: str
+    step: int | None
+    kimg: float | None
+    count: int
+    latent_seed: int
+    truncation: float
+    sha256: str | None
+    reason: str | None
+
+
+MetricProtocol: TypeAlias = "dict[str, Any]"
+"""How a number was measured: extractor, weights, resize, counts, and what else its metric depends on."""
+
+
+class Flag(TypedDict):
+    flag: bool
+    why: str
+    value: float
+
+
+class MetricsJson(TypedDict):
+    """evaluate/metrics.json of a run directory."""
+
+    version: str
+    seed: int
+    status: str
+    reason: str | None
+    checkpoint: str
+    step: int | None
+    kimg: float | None
+    ema: bool
+    metrics: dict[str, float]
+    protocol: dict[str, MetricProtocol]
+    not_measured: dict[str, str]
+    flags: dict[str, Flag]
+    neighbours: dict[str, list[list[Any]]]
+
+
+class ManifestJson(TypedDict, total=False):
+    """data/packed/manifest.json."""
+
+    dataset: str
+    """Digest of the packed arrays."""
+    sha256: dict[str, str]
+    counts: dict[str, int]
+    image_size: int
+    channels: int
+    rejected: list[dict[str, str]]
+    source: str
+    title: str
+    artist: str
+    licence: str
+    licence_url: str
+    url: str
+
+
+class AnchorsJson(TypedDict):
+    """data/reference/anchors.json."""
+
+    metrics: dict[str, dict[str, float]]
+    not_measured: dict[str, dict[str, str]]
+    protocol: dict[str, MetricProtocol]
+    dimensions: dict[str, int]
+    sha256: dict[str, str]
+    count: int
+    reals: int
+    shape: list[int]
+    described: dict[str, str]
+
+
+class PlannedVersion(TypedDict):
+    """One version in tree.json."""
+
+    name: str
+    title: str
+    idea: str
+    source: str
+    note: str | None
+    parent: str | None
+    listed: bool
+    """Whether it is in tree.versions; an ancestor need not be."""
+    changes: Any
+    """The block of the version file; None for a root."""
+    recipe: Recipe
+    origins: dict[str, str]
+    """Dotted key → the version that sets it."""
+    seeds: list[int]
+    """Empty if it is not listed."""
+    parameters: dict[str, int] | None
+    flops: int | None
+    pinned_lr: bool
+
+
+class TreeJson(TypedDict):
+    """build/plan/tree.json: what people read of the plan. Only the report depends on it."""
+
+    versions: list[PlannedVersion]
+    dataset: DatasetSettings
+    protocol: TrainingProtocol
+    sample: SampleSettings
+    evaluate: EvaluateSettings
