@@ -31,7 +31,8 @@ from measuring.ours import Ours
 from ganealogy.adversary.divergence import Diverged
 from ganealogy.data.batches import Batches
 from ganealogy.errors import GanealogyError, one_line
-from ganealogy.evaluation.features import Extractor, FeatureSet, extract, load_extractor
+from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.features import FeatureSet, extract, load_extractor
 from ganealogy.evaluation.measure import METRICS, Comparison
 from ganealogy.lineage import flops
 from ganealogy.runtime import memory, nvidia

@@ -13,6 +13,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from measuring import claims, memory
@@ -92,11 +93,11 @@ def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
     comparison = Comparison(extractor, fakes, reals, holdout=holdout)
     size = f"{given.count:,} per side, {given.dimension:,} dimensions, {given.threads} threads, {given.device}"
     bench.measured("memory of the process with the features of three sets", memory.mib("VmRSS"), "MiB", size)
-    cached = {
+    cached: dict[str, Callable[[], object]] = {
         "the reals' radii, cached by the reference stage": lambda: reals.squared_radii,
         "the reals' sums for KID, cached too": lambda: reals.kernel_sums_as_reals(kid.setup(given.count, given.count)),
     }
-    shared = {
+    shared: dict[str, Callable[[], object]] = {
         "the reals' covariance": lambda: reals.moments,
         "the fakes' radii": lambda: fakes.squared_radii,
         "nearest reals, with the counts for PRDC": lambda: comparison.neighbours,
@@ -110,7 +111,7 @@ def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
     for metric in METRICS:
         if metric.applies(extractor):
             names = ", ".join(name.replace("_{}", "") for name in metric.names)
-            total += measured(bench, names, lambda metric=metric: attempt(bench, metric, comparison))
+            total += measured(bench, names, partial(attempt, bench, metric, comparison))
     bench.measured("one run, in total", total, "s", size)
     what = f"one run's metrics of {given.count:,} per side in {given.dimension:,} dimensions, peak memory"
     bench.claim(what, memory.mib("VmHWM"), 4096, "MiB", at_least=False)
@@ -147,8 +148,8 @@ def peers(bench: claims.Benchmark, given: argparse.Namespace, rounds: int) -> No
     found: dict[str, float] = {}
 
     def ours() -> None:
-        radii = [neighbours.squared_radii(side, prdc.K, given.device) for side in (fakes, reals)]
-        found["ours"] = prdc.prdc(fakes, reals, *radii, device=given.device)["density"]
+        fake_radii, real_radii = (neighbours.squared_radii(side, prdc.K, given.device) for side in (fakes, reals))
+        found["ours"] = prdc.prdc(fakes, reals, fake_radii, real_radii, device=given.device)["density"]
 
     def theirs() -> None:
         with warnings.catch_warnings():
@@ -193,8 +194,8 @@ def estimate(bench: claims.Benchmark, count: int, dimension: int) -> None:
     }
     for card, (operations_a_second, bytes_a_second) in CARDS.items():
         total = 0.0
-        for name, (times, operations, moved) in works.items():
-            moved += 8 * operations / TILE  # the features of both sides, per tile
+        for name, (times, operations, least) in works.items():
+            moved = least + 8 * operations / TILE  # the features of both sides, per tile
             seconds = times * operations / operations_a_second + times * moved / bytes_a_second
             total += seconds
             bench.measured(f"ESTIMATE, {card}: {name}", seconds, "s")

@@ -17,9 +17,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from measuring import claims
+
+from ganealogy.record_types import DatasetSettings
 
 SIZE = 64
 NATIVE = (178, 218)
@@ -61,14 +63,14 @@ def main() -> None:
     finally:
         shutil.rmtree(root)
 
-    seconds = {side: [result["seconds"] for result in each] for side, each in results.items()}
+    times = {side: [result["seconds"] for result in each] for side, each in results.items()}
     labels = {
         "peer": "the notebook's transforms in a DataLoader",
         "lean": "the same without floats",
         "ours": "ganealogy preprocess",
     }
     for side, label in labels.items():
-        median = statistics.median(seconds[side])
+        median = statistics.median(times[side])
         peaks = results[side][-1]
         detail = (
             f"{count / median:,.0f} pictures/s; peak {peaks['peak_mib']:.0f} MiB + {peaks['worker_mib']:.0f} per worker"
@@ -78,9 +80,9 @@ def main() -> None:
     bench.measured(f"memory at {count // 4} pictures", quarter["peak_mib"], "MiB")
     bench.measured(f"memory at {count} pictures", results["ours"][-1]["peak_mib"], "MiB")
     bench.measured(
-        "against transforms without floats", claims.ratio(seconds["lean"], seconds["ours"]), "x", "for comparison"
+        "against transforms without floats", claims.ratio(times["lean"], times["ours"]), "x", "for comparison"
     )
-    bench.claim(f"{count} JPEGs to packed", claims.ratio(seconds["peer"], seconds["ours"]), 2)
+    bench.claim(f"{count} JPEGs to packed", claims.ratio(times["peer"], times["ours"]), 2)
     bench.claim("memory growth with four times the pictures", grown, 64, "MiB", at_least=False)
     bench.finish()
 
@@ -105,10 +107,11 @@ def draw(folder: Path, count: int) -> Callable[[], object]:
     return work
 
 
-def dataset(folder: Path) -> dict[str, Any]:
+def dataset(folder: Path) -> DatasetSettings:
     from ganealogy.params.schema import Dataset
 
-    return Dataset(name="folder", path=str((folder / "jpegs").resolve()), image_size=SIZE).model_dump()
+    settings = Dataset(name="folder", path=str((folder / "jpegs").resolve()), image_size=SIZE).model_dump()
+    return cast("DatasetSettings", settings)
 
 
 def ours(folder: Path, _count: int) -> Callable[[], object]:

@@ -15,12 +15,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from measuring import claims, memory, workspace
 
+from ganealogy.cluster import node_task
 from ganealogy.cluster.node_task import Task
 from ganealogy.runs.table import RunTable
 from ganealogy.runtime import process, workers
@@ -75,11 +77,11 @@ def pool(bench: claims.Benchmark) -> None:
         for version, length in enumerate(mean * chance.uniform(*LENGTHS) for _ in range(versions))
     ]
     mixed = [stub for row in zip(*tree, strict=True) for stub in row]  # the first seed of all versions first
-    lasting([Stub("first", 0.0)], 1)  # starts the fork server
+    lasting([[Stub("first", 0.0)]], 1)  # starts the fork server
     ratios = {}
     for cores in (2,) if bench.quick else CORES:
-        together = claims.timed(lambda cores=cores: lasting(mixed, cores))
-        apart = claims.timed(lambda cores=cores: [lasting(version, cores) for version in tree])
+        together = claims.timed(partial(lasting, [mixed], cores))
+        apart = claims.timed(partial(lasting, tree, cores))
         ratios[cores] = apart / together
         detail = f"{versions} versions × {seeds} seeds of {mean:g} s on average; a stage per version {apart:.1f} s"
         bench.measured(f"one pool, {cores} at a time", together, "s", detail)
@@ -90,16 +92,18 @@ def pool(bench: claims.Benchmark) -> None:
     bench.claim(f"a stage per version against one pool, {most} at a time", ratios[most], 2.0)
 
 
-def lasting(stubs: list[Stub], places: int) -> None:
-    with tempfile.TemporaryDirectory() as logs:
-        silent = workers.Silent()
-        ended = workers.run(sleep, stubs, [{}] * places, silent, Path(logs), process.Interruption())
-    process.default_signals()
-    if any(end.how != "done" for end in ended.values()):
-        raise RuntimeError(f"stubs failed: {ended}")
+def lasting(stages: list[list[Stub]], places: int) -> None:
+    """Run the stubs of each stage side by side, one stage after the other."""
+    for stubs in stages:
+        with tempfile.TemporaryDirectory() as logs:
+            silent = workers.Watcher()
+            ended = workers.run(sleep, stubs, [{}] * places, silent, Path(logs), process.Interruption())
+        process.default_signals()
+        if any(end.how != "done" for end in ended.values()):
+            raise RuntimeError(f"stubs failed: {ended}")
 
 
-def sleep(stub: Stub, tell: workers.Tell) -> None:
+def sleep(stub: Stub, send_progress: workers.SendProgress) -> None:
     time.sleep(stub.seconds)
 
 
@@ -183,7 +187,7 @@ def scheduled(count: int, number: int, seconds: float) -> dict[str, Any]:
         start = time.perf_counter() - began
         before, cpu = memory.mib("VmRSS"), time.process_time()
         taken = drive([0.0] * count)
-        found = {"seconds": taken, "cpu": time.process_time() - cpu, "jobs": room.jobs, "start": start}
+        found: dict[str, Any] = {"seconds": taken, "cpu": time.process_time() - cpu, "jobs": room.jobs, "start": start}
         found |= {"before_mib": before, "peak_mib": memory.mib("VmHWM")}
         if lengths:
             found |= {"ideal": max(sum(lengths) / room.jobs, max(lengths)), "makespan": drive(lengths)}
@@ -197,7 +201,7 @@ def task(name: str, seconds: float) -> Task:
     return Task("scale", name, {"seconds": seconds}, {"GANEALOGY_THREADS": "1"})
 
 
-def stub(task: Task, bundle: bytes, board: Any) -> tuple[str, str, list[list[str]]]:
+def stub(task: Task, bundle: bytes, board: Any) -> node_task.Outcome:
     """Post the messages of a run, and sleep instead of training."""
     node = socket.gethostname()
     board.post.remote(task.name, {"node": node, "begin": True})
@@ -211,7 +215,7 @@ def stub(task: Task, bundle: bytes, board: Any) -> tuple[str, str, list[list[str
 def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
     """Train the seeds of a version three ways: in sequence with one thread, two side by side, in sequence with two."""
     seeds, kimg = (1, 0.032) if bench.quick else (seeds, kimg)
-    protocol = workspace.PROTOCOL
+    protocol: dict[str, Any] = workspace.PROTOCOL
     if not bench.quick:
         demo = yaml.safe_load((claims.ROOT / "presets" / "demo.yaml").read_text())
         protocol = {**protocol, "train": demo["train"], "dataset": {**demo["dataset"], "count": 2000}}
@@ -219,14 +223,14 @@ def speed(bench: claims.Benchmark, seeds: int, kimg: float) -> None:
     contenders = {"one at a time, one thread": (1, 1), "two at a time, one thread each": (2, 1)}
     if not bench.quick:
         contenders["one at a time, two threads"] = (1, 2)
-    found = {}
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="ganealogy-bench-") as folder:
         whole = {**protocol, "train": train}
         ready = workspace.Workspace(Path(folder) / "ready", versions=1, seeds=seeds, protocol=whole)
         ready.dvc("repro", "reference")
         for name, (jobs, threads) in contenders.items():
             place = ready.copy(Path(folder) / str(len(found)))
-            found[name] = claims.timed(lambda place=place, jobs=jobs, threads=threads: stage(place, jobs, threads))
+            found[name] = claims.timed(partial(stage, place, jobs, threads))
     for name, taken in found.items():
         bench.measured(f"the train stage, {name}", taken, "s", f"{seeds} seeds of v1, {kimg:g} kimg each")
     single, beside, *threaded = found.values()

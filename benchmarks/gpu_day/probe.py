@@ -97,7 +97,7 @@ def precision() -> None:
 def pictures() -> None:
     """Time v1's generator at 64x64, to bytes on the host."""
     plan = family.plan("v1") if ON_CARD else family.plan("v1", width=8)
-    generator = _build.generator(plan["recipe"], plan["protocol"]).to(DEVICE, memory_format=torch.channels_last)
+    generator = _build.generator(plan["recipe"], plan["protocol"]).to(DEVICE).to(memory_format=torch.channels_last)
     latents = torch.randn(1000 if ON_CARD else 8, 128)
     taken = milliseconds(lambda: generate(generator, latents))
     print(f"generate: {len(latents) / taken * 1e3:.0f} images/s")
@@ -156,7 +156,7 @@ def blocks() -> None:
     for side, channels in ((64, 32), (32, 64), (16, 128)):
         for layout, kind in LAYOUTS.items():
             for name in ("fp32", "tf32", "bf16"):
-                block = Block(channels, 10).to(DEVICE).to(memory_format=kind)  # type: ignore[call-overload]
+                block = Block(channels, 10).to(DEVICE).to(memory_format=kind)
                 x = torch.randn(BATCH, channels, side, side, device=DEVICE).to(memory_format=kind).requires_grad_()
 
                 def step(block: Block = block, x: torch.Tensor = x, name: str = name) -> None:

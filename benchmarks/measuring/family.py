@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
+from ganealogy.record_types import VersionPlan
 from measuring.claims import ROOT
 
 
-def plan(version: str, **protocol: Any) -> dict[str, Any]:
+def plan(version: str, **protocol: Any) -> VersionPlan:
     """Return recipe and protocol as in build/plan/versions/<version>.json. `lr`: the base rate."""
     member = read_family([version], ROOT / "versions")[version]
     base = protocol.pop("lr", 2e-4)
@@ -26,4 +27,5 @@ def plan(version: str, **protocol: Any) -> dict[str, Any]:
         "tracker_images": 500,
         **protocol,
     }
-    return {"version": version, "parent": None, "recipe": recipe, "protocol": settled, "fingerprint": version}
+    plan = {"version": version, "parent": None, "recipe": recipe, "protocol": settled, "fingerprint": version}
+    return cast("VersionPlan", plan)

@@ -15,7 +15,7 @@ import yaml
 
 from measuring.claims import ROOT, timed
 
-PROTOCOL = {
+PROTOCOL: dict[str, Any] = {
     "dataset": {"name": "avatars", "image_size": 32, "channels": 3, "count": 120, "holdout": 0.2},
     "train": {
         "kimg": 0.016,

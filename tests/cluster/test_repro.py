@@ -349,7 +349,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process(scenario: Scenario, tmp_path:
     driver.send_signal(signal.SIGINT)
     output, _ = driver.communicate(timeout=WAIT_S)
     assert driver.returncode == 130 and "Traceback" not in output, output
-    assert output.splitlines()[-1] == "ganealogy: stopped; the next `ganealogy repro` goes on from here"
+    assert output.splitlines()[-1] == "ganealogy: stopped; the next `ganealogy repro` continues from here"
     assert psutil.wait_procs(at_work, timeout=30)[1] == []
     assert "train@v8" not in (workspace.path / "dvc.lock").read_text()
 

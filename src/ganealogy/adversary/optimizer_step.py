@@ -59,7 +59,7 @@ class OptimizerStep:
         """
         for parameter in self.parameters:
             parameter.grad = None
-        loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
         distributed.average_gradients(self.parameters)
         self.divergence.check(distributed.average(loss))
 

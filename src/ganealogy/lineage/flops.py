@@ -22,7 +22,7 @@ BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
 
 
-class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class FlopCounter(TorchDispatchMode):
     """Add up the operations of everything that runs inside it."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class GradientOnly:
         """Do nothing: schedules cost nothing."""
 
     def backward(self, loss: torch.Tensor, retain_graph: bool = False) -> None:
-        loss.backward(inputs=self.parameters, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
 
     def step(self) -> None:
         """Do nothing."""

@@ -189,7 +189,7 @@ def sync_batch_norm(network: nn.Module) -> nn.Module:
     if world_size() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.register_forward_pre_hook(lambda layer, args: (all_gather(args[0]),) if layer.training else None)

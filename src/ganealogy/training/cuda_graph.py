@@ -39,7 +39,7 @@ class CUDAGraph:
     """Eager steps and the capture share a side stream, as torch requires."""
 
     def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.stream = torch.cuda.Stream()
         self.graph = torch.cuda.CUDAGraph()
 
     def run_eagerly(self, step: Callable[[], Scalars]) -> Scalars:

@@ -189,5 +189,5 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed also records a stack trace for each kind of device that is not in use: 0.5 ms per step.
     """
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)

@@ -128,7 +128,7 @@ def train(images: NDArray[np.uint8], digits: NDArray[np.int64], device: str) -> 
                     model(as_input(images[rows]).to(device)), torch.from_numpy(digits[rows]).to(device)
                 )
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 schedule.step()
                 progress.update(batch)
