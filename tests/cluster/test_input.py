@@ -30,6 +30,15 @@ def test_by_default_as_many_jobs_run_as_fit() -> None:
     assert ray_cluster.allocate(GPUS, None, 2, 4) == ray_cluster.Allocation(2, 2, 4)
 
 
+@pytest.mark.parametrize(("shared_by", "jobs"), [(1, 8), (2, 16), (3, 24), (5, 40), (25, 200)])
+def test_a_gpu_is_shared_by_as_many_runs_as_the_setting_says(shared_by: int, jobs: int) -> None:
+    nodes = [{"CPU": 512.0, "GPU": 8.0}]
+    room = ray_cluster.allocate(nodes, None, 2, None, shared_by)
+    assert room.jobs == jobs and shared_by * room.gpus <= 1
+    assert ray_cluster.allocate(nodes, None, 2, 2, shared_by).jobs == 4, "--gpus-per-run wins"
+    assert ray_cluster.allocate(ONE, None, 2, None, shared_by) == ray_cluster.Allocation(4, 2, 0)
+
+
 def test_threads_per_job_are_reduced_to_fit_the_requested_jobs() -> None:
     assert ray_cluster.allocate(ONE, 8, 2, None) == ray_cluster.Allocation(8, 1, 0)
     assert ray_cluster.allocate([{"CPU": 2.0}], None, 4, None) == ray_cluster.Allocation(1, 2, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,21 @@ def test_unfinished_trainings_of_no_plan_go(workspace: Workspace) -> None:
     (stale / "checkpoints" / "000000004.safetensors").write_bytes(bytes(2_000_000))
     done = workspace.ganealogy("gc", "--yes")
     assert done.stdout == "frees 2 MB: results 1 unfinished; 6 in use stay\n" and not stale.exists()
+
+
+def test_what_killed_processes_left_in_the_store_goes(workspace: Workspace) -> None:
+    store = workspace.path / "build/store"
+    old = [store / "train/.0123456789abcdef0123.77.tmp", store / "sample/.0123456789abcdef0123.pull"]
+    fresh_one = store / "train/.abcdef0123456789abcd.78.tmp"
+    for folder in [*old, fresh_one]:
+        (folder / "out").mkdir(parents=True)
+        (folder / "out/weights").write_bytes(bytes(1_500_000))
+    an_hour_ago = time.time() - 3700
+    for path in (path for folder in old for path in [folder / "out/weights", folder / "out", folder]):
+        os.utime(path, (an_hour_ago, an_hour_ago))
+    assert "frees 3 MB: results 2 unfinished; 6 in use stay" in workspace.ganealogy("gc", "--yes").stdout
+    assert not any(folder.exists() for folder in old), "nobody writes them any more"
+    assert fresh_one.exists(), "another process may be writing it"
 
 
 def test_an_entry_of_another_format_is_no_error(workspace: Workspace) -> None:

@@ -23,6 +23,12 @@ def terminal(width: int) -> Console:
     return Console(file=io.StringIO(), force_terminal=True, width=width, height=24, color_system=None)
 
 
+def text(table: RunTable, width: int) -> list[str]:
+    capture = Console(width=width, file=io.StringIO(), color_system=None)
+    capture.print(table.table(width, 24))
+    return capture.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
 def test_the_time_left_follows_what_has_run_so_far() -> None:
     clock = Clock()
     table = RunTable(["a", "b", "c", "d"], 2, dict.fromkeys("abcd", 10.0), clock=clock)
@@ -48,6 +54,32 @@ def test_the_rest_of_the_tree_is_told_beside_a_versions_own_time() -> None:
     assert table.title() == "0 of 2 runs, 20 s left, 2 min 20 s for the whole tree", "twice as slow as expected"
 
 
+def test_a_tree_tells_the_time_of_each_version() -> None:
+    clock = Clock()
+    runs = [f"{version}-{seed}" for seed in range(2) for version in ("v1", "v2", "v10")]
+    table = RunTable(runs, 2, {run: 20.0 if run.startswith("v10") else 10.0 for run in runs}, clock=clock)
+    # Two places: v1-0 and v2-0 from 0 to 10, v10-0 to 30 beside v1-1 to 20 and v2-1 to 30, v10-1 to 50.
+    assert table.left() == {"v1": 20.0, "v2": 30.0, "v10": 50.0}
+    table.on_start("v1-0")
+    table.on_start("v2-0")
+    clock.now += 10
+    table.on_end("v1-0", Ended("done"))
+    table.on_end("v2-0", Ended("done"))
+    table.on_start("v1-1")
+    table.on_start("v10-0")
+    lines = text(table, 80)
+    [first, *_] = [line for line in lines if line.startswith("v1-1")]
+    assert first.rstrip().endswith("10 s"), "the version's time on the first of its rows"
+    assert sum("40 s" in line for line in lines) == 2, "v10 and the whole tree"
+    table.on_end("v1-1", Ended("done"))
+    assert set(table.left()) == {"v2", "v10"}
+
+
+def test_a_table_of_one_version_has_its_time_in_the_title() -> None:
+    table = RunTable(["v1-0", "v1-1"], 1, dict.fromkeys(["v1-0", "v1-1"], 10.0))
+    assert "version" not in text(table, 80)[1] and "20 s left" in table.title()
+
+
 def test_without_expectations_the_running_ones_tell_the_time() -> None:
     clock = Clock()
     table = RunTable(["a", "b"], 1, clock=clock)
@@ -70,12 +102,10 @@ def test_each_run_is_one_line_of_any_width(width: int) -> None:
         )
     clock.now += 4
     table.on_end("v2-0", Ended("killed", reason="its process was killed"))
-    capture = Console(width=width, file=io.StringIO(), color_system=None)
-    capture.print(table.table(width, 24))
-    lines = capture.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    lines = text(table, width)
     assert all(len(line.rstrip()) <= width for line in lines) and len(lines) <= 24
     [running] = [line for line in lines if line.startswith("v1-0")]
-    assert "train" in running and "91" in running
+    assert "train" in running and "91" in running and "…" not in running
     assert ("2,151" in running and "0.70" in running and "1.90" in running) is (width >= 80)
     assert lines[2].startswith("v2-0"), "a failed run is on top"
 

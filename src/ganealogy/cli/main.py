@@ -107,7 +107,7 @@ def seeds(version: str, difference: float, power: float, metric: str | None) -> 
 @cli.command()
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; default: as many as fit.")
 @click.option("--address", help="Address of a running Ray cluster, HOST:PORT or `auto`; default: this machine.")
-@click.option("--gpus-per-run", type=click.IntRange(min=0), help="On a cluster; default: 1 where there are GPUs.")
+@click.option("--gpus-per-run", type=click.IntRange(min=0), help="On a cluster; default: what train.runs_per_gpu says.")
 @click.option("--dashboard/--no-dashboard", default=True, help="Ray's web page, of a cluster.")
 def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashboard: bool) -> None:
     """Do what `dvc repro` does, with the runs of all versions side by side, on this machine or a Ray cluster."""

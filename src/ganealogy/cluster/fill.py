@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def on_cluster(
 ) -> Iterator[Fill]:
     """Yield the `fill` of `repro.repro`, connected to the cluster at `address`.
 
-    `limit`: runs at a time; None takes as many as fit. `gpus_per_run`: None takes 1 where there are GPUs.
+    `limit`: runs at a time; None takes as many as fit. `gpus_per_run`: None takes what
+    `train.runs_per_gpu` says where there are GPUs.
 
     Raises: GanealogyError when there is no cluster, a node has other versions, `limit` runs do not fit, or data and
     results cannot travel: there is neither a DVC remote nor a project folder that every node sees.
@@ -57,7 +59,8 @@ def on_cluster(
     if settings.train.device == "cpu" and gpus_per_run is None:
         gpus_per_run = 0
     with ray_cluster.connected(address, dashboard) as ray:
-        ray_cluster.allocate(ray_cluster.cluster_resources(ray), limit, threads, gpus_per_run)
+        fit = partial(ray_cluster.allocate, threads=threads, gpus_per_run=gpus_per_run)
+        fit(ray_cluster.cluster_resources(ray), limit, runs_per_gpu=settings.train.runs_per_gpu)
         ray.cloudpickle.register_pickle_by_value(node_task)
         all_see = ray_cluster.check_nodes(ray, node_task.describe, root)
         storage = dvc_remote.find(root)
@@ -69,7 +72,7 @@ def on_cluster(
 
         def fill(todo: list[Job], settings: Settings, interruption: process.Interruption) -> dict[str, str]:
             most = min(limit, len(todo)) if limit else None
-            room = ray_cluster.allocate(ray_cluster.cluster_resources(ray), most, threads, gpus_per_run)
+            room = fit(ray_cluster.cluster_resources(ray), most, runs_per_gpu=settings.train.runs_per_gpu)
             return do(ray, todo, room, storage, root, threads, interruption)
 
         yield fill
@@ -120,7 +123,7 @@ def do(
 def announce(runs: int, allocation: Allocation, threads: int) -> None:
     """Print what will run. `threads`: the protocol's."""
     each = [(allocation.threads, "thread"), (allocation.gpus, "GPU")]
-    shares = [f", {count} {what}{'s'[: count > 1]} each" for count, what in each if count]
+    shares = [f", {count:.2g} {what}{'s'[: count > 1]} each" for count, what in each if count]
     print(f"{runs} run{'s'[: runs > 1]}, {min(allocation.jobs, runs)} at a time{''.join(shares)}", flush=True)
     if allocation.threads != threads:
         print(f"train.threads is {threads}: with {allocation.threads}, the last bits differ from `dvc repro`")
@@ -128,7 +131,7 @@ def announce(runs: int, allocation: Allocation, threads: int) -> None:
 
 def task(job: Job, request: dict[str, Any], allocation: Allocation, root: Path) -> Task:
     """Return the task of a job. `request`: what all have in common."""
-    own = {"version": job.version, "seed": job.seed, "stages": list(job.stages), "ranks": max(1, allocation.gpus)}
+    own = {"version": job.version, "seed": job.seed, "stages": list(job.stages), "ranks": int(max(1, allocation.gpus))}
     count = str(allocation.threads)
     environment = {"GANEALOGY_THREADS": count, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
     if request["remote"] is None:

@@ -20,6 +20,8 @@ from ganealogy.errors import GanealogyError
 
 CONNECT_TIMEOUT_S = 5.0
 DESCRIBE_TIMEOUT_S = 12.0
+RAY_UNITS = 10_000
+"""Ray counts resources in these parts of one."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Allocation:
     jobs: int
     threads: int
     """Per job."""
-    gpus: int
-    """Per job."""
+    gpus: float
+    """Per job: a number, or a fraction of one."""
 
 
 def ray_module() -> Any:
@@ -90,19 +92,22 @@ def cluster_resources(ray: Any) -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def allocate(nodes: list[dict[str, float]], jobs: int | None, threads: int, gpus_per_run: int | None) -> Allocation:
+def allocate(
+    nodes: list[dict[str, float]], jobs: int | None, threads: int, gpus_per_run: int | None, runs_per_gpu: int = 1
+) -> Allocation:
     """Fit jobs to the nodes' resources.
 
     `jobs`: None takes as many as fit. `threads`: the protocol's; reduced if `jobs` runs do not fit otherwise.
-    `gpus_per_run`: None takes 1 if there are GPUs.
+    `gpus_per_run`: None shares each GPU, if there are any, between `runs_per_gpu` runs.
 
     Raises: GanealogyError when `jobs` runs do not fit with one thread each.
     """
     total_cpus, total_gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
-    gpus = (1 if total_gpus else 0) if gpus_per_run is None else gpus_per_run
+    units = RAY_UNITS // runs_per_gpu if gpus_per_run is None else RAY_UNITS * gpus_per_run
+    gpus = units / RAY_UNITS if total_gpus or gpus_per_run else 0
 
     def capacity(threads: int) -> int:
-        gpu_limits = [node.get("GPU", 0) // gpus if gpus else float("inf") for node in nodes]
+        gpu_limits = [RAY_UNITS * node.get("GPU", 0) // units if gpus else float("inf") for node in nodes]
         return int(
             sum(min(node.get("CPU", 0) // threads, limit) for node, limit in zip(nodes, gpu_limits, strict=True))
         )
@@ -110,7 +115,7 @@ def allocate(nodes: list[dict[str, float]], jobs: int | None, threads: int, gpus
     most = capacity(1)
     if most < (jobs or 1):
         resources = f"{total_cpus:g} CPUs and {total_gpus:g} GPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
-        per_run = f", {gpus} GPU{'s' if gpus > 1 else ''} per run" if gpus else ""
+        per_run = f", {gpus:.2g} GPU{'s' if gpus > 1 else ''} per run" if gpus else ""
         hint = f"--jobs {most} at most" if most else "fewer --gpus-per-run"
         raise GanealogyError(f"--jobs {jobs or 1}: there are {resources}{per_run}: {hint}")
     fitting = next(count for count in range(threads, 0, -1) if count == 1 or capacity(count) >= (jobs or 1))

@@ -66,6 +66,7 @@ def find(root: Path = Path()) -> Garbage:
     for folder in sorted((main_root() / WORK).glob("*")):
         if folder.is_dir() and folder.name not in short:
             garbage.unfinished.append(folder)
+    garbage.unfinished += store.leftovers()
     return garbage
 
 

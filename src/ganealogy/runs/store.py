@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ganealogy.files.records import RecordError, read_record
 from ganealogy.workspace import KEY_LENGTH, RUN_STAGES, STORE, RunDir, main_root
 
 RECORD = "entry.json"
+LEFTOVER_S = 3600
 
 
 class EntryJson(TypedDict):
@@ -73,6 +75,15 @@ def entries(root: Path | None = None) -> Iterator[tuple[str, Entry]]:
         for path in sorted(((root or main_root()) / STORE / stage).glob("[!.]*")):
             if (entry := _read(path)) is not None:
                 yield stage, entry
+
+
+def leftovers(root: Path | None = None) -> Iterator[Path]:
+    """Yield folders that killed processes were writing or removing: nothing in them is newer than an hour."""
+    for stage in RUN_STAGES:
+        for folder in sorted(((root or main_root()) / STORE / stage).glob(".*")):
+            newest = max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+            if time.time() - newest > LEFTOVER_S:
+                yield folder
 
 
 def put(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -132,7 +133,11 @@ class RunTable(Watcher):
         return spent / due if due > 0 else 1.0
 
     def seconds_left(self) -> float | None:
-        """Return the time until all runs have ended; None while nothing is known.
+        """Return the time until all runs have ended; None while nothing is known."""
+        return max(self.left().values(), default=None)
+
+    def left(self) -> dict[str, float]:
+        """Return version → time until its last run has ended; empty while nothing is known.
 
         What has run so far corrects what was expected: a busy machine is slower.
         """
@@ -140,15 +145,19 @@ class RunTable(Watcher):
         began = [(row, self._share(row)) for row in rows if row.began is not None]
         measured = [((row.ended or now) - (row.began or now)) / share for row, share in began if share]
         if not measured and not any(row.expected for row in rows):
-            return None
+            return {}
         factor = self._factor()
         typical = sum(measured) / len(measured) if measured else 0.0
-
-        def whole(row: Row) -> float:
-            return row.expected * factor if row.expected else typical
-
-        parts = [whole(row) * (1 - self._share(row)) for row in rows if row.ended is None]
-        return max(sum(parts) / self.places, max(parts, default=0.0))
+        places = [0.0] * self.places
+        left: dict[str, float] = {}
+        for name, row in sorted(self.rows.items(), key=lambda item: not item[1].is_running):  # then in their order
+            if row.ended is None:
+                whole = row.expected * factor if row.expected else typical
+                end = places[0] + whole * (1 - self._share(row))
+                heapq.heapreplace(places, end)
+                version = version_of(name)
+                left[version] = max(left.get(version, 0.0), end)
+        return left
 
     @staticmethod
     def _share(row: Row) -> float:
@@ -158,35 +167,43 @@ class RunTable(Watcher):
         return min(row.fraction, 0.99)
 
     def table(self, width: int, height: int) -> Table:
-        """Return the table for a terminal of `width` columns and `height` lines."""
+        """Return the table for a terminal of `width` columns and `height` lines.
+
+        `left` is the time of the run, `version` that of the version's last run.
+        """
         wide = width >= WIDE
         title = self.title()
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=min(len(title), width))
-        for heading in ("run", "stage", "", *(("img/s", "D", "G") if wide else ()), "FD", "left"):
-            right = heading not in ("run", "stage", "")
-            table.add_column(heading, no_wrap=True, overflow="ellipsis", justify="right" if right else "left")
-        if any(row.node for row in self.rows.values()):
-            table.add_column("node", no_wrap=True, overflow="ellipsis")
+        several = len({version_of(name) for name in self.rows}) > 1
+        nodes = any(row.node for row in self.rows.values())
+        headings = ["run", "stage", "", *(("img/s", "D", "G") if wide else ()), "FD", "left"]
+        for heading in [*headings, *(["version"] if several else ()), *(["node"] if nodes else ())]:
+            left_side = heading in ("run", "stage", "", "node")
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", justify="left" if left_side else "right")
         # Failed and running first: there may be more runs than lines.
         order = {"failed": 0, "waiting": 2, "stopped": 2, "done": 3}
         rows = sorted(self.rows.items(), key=lambda item: order.get(item[1].state, 1))
+        left = self.left() if several else {}
         for name, row in rows[: max(1, height - 3)]:
-            table.add_row(*self._cells(name, row, wide), style=COLOURS.get(row.state))
+            cells = self._cells(name, row, wide)
+            if several:  # each version's time on the first row that shows it
+                seconds = left.pop(version_of(name), None)
+                cells.append(duration(seconds) if seconds else "")
+            table.add_row(*cells, *([row.node] if nodes else ()), style=COLOURS.get(row.state))
         return table
 
     def _cells(self, name: str, row: Row, wide: bool) -> list[Any]:
         numbers = row.numbers
         part: Any = ""
         if row.is_running and row.fraction:
-            part = ProgressBar(1.0, row.fraction, width=14) if wide else f"{row.fraction:.0%}"
+            part = ProgressBar(1.0, row.fraction, width=10) if wide else f"{row.fraction:.0%}"
         shown = [_number(numbers, "images_per_second", ",.0f"), _number(numbers, "d_loss"), _number(numbers, "g_loss")]
         left = ""
         if row.is_running and row.fraction and row.state == TRAINING:
             left = duration((self.clock() - (row.began or 0)) / row.fraction * (1 - row.fraction))
         elif row.ended is not None and row.began is not None:
             left = f"in {duration(row.ended - row.began)}"
-        cells = [name, row.state, part, *(shown if wide else ()), _number(numbers, "fd", ".0f"), left]
-        return [*cells, row.node] if any(other.node for other in self.rows.values()) else cells
+        return [name, row.state, part, *(shown if wide else ()), _number(numbers, "fd", ".0f"), left]
 
     def __enter__(self) -> RunTable:
         if self.live is not None:
@@ -199,6 +216,11 @@ class RunTable(Watcher):
         if self.live is not None:
             self.live.update(self.table(self.console.width, len(self.rows) + 3))
             self.live.__exit__(kind, error, trace)
+
+
+def version_of(run: str) -> str:
+    """Return the version of a run's name, such as v3 of v3-0."""
+    return run.rpartition("-")[0]
 
 
 def duration(seconds: float) -> str:
