@@ -1,6 +1,7 @@
 """Measure trainings side by side: images/s, idle and beside a busy process; the estimate of the time; overhead; memory.
 
-v1 at 16×16, width 32, batch 32, as in the demo. Each side starts with an empty store.
+v1 at 16×16, width 32, batch 32, as in the demo, for 500 steps: shorter trainings are not estimated. Each side starts
+with an empty store.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PROTOCOL = {
         "holdout": 0.1,
     },
     "train": {
-        "kimg": 12,
+        "kimg": 16,
         "batch_size": 32,
         "lr": 0.0002,
         "width": 32,
@@ -76,13 +77,12 @@ def times(bench: claims.Benchmark, place: workspace.Workspace) -> None:
     bench.claim(
         "estimated processor time against the trainings' own, off by",
         100 * abs(estimated_cpu / cpu - 1),
-        15,
+        10,
         "%",
         False,
     )
-    bench.measured(
-        "estimated wall time against that of the whole stage", 100 * (estimated_wall / wall - 1), "%", f"{wall:.1f} s"
-    )
+    detail = f"{wall:.1f} s, {wall - estimated_wall:.1f} s of them not estimated: start and measuring"
+    bench.measured("estimated wall time", estimated_wall, "s", detail)
 
 
 def seconds(text: str) -> float:
