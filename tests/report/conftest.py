@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 from pathlib import Path
 
 import pytest
 from helpers.fabricated import entry, fabricate, fabricate_data, fabricate_plan, fabricate_run, recipe
-
-
-@pytest.fixture(autouse=True)
-def quick_holm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip statsmodels' garbage collection per correction, which is slow beside torch."""
-    monkeypatch.setattr(gc, "collect", lambda generation=2: 0)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -91,7 +92,9 @@ def fitted(sheets: dict[str, Image.Image], limits: tuple[int, tuple[Fit, ...]]) 
     for fit in fits:
         if sum(len(_encoded(sheet, fit)) for sheet in probe) / max(len(probe), 1) * len(sheets) <= budget:
             break
-    return {key: _uri(_encoded(sheet, fit), "image/webp") for key, sheet in sheets.items()}, fit
+    with ThreadPoolExecutor() as threads:  # Pillow encodes outside of Python's lock
+        contents = threads.map(partial(_encoded, fit=fit), sheets.values())
+        return {key: _uri(content, "image/webp") for key, content in zip(sheets, contents, strict=True)}, fit
 
 
 def data_uri(picture: Image.Image, quality: int = 82) -> str:
