@@ -59,8 +59,9 @@ def on_cluster(
     if settings.train.device == "cpu" and gpus_per_run is None:
         gpus_per_run = 0
     with ray_cluster.connected(address, dashboard) as ray:
-        fit = partial(ray_cluster.allocate, threads=threads, gpus_per_run=gpus_per_run)
-        fit(ray_cluster.cluster_resources(ray), limit, runs_per_gpu=settings.train.runs_per_gpu)
+        shared_by = settings.train.runs_per_gpu
+        fit = partial(ray_cluster.allocate, threads=threads, gpus_per_run=gpus_per_run, runs_per_gpu=shared_by)
+        fit(ray_cluster.cluster_resources(ray), limit)
         ray.cloudpickle.register_pickle_by_value(node_task)
         all_see = ray_cluster.check_nodes(ray, node_task.describe, root)
         storage = dvc_remote.find(root)
@@ -72,7 +73,7 @@ def on_cluster(
 
         def fill(todo: list[Job], settings: Settings, interruption: process.Interruption) -> dict[str, str]:
             most = min(limit, len(todo)) if limit else None
-            room = fit(ray_cluster.cluster_resources(ray), most, runs_per_gpu=settings.train.runs_per_gpu)
+            room = fit(ray_cluster.cluster_resources(ray), most)
             return do(ray, todo, room, storage, root, threads, interruption)
 
         yield fill

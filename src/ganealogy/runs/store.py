@@ -22,6 +22,7 @@ from ganealogy.workspace import KEY_LENGTH, RUN_STAGES, STORE, RunDir, main_root
 
 RECORD = "entry.json"
 LEFTOVER_S = 3600
+"""A process that still writes a folder touches it within this time."""
 
 
 class EntryJson(TypedDict):
@@ -81,7 +82,10 @@ def leftovers(root: Path | None = None) -> Iterator[Path]:
     """Yield folders that killed processes were writing or removing: nothing in them is newer than an hour."""
     for stage in RUN_STAGES:
         for folder in sorted(((root or main_root()) / STORE / stage).glob(".*")):
-            newest = max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+            try:
+                newest = max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+            except FileNotFoundError:  # a process is renaming or removing it
+                continue
             if time.time() - newest > LEFTOVER_S:
                 yield folder
 
