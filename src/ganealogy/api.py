@@ -34,7 +34,7 @@ def measure(
     """Measure `fake` pictures against `real` ones.
 
     `real`, `fake`: a folder, a zip, an .npy or .npz of uint8 (N, H, W, C), or pytorch-fid's statistics (.npz);
-    `extractors`: such as "inception"; by default effnet_lite0 and pixel8, which need no download;
+    `extractors`: such as "inception"; by default layout_edges_32_64, effnet_lite0 and pixel8, which need no download;
     `device`: "cpu" or "cuda"; by default cuda where there is one.
 
     Returns a measurement with `metrics` (name → value), `protocol` (name → how it was measured), and `not_measured`

@@ -73,6 +73,7 @@ class EvaluateSettings(TypedDict, total=False):
     """params.yaml's `evaluate` section, and `count`, the number of samples."""
 
     extractors: list[str]
+    lead: str
     reals: int
     equivalence_margin: float
     count: int
@@ -218,6 +219,8 @@ class MetricsJson(TypedDict):
     step: int | None
     kimg: float | None
     ema: bool
+    lead: str
+    """The metric by which versions are compared."""
     metrics: dict[str, float]
     protocol: dict[str, MetricProtocol]
     not_measured: dict[str, str]
@@ -247,6 +250,9 @@ class AnchorsJson(TypedDict):
     """data/reference/anchors.json."""
 
     metrics: dict[str, dict[str, float]]
+    """Metric → anchor → value."""
+    battery: dict[str, dict[str, float]]
+    """Metric that may lead → degraded set → value."""
     not_measured: dict[str, dict[str, str]]
     protocol: dict[str, MetricProtocol]
     dimensions: dict[str, int]

@@ -24,7 +24,7 @@ from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference
 from ganealogy.files import atomic
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"extractors": ["pixel8"], "reals": 200}
+SETTINGS = {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 200}
 
 
 def faces(count: int, seed: int, size: int = 16) -> np.ndarray:
@@ -74,18 +74,21 @@ def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", 
 def test_anchors_are_ordered_by_visible_quality(tmp_path):
     save(tmp_path / "train.npy", faces(2500, 1))
     save(tmp_path / "holdout.npy", faces(800, 2))
-    measure_reference({"extractors": ["pixel8"], "reals": 2000}, 800, tmp_path, tmp_path / "out")
+    measure_reference({"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 2000}, 800, tmp_path, tmp_path / "out")
     anchors = json.loads((tmp_path / "out/anchors.json").read_text())
     row = anchors["metrics"]["fd_pixel8"]
-    assert set(row) == {"floor", "mean_image", "blur", "noise"} == set(anchors["described"])
-    assert 0 < row["floor"] < row["blur"] < row["mean_image"]
-    assert row["floor"] < row["noise"] < row["mean_image"]
+    assert set(row) == {"floor", "gaussian", "rep100", "rep50", "rep25", "mean_image"}
+    assert 0 < row["floor"] < row["rep100"] < row["rep50"] < row["rep25"] < row["mean_image"]
+    degraded = anchors["battery"]["fd_pixel8"]
+    assert set(degraded) | set(row) == set(anchors["described"]) and not set(degraded) & set(row)
+    assert degraded["blur1"] < degraded["blur2"] < row["mean_image"]
+    assert degraded["shuffled"] == pytest.approx(row["floor"]), "which shows that it is blind to it"
     assert anchors["count"] == 800 and anchors["reals"] == 2000
     assert anchors["described"]["floor"] == "800 held-out reals"
 
 
 def test_reference_leaves_out_the_trackers_reals_and_records_a_smaller_holdout(packed, tmp_path):
-    measure_reference({"extractors": ["pixel8"], "reals": 10_000}, 500, packed, tmp_path)
+    measure_reference({"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 10_000}, 500, packed, tmp_path)
     anchors = json.loads((tmp_path / "anchors.json").read_text())
     assert anchors["reals"] == 240  # 80 % of 300
     assert anchors["count"] == 120
@@ -144,7 +147,7 @@ def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
 
 
 def test_a_networks_features_get_every_metric(packed, tmp_path):
-    settings = {"extractors": ["effnet_lite0"], "reals": 40}
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "reals": 40}
     measure_reference(settings, 20, packed, tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(16, 3)), settings, tmp_path / "reference")
     names = ["fd", "kid", "precision", "recall", "density", "coverage", "vendi", "diversity", "memorised"]
@@ -216,7 +219,7 @@ def test_ema_is_recorded_outside_the_protocol(reference, tmp_path):
 
 
 def test_a_second_evaluation_reads_cached_features(packed, tmp_path, monkeypatch):
-    settings = {"extractors": ["effnet_lite0"], "reals": 8}
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "reals": 8}
     measure_reference(settings, 8, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(8, 3))
     first = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
@@ -295,7 +298,7 @@ def computed(monkeypatch) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("count", [20, 16], ids=["as many as planned", "fewer"])
 def test_radii_and_sums_of_the_reals_are_read_from_the_reference(packed, tmp_path, monkeypatch, computed, count):
-    settings = {"extractors": ["effnet_lite0"], "reals": 40}
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "reals": 40}
     measure_reference(settings, 20, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(count, 3))
     computed.clear()
@@ -306,7 +309,7 @@ def test_radii_and_sums_of_the_reals_are_read_from_the_reference(packed, tmp_pat
         [("sums", count)] if count == 20 else [("sums", count), ("sums", 40)]
     )  # other subsets: both sides draw from one generator
     assert sorted(computed) == [("radii", count), *sums]
-    monkeypatch.setattr(reference_stage, "_with_derived", lambda values, device, derived: FeatureSet(values, device))
+    monkeypatch.setattr(reference_stage, "_with_derived", lambda extractor, reals, derived: reals)
     recomputed = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
     assert {("radii", 40), ("sums", 40)} < set(computed)
     assert from_reference == recomputed

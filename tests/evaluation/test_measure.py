@@ -64,7 +64,7 @@ def test_a_fingerprint_covers_the_whole_protocol():
     [
         (np.full((40, 6), np.nan), set(), "hold NaN"),
         (np.ones((1, 6)), {"memorised_net", "vendi_net"}, ""),
-        (features(4, 2).values, {"fd_net", "kid_net", "memorised_net", "vendi_net"}, ""),
+        (features(4, 2).values, {"fd_net", "fd_w64_net", "kid_net", "memorised_net", "vendi_net"}, ""),
         (np.ones((40, 6)), NAMES, ""),
         (np.zeros((40, 6)), NAMES - {"vendi_net"}, "all 0"),
     ],
@@ -91,7 +91,7 @@ def test_without_held_out_pictures_memorisation_is_not_measured():
 
 
 def test_memorisation_is_not_measured_for_anchors():
-    assert measure(compare(features(40, 2)), anchor=True).metrics.keys() == NAMES - {"memorised_net"}
+    assert measure(compare(features(40, 2)), lambda metric: metric.anchored).metrics.keys() == NAMES - {"memorised_net"}
 
 
 def test_a_metric_needs_one_entry_in_the_table(monkeypatch):

@@ -23,7 +23,7 @@ def make_tree(root: Path) -> Path:
     entries = [
         {"name": name, "parent": parent, "listed": True, "recipe": {}, "changes": {}} for name, parent in parents
     ]
-    evaluate = {"extractors": ["pixel8"], "reals": 2000, "equivalence_margin": 0.1}
+    evaluate = {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 2000, "equivalence_margin": 0.1}
     write(root / "build/plan/tree.json", {"versions": entries, "protocol": {"tracker": "pixel8"}, "evaluate": evaluate})
     plan_seeds(root, [0, 1, 2, 3, 4])
     write(root / "data/reference/anchors.json", {"metrics": {METRIC: {"mean_image": 473.0}}})

@@ -60,7 +60,7 @@ def test_a_broken_params_file_is_named_and_not_changed(params: Path) -> None:
 
 def test_lists_stay_on_one_line(params: Path) -> None:
     edit.use("folder", "pictures", params)
-    assert "extractors: [pixel8, effnet_lite0]" in params.read_text()
+    assert "extractors: [layout_edges_32_64, pixel8, pictures, effnet_lite0_64]" in params.read_text()
 
 
 def test_a_version_may_have_more_seeds_than_the_others(params: Path) -> None:

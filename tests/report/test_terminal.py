@@ -56,7 +56,7 @@ def make_demo(root: Path, names: list[str] = DEMO, centre: float = 120.0, **titl
             metrics = metrics_json(name, seed, metrics={METRIC: value})
             write_run(run_dir(name, seed, root), run_json(name, seed), cost=cost_json(20 + seed), metrics=metrics)
     protocol = {"tracker": "pixel8", "kimg": 20, "batch_size": 32, "lr": 2e-4, "width": 32, "precision": "fp32"}
-    evaluate = {"extractors": ["pixel8"], "reals": 2000, "equivalence_margin": 0.1}
+    evaluate = {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 2000, "equivalence_margin": 0.1}
     write(root / "build/plan/tree.json", {"versions": entries, "protocol": protocol, "evaluate": evaluate})
     return root
 

@@ -36,13 +36,15 @@ def test_both_views_have_the_columns_of_the_protocol(finished: RunDir) -> None:
     assert (runs["orderByKey"], runs["orderByAsc"]) == ("metrics.`evaluate/fd_pixel8`", True)
     assert versions["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "version"}]
     tree = json.loads(Path("build/plan/tree.json").read_text())
-    atomic.write_json("build/plan/tree.json", tree | {"evaluate": {"extractors": ["pixel8", "inception"]}})
+    atomic.write_json(
+        "build/plan/tree.json", tree | {"evaluate": {"extractors": ["pixel8", "inception"], "lead": "fd_pixel8"}}
+    )
     tracking.sync(finished)
     assert "metrics.`evaluate/fid`" in saved()[ui_views.RUNS]["selectedColumns"]
 
 
 def test_equal_views_are_equal_tags() -> None:
-    assert ui_views.views("pixel8", ["pixel8"]) == ui_views.views("pixel8", ["pixel8"])
+    assert ui_views.views("fd_pixel8", "pixel8", ["pixel8"]) == ui_views.views("fd_pixel8", "pixel8", ["pixel8"])
 
 
 def test_the_grids_of_the_last_step_come_first_and_without_parameters(finished: RunDir) -> None:

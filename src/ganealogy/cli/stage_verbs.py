@@ -134,7 +134,9 @@ def evaluate(version: str, seeds: list[int] | None, ranks: int) -> None:
 @click.command()
 @click.option("--real", type=FILE, required=True, help="Real pictures: a folder, zip, .npy, .npz or statistics.")
 @click.option("--fake", type=FILE, help="Pictures to compare with them.")
-@click.option("--extractor", "extractors", multiple=True, help="Repeatable; default: effnet_lite0 and pixel8.")
+@click.option(
+    "--extractor", "extractors", multiple=True, help="Repeatable; default: layout_edges_32_64, effnet_lite0 and pixel8."
+)
 @click.option("--json", type=FILE, help="File to write the numbers and their protocols to.")
 @click.option("--save-statistics", type=FILE, help="File (.npz) to write mu and sigma of the reals to.")
 def measure(

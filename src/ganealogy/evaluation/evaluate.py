@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.features import extract, load_extractor
-from ganealogy.evaluation.measure import Comparison, measure
+from ganealogy.evaluation.measure import Comparison, measure, suits_all_metrics
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import read_reference
 from ganealogy.files import atomic
@@ -55,6 +55,7 @@ def evaluate(
         "step": sample["step"],
         "kimg": sample["kimg"],
         "ema": bool(trained["recipe"]["ema"]),
+        "lead": settings["lead"],
         "metrics": {},
         "protocol": {},
         "not_measured": {},
@@ -84,7 +85,7 @@ def evaluate(
             record["protocol"] |= measured.protocol
             record["not_measured"] |= measured.not_measured
             record["flags"] |= measured.flags
-            if np.isfinite(features.values).all():
+            if suits_all_metrics(extractor) and np.isfinite(features.values).all():
                 record["neighbours"][name] = _neighbours(comparison)
                 if best is None or (extractor.network and not best.extractor.network):
                     best = comparison

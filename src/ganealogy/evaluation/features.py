@@ -17,6 +17,7 @@ from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
 from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.evaluation.metrics.neighbours import Matrix
+from ganealogy.evaluation.metrics.whitened import Block, Whitening
 from ganealogy.runtime import distributed
 from ganealogy.runtime.progress import Progress
 from ganealogy.workspace import REFERENCE
@@ -37,6 +38,8 @@ class FeatureSet:
         self.values, self.device = values, device if torch.device(device).type == "cuda" else "cpu"
         self.kernel_sums: dict[kid.Setup, Matrix] = {}
         """Results of `kernel_sums_as_reals`, also those read from the reference."""
+        self.whitenings: dict[str, Whitening] = {}
+        """Results of `whitening` by the block's name, also those read from the reference."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -60,6 +63,15 @@ class FeatureSet:
         if setup not in self.kernel_sums:
             self.kernel_sums[setup] = kid.sums_within(self.values, setup, 1, self.device)
         return self.kernel_sums[setup]
+
+    def whitening(self, block: Block) -> Whitening:
+        """Return the whitened components of these features, as the reals'.
+
+        Raises: GanealogyError for fewer than two images, or for reals without variance.
+        """
+        if block.name not in self.whitenings:
+            self.whitenings[block.name] = Whitening.of(self.values[:, block.columns], block.components, block.unseen)
+        return self.whitenings[block.name]
 
 
 def moments(values: NDArray[Any], device: str) -> Moments:

@@ -22,13 +22,16 @@ from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.extractors.pictures import unflatten
 from ganealogy.evaluation.features import FeatureSet, moments
 from ganealogy.evaluation.metrics import fd_infinity, inception_score, kid, prdc
 from ganealogy.evaluation.metrics.classifier_score import class_metrics
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.metrics.memorisation import memorisation
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
+from ganealogy.evaluation.metrics.sliced_wasserstein import DIRECTIONS, PATCH, PATCHES, SEED, sliced_wasserstein
 from ganealogy.evaluation.metrics.vendi import vendi
+from ganealogy.evaluation.metrics.whitened import Block
 from ganealogy.files import atomic
 from ganealogy.record_types import Flag, MetricProtocol
 
@@ -38,6 +41,9 @@ MIN_DIVERSITY = 0.05
 """Variance relative to the reals' below which a generator counts as collapsed: all pictures look alike."""
 MIN_SPACING = 0.1
 """Median distance between neighbours, relative to the reals', below which it does too: many copies of few pictures."""
+
+HEAD = Block("w64", slice(None), 64, 0.0)
+"""A network's features in 64 whitened components: few enough for 500 samples, which the plain distance is not."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +108,19 @@ class Metric:
     measure: Callable[[Comparison], Values]
     """Returns a value for each name."""
     requires: str | None = None
-    """It applies to extractors with this attribute, unless that is False: `network` or `probabilities`."""
+    """It applies to extractors with this attribute, unless that is False, such as `network` or `probabilities`. None:
+    all but those with `blocks` or `pictures`, whose features suit one metric alone."""
     settings: Callable[[Comparison], MetricProtocol] = lambda comparison: {}
     """Entries of its protocol besides the sets and the extractor, such as k or the number of subsets."""
     anchored: bool = True
     """Whether the anchors of the reference stage are measured by it."""
+    may_lead: bool = False
+    """Whether the battery of the reference stage is measured by it."""
 
     def applies(self, extractor: Extractor) -> bool:
-        return self.requires is None or getattr(extractor, self.requires, False) is not False
+        if self.requires is None:
+            return suits_all_metrics(extractor)
+        return getattr(extractor, self.requires, False) is not False
 
 
 @dataclass
@@ -124,6 +135,40 @@ class Measured:
 
 def _fd(c: Comparison) -> Values:
     return {"fd_{}": frechet_distance(c.fakes.moments, c.reals.moments)}
+
+
+def _largest_whitened(c: Comparison) -> Values:
+    """Return the extractor's distance, which is its largest block's, and that of each block."""
+    _check_sizes(c)
+    fewest = getattr(c.extractor, "min_fakes", 0)
+    if len(c.fakes) < fewest:
+        raise GanealogyError(f"needs {fewest} samples or more, there are {len(c.fakes)}: raise sample.count")
+    values = {f"fd_{block.name}": _whitened(c, block) for block in c.extractor.blocks(c.fakes.values.shape[1])}  # type: ignore[attr-defined]
+    return {"fd_{}": max(values.values()), **values}
+
+
+def _whitened(c: Comparison, block: Block) -> float:
+    return c.reals.whitening(block).distance(c.fakes.values[:, block.columns])
+
+
+def _check_sizes(c: Comparison) -> None:
+    """Raises: GanealogyError where the features' number, which depends on the pictures' size, differs."""
+    if c.fakes.values.shape[1] != c.reals.values.shape[1]:
+        raise GanealogyError(f"{c.extractor.name} needs pictures of one size: resize one of the sets")
+
+
+def _whitened_head(c: Comparison) -> Values:
+    return {"fd_w64_{}": _whitened(c, HEAD)}
+
+
+def _swd(c: Comparison) -> Values:
+    _check_sizes(c)
+    return {"swd": sliced_wasserstein(unflatten(c.fakes.values), unflatten(c.reals.values))}
+
+
+def _swd_settings(c: Comparison) -> MetricProtocol:
+    patches = f"{PATCHES} of {PATCH}x{PATCH} per image and level"
+    return {"patches": patches, "directions": DIRECTIONS, "patch_seed": SEED}
 
 
 def _fd_infinity(c: Comparison) -> Values:
@@ -200,9 +245,12 @@ def _classes(c: Comparison) -> Values:
 
 
 METRICS = (
-    Metric(("fd_{}",), _fd),
+    Metric(("fd_{}",), _fd, may_lead=True),
+    Metric(("fd_{}",), _largest_whitened, "blocks", may_lead=True),
+    Metric(("swd",), _swd, "pictures", _swd_settings, may_lead=True),
+    Metric(("fd_w64_{}",), _whitened_head, "network", lambda c: {"components": HEAD.components}, may_lead=True),
     Metric(("fd_inf_{}",), _fd_infinity, settings=_fd_infinity_settings),
-    Metric(("kid_{}", "kid_{}_se"), _kid, "network", _kid_settings),
+    Metric(("kid_{}", "kid_{}_se"), _kid, "network", _kid_settings, may_lead=True),
     Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, "network", lambda c: {"k": prdc.K}),
     Metric(("vendi_{}",), _vendi, "network", lambda c: {"kernel": "cosine"}),
     Metric(
@@ -217,14 +265,34 @@ METRICS = (
 )
 
 
+def suits_all_metrics(extractor: Extractor) -> bool:
+    """Return whether neighbours, variance and all other general metrics of its features mean something."""
+    return not (hasattr(extractor, "blocks") or hasattr(extractor, "pictures"))
+
+
+def whitened_blocks(extractor: Extractor, dimension: int) -> tuple[Block, ...]:
+    """Return the blocks whose whitened distance is measured: the extractor's own, or a network's head."""
+    if hasattr(extractor, "blocks"):
+        return tuple(extractor.blocks(dimension))
+    return (HEAD,) if extractor.network else ()
+
+
+def metric_names(extractor: Extractor) -> list[str]:
+    """Return the metrics that suit the extractor."""
+    templates = [name for metric in METRICS if metric.applies(extractor) for name in metric.names]
+    return [full_name(name, extractor.name) for name in templates]
+
+
 def full_name(template: str, extractor: str) -> str:
     """Insert the extractor's name. `fid` is reserved for the Fréchet distance by pytorch-fid's Inception."""
     name = template.format(extractor)
     return "fid" if name == "fd_inception" else name
 
 
-def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> Measured:
-    """Compute every metric that suits the extractor; for an `anchor`, only the anchored ones.
+def measure(
+    comparison: Comparison, only: Callable[[Metric], bool] = lambda metric: True, **conditions: Any
+) -> Measured:
+    """Compute every metric that suits the extractor and for which `only` is true.
 
     `conditions` are added to every protocol: checkpoint, truncation and whatever else determined the fakes.
     """
@@ -236,7 +304,7 @@ def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> 
         if not np.isfinite(features.values).all()
     ]
     for metric in METRICS:
-        if not metric.applies(extractor) or (anchor and not metric.anchored):
+        if not metric.applies(extractor) or not only(metric):
             continue
         try:
             if damaged:

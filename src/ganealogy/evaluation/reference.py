@@ -1,13 +1,14 @@
-"""The `reference` stage: compute the reals' features and the anchors of every metric.
+"""The `reference` stage: compute the reals' features, the anchors of every metric, and the battery of leading ones.
 
-Anchors show the scale of a metric on this data set: the scores of held-out reals (the floor), of the mean image
-repeated, and of blurred and noisy reals. They are measured with as many images as the fakes, because a Fréchet distance
-depends on the number of images.
+Anchors show the scale of a metric on this data set, and the battery what fools it (see battery.py). Both are measured
+with as many images as the fakes, because a Fréchet distance depends on the number of images.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,36 @@ from numpy.typing import NDArray
 
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import battery
+from ganealogy.evaluation.battery import Member
 from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import FeatureSet, extract, load_extractor, prepare_extractor
-from ganealogy.evaluation.measure import Comparison, measure
+from ganealogy.evaluation.measure import (
+    Comparison,
+    Measured,
+    Metric,
+    measure,
+    metric_names,
+    suits_all_metrics,
+    whitened_blocks,
+)
 from ganealogy.evaluation.metrics import kid, prdc
+from ganealogy.evaluation.metrics.whitened import Whitening
 from ganealogy.files import atomic
-from ganealogy.files.images import Pictures, grid, save_png
+from ganealogy.files.images import grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 from ganealogy.files.records import read_record
 from ganealogy.record_types import AnchorsJson, EvaluateSettings, MetricProtocol
 
-BLUR_SIGMA = 1 / 32
-"""Of the blur anchor, as a fraction of the image's side: 2 pixels at 64."""
-NOISE_STD = 0.1
-"""Of the noise anchor: Gaussian, as a fraction of the range of values."""
-NOISE_SEED = 0
 MIN_IMAGES = 4
 """Required per side: KID needs two disjoint pairs."""
 SHEET = 64
 MAX_SEARCHED = 20_000
 """Training pictures to search for neighbours with pixel features; with a network, only the reals are searched."""
 RADII, SUMS, SETUP = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_setup"
-"""Names in the .npz of values that depend on the reals alone: computed here once instead of in every run."""
+WHITENED = "whitened_{}_{}"
+"""Names in the .npz of values that depend on the reals alone: computed here once instead of in every run. WHITENED is
+for a block and a field of `Whitening`."""
 HINT = "run `dvc repro reference`"
 
 
@@ -77,9 +86,11 @@ def measure_reference(
             f"{MIN_IMAGES} of each are needed; raise dataset.count or dataset.holdout in params.yaml"
         )
     save_png(grid(reals[:SHEET], columns=8), out / "real.png")
-    degraded = {"blur": blurred(held_out), "noise": noisy(held_out)}
     count = len(held_out)
+    anchors = list(battery.anchors(reals, held_out, sample_count))
+    degraded = list(battery.battery(reals, held_out, sample_count))
     table: dict[str, dict[str, float]] = {}
+    fooling: dict[str, dict[str, float]] = {}
     missing: dict[str, dict[str, str]] = {}
     sums: dict[str, str] = {}
     protocols: dict[str, MetricProtocol] = {}
@@ -88,7 +99,7 @@ def measure_reference(
         prepare_extractor(name, device, packed_directory, out)
         extractor = load_extractor(name, device, out)
         train_images, holdout_images = reals, held_out
-        if not extractor.network:
+        if suits_all_metrics(extractor) and not extractor.network:
             train_images, holdout_images = train[: max(MAX_SEARCHED, len(reals))], holdout[: max(MAX_SEARCHED, count)]
         train_features = extract(extractor, train_images, "reals", cache_dir, device)
         holdout_features = extract(extractor, holdout_images, "held-out reals", cache_dir, device)
@@ -97,23 +108,24 @@ def measure_reference(
         _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values, **derived)
         sums[name] = atomic.sha256(out / f"{name}.npz")
         dimensions[name] = real_features.values.shape[1]
-        sets = {
-            "floor": FeatureSet(holdout_features.values[:count], device),
-            "mean_image": FeatureSet(np.repeat(extractor.features(mean_image(reals)), count, axis=0), device),
-        }
-        for anchor, images in degraded.items():
-            sets[anchor] = extract(extractor, images, f"{anchor} anchor", cache_dir, device)
-        for anchor, features in sets.items():
-            measured = measure(Comparison(extractor, features, real_features), anchor=True)
-            for metric, value in measured.metrics.items():
-                table.setdefault(metric, {})[anchor] = value
-            for metric, reason in measured.not_measured.items():
-                missing.setdefault(metric, {})[anchor] = reason
+
+        against = partial(_measure_sets, extractor, real_features, cache_dir, device)
+        results = against(anchors, lambda metric: metric.anchored)
+        _enter(results, table)
+        # A network takes minutes for the battery, so it is for the one that leads.
+        if not extractor.network or settings["lead"] in metric_names(extractor):
+            fooled = against(degraded, lambda metric: metric.may_lead)
+            _enter(fooled, fooling)
+            results |= fooled
+        for member, measured in results.items():
             protocols |= measured.protocol
+            for metric, reason in measured.not_measured.items():
+                missing.setdefault(metric, {})[member] = reason
     atomic.write_json(
         out / "anchors.json",
         {
             "metrics": table,
+            "battery": fooling,
             "not_measured": missing,
             "protocol": protocols,
             "dimensions": dimensions,
@@ -121,12 +133,7 @@ def measure_reference(
             "count": count,
             "reals": len(reals),
             "shape": list(reals.shape[1:]),
-            "described": {
-                "floor": f"{count} held-out reals",
-                "mean_image": f"the mean image, {count} times",
-                "blur": f"{count} held-out reals, Gaussian blur, sigma {BLUR_SIGMA:.1%} of the side",
-                "noise": f"{count} held-out reals, Gaussian noise, std {NOISE_STD:.0%} of the range",
-            },
+            "described": {member.name: member.described for member in (*anchors, *degraded)},
         },
     )
 
@@ -145,7 +152,7 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         with open(path, "rb") as file:  # np.load(path) would leave it open if the archive is truncated
             arrays = np.load(file, allow_pickle=False)
             train, holdout = arrays["train"], arrays["holdout"]
-            derived = {name: arrays[name] for name in (RADII, SUMS, SETUP)}
+            derived = {name: arrays[name] for name in arrays.files if name not in ("train", "holdout")}
         image_shape, count = anchors["shape"], anchors["reals"]
         protocols = [entry for entry in anchors["protocol"].values() if entry["extractor"] == extractor.name]
         fits = protocols and all(
@@ -154,7 +161,7 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         for features in (train, holdout):
             if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != train.shape[1]:
                 raise ValueError(f"features {features.dtype} {features.shape}")
-        reals = _with_derived(train[:count], device, derived)
+        reals = _with_derived(extractor, FeatureSet(train[:count], device), derived)
     except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {HINT}") from None
     if image_shape != list(shape):
@@ -165,55 +172,80 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     return Reals(reals, searched, FeatureSet(holdout, device))
 
 
-def mean_image(images: Pictures) -> Pictures:
-    """(N, H, W, C) → (1, H, W, C): the output of a generator that has learnt the mean only."""
-    return images.mean(axis=0, dtype=np.float64, keepdims=True).round().astype(np.uint8)
-
-
-def blurred(images: Pictures) -> Pictures:
-    """(N, H, W, C) → (N, H, W, C), with Gaussian blur."""
-    from scipy.ndimage import gaussian_filter  # imported here: `evaluate` imports this module and blurs nothing
-
-    sigma = BLUR_SIGMA * max(images.shape[1:3])
-    blur: Pictures = np.stack([gaussian_filter(image, (sigma, sigma, 0), output=np.float32) for image in images])
-    return blur.round().astype(np.uint8)
-
-
-def noisy(images: Pictures) -> Pictures:
-    """(N, H, W, C) → (N, H, W, C), with Gaussian noise, clipped to 0..255."""
-    rng = np.random.default_rng(NOISE_SEED)
-    noise = rng.standard_normal(images.shape, np.float32) * np.float32(NOISE_STD * 255)
-    return (images + noise).round().clip(0, 255).astype(np.uint8)
-
-
-def _derive(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, NDArray[Any]]:
-    """Return squared radii (N,), KID's kernel sums (subsets,) against that many fakes, and KID's setup (5,).
-
-    Arrays are empty for too few images, and the last two for extractors without KID.
-    """
-    setups = [kid.setup(fakes, len(reals))] if extractor.network and fakes >= MIN_IMAGES else []
+def _measure_sets(
+    extractor: Extractor,
+    reals: FeatureSet,
+    cache_dir: Path | None,
+    device: str,
+    members: list[Member],
+    only: Callable[[Metric], bool],
+) -> dict[str, Measured]:
+    """Return the results of each set, by its name."""
     return {
-        RADII: reals.squared_radii if len(reals) > prdc.K else np.empty(0),
-        SUMS: np.concatenate([np.empty(0), *map(reals.kernel_sums_as_reals, setups)]),
-        SETUP: np.array(setups, np.int64).ravel(),
+        member.name: measure(
+            Comparison(extractor, _extract_distinct(extractor, member, cache_dir, device), reals), only
+        )
+        for member in members
     }
 
 
-def _with_derived(values: NDArray[np.float32], device: str, derived: dict[str, NDArray[Any]]) -> FeatureSet:
+def _enter(results: dict[str, Measured], table: dict[str, dict[str, float]]) -> None:
+    """Enter the results into a table of metric → set → value."""
+    for member, measured in results.items():
+        for metric, value in measured.metrics.items():
+            table.setdefault(metric, {})[member] = value
+
+
+def _extract_distinct(extractor: Extractor, member: Member, cache_dir: Path | None, device: str) -> FeatureSet:
+    """Return the features of all pictures of a set; each distinct picture is passed through the extractor once."""
+    keys = [picture.tobytes() for picture in member.pictures]
+    rows = {key: row for row, key in reversed(list(enumerate(keys)))}
+    first = sorted(rows.values())
+    place = {keys[row]: index for index, row in enumerate(first)}
+    values = extract(extractor, member.pictures[first], f"{member.name} anchor", cache_dir, device).values
+    return FeatureSet(values[[place[key] for key in keys]], device)
+
+
+def _derive(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, NDArray[Any]]:
+    """Return squared radii (N,), KID's kernel sums (subsets,) against that many fakes, KID's setup (5,), whitenings.
+
+    Arrays are empty for too few images or where the extractor's metrics do not need them.
+    """
+    whitenings = {block.name: reals.whitening(block) for block in whitened_blocks(extractor, reals.values.shape[1])}
+    setups = [kid.setup(fakes, len(reals))] if extractor.network and fakes >= MIN_IMAGES else []
+    return {
+        RADII: reals.squared_radii if _has_radii(extractor, reals) else np.empty(0),
+        SUMS: np.concatenate([np.empty(0), *map(reals.kernel_sums_as_reals, setups)]),
+        SETUP: np.array(setups, np.int64).ravel(),
+        **{
+            WHITENED.format(name, part): array
+            for name, each in whitenings.items()
+            for part, array in vars(each).items()
+        },
+    }
+
+
+def _has_radii(extractor: Extractor, reals: FeatureSet) -> bool:
+    return len(reals) > prdc.K and suits_all_metrics(extractor)
+
+
+def _with_derived(extractor: Extractor, reals: FeatureSet, derived: dict[str, NDArray[Any]]) -> FeatureSet:
     """Return the reals' features with the values of `_derive` filled in.
 
     Raises: ValueError, TypeError or IndexError when they do not fit the features.
     """
-    reals = FeatureSet(values, device)
     radii, sums, setup = derived[RADII], derived[SUMS], derived[SETUP]
     setups = [kid.Setup(*setup.tolist())] if setup.size else []
-    expected = (len(reals) if len(reals) > prdc.K else 0,), (setups[0].subsets if setups else 0,)
+    expected = (len(reals) if _has_radii(extractor, reals) else 0,), (setups[0].subsets if setups else 0,)
     if (radii.shape, sums.shape) != expected or {radii.dtype, sums.dtype} != {np.dtype(np.float64)}:
         shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in derived.items())
         raise ValueError(f"{shapes} do not fit {len(reals)} reals")
     if radii.size:
         reals.squared_radii = radii  # fills the cached property
     reals.kernel_sums = dict.fromkeys(setups, sums)
+    for block in whitened_blocks(extractor, reals.values.shape[1]):
+        parts = {part.name: derived[WHITENED.format(block.name, part.name)] for part in fields(Whitening)}
+        reals.whitenings[block.name] = Whitening(**parts)
     return reals
 
 

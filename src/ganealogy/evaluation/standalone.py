@@ -34,7 +34,7 @@ from ganealogy.runtime.progress import Progress
 if TYPE_CHECKING:
     from rich.table import Table
 
-DEFAULT = ("effnet_lite0", "pixel8")
+DEFAULT = ("layout_edges_32_64", "effnet_lite0", "pixel8")
 MIN_PICTURES = 2
 """Per side: one picture has no covariance."""
 SPLIT = "as given"
@@ -224,6 +224,7 @@ def _check_statistics_can_be_saved(extractors: list[Extractor], reals: Pictures 
         raise GanealogyError(
             f"--save-statistics {target}: a file has the statistics of one extractor, not of {names}: add --extractor"
         )
+    statistics_file.check_has_statistics(extractors[0])
     if isinstance(reals, Statistics):
         raise GanealogyError(f"--save-statistics {target}: {reals.path} contains statistics already; give pictures")
     if target.suffix != ".npz":

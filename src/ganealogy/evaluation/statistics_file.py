@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import FeatureSet
+from ganealogy.evaluation.measure import suits_all_metrics
 from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.files import atomic
 
@@ -74,6 +75,7 @@ def check_fits(statistics: Statistics, extractor: Extractor) -> None:
     Raises: GanealogyError when the statistics are of another extractor, or of the same one with another protocol.
     """
     path, moments, metadata = statistics
+    check_has_statistics(extractor)
     name = metadata.get("extractor", extractor.name)
     if name != extractor.name:
         raise GanealogyError(f"{path}: statistics of {name}, not of {extractor.name}: use --extractor {name}")
@@ -84,6 +86,12 @@ def check_fits(statistics: Statistics, extractor: Extractor) -> None:
             f"{path}: statistics of {len(moments.mean)} features, but {extractor.name} has {extractor.dimension}: name "
             "the extractor that computed them with --extractor"
         )
+
+
+def check_has_statistics(extractor: Extractor) -> None:
+    """Raises: GanealogyError for an extractor whose distance is not that of one mean and covariance."""
+    if not suits_all_metrics(extractor):
+        raise GanealogyError(f"{extractor.name} has no mean and covariance to keep: give pictures instead")
 
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:

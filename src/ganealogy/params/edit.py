@@ -40,7 +40,7 @@ def add_extractor(name: str, params: Path = PARAMS) -> str:
     """Add an extractor to evaluate.extractors. Return the difference, empty if it was listed."""
 
     def add(content: Any) -> None:
-        extractors = content.setdefault("evaluate", {}).setdefault("extractors", ["pixel8", "effnet_lite0"])
+        extractors = content.setdefault("evaluate", {}).setdefault("extractors", list(schema.Evaluate().extractors))
         if name not in extractors:
             extractors.append(name)
 

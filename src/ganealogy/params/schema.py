@@ -123,8 +123,8 @@ class Train(Section):
     protocol."""
     ticks: Annotated[int, Field(ge=1, le=1000)] = 10
     """Number of ticks in a training. Each logs metrics, writes a grid and a checkpoint, and may update `best`."""
-    tracker: str = "pixel8"
-    """Extractor whose Fréchet distance picks `best`: pixel8 for short trainings, a network for long ones."""
+    tracker: str = "layout_edges_32_64"
+    """Extractor whose Fréchet distance picks `best`: a network for long trainings."""
     tracker_images: Annotated[int, Field(ge=32, le=100_000)] = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -145,7 +145,9 @@ class Sample(Section):
 
 
 class Evaluate(Section):
-    extractors: Annotated[list[str], Field(min_length=1)] = ["pixel8", "effnet_lite0"]
+    extractors: Annotated[list[str], Field(min_length=1)] = ["layout_edges_32_64", "pixel8", "effnet_lite0_64"]
+    lead: str = "fd_layout_edges_32_64"
+    """The distance by which versions are compared; its extractor must be among `extractors`."""
     reals: Annotated[int, Field(ge=64, le=10_000_000)] = 2000
     """Maximum number of real training images in each distance."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1

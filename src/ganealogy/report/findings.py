@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from ganealogy.lineage.changes import Change
 from ganealogy.verdicts.metric_kinds import is_distance, scale
-from ganealogy.verdicts.primary_metric import primary_metric
+from ganealogy.verdicts.primary_metric import in_order
 from ganealogy.workspace import RunDir
 
 Json: TypeAlias = "dict[str, Any]"
@@ -208,20 +208,15 @@ class Findings:
 
     @property
     def metrics(self) -> list[str]:
-        """Measured metrics: the primary metric, then FD and KID of the configured extractors, then all others."""
-        first = [self.primary_metric, "fid"]
-        for extractor in self.evaluate.get("extractors", []):
-            first += [f"fd_{extractor}", f"kid_{extractor}"]
+        """Measured metrics: the leading one, then the distances of the configured extractors, then all others."""
+        first = in_order(self.primary_metric, self.evaluate.get("extractors", []))
         measured = {name for run in self.runs for name in run.metrics if not name.endswith("_se")}
-        return [name for name in dict.fromkeys(first) if name in measured] + sorted(measured - set(first))
+        return [name for name in first if name in measured] + sorted(measured - set(first))
 
     @property
     def primary_metric(self) -> str:
-        """The metric shown in the tree, by which versions are compared."""
-        protocols: Json = {}
-        for run in self.runs:
-            protocols |= run.protocols
-        return primary_metric(self.tracker.removeprefix("fd_"), protocols)
+        """The leading metric: by which versions are compared, shown in the tree."""
+        return str(self.evaluate["lead"])
 
     def beats_mean_image(self, version: Version, metric: str) -> bool | None:
         """Return whether the version's mean distance is below the mean image's; None if either is missing."""

@@ -20,6 +20,7 @@ from ganealogy.lineage.versions import Version, known, read_family
 from ganealogy.params.schema import Settings, load
 from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
 from ganealogy.runtime import process
+from ganealogy.verdicts import primary_metric
 from ganealogy.workspace import PARAMS, PLAN, VERSIONS
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
@@ -231,5 +232,20 @@ def _check_names(settings: Settings, params: Path, versions: Path) -> None:
     for version in settings.tree.more_seeds:
         if version not in known(versions):
             raise one_of("version", version, list(known(versions)), f"{params}: tree.more_seeds")
+    _check_lead(settings, params)
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")
+
+
+def _check_lead(settings: Settings, params: Path) -> None:
+    """Raises: GanealogyError when the leading metric is none that judges, is not measured, or needs more samples."""
+    lead, extractors = settings.evaluate.lead, settings.evaluate.extractors
+    legal = [name for extractor in extractors for name in primary_metric.distances(extractor)]
+    if lead not in legal:
+        raise one_of("distance of evaluate.extractors", lead, legal, f"{params}: evaluate.lead")
+    extractor = next(name for name in extractors if lead in primary_metric.distances(name))
+    fewest = components.module_constants("evaluation.extractors", extractor).get("MIN_FAKES", 0)
+    if settings.sample.count < fewest:
+        raise GanealogyError(
+            f"{params}: sample.count = {settings.sample.count}: evaluate.lead {lead} needs at least {fewest} samples"
+        )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.record_types import MetricProtocol
 from ganealogy.tracking import run_record
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
@@ -29,16 +28,13 @@ class Score:
 
 
 def score(record: RunRecord) -> Score | None:
-    """Return the run's primary metric; None if it has no finite value."""
-    from ganealogy.verdicts.primary_metric import primary_metric  # lazy: a training imports this module
-
-    protocols: dict[str, MetricProtocol] = record.evaluation["protocol"] if record.evaluation else {}
-    name = primary_metric(str(record.run["protocol"].get("tracker")), protocols)
+    """Return the run's leading metric, or the tracker's best score if it is not evaluated; None without a number."""
     if record.evaluation:
+        name = record.evaluation["lead"]
         value = record.evaluation["metrics"].get(name)
-        digest = atomic.digest(protocols.get(name))[:12]
+        digest = atomic.digest(record.evaluation["protocol"].get(name))[:12]
     else:
-        best = record.run.get("best")
+        name, best = f"fd_{record.run['tracker']}", record.run.get("best")
         value = best["score"] if best else None
         digest = UNMEASURED
     if value is None or not run_record.is_number(value) or not math.isfinite(value):

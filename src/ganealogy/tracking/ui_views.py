@@ -30,12 +30,12 @@ SECTIONS = (PICTURES, "evaluate", "train_best", "train", "usage", "System metric
 CREATED = 1_700_000_000_000  # ms since 1970; any constant, so that equal views are equal tags
 
 
-def views(tracker: str, extractors: list[str], last: int = 0) -> dict[str, View]:
-    """Return key → view, for a tracker, the extractors of the evaluation and the `last` step of a training."""
-    from ganealogy.verdicts.primary_metric import distance  # a training imports this module
+def views(lead: str, tracker: str, extractors: list[str], last: int = 0) -> dict[str, View]:
+    """Return key → view, for the leading metric, a tracker, the extractors and the `last` step of a training."""
+    from ganealogy.verdicts.primary_metric import distances as of_extractor  # a training imports this module
 
-    primary = f"metrics.`evaluate/{distance(tracker)}`"
-    distances = [f"metrics.`evaluate/{distance(name)}`" for name in extractors]
+    primary = f"metrics.`evaluate/{lead}`"
+    distances = [f"metrics.`evaluate/{of_extractor(name)[0]}`" for name in extractors]
     columns = [
         "attributes.`Dataset`",
         *dict.fromkeys([primary, *distances]),
@@ -57,7 +57,8 @@ def save(client: MlflowClient, experiment_id: str, context: Context) -> int:
     protocol = tree.get("protocol", {})
     tracker = str(protocol.get("tracker", "pixel8"))
     last = math.ceil(protocol.get("kimg", 0) * 1000 / protocol.get("batch_size", 1))  # as in training/loop.py
-    current = views(tracker, list(tree.get("evaluate", {}).get("extractors", [])), last)
+    evaluate = tree["evaluate"]
+    current = views(evaluate["lead"], tracker, evaluate["extractors"], last)
     tags = client.get_experiment(experiment_id).tags
     new = {TAG.format(key): json.dumps(view) for key, view in current.items()}
     new = {tag: value for tag, value in new.items() if tags.get(tag) != value}

@@ -5,6 +5,7 @@ The final metrics use other reals and other latents, so the pick does not bias t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import nn
 
 from ganealogy import components, record_types
 from ganealogy.data import packed
+from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 from ganealogy.evaluation.metrics.mmd import squared_mmd
+from ganealogy.evaluation.metrics.whitened import Whitening
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
@@ -31,7 +34,7 @@ class Tracker:
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)
         reals = np.ascontiguousarray(train_images[packed.tracker_slice(len(train_images))][:count])
         self.features = self.extractor.features(reals)
-        self.reals = Moments.of(self.features)
+        self.distance = distance_to(self.extractor, self.features)
         self.latents = latents.sample_latents(latent, len(reals), latents.TRACKER_SEED)
 
     @property
@@ -51,10 +54,22 @@ class Tracker:
 
     def scores(self, fakes: NDArray[np.float32]) -> dict[str, float]:
         """Return column → score of features (n, d): the distance, and KID for a network's features. Runs on the CPU."""
-        scores = {self.column: frechet_distance(Moments.of(fakes), self.reals)}
+        scores = {self.column: self.distance(fakes)}
         if self.extractor.network:
             scores[f"kid_{self.name}"] = squared_mmd(fakes, self.features)
         return scores
+
+
+def distance_to(extractor: Extractor, reals: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], float]:
+    """Return the extractor's distance of features (n, d) to these of the reals."""
+    if not hasattr(extractor, "blocks"):
+        moments = Moments.of(reals)
+        return lambda fakes: frechet_distance(Moments.of(fakes), moments)
+    parts: list[tuple[slice, Whitening]] = [
+        (block.columns, Whitening.of(reals[:, block.columns], block.components, block.unseen))
+        for block in extractor.blocks(reals.shape[1])
+    ]
+    return lambda fakes: max(whitening.distance(fakes[:, columns]) for columns, whitening in parts)
 
 
 @dataclass

@@ -30,6 +30,8 @@ class MetricKind(NamedTuple):
 KINDS = {
     "fd": MetricKind("Fréchet distance", "FD", "distances", False, "log", distance=True),
     "fid": MetricKind("FID", "FID", "distances", False, "log", distance=True),
+    "fd_w64": MetricKind("Whitened Fréchet distance", "FD w64", "distances", False, "log", distance=True),
+    "swd": MetricKind("Sliced Wasserstein distance", "SWD", "distances", False, "log", distance=True),
     "fd_inf": MetricKind("Fréchet distance, N → ∞", "FD∞", "distances", False, "log", distance=True),
     "kid": MetricKind("KID", "KID", "distances", False, distance=True),
     "precision": MetricKind("Precision", "Precision", "fidelity and variety", True),

@@ -1,12 +1,11 @@
-"""The primary metric of a tree, and the order in which distances are shown, by the number of samples."""
+"""Which distances may lead, that is judge the versions, and the order in which distances are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-SAMPLES_PER_DIMENSION = 4
-"""With fewer samples per feature dimension a Fréchet distance is mostly bias; KID, which is unbiased, comes first."""
+WITHOUT_NETWORK = {"layout_edges_32_64": ["fd_layout_edges_32_64"], "pixel8": ["fd_pixel8"], "pictures": ["swd"]}
+"""Extractor → its distances; a network has three (see `distances`)."""
 
 
 def distance(extractor: str) -> str:
@@ -14,30 +13,11 @@ def distance(extractor: str) -> str:
     return "fid" if extractor == "inception" else f"fd_{extractor}"
 
 
-def primary_metric(tracker: str, protocols: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the metric by which versions are compared: the tracker's Fréchet distance, or its KID with few samples.
-
-    `protocols`: metric → how it was measured, as in evaluate/metrics.json.
-    """
-    protocol = protocols.get(distance(tracker), {})
-    if "fakes" in protocol and "dimension" in protocol:
-        first = metric_order(tracker, [], protocol["fakes"], {tracker: protocol["dimension"]})[0]
-        if first in protocols:
-            return first
-    return distance(tracker)
+def distances(extractor: str) -> list[str]:
+    """Return the distances that are measured with an extractor: those that may lead."""
+    return WITHOUT_NETWORK.get(extractor, [distance(extractor), f"kid_{extractor}", f"fd_w64_{extractor}"])
 
 
-def metric_order(tracker: str, extractors: Iterable[str], samples: int, dimensions: Mapping[str, int]) -> list[str]:
-    """Return the distances in the order of display, those of the tracker first.
-
-    `dimensions`: feature dimension of each extractor, as in data/reference/anchors.json. An extractor whose dimension
-    is unknown or above a quarter of the samples has its KID before its Fréchet distance. pixel8 has no KID.
-    """
-    order: list[str] = []
-    for name in dict.fromkeys([tracker, *extractors]):
-        few = name not in dimensions or samples < SAMPLES_PER_DIMENSION * dimensions[name]
-        if name == "pixel8":
-            order.append(distance(name))
-        else:
-            order += [f"kid_{name}", distance(name)] if few else [distance(name), f"kid_{name}"]
-    return order
+def in_order(lead: str, extractors: Iterable[str]) -> list[str]:
+    """Return the distances in the order of display: the leading one, FID, then extractor by extractor."""
+    return list(dict.fromkeys([lead, "fid", *(name for extractor in extractors for name in distances(extractor))]))

@@ -53,7 +53,7 @@ def packed(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def reference(packed, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("reference")
-    measure_reference({"extractors": ["mnist_cnn"], "reals": 400}, 200, packed, out)
+    measure_reference({"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "reals": 400}, 200, packed, out)
     return out
 
 
@@ -92,7 +92,7 @@ def test_evaluate_uses_the_classifier_of_the_reference(reference, tmp_path):
     sha256 = atomic.sha256(run / "sample/images.npy")
     atomic.write_json(run / "sample/sample.json", sample_json(count=len(images), sha256=sha256))
     atomic.write_json(run / "train/run.json", run_json())
-    record = evaluate(run, {"extractors": ["mnist_cnn"]}, reference)
+    record = evaluate(run, {"extractors": ["mnist_cnn"], "lead": "fd_pixel8"}, reference)
     assert record["metrics"]["digits_mnist_cnn"] == 1
     assert record["protocol"]["digits_mnist_cnn"]["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)
 
@@ -129,7 +129,7 @@ def test_absent_and_damaged_weights_are_errors_with_the_stages_command(reference
     ("preset", "old", "new", "message"),
     [
         ("demo", "effnet_lite0_64]", "mnist_cnn]", r"extractors: mnist_cnn needs the labels of dataset\.name mnist"),
-        ("mnist", "tracker: pixel8", "tracker: mnist_cnn", r"train\.tracker: mnist_cnn is trained on labels"),
+        ("mnist", "tracker: layout_edges_32_64", "tracker: mnist_cnn", r"train\.tracker: mnist_cnn is trained on labels"),
         ("mnist", "image_size: 28", "image_size: 64", r"mnist_cnn takes 28 or 32 pixels a side.*64"),
     ],
 )

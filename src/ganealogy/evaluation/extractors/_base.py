@@ -23,6 +23,10 @@ class Extractor(Protocol):
 
     - `probabilities(features) -> (N, K)`, of the data set's own classes, enables the metrics of classifier_score.py.
     - `class_weights` (classes, d), the weights of the last layer, enable the Inception score.
+    - `blocks(dimension) -> tuple[Block, ...]`: its distance is the largest of the blocks' whitened Fréchet distances
+      (metrics/whitened.py), and no other metric is computed from it.
+    - `pictures = True`: its features are the pixels, for `swd` alone.
+    - `min_fakes`: the fewest samples for which its distance is measured.
     """
 
     name: str
