@@ -17,7 +17,6 @@ from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
 from ganealogy.evaluation.extractors import effnet_lite0
 from ganealogy.evaluation.extractors.pixel8 import Pixel8
-from ganealogy.evaluation.features import FeatureSet
 from ganealogy.evaluation.measure import full_name
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
 from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference, read_reference

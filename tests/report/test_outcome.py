@@ -43,7 +43,9 @@ def version(
 
 def findings(*versions: Version, mean_image: float = 473.0) -> Findings:
     anchors = {METRIC: {"mean_image": mean_image}}
-    return Findings(Path(), list(versions), {}, {}, {}, {"equivalence_margin": 0.1}, {}, anchors, {}, [])
+    return Findings(
+        Path(), list(versions), {}, {}, {}, {"lead": METRIC, "equivalence_margin": 0.1}, {}, anchors, {}, []
+    )
 
 
 def sentence(*verdicts: Verdict) -> str:

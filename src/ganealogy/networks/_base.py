@@ -4,6 +4,9 @@ A file has one of them or both. Positional arguments come from the protocol, key
 `width` scales the number of channels (`train.width`); `classes` is K > 0 for a class-conditional network, else 0.
 A file may ignore `width`, and raises GanealogyError for an image size or `classes` that it does not support.
 
+A file whose discriminator sees the features of an extractor names it in a constant, `FEATURES_OF = "effnet_lite0"`; the
+plan then refuses that extractor as leading metric and as tracker.
+
 Initial weights are drawn from torch's default generator.
 
 Shapes: N images, C = channels, H = W = image_size, d = latent_size; labels are (N,) int64 in [0, K).

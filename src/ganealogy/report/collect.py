@@ -9,6 +9,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from ganealogy.errors import GanealogyError, one_line
 from ganealogy.files.records import RecordError, read_record
@@ -41,6 +42,7 @@ def collect(root: Path = Path()) -> Findings:
         evaluate=tree.get("evaluate") or {},
         manifest=manifest,
         anchors=_anchors(anchors),
+        battery=_values(anchors.get("battery")),
         anchors_described={**ANCHORS, **anchors.get("described", {})},
         gaps=gaps,
     )
@@ -216,11 +218,16 @@ def _differences(protocol: Json, usual: Json) -> str:
 
 
 def _anchors(content: Json) -> dict[str, dict[str, float]]:
-    """Return metric → anchor → value."""
-    tables = content.get("metrics", content)
+    """Return metric → anchor → value, in the order of ANCHORS."""
+    tables = _values(content.get("metrics", content))
+    return {metric: {name: row[name] for name in ANCHORS if name in row} for metric, row in tables.items()}
+
+
+def _values(tables: Any) -> dict[str, dict[str, float]]:
+    """Return metric → set of pictures → value, without what is no number."""
     return {
-        metric: {name: value for name in ANCHORS if (value := number(row.get(name))) is not None}
-        for metric, row in tables.items()
+        metric: {name: value for name, each in row.items() if (value := number(each)) is not None}
+        for metric, row in (tables.items() if isinstance(tables, dict) else ())
         if isinstance(row, dict)
     }
 

@@ -17,9 +17,11 @@ Json: TypeAlias = "dict[str, Any]"
 """A JSON mapping, for a page or from a record that may be damaged."""
 ANCHORS = {
     "floor": "held-out reals",
+    "gaussian": "draws of a Gaussian fitted to all pixels",
+    "rep100": "100 training pictures, repeated",
+    "rep50": "50 training pictures, repeated",
+    "rep25": "25 training pictures, repeated",
     "mean_image": "the mean image, repeated",
-    "blur": "held-out reals, blurred",
-    "noise": "held-out reals with noise",
 }
 """Anchors in the order of the table, with descriptions for a reference stage that wrote none."""
 
@@ -168,6 +170,8 @@ class Findings:
     """Metric → anchor → value."""
     anchors_described: dict[str, str]
     gaps: list[Gap]
+    battery: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Metric that may lead → degraded set → value: see evaluation/battery.py."""
 
     @property
     def listed(self) -> list[Version]:

@@ -17,7 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
-from ganealogy.report import charts, columns, palette, pictures, wording
+from ganealogy.report import charts, columns, judge, palette, pictures, wording
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import basis, outcome
@@ -104,6 +104,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             column_families=[*families, *FIXED_FAMILIES],
             folded=[*families, "exact change"],
             anchors=ANCHORS,
+            judge=judge,
             frames_data=_labelled_frames(findings, gallery.frames),
             tracked=_tracked(findings),
             by_depth=_deepest_first,

@@ -9,6 +9,9 @@ from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
 
 EXTRACTORS = {
+    "layout_edges_32_64": "layout and edges",
+    "layout_32": "the layout, 8×8 cells",
+    "edges_64": "edges in 4×4 cells",
     "pixel8": "8×8 pixels",
     "effnet_lite0": "EfficientNet-Lite0",
     "effnet_lite0_64": "EfficientNet-Lite0 at 64×64",
@@ -52,6 +55,8 @@ def metric_label(metric: str) -> tuple[str, str]:
     """Return (measure, features): `fd_pixel8` → ("Fréchet distance", "8×8 pixels")."""
     if metric == "fid":
         return "FID", "pytorch-fid's Inception"
+    if metric == "swd":
+        return "Sliced Wasserstein distance", "7×7 patches"
     kind, extractor = split(metric)
     label = KINDS[kind].label if kind in KINDS else kind.replace("_", " ")
     return label, EXTRACTORS.get(extractor, extractor.replace("_", " "))

@@ -21,6 +21,7 @@ from ganealogy.params.schema import Settings, load
 from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
 from ganealogy.runtime import process
 from ganealogy.verdicts import primary_metric
+from ganealogy.verdicts.metric_kinds import split
 from ganealogy.workspace import PARAMS, PLAN, VERSIONS
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
@@ -49,6 +50,7 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
     _check_names(settings, params, versions)
     family = read_family(settings.tree.versions, versions)
     completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
+    _check_independence(completed, settings, params)
     # Only listed versions must fit the data; an ancestor may not support this image size.
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
     plans = {name: version_plan(family[name], completed[name], settings) for name in settings.tree.versions}
@@ -249,3 +251,20 @@ def _check_lead(settings: Settings, params: Path) -> None:
         raise GanealogyError(
             f"{params}: sample.count = {settings.sample.count}: evaluate.lead {lead} needs at least {fewest} samples"
         )
+
+
+def _check_independence(recipe: dict[str, Recipe], settings: Settings, params: Path) -> None:
+    """Raises: GanealogyError when a listed version's D sees features of the network that leads or tracks.
+
+    G then learns to please the judge itself (Kynkäänniemi et al., arXiv 2203.06026).
+    """
+    judges = {"evaluate.lead": split(settings.evaluate.lead)[1], "train.tracker": settings.train.tracker}
+    for version in settings.tree.versions:
+        constants = components.module_constants("networks", recipe[version]["discriminator"]["name"])
+        seen = constants.get("FEATURES_OF")
+        for key, extractor in judges.items():
+            if seen is not None and extractor.startswith(str(seen)):
+                raise GanealogyError(
+                    f"{params}: {key}: the discriminator of {version} sees features of {seen}, which flatters "
+                    f"it: use another extractor, such as layout_edges_32_64"
+                )

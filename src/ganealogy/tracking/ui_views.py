@@ -57,8 +57,9 @@ def save(client: MlflowClient, experiment_id: str, context: Context) -> int:
     protocol = tree.get("protocol", {})
     tracker = str(protocol.get("tracker", "pixel8"))
     last = math.ceil(protocol.get("kimg", 0) * 1000 / protocol.get("batch_size", 1))  # as in training/loop.py
-    evaluate = tree["evaluate"]
-    current = views(evaluate["lead"], tracker, evaluate["extractors"], last)
+    evaluate = tree.get("evaluate", {})
+    extractors = list(evaluate.get("extractors", []))
+    current = views(str(evaluate.get("lead", f"fd_{tracker}")), tracker, extractors, last)
     tags = client.get_experiment(experiment_id).tags
     new = {TAG.format(key): json.dumps(view) for key, view in current.items()}
     new = {tag: value for tag, value in new.items() if tags.get(tag) != value}

@@ -129,7 +129,12 @@ def test_absent_and_damaged_weights_are_errors_with_the_stages_command(reference
     ("preset", "old", "new", "message"),
     [
         ("demo", "effnet_lite0_64]", "mnist_cnn]", r"extractors: mnist_cnn needs the labels of dataset\.name mnist"),
-        ("mnist", "tracker: layout_edges_32_64", "tracker: mnist_cnn", r"train\.tracker: mnist_cnn is trained on labels"),
+        (
+            "mnist",
+            "tracker: layout_edges_32_64",
+            "tracker: mnist_cnn",
+            r"train\.tracker: mnist_cnn is trained on labels",
+        ),
         ("mnist", "image_size: 28", "image_size: 64", r"mnist_cnn takes 28 or 32 pixels a side.*64"),
     ],
 )
