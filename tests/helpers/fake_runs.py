@@ -94,6 +94,7 @@ def metrics_json(version: str = "v1", seed: int = 0, **changes: Any) -> MetricsJ
         "step": 940,
         "kimg": 60.16,
         "ema": False,
+        "lead": "fd_pixel8",
         "metrics": metrics,
         "protocol": {name: protocol_of(name) for name in metrics if not name.endswith("_se")},
         "not_measured": {},

@@ -6,6 +6,10 @@ are 500 held-out reals; 0.2, 0.5 and 0.9 are 100, 50 and 25 training pictures re
 components are few enough for 500 samples and many enough that no degraded set of docs/metrics.md which must lie behind
 a trained generator lies ahead of it; 64 for the layout, or 32 or 128 for the edges, do not have both properties.
 
+What fools it: copies of training pictures, 100 and more of them repeated, a tenth of the samples lost to one picture, a
+Gaussian or ghosts of two pictures for anything trained briefly, faint fixed patterns, and missing or exchanged colours
+where colours vary freely. It sees nothing finer than a quarter of the content: below about 0.1 use a network.
+
 Sides that are no power of two, or below 16 pixels, are resized bilinearly to the next one (28 to 32).
 """
 
