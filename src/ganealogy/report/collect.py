@@ -43,6 +43,7 @@ def collect(root: Path = Path()) -> Findings:
         anchors=_anchors(anchors),
         anchors_described={**ANCHORS, **anchors.get("described", {})},
         gaps=gaps,
+        left_out=list(tree.get("left_out") or []),
     )
     _exclude_other_protocols(findings)
     _report_unmeasured(findings)
