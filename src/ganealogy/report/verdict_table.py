@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from ganealogy.lineage.changes import count_changes
@@ -12,7 +12,7 @@ from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts import estimates, significance
 from ganealogy.verdicts.estimates import Estimate
-from ganealogy.verdicts.looks import ALPHA, LOOKS
+from ganealogy.verdicts.looks import ALPHA, LOOKS, SEEDS_NEEDED
 from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.significance import (
     BETTER,
@@ -49,14 +49,25 @@ def verdicts_for(
     `values`: version → seed → value, instead of the metric as measured (of another checkpoint, say). `parents`: version
     → the version to compare it with, which make a family of their own.
     """
-    return significance.verdicts(
+    parents = parents_of(findings) if parents is None else parents
+    results = trained(findings, metric, values)
+    found = significance.verdicts(
         metric,
-        trained(findings, metric, values),
-        parents_of(findings) if parents is None else parents,
+        results,
+        parents,
         margin=number(findings.evaluate.get("equivalence_margin")),
         gate=findings.gate if metric == findings.primary_metric else None,
         barred=copying(findings),
     )
+    waiting = {
+        version.name: f"seed {min(missing)} of {version.name}"
+        for version in findings.listed
+        if (missing := set(version.seeds) - set(results[version.name])) and results[version.name]
+    }
+    for child, verdict in found.items():
+        if seeds := [waiting[name] for name in (child, parents[child]) if name in waiting]:
+            found[child] = replace(verdict, why=f"{verdict.why}; no result yet: {' and '.join(seeds)}")
+    return found
 
 
 def trained(
@@ -65,14 +76,18 @@ def trained(
     """Return listed version → seed → value, in ascending order of seeds up to the first one without a result.
 
     A diverged run is a lost seed, NaN, also if an earlier checkpoint of it was measured. Seeds beyond one that is still
-    to come do not count: the verdict must not depend on which seeds happen to be finished.
+    to come do not count: the verdict must not depend on which seeds happen to be finished. Where that leaves too few for
+    a look, later ones count too, one fewer than a look needs.
     """
     table = {}
     for version in findings.listed:
         measured = version.values(metric) if values is None else values.get(version.name, {})
         lost = [run.seed for run in version.runs if run.status == "diverged"]
         known = {**measured, **dict.fromkeys(lost, math.nan)}
-        table[version.name] = {seed: known[seed] for seed in takewhile(known.__contains__, sorted(version.seeds))}
+        seeds = list(takewhile(known.__contains__, sorted(version.seeds)))
+        if len(seeds) < SEEDS_NEEDED:
+            seeds = sorted(set(version.seeds) & known.keys())[: SEEDS_NEEDED - 1]
+        table[version.name] = {seed: known[seed] for seed in seeds}
     return table
 
 
