@@ -80,7 +80,8 @@ def left_out(listed: Collection[str], folder: Path = VERSIONS) -> list[str]:
     parents: dict[str, str | None] = {}
     for name in known(folder):
         with suppress(GanealogyError):
-            parents[name] = read_yaml(folder / f"{name}.yaml").get("parent")
+            parent = read_yaml(folder / f"{name}.yaml").get("parent")
+            parents[name] = parent if isinstance(parent, str) else None
 
     def root(name: str) -> str:
         trail = [name]

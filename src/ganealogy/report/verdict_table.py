@@ -76,8 +76,8 @@ def trained(
     """Return listed version → seed → value, in ascending order of seeds up to the first one without a result.
 
     A diverged run is a lost seed, NaN, also if an earlier checkpoint of it was measured. Seeds beyond one that is still
-    to come do not count: the verdict must not depend on which seeds happen to be finished. Where that leaves too few for
-    a look, later ones count too, one fewer than a look needs.
+    to come do not count: the verdict must not depend on which seeds happen to be finished. Where that leaves too few
+    for a look, later ones count too, one fewer than a look needs.
     """
     table = {}
     for version in findings.listed:

@@ -212,14 +212,12 @@ class Comparison:
         word, detail, reason = self._word(p, p_equal)
         tested = [look for look in self.looks if not math.isnan(look.error)]
         last = tested[-1] if tested else looks.look_at(self.edge.pairs, self.rule.spread, None)
-        facts, chances = [], ""
-        made = Verdict(word, detail=detail)
+        made, facts, chances = Verdict(word, detail=detail), [], ""
         if self.open:
             made = replace(made, p=p, p_equal=p_equal)
-            chances = (
-                f"{_p(p_equal if word == EQUIVALENT else p)} after {_plural(len(self.open), 'look')} and Holm over "
-            )
-            chances += _plural(self.rule.family, "edge")
+            chance = f"{_p(p_equal)} of two one-sided tests" if word == EQUIVALENT else _p(p)
+            counted = f"{_plural(len(self.open), 'look')} and Holm over {_plural(self.rule.family, 'edge')}"
+            chances = f"{chance} after {counted}"
         if not self.invalid and not math.isnan(last.mean):
             back = math.exp if self.edge.log else float
             low, high = self._interval(word)
@@ -299,8 +297,7 @@ class Comparison:
 
     def _size(self, verdict: Verdict) -> str:
         form = _ratio if self.edge.log else "{:+.3g}".format
-        within = f"within {percent(self.rule.margin or 0)}: " if verdict.word == EQUIVALENT else ""
-        text = f"{within}{form(verdict.effect)} {'times' if self.edge.log else 'against'} {self.edge.parent}"
+        text = f"{form(verdict.effect)} {'times' if self.edge.log else 'against'} {self.edge.parent}"
         return text if verdict.low is None else f"{text} ({form(verdict.low)} to {form(verdict.high)})"
 
     def _counts(self, last: Look) -> str:
