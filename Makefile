@@ -2,7 +2,7 @@
 # make ui      the MLflow UI               make live   the best generator in a page, to play with (needs npm)
 # make setup   .venv with requirements.lock, what running needs; make setup-dev adds what tests and lint need
 # make bench   every claim about speed, measured on this machine; under 20 minutes on two idle cores
-# make soak    the fault tests at length: hours
+# make soak    the fault tests and the simulations of verdicts at length: hours
 # make test-fast      the unit tests, in under a minute
 # make docs           the documents as a site, in build/docs
 # make test-oldest    the tests of networks and training, with the oldest packages that pyproject.toml allows
@@ -40,9 +40,10 @@ test-oldest: $(OLDEST)/.ready
 	env PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" PYTHONPATH=src python -m pytest -n 2 --dist loadfile \
 		-W ignore::DeprecationWarning tests/adversary tests/networks tests/training $(PYTEST_ARGS)
 
-# Kills and resumes every version, kills `dvc repro` in every stage, runs 500 trainings, reads thousands of damaged files.
+# Kills and resumes every version, kills `dvc repro` in every stage, runs 500 trainings, reads thousands of damaged files,
+# simulates a thousand kinds of tree.
 soak: setup-dev
-	$(RUN) GANEALOGY_SOAK=1 python -m pytest -m "" --timeout 0 tests/faults $(PYTEST_ARGS)
+	$(RUN) GANEALOGY_SOAK=1 python -m pytest -m "" --timeout 0 tests/faults tests/verdicts $(PYTEST_ARGS)
 
 lint: setup-dev
 	$(RUN) ruff check .

@@ -76,6 +76,7 @@ class EvaluateSettings(TypedDict, total=False):
     lead: str
     reals: int
     equivalence_margin: float
+    against: list[str]
     count: int
 
 
@@ -290,6 +291,8 @@ class TreeJson(TypedDict):
     """build/plan/tree.json: what people read of the plan. Only the report depends on it."""
 
     versions: list[PlannedVersion]
+    left_out: list[str]
+    """Known versions of the same trees that tree.versions does not list."""
     dataset: DatasetSettings
     protocol: TrainingProtocol
     sample: SampleSettings

@@ -14,11 +14,13 @@ VALUES = {"v1": 200.0, "v3": 150.0, "v5": 152.0, "v7": 900.0}
 """Version → the metric's geometric centre over seeds."""
 SPREAD = (0.97, 0.99, 1.0, 1.01, 1.03)
 """Factors of the five seeds."""
+FACTORS = {name: SPREAD[at:] + SPREAD[:at] for at, name in enumerate(VALUES)}
+"""Version → factors by seed: rotated, so that the pairs of two versions differ over seeds."""
 METRIC = "fd_pixel8"
 
 
 def make_tree(root: Path) -> Path:
-    """Make v1 → v3 → v5 and v1 → v7: v3 is better, v5 about equal, v7 worse than the mean image."""
+    """Make v1 → v3 → v5 and v1 → v7: v3 is better, v5 about equal, v7 worse and behind the gate."""
     parents = [("v1", None), ("v3", "v1"), ("v5", "v3"), ("v7", "v1")]
     entries = [
         {"name": name, "parent": parent, "listed": True, "recipe": {}, "changes": {}} for name, parent in parents
@@ -26,9 +28,9 @@ def make_tree(root: Path) -> Path:
     evaluate = {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 2000, "equivalence_margin": 0.1}
     write(root / "build/plan/tree.json", {"versions": entries, "protocol": {"tracker": "pixel8"}, "evaluate": evaluate})
     plan_seeds(root, [0, 1, 2, 3, 4])
-    write(root / "data/reference/anchors.json", {"metrics": {METRIC: {"mean_image": 473.0}}})
+    write(root / "data/reference/anchors.json", {"metrics": {METRIC: {"mean_image": 500.0, "rep25": 473.0}}})
     for version in VALUES:
-        for seed, factor in enumerate(SPREAD):
+        for seed, factor in enumerate(FACTORS[version]):
             add_run(root, version, seed, factor)
     return root
 

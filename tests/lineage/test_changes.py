@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from ganealogy.lineage.changes import changes
+import pytest
+
+from ganealogy.lineage.changes import Change, changes, count_changes
+from ganealogy.lineage.recipe import complete
+from ganealogy.lineage.versions import known, read_family
 
 PARENT = {
     "loss": {"name": "bce", "real_target": 1.0, "fake_target": 0.0},
@@ -44,3 +48,41 @@ def test_a_number_replaced_by_a_range_is_shown() -> None:
 def test_a_value_equal_to_the_parents_is_no_change() -> None:
     assert lines({"loss": {"real_target": 1.0}}, {}) == []
     assert changes(None, {}, PARENT) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ([], 0),
+        (["adversary.loss.real_target"], 1),
+        (["adversary.loss.real_target", "adversary.loss.generator_target"], 1),
+        (["adversary.constraint", "adversary.constraint.limit"], 1),
+        (["generator", "discriminator"], 1),
+        (["optimizers.generator.lr", "optimizers.discriminator.lr", "optimizers.discriminator.betas"], 2),
+        (
+            [
+                "optimizers.generator",
+                "optimizers.generator.lr",
+                "optimizers.discriminator",
+                "optimizers.discriminator.lr",
+            ],
+            1,
+        ),
+        (["optimizers.generator.schedule.from", "optimizers.generator.schedule.until"], 1),
+        (["ema.half_life_kimg", "ema.ramp", "latent.size"], 2),
+        (["generator.norm", "generator.normal"], 2),
+    ],
+)
+def test_changes_are_counted_as_a_person_would(keys: list[str], count: int) -> None:
+    assert count_changes([Change(key, "a", "b") for key in keys]) == count
+
+
+def test_bundles_of_the_shipped_tree() -> None:
+    family = read_family(known())
+    counts = {}
+    for name, version in family.items():
+        if version.parent is not None:
+            recipes = [complete(family[each].recipe, each) for each in (version.parent, name)]
+            counts[name] = count_changes(changes(version.file.changes, *recipes))
+    assert all(counts.values())
+    assert counts["v2"] == counts["v8"] == counts["v13"] == 1 and counts["v9"] == 2 and counts["v16"] == 7

@@ -8,7 +8,7 @@ import pytest
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.versions import read_family
+from ganealogy.lineage.versions import left_out, read_family
 
 ROOT_FILE = """
 title: Root
@@ -138,3 +138,12 @@ def test_every_shipped_version_can_be_completed() -> None:
     names = [path.stem for path in Path("versions").glob("*.yaml")]
     for name, version in read_family(sorted(names)).items():
         assert recipes.complete(version.recipe, name)
+
+
+def test_versions_left_out_belong_to_a_listed_tree(folder: Path) -> None:
+    parents = {"b": "a", "c": "b", "d": "c", "x": "y", "y": "x", "p": "[a]", "q": "nothing"}
+    for name, parent in parents.items():
+        (folder / f"{name}.yaml").write_text(f"parent: {parent}\n")
+    (folder / "broken.yaml").write_text("[")
+    assert left_out(["c"], folder) == ["a", "b", "d"], "also its own ancestors"
+    assert left_out(["a", "b", "c", "d"], folder) == [] and left_out(["q"], folder) == []

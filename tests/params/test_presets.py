@@ -88,3 +88,17 @@ def test_wrong_seeds_of_a_version_are_named(params: Path, more: str, message: st
     params.write_text(params.read_text().replace("tree:\n", f"tree:\n  more_seeds: {more}\n"))
     with pytest.raises(GanealogyError, match=message):
         plan.make(params)
+
+
+def test_versions_to_compare_with_are_listed_ones(params: Path) -> None:
+    text = params.read_text()
+    params.write_text(text.replace("evaluate:\n", "evaluate:\n  against: [v1]\n"))
+    assert plan.make(params)["tree.json"]["evaluate"]["against"] == ["v1"]  # type: ignore[typeddict-item]
+    params.write_text(text.replace("evaluate:\n", "evaluate:\n  against: [v8]\n"))
+    with pytest.raises(GanealogyError, match=r"params\.yaml: evaluate\.against: unknown version 'v8'; known: v1, v3"):
+        plan.make(params)
+
+
+def test_the_plan_names_versions_that_are_left_out(params: Path) -> None:
+    left_out = plan.make(params)["tree.json"]["left_out"]  # type: ignore[typeddict-item]
+    assert "v2" in left_out and "v18" in left_out and not {"v1", "v3", "mnist-mlp"} & set(left_out)

@@ -76,7 +76,8 @@ def test_no_verdict_for_another_protocol_other_data_or_a_missing_version(sides: 
         run.protocols.get("fd_pixel8", {})["fakes"] = 100
     other = cells(sides, ["v1"], "fd_pixel8")["v1"][1]
     assert other.verdict is None and other.note == "another protocol: not compared"
-    assert cells(sides, ["v1"], "kid_effnet_lite0")["v1"][1].verdict is not None
+    kid = cells(sides, ["v1"], "kid_effnet_lite0")["v1"][1]
+    assert kid.verdict is None and kid.note == "" and kid.estimate is not None, "words for the primary metric alone"
     sides[1].findings.manifest["dataset"] = "of other pictures"
     assert cells(sides, ["v1"], "kid_effnet_lite0")["v1"][1].note == "another protocol: not compared"
     sides[1].findings.versions = [version for version in sides[1].findings.versions if version.name != "v1"]

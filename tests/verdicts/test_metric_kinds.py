@@ -7,18 +7,27 @@ import pytest
 from ganealogy.verdicts.metric_kinds import KINDS, has_direction, higher_is_better, is_distance, scale, split
 
 
-@pytest.mark.parametrize("metric", ["fid", "fd_pixel8", "fd_effnet_lite0", "fd_inf_inception"])
+@pytest.mark.parametrize("metric", ["fid", "fd_pixel8", "fd_effnet_lite0"])
 def test_frechet_distances_are_compared_on_the_logarithm_and_lower_is_better(metric: str) -> None:
     assert scale(metric) == "log" and not higher_is_better(metric) and is_distance(metric)
 
 
-def test_kid_may_be_negative_so_it_stays_linear() -> None:
-    assert scale("kid_inception") == "linear" and not higher_is_better("kid_inception") and is_distance("kid_inception")
+@pytest.mark.parametrize("metric", ["kid_inception", "fd_inf_inception"])
+def test_estimates_without_bias_may_be_negative_so_they_stay_linear(metric: str) -> None:
+    assert scale(metric) == "linear" and has_direction(metric) and not higher_is_better(metric) and is_distance(metric)
 
 
-@pytest.mark.parametrize("word", ["precision", "recall", "density", "coverage", "vendi"])
-def test_fractions_are_linear_and_higher_is_better(word: str) -> None:
-    assert scale(f"{word}_x") == "linear" and higher_is_better(f"{word}_x") and not is_distance(f"{word}_x")
+@pytest.mark.parametrize("word", ["precision", "recall", "coverage"])
+def test_higher_is_better_for_shares_of_pictures(word: str) -> None:
+    assert scale(f"{word}_x") == "share" and higher_is_better(f"{word}_x") and not is_distance(f"{word}_x")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("density", "positive"), ("vendi", "positive"), ("diversity", "positive"), ("memorised", "share")],
+)
+def test_more_than_the_reals_have_is_not_better(word: str, kind: str) -> None:
+    assert scale(f"{word}_x") == kind and not has_direction(f"{word}_x")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +53,6 @@ def test_every_metric_of_the_evaluation_has_a_kind() -> None:
     assert names and {split(name)[0] for name in names} <= KINDS.keys()
 
 
-@pytest.mark.parametrize("metric", ["kid_inception_se", "diversity_x", "unheard_of"])
+@pytest.mark.parametrize("metric", ["kid_inception_se", "unheard_of"])
 def test_metrics_without_a_direction(metric: str) -> None:
     assert not has_direction(metric) and scale(metric) == "linear" and not is_distance(metric)

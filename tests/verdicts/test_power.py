@@ -1,4 +1,4 @@
-"""Power analysis, checked against a published table and by simulating the test."""
+"""Power analysis, checked by simulating the test."""
 
 from __future__ import annotations
 
@@ -6,78 +6,119 @@ import math
 
 import numpy as np
 import pytest
+from helpers.simulated_trees import Scenario, differences, draw, every_look
+from scipy import stats
 
 from ganealogy.errors import GanealogyError
 from ganealogy.verdicts import power
-from ganealogy.verdicts.significance import welch
+from ganealogy.verdicts.looks import LOOKS, critical
+from ganealogy.verdicts.power import Spread
+from ganealogy.verdicts.significance import Edge, family
+
+LOST = math.nan
 
 
-@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 394), (0.5, 64), (0.8, 26)])
-def test_power_equals_cohens_table(effect: float, seeds: int) -> None:
-    """Cohen (Psychological Bulletin 112, 1992), table 2: two means, alpha 0.05, power 0.80 (393 there: rounded)."""
-    assert power.seeds_for(effect, 0.8, 0.05) == seeds
+def tree(*rows: list[float], metric: str = "fid") -> dict[str, Edge]:
+    """Return the edges of a star whose root is the first row."""
+    values = {f"v{at}": dict(enumerate(row)) for at, row in enumerate(rows)}
+    return family(metric, values, {name: None if name == "v0" else "v0" for name in values})
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.05 / 8])
-def test_the_seeds_detect_the_difference_with_the_stated_power(alpha: float) -> None:
-    seeds = power.seeds_for(1.5, 0.8, alpha)
-    assert seeds is not None
-    rng = np.random.default_rng(0)
+def known(deviation: float = 0.1, family: int = 7, tree_freedom: int = 6) -> Spread:
+    return Spread(deviation, deviation, deviation, 10, tree_freedom, family, True, 1.0)
 
-    def detection_rate(count: int) -> float:
-        return float((welch(rng.normal(1.5, 1, (4000, count)), rng.normal(0, 1, (4000, count))).p <= alpha).mean())
 
-    assert detection_rate(seeds) == pytest.approx(power.power(1.5, seeds, seeds, alpha), abs=0.03)
-    assert detection_rate(seeds) > 0.77 and detection_rate(seeds - 2) < 0.8
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_power_is_that_of_the_test_at_its_own_level(look: int) -> None:
+    spread = known()
+    effect = power.smallest_effect(spread, look, 0.6)
+    assert effect is not None and spread.power(effect, look) == pytest.approx(0.6)
+    rng = np.random.default_rng(look)
+    scenario = Scenario(tuple([0] * 7), tuple([0.1 / math.sqrt(2)] * 8), 0.0)
+    logs = draw(rng, scenario, 6000)
+    difference = differences(logs, scenario.parents)
+    difference[:, 0] += effect
+    rates = {}
+    for at, _, mean, error, freedom in every_look(difference):
+        rates[at] = float(np.mean(mean[:, 0] / error[:, 0] >= critical(at, 7, freedom)))
+    # the lift makes the test a little more careful than the noncentral t
+    assert 0.5 < rates[look] < 0.63
+
+
+def test_one_edge_has_the_power_of_the_paired_t() -> None:
+    spread = known(family=1, tree_freedom=0)
+    threshold = stats.t.isf(0.04 / 4 / 2, 7)
+    expected = stats.nct.sf(threshold, 7, 0.15 * math.sqrt(8) / 0.1)
+    assert spread.power(0.15, 8) == pytest.approx(expected)
+    assert spread.power(1e3, 5) == 1.0 and spread.power(0.0, 5) == pytest.approx(0.01, abs=1e-6)
 
 
 def test_smaller_differences_more_power_and_more_edges_need_more_seeds() -> None:
-    spread = power.spread("fid", [100.0, 120.0, 110.0], [130.0, 150.0, 140.0])
-    needs = power.required_seeds(spread, [0.5, 0.05, 0.2, 0.2], 0.8, 8, 0.05)
-    assert [need.difference for need in needs] == [0.05, 0.2, 0.5]
-    counts = [(need.alone or 0, need.strictest or 0) for need in needs]
-    assert counts == sorted(counts, reverse=True) and counts[0][1] > counts[0][0] > 5 and counts[-1][0] == 5
-    stronger = power.required_seeds(spread, [0.05], 0.95, 8, 0.05)[0]
-    assert stronger.alone is not None and stronger.alone > counts[0][0]
-    assert all(0.999 < power.power(effect, 5, 5, 0.05 / 40) <= 1 for effect in np.linspace(7, 50, 60))
-    assert power.seeds_for(1e-4, 0.8, 0.05) is None and power.seeds_for(1e6, 0.8, 0.001) == 5
+    rows = power.required_seeds(known(), [0.5, 0.05, 0.2, 0.2], 0.8)
+    assert [row.difference for row in rows] == [0.05, 0.2, 0.5]
+    assert [row.seeds for row in rows] == [None, 8, 5]
+    assert known().look_for(math.log1p(0.2), 0.95) == 12 and known(family=100).look_for(math.log1p(0.2), 0.8) == 20
+    assert known().look_for(1e-4, 0.8) is None and known().look_for(50.0, 0.999) == 5
 
 
-def test_the_spread_is_pooled_on_the_scale_of_comparison() -> None:
-    a, b = [100.0, 120.0, 110.0], [130.0, 150.0]
-    spread = power.spread("fid", [*a, math.nan], b)
-    squares = 2 * np.log(a).var(ddof=1) + np.log(b).var(ddof=1)
-    assert spread.deviation == pytest.approx(math.sqrt(squares / 3)) and spread.freedom == 3
-    # chi-squared with 3 degrees of freedom: 0.2158 and 9.3484 cut off 2.5 % (printed tables)
+def test_the_spread_combines_the_edges_pairs_and_the_trees() -> None:
+    rng = np.random.default_rng(0)
+    rows = [list(np.exp(rng.normal(5, 0.1, 9))) for _ in range(4)]
+    rows[1][2] = LOST
+    edges = tree(*rows)
+    spread = power.spread(edges["v1"], edges)
+    logs = np.log(rows)
+    of = [logs[at] - logs[0] for at in (1, 2, 3)]
+    own = np.delete(of[0], 2)
+    first = np.mean([own[:5].var(ddof=1), of[1][:5].var(ddof=1), of[2][:5].var(ddof=1)])
+    squares = 4 * first + 7 * own.var(ddof=1)
+    assert (spread.freedom, spread.tree_freedom, spread.family) == (11, 4, 3)
+    assert spread.deviation == pytest.approx(math.sqrt(squares / 11))
+    # chi-squared with 11 degrees of freedom: 5.578 and 17.275 cut off 10 % (printed tables)
     assert (spread.low, spread.high) == pytest.approx(
-        (math.sqrt(squares / 9.3484), math.sqrt(squares / 0.2158)), rel=1e-3
+        (math.sqrt(squares / 17.275), math.sqrt(squares / 5.578)), rel=1e-3
     )
     assert spread.difference(spread.effect(0.1)) == pytest.approx(0.1)
-    linear = power.spread("kid_x", [0.1, 0.2], [0.3, 0.5])
-    assert not linear.log and linear.effect(0.1) == pytest.approx(0.04 / linear.deviation)
 
 
-def test_the_smallest_difference_that_the_existing_seeds_detect() -> None:
-    effect = power.smallest_effect(6, 9, 0.8, 0.05)
-    assert effect is not None and power.power(effect, 6, 9, 0.05) == pytest.approx(0.8)
-    assert power.smallest_effect(4, 9, 0.8, 0.05) is None
+def test_the_range_of_seeds_follows_the_spread() -> None:
+    edges = tree([100.0, 110.0, 90.0, 105.0, 95.0], [80.0, 91.0, 75.0, 79.0, 82.0], [70.0, 71.0, 77.0, 69.0, 72.0])
+    (row,) = power.required_seeds(power.spread(edges["v1"], edges), [0.2], 0.8)
+    assert row.low is not None and row.seeds is not None and row.low <= row.seeds <= (row.high or math.inf)
+    assert row.low < (row.high or math.inf)
+
+
+def test_linear_differences_are_relative_to_the_parents_mean() -> None:
+    edges = tree([0.3, 0.5], [0.1, 0.2], metric="kid_x")
+    spread = power.spread(edges["v1"], edges)
+    assert (
+        not spread.log and spread.effect(0.1) == pytest.approx(0.04) and spread.difference(0.04) == pytest.approx(0.1)
+    )
+    assert spread.deviation == pytest.approx(np.std([-0.2, -0.3], ddof=1)) and spread.tree_freedom == 0
+
+
+def test_the_smallest_effect_is_that_of_the_last_look() -> None:
+    assert power.smallest_effect(known(), 4, 0.8) is None
+    assert power.smallest_effect(known(), 7, 0.8) == power.smallest_effect(known(), 5, 0.8)
+    effects = [power.smallest_effect(known(), look, 0.8) or 0 for look in LOOKS]
+    assert effects == sorted(effects, reverse=True)
 
 
 @pytest.mark.parametrize(
     ("metric", "child", "parent", "message"),
     [
-        ("fid", [1.0], [1.0, 2.0], "1 and 2 seeds"),
-        ("fid", [1.0, math.nan], [1.0, 2.0], "1 and 2 seeds"),
-        ("fid", [1.0, 1.0], [2.0, 2.0], "same for every seed"),
-        ("fid", [0.0, 1.0], [2.0, 3.0], "no logarithm"),
-        ("kid_x", [0.0, 1.0], [-1.0, 1.0], "mean kid_x is 0"),
+        ("fid", [1.0], [1.0, 2.0], "1 seeds of both v1 and v0 have a fid"),
+        ("fid", [1.0, LOST], [1.0, 2.0], "1 seeds of both"),
+        ("fid", [1.0, 1.0], [2.0, 2.0], "same number for every seed"),
+        ("kid_x", [0.0, 1.0], [-1.0, 1.0], "mean kid_x of v0 is 0"),
     ],
 )
 def test_no_plan_without_a_spread_or_a_relative_difference(
     metric: str, child: list[float], parent: list[float], message: str
 ) -> None:
+    edges = tree(parent, child, metric=metric)
     with pytest.raises(GanealogyError, match=message):
-        power.spread(metric, child, parent)
+        power.spread(edges["v1"], edges)
 
 
 def test_fractions_are_parsed_and_ambiguous_ones_refused() -> None:

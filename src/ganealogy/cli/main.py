@@ -81,27 +81,26 @@ def _fraction(context: click.Context, option: click.Parameter, text: str) -> flo
     show_default=True,
     help="Probability of detecting a real difference.",
 )
-@click.option("--metric", help="Default: the report's primary metric.")
-def seeds(version: str, difference: float, power: float, metric: str | None) -> None:
+def seeds(version: str, difference: float, power: float) -> None:
     """Estimate how many seeds a comparison of VERSION with its parent needs.
 
-    Another seed gives another number. The report tests child against parent over seeds; the more the numbers vary, the
-    more seeds a difference needs. This command reads the spread of the existing seeds, at least two of each, and prints
-    the seeds for several differences and the edit of params.yaml.
+    Another seed gives another number. The report tests child against parent seed by seed, at 5, 8, 12, 20 and 40 seeds;
+    the more the difference varies over seeds, the more seeds it needs. This command reads the spread of the existing
+    seeds, at least two of both, and prints the seeds for several differences, and how to add those of the next look.
 
     \b
     ganealogy seeds v8                    a difference of 10 %, detected 8 times in 10
     ganealogy seeds v8 --difference 5%    half the difference: about four times the seeds
     ganealogy seeds v8 --power 0.95       detected 19 times in 20
 
-    A difference of 10 % means that the worse distance is 1.1 times the better one. The report tests all edges of the
-    tree at once, which needs a stricter level per edge (Holm); the last column is for a single edge.
+    A difference of 10 % means that the worse distance is 1.1 times the better one. The numbers count all edges of the
+    tree and all looks. A range such as `12 seeds (5 to 20)` is what the spread, known from few seeds, leaves open.
     """
     from rich.console import Console
 
     from ganealogy.report import seeds as planning
 
-    Console().print(*planning.render(planning.plan_seeds(Path(), version, difference, power, metric)))
+    Console().print(*planning.render(planning.plan_seeds(Path(), version, difference, power)))
 
 
 @cli.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,25 @@ def changes(block: Mapping[str, Any] | None, parent: Mapping[str, Any], recipe: 
 
     walk("", block or {}, parent, recipe)
     return lines
+
+
+def count_changes(lines: Sequence[Change]) -> int:
+    """Return how many changes a person would count.
+
+    One each: a swapped component with its parameters; the same parameter of G and D, or for reals and fakes; the parts
+    of one schedule; an EMA.
+    """
+    keys = {line.key for line in lines}
+    own = [key for key in keys if not any(key.startswith(f"{other}.") for other in keys)]
+    return len({_subject(key) for key in own})
+
+
+def _subject(key: str) -> str:
+    """Return the key without what does not make it another change."""
+    if key.startswith("ema."):
+        return "ema"
+    key = re.sub(r"\.(from|to|shape|until)$", "", key)
+    return re.sub(r"\b(generator|discriminator|real|fake)(_|\b)", "", key)
 
 
 _ABSENT = object()

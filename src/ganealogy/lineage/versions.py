@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +70,27 @@ def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]
     for name in names:
         _read(name, folder, family, [])
     return family
+
+
+def left_out(listed: Collection[str], folder: Path = VERSIONS) -> list[str]:
+    """Return the known versions that descend from the same roots as the listed ones and are not listed.
+
+    A file that cannot be read is left out too: `read_family` checks those that are used.
+    """
+    parents: dict[str, str | None] = {}
+    for name in known(folder):
+        with suppress(GanealogyError):
+            parent = read_yaml(folder / f"{name}.yaml").get("parent")
+            parents[name] = parent if isinstance(parent, str) else None
+
+    def root(name: str) -> str:
+        trail = [name]
+        while (parent := parents.get(trail[-1])) and parent not in trail:
+            trail.append(parent)
+        return trail[-1]
+
+    roots = {root(name) for name in listed}
+    return [name for name in parents if name not in listed and root(name) in roots]
 
 
 def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str]) -> Version:

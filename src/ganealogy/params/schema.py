@@ -152,6 +152,8 @@ class Evaluate(Section):
     """Maximum number of real training images in each distance."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
     """Margin of the equivalence test between child and parent, as a fraction of the distance."""
+    against: list[str] = []
+    """Listed versions with which the report compares every other one, beside each child with its parent."""
 
 
 class Settings(Section):

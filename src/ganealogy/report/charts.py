@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from ganealogy.report import palette
 from ganealogy.report.findings import Findings, Json, Run, Version
-from ganealogy.verdicts.significance import Estimate
+from ganealogy.verdicts.estimates import Estimate
 
 POINTS = 300
 """Maximum number of ticks per curve: more cannot be distinguished on a screen."""

@@ -45,6 +45,7 @@ def collect(root: Path = Path()) -> Findings:
         battery=_values(anchors.get("battery")),
         anchors_described={**ANCHORS, **anchors.get("described", {})},
         gaps=gaps,
+        left_out=list(tree.get("left_out") or []),
     )
     _exclude_other_protocols(findings)
     _report_unmeasured(findings)

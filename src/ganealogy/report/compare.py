@@ -17,9 +17,19 @@ from ganealogy.report.experiments import Experiment
 from ganealogy.report.findings import Findings, Json, Version, number
 from ganealogy.report.page import environment, static
 from ganealogy.report.problems import problems
-from ganealogy.report.verdict_table import css_class, effect, effect_range, interval, verdict_label
-from ganealogy.verdicts import significance
-from ganealogy.verdicts.significance import Estimate, Verdict
+from ganealogy.report.verdict_table import (
+    copying,
+    css_class,
+    effect,
+    effect_range,
+    interval,
+    no_interval,
+    trained,
+    verdict_label,
+)
+from ganealogy.verdicts import estimates, significance
+from ganealogy.verdicts.estimates import Estimate
+from ganealogy.verdicts.significance import Verdict
 from ganealogy.workspace import COMPARISON_PAGE
 
 SAMPLES = (6_000_000, pictures.SAMPLES[1])
@@ -53,7 +63,7 @@ def render(sides: list[Experiment]) -> str:
     uris, _ = pictures.fitted(_sheets(sides), SAMPLES)
     metrics = measured(sides)
     first = {metric for side in sides for metric in columns.headline(side.findings)}
-    functions = (effect, effect_range, verdict_label, css_class, interval, problems, columns.direction)
+    functions = (effect, effect_range, verdict_label, css_class, interval, no_interval, problems, columns.direction)
     template = environment(*functions).get_template("compare.html")
     return template.render(
         sides=sides,
@@ -105,24 +115,28 @@ def differing(sides: list[Experiment]) -> list[tuple[str, list[str]]]:
 def cells(sides: list[Experiment], versions: list[str], metric: str) -> dict[str, list[Cell]]:
     """Return version → one cell per experiment.
 
-    All verdicts of a metric are one Holm family. Values of different protocols get no verdict.
+    The first experiment's primary metric has verdicts, which are one family: each version with itself in the first
+    experiment, seed by seed. Values of different protocols get no verdict.
     """
     first = sides[0].findings
     listed = [_by_name(side) for side in sides]
     protocols = [_protocol(side.findings, metric) for side in sides]
-    values: dict[str, list[float]] = {}
+    values: dict[str, dict[int, float]] = {}
     parents: dict[str, str | None] = {}
+    barred: dict[str, set[int]] = {}
+    measured = [trained(side.findings, metric) for side in sides]
+    verdicts: dict[str, Verdict] = {}
     for name in versions:
         for at, side in enumerate(sides):
             version = listed[at].get(name)
             comparable = protocols[at] == protocols[0] and not _same_runs(version, listed[0].get(name))
             if version is not None and (at == 0 or comparable):
                 label = f"{name} of {side.name}"
-                values[label] = list(version.values(metric).values())
+                values[label], barred[label] = measured[at][name], copying(side.findings)[name]
                 parents[label] = None if at == 0 else f"{name} of {sides[0].name}"
-    anchor = first.anchors.get(metric, {}).get("mean_image")
-    margin = number(first.evaluate.get("equivalence_margin"))
-    verdicts = significance.verdicts(metric, values, parents, anchor, margin=margin)
+    if metric == first.primary_metric:
+        margin = number(first.evaluate.get("equivalence_margin"))
+        verdicts = significance.verdicts(metric, values, parents, margin=margin, gate=first.gate, barred=barred)
     return {
         name: [
             _cell(side.findings, listed[at].get(name), metric, verdicts.get(f"{name} of {side.name}"),
@@ -141,7 +155,7 @@ def _cell(findings: Findings, version: Version | None, metric: str, verdict: Ver
     values = list(version.values(metric).values()) if version else []
     if version is None or not values:
         return Cell(None, None, note, Markup())
-    estimate = significance.estimate(metric, values)
+    estimate = estimates.estimate(metric, values)
     return Cell(estimate, verdict, note, charts.strip_chart(findings, version, metric, estimate))
 
 

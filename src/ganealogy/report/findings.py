@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 from ganealogy.lineage.changes import Change
-from ganealogy.verdicts.metric_kinds import is_distance, scale
+from ganealogy.verdicts.estimates import mean
+from ganealogy.verdicts.metric_kinds import is_distance
 from ganealogy.verdicts.primary_metric import in_order
 from ganealogy.workspace import RunDir
 
@@ -24,6 +25,8 @@ ANCHORS = {
     "mean_image": "the mean image, repeated",
 }
 """Anchors in the order of the table, with descriptions for a reference stage that wrote none."""
+GATE = "rep25"
+"""Anchor that a version must be better than on the primary metric, to be compared."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,8 @@ class Version:
 
     def mean(self, metric: str) -> float | None:
         """Return the mean over the seeds with a value: geometric for a metric compared on the logarithm."""
-        values = list(self.values(metric).values())
-        if not values:
-            return None
-        geometric = scale(metric) == "log" and min(values) > 0
-        return math.exp(fmean(map(math.log, values))) if geometric else fmean(values)
+        values = self.values(metric).values()
+        return mean(metric, values) if values else None
 
     def cost(self, key: str) -> float | None:
         """Return the arithmetic mean over seeds of a number in the cost files of the trainings."""
@@ -172,6 +172,8 @@ class Findings:
     gaps: list[Gap]
     battery: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metric that may lead → degraded set → value: see evaluation/battery.py."""
+    left_out: list[str] = field(default_factory=list)
+    """Known versions of the same trees that the plan does not list."""
 
     @property
     def listed(self) -> list[Version]:
@@ -222,11 +224,20 @@ class Findings:
         """The leading metric: by which versions are compared, shown in the tree."""
         return str(self.evaluate["lead"])
 
-    def beats_mean_image(self, version: Version, metric: str) -> bool | None:
-        """Return whether the version's mean distance is below the mean image's; None if either is missing."""
+    @property
+    def gate(self) -> float | None:
+        """The primary metric of the gate's anchor; None if it was not measured."""
+        return self.anchors.get(self.primary_metric, {}).get(GATE)
+
+    def passes_anchor(self, version: Version, metric: str) -> bool | None:
+        """Return whether the version's mean distance is below the anchor that it must pass; None if either is missing.
+
+        That is the gate for the primary metric, the mean image for other distances.
+        """
         if not is_distance(metric):
             return None
-        value, anchor = version.mean(metric), self.anchors.get(metric, {}).get("mean_image")
+        anchor = self.gate if metric == self.primary_metric else self.anchors.get(metric, {}).get("mean_image")
+        value = version.mean(metric)
         return None if value is None or anchor is None else value < anchor
 
 

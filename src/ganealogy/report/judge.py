@@ -13,9 +13,9 @@ from ganealogy.evaluation.battery import MUST_FAIL
 from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.outcome import best_version
+from ganealogy.verdicts.estimates import LEVEL
 from ganealogy.verdicts.metric_kinds import is_distance, scale, split
 from ganealogy.verdicts.primary_metric import distances
-from ganealogy.verdicts.significance import LEVEL
 
 DESCRIPTIONS = {
     "fd_layout_edges_32_64": (

@@ -15,7 +15,17 @@ from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.problems import problems
-from ganealogy.report.verdict_table import VerdictTable, decision_rule, effect, interval, verdict_label
+from ganealogy.report.verdict_table import (
+    VerdictTable,
+    bundle,
+    decision_rule,
+    effect,
+    effect_range,
+    interval,
+    verdict_label,
+)
+from ganealogy.report.verdict_table import family as family_note
+from ganealogy.verdicts.significance import Verdict
 from ganealogy.workspace import REPORT_FIGURES, REPORT_MARKDOWN
 
 
@@ -41,7 +51,6 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
     )  # fmt: skip
     jinja.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain}
     verdicts = VerdictTable.of(findings)
-    primary = verdicts.for_metric(findings.primary_metric)
     text = jinja.get_template("report.md").render(
         findings=findings,
         wording=wording,
@@ -49,14 +58,15 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         leaderboard=table(leaderboard(findings, verdicts, columns.headline(findings))),
         others=table(others(findings, verdicts)),
         family=family(findings, verdicts),
+        contrasts=table(contrasts(findings, verdicts)),
         costs=table(costs(findings)),
         protocols=columns.protocols(findings),
         verdicts=verdicts,
-        outcome=outcome(findings, primary),
+        outcome=outcome(findings, verdicts.verdicts),
         basis=basis(findings),
-        rule=decision_rule(primary),
-        effect=effect,
-        verdict_label=verdict_label,
+        rule=decision_rule(verdicts.verdicts),
+        family_note=family_note(findings),
+        against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -70,9 +80,8 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
         parts = [f"**{version.name}** {plain(version.title)}"]
         if version.listed:
             parts.append(wording.figure(version.mean(findings.primary_metric)))
-        verdict = verdicts.verdict(findings.primary_metric, version)
-        if verdict is not None:
-            parts.append(f"{effect(findings.primary_metric, verdict)} {verdict_label(verdict)}".strip())
+        if (verdict := verdicts.verdict(version)) is not None:
+            parts.append(_against(findings, verdict, bundle(version)))
         parts += [f"*{plain(line.short)}*" for line in problems(version)]
         lines.append("  " * depth + "- " + " · ".join(parts))
         for child in version.children:
@@ -92,7 +101,7 @@ def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) 
             "version": f"**{version.name}** {plain(version.title)}",
             "parent": version.parent or "–",
             "what changed": _changed(version),
-            "against parent": _against(findings, verdicts, version),
+            "against parent": _against(findings, verdicts.verdict(version), bundle(version)) or "–",
         }
         row |= {_heading(metric): _cell(findings, verdicts, version, metric) for metric in metrics}
         rows.append(row | {"best → last": f"{wording.figure(best)} → {wording.figure(last)}"})
@@ -106,6 +115,21 @@ def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) 
             }
             rows.append(row | {"best → last": ""})
     return rows
+
+
+def contrasts(findings: Findings, verdicts: VerdictTable) -> list[dict[str, str]]:
+    """Return one row per version that is compared with a version of evaluate.against."""
+    return [
+        {
+            "version": name,
+            "against": other,
+            "verdict": _against(findings, verdict),
+            "interval": effect_range(findings.primary_metric, verdict) or "–",
+            "why": plain(verdict.why),
+        }
+        for other, row in verdicts.against.items()
+        for name, verdict in row.items()
+    ]
 
 
 def others(findings: Findings, verdicts: VerdictTable) -> list[dict[str, str]]:
@@ -163,15 +187,18 @@ def _cell(findings: Findings, verdicts: VerdictTable, version: Version, metric: 
     if not values:
         return "–"
     mean = wording.figure(version.mean(metric))
-    mark = "" if findings.beats_mean_image(version, metric) is not False else " †"
+    mark = "" if findings.passes_anchor(version, metric) is not False else " †"
     ends = interval(verdicts.estimate(metric, version))
     text = f"{mean}{mark}" + (f" ({ends})" if ends else "")
     return f"{text}<br>{' · '.join(map(wording.figure, values.values()))}" if seeds and len(values) > 1 else text
 
 
-def _against(findings: Findings, verdicts: VerdictTable, version: Version) -> str:
-    verdict = verdicts.verdict(findings.primary_metric, version)
-    return "–" if verdict is None else f"{effect(findings.primary_metric, verdict)} {verdict_label(verdict)}".strip()
+def _against(findings: Findings, verdict: Verdict | None, bundle: str = "") -> str:
+    """Return effect, verdict and bundle: `−22 % ✓ better, bundle of 2 changes`; empty for a root."""
+    if verdict is None:
+        return ""
+    said = f"{effect(findings.primary_metric, verdict)} {plain(verdict_label(verdict))}".strip()
+    return ", ".join(filter(None, [said, bundle]))
 
 
 def _changed(version: Version) -> str:

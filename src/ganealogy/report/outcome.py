@@ -13,26 +13,36 @@ from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version
 from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.significance import (
+    BARRED,
     BETTER,
+    BETTER_SURVIVORS,
+    DIVERGES_LESS,
+    DIVERGES_MORE,
     EQUIVALENT,
     NO_DIFFERENCE,
     NOT_MEASURED,
     NOT_YET,
     TOO_FEW,
     WORSE,
+    WORSE_THAN_SURVIVORS,
     Verdict,
-    percent,
 )
 
 RESULTS = {
     BETTER: ("helped", "helped"),
     WORSE: ("harmed", "harmed"),
     EQUIVALENT: ("makes no difference", "make no difference"),
+    DIVERGES_MORE: ("diverges more often", "diverge more often"),
+    DIVERGES_LESS: ("diverges less often", "diverge less often"),
     "open": ("is open", "are open"),
 }
 """Result → what is said of one idea and of several; any verdict that is not listed is open."""
 NOT_COMPARABLE, NO_PARENT, DIVERGED = "not yet comparable", "without a measured parent", "diverged"
-WHY_OPEN = (NO_DIFFERENCE, TOO_FEW, NOT_COMPARABLE, DIVERGED, NO_PARENT, NOT_MEASURED)
+COPIES = "copying training pictures"
+WHY_OPEN = (
+    *(NO_DIFFERENCE, BETTER_SURVIVORS, WORSE_THAN_SURVIVORS, TOO_FEW),
+    *(NOT_COMPARABLE, COPIES, DIVERGED, NO_PARENT, NOT_MEASURED),
+)
 """In the order of the sentence."""
 
 
@@ -62,7 +72,7 @@ def outcome(findings: Findings, verdicts: Mapping[str, Verdict]) -> Outcome:
     if best is not None:
         return Outcome(_ideas(findings, verdicts), best.name, ", ".join(_remarks(findings, best)))
     measured = any(version.values(findings.primary_metric) for version in findings.listed)
-    none = "no version is better than the mean image yet" if measured else "no version is measured yet"
+    none = "no version is better than 25 training pictures, repeated" if measured else "no version is measured yet"
     return Outcome(_ideas(findings, verdicts), "", none)
 
 
@@ -77,13 +87,13 @@ def basis(findings: Findings) -> str:
 def best_version(findings: Findings) -> Version | None:
     """Return the listed version with the lowest mean of the primary metric, which is a distance.
 
-    A version that is not better than the mean image does not count. None if no version counts.
+    A version that is not better than the gate's anchor does not count. None if no version counts.
     """
     metric = findings.primary_metric
     means = [
         (mean, version)
         for version in findings.listed
-        if (mean := version.mean(metric)) is not None and findings.beats_mean_image(version, metric) is not False
+        if (mean := version.mean(metric)) is not None and findings.passes_anchor(version, metric) is not False
     ]
     return min(means, key=lambda pair: pair[0])[1] if means else None
 
@@ -93,7 +103,7 @@ def _ideas(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
         return "No idea to test"
     results = Counter(verdict.word if verdict.word in RESULTS else "open" for verdict in verdicts.values())
     ends = {
-        EQUIVALENT: next((f" within {percent(each.margin)}" for each in verdicts.values() if each.margin), ""),
+        EQUIVALENT: next((each.detail for each in verdicts.values() if each.word == EQUIVALENT), ""),
         "open": f" ({_counts(_why_open(findings, verdicts))})",
     }
     total = len(verdicts)
@@ -111,6 +121,8 @@ def _why_open(findings: Findings, verdicts: Mapping[str, Verdict]) -> Iterable[s
     for name, verdict in verdicts.items():
         if verdict.word == NOT_YET:
             yield NOT_COMPARABLE
+        elif verdict.word == BARRED:
+            yield COPIES
         elif verdict.word == NOT_MEASURED:
             yield _why_not_measured(findings, versions[name], versions.get(versions[name].parent or ""))
         elif verdict.word not in RESULTS:

@@ -25,14 +25,18 @@ from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.problems import problems, reason_missing, worsened
 from ganealogy.report.verdict_table import (
     VerdictTable,
+    bundle,
     css_class,
     decision_rule,
     effect,
     effect_range,
+    family,
     interval,
+    no_interval,
     verdict_label,
 )
-from ganealogy.verdicts.significance import SEEDS_NEEDED, WORDS, Verdict
+from ganealogy.verdicts.looks import SEEDS_NEEDED
+from ganealogy.verdicts.significance import EQUIVALENT, WORDS, Verdict
 from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
 
 if TYPE_CHECKING:
@@ -76,7 +80,9 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         effect_range,
         verdict_label,
         css_class,
+        bundle,
         interval,
+        no_interval,
         worsened,
         problems,
         reason_missing,
@@ -84,7 +90,6 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         charts.strip_chart,
     )
     verdicts = VerdictTable.of(findings)
-    primary = verdicts.for_metric(findings.primary_metric)
     families = columns.families(findings)
     return (
         environment(*functions)
@@ -94,11 +99,12 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             shown=_picture_uris(gallery),
             live=(findings.root / LIVE_PAGE).is_file(),
             verdicts=verdicts,
-            outcome=outcome(findings, primary),
+            outcome=outcome(findings, verdicts.verdicts),
             basis=basis(findings),
-            tally=tally(primary),
+            tally=tally(verdicts.verdicts),
             seeds_needed=SEEDS_NEEDED,
-            rule=decision_rule(primary),
+            rule=decision_rule(verdicts.verdicts),
+            family_note=family(findings),
             metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *FIXED_FAMILIES],
@@ -139,10 +145,13 @@ def plotly_archive() -> str:
 
 
 def tally(verdicts: Mapping[str, Verdict]) -> list[tuple[int, Verdict]]:
-    """Return (number of children, an example) for each verdict that occurs, in the order of `WORDS`."""
+    """Return (number of children, verdict) for each word that occurs, in the order of `WORDS`.
+
+    The verdict has only what all of them share: the word, and the margin of an equivalence.
+    """
     counts = Counter(verdict.word for verdict in verdicts.values())
-    examples = {verdict.word: verdict for verdict in verdicts.values()}
-    return [(counts[word], examples[word]) for word in WORDS if word in counts]
+    margin = {verdict.word: verdict.detail for verdict in verdicts.values() if verdict.word == EQUIVALENT}
+    return [(counts[word], Verdict(word, detail=margin.get(word, ""))) for word in WORDS if word in counts]
 
 
 def hosts(findings: Findings) -> list[tuple[str, list[str]]]:

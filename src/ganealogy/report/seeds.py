@@ -1,4 +1,4 @@
-"""`ganealogy seeds`: how many more seeds would detect a difference between a version and its parent."""
+"""`ganealogy seeds`: how many seeds the verdict on a version needs, and what to type for the next look."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from ganealogy.params import schema
 from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
-from ganealogy.verdicts import power
-from ganealogy.verdicts.significance import ALPHA, SEEDS_NEEDED, percent
+from ganealogy.report.verdict_table import parents_of, trained
+from ganealogy.verdicts import power, significance
+from ganealogy.verdicts.looks import ALPHA, LOOKS
+from ganealogy.verdicts.significance import percent
 from ganealogy.workspace import PARAMS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+MOST = max(LOOKS)
 
 
 @dataclass(frozen=True)
@@ -26,77 +30,66 @@ class SeedPlan:
     version: str
     parent: str
     metric: str
-    counts: tuple[int, int]
-    """Seeds with a value, of version and parent."""
+    seeds: int
+    """That both have, up to the first one without a result."""
     tree: schema.Tree
     """Section of params.yaml."""
-    edges: int
     target_power: float
     difference: float
     """The difference to detect."""
     spread: power.Spread
     requirements: list[power.RequiredSeeds]
     detectable: float | None
-    """Smallest difference that the existing seeds detect at alpha / edges; None with fewer than five."""
+    """Smallest difference that the last look detects; None before the first look."""
 
     @property
     def required(self) -> power.RequiredSeeds:
         return next(row for row in self.requirements if row.difference == self.difference)
 
-    def more(self, seeds: int | None) -> int | None:
-        """Return how many seeds to add so that both versions have `seeds`."""
-        return None if seeds is None else max(0, seeds - min(self.counts))
+    @property
+    def next_look(self) -> int | None:
+        """Seeds of the next look; None after the last one."""
+        return next((look for look in LOOKS if look > self.seeds), None)
 
     @property
-    def new_seeds(self) -> dict[str, list[int]] | None:
-        """Version → `tree.more_seeds` of it, with as many unused seeds added as `difference` needs.
+    def new_seeds(self) -> dict[str, list[int]]:
+        """Version → `tree.more_seeds` of it, so that both sides have the seeds of the next look.
 
-        Without versions that have enough; None if no number is enough.
+        Without versions that have enough. New seeds follow the last one of both: an earlier one would change old looks.
         """
-        if self.required.strictest is None:
-            return None
-        lists = {}
-        for name, count in zip((self.version, self.parent), self.counts, strict=True):
-            if (more := self.required.strictest - count) > 0:
-                used = self.tree.seeds_of(name)
-                unused = [seed for seed in range(len(used) + more) if seed not in used]
-                lists[name] = [*self.tree.more_seeds.get(name, []), *unused[:more]]
-        return lists
+        planned = {name: self.tree.seeds_of(name) for name in (self.version, self.parent)}
+        both = set(planned[self.version]) & set(planned[self.parent])
+        new = range(max(both) + 1, max(both) + 1 + max(0, (self.next_look or 0) - len(both)))
+        lacking = {name: [seed for seed in new if seed not in seeds] for name, seeds in planned.items()}
+        return {name: [*self.tree.more_seeds.get(name, []), *seeds] for name, seeds in lacking.items() if seeds}
 
 
-def plan_seeds(
-    root: Path, name: str, difference: float = 0.1, target_power: float = 0.8, metric: str | None = None
-) -> SeedPlan:
-    """Plan seeds from the metrics under `root`; `metric` defaults to the primary one.
+def plan_seeds(root: Path, name: str, difference: float = 0.1, target_power: float = 0.8) -> SeedPlan:
+    """Plan seeds from the primary metric of the runs under `root`.
 
     Raises: GanealogyError for an unknown version, one without a trained parent, a metric that was not measured, or too
     few seeds to estimate the spread, and a wrong params.yaml.
     """
     findings = collect(root)
     version, parent = _edge(findings, name)
-    if metric is not None and findings.metrics and metric not in findings.metrics:
-        raise one_of("metric", metric, findings.metrics)
-    metric = metric or findings.primary_metric
-    values = [list(side.values(metric).values()) for side in (version, parent)]
-    for side, numbers in zip((version, parent), values, strict=True):
-        if not numbers:
+    metric = findings.primary_metric
+    for side in (version, parent):
+        if not side.values(metric):
             raise GanealogyError(f"{side.name} has no {metric} yet; run: dvc repro")
-    spread = power.spread(metric, *values)
-    listed = {each.name for each in findings.listed}
-    edges = sum(each.parent in listed for each in findings.listed)
-    counts = len(values[0]), len(values[1])
-    effect = power.smallest_effect(*counts, target_power, ALPHA / edges)
+    family = significance.family(metric, trained(findings, metric), parents_of(findings))
+    edge = family[name]
+    spread = power.spread(edge, family)
+    effect = power.smallest_effect(spread, len(edge.pairs), target_power)
     return SeedPlan(
         version=version.name,
         parent=parent.name,
         metric=metric,
-        counts=counts,
+        seeds=len(edge.pairs),
         tree=schema.load(root / PARAMS).tree,
-        edges=edges,
         target_power=target_power,
         difference=difference,
         spread=spread,
-        requirements=power.required_seeds(spread, [*power.DIFFERENCES, difference], target_power, edges, ALPHA),
+        requirements=power.required_seeds(spread, [*power.DIFFERENCES, difference], target_power),
         detectable=None if effect is None else spread.difference(effect),
     )
 
@@ -106,39 +99,44 @@ def render(plan: SeedPlan) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    edges = wording.plural(plan.edges, "edge")
+    edges = wording.plural(plan.spread.family, "edge")
     table = Table(title=f"{plan.version} against {plan.parent} on {plan.metric}", title_justify="left")
     table.add_column("difference", justify="right")
-    table.add_column(f"seeds, 1 of {edges}", justify="right")
-    table.add_column("more", justify="right")
-    table.add_column("seeds, this edge alone", justify="right")
+    table.add_column(f"seeds of both, 1 of {edges}")
     for row in plan.requirements:
-        cells = [_seeds(row.strictest), _seeds(plan.more(row.strictest)), _seeds(row.alone)]
-        table.add_row(percent(row.difference), *cells, style="bold" if row.difference == plan.difference else "")
+        style = "bold" if row.difference == plan.difference else ""
+        table.add_row(percent(row.difference), _seeds(row), style=style)
+    *first, last = LOOKS
     lines = [
-        f"Seeds per version for a power of {percent(plan.target_power)} at a level of {percent(ALPHA)}. "
-        f"{plan.version} has {plan.counts[0]} now, {plan.parent} has {plan.counts[1]}.",
-        f"Holm's strictest step over {edges} needs p below {ALPHA / plan.edges:.2g}. "
-        f"A verdict needs at least {SEEDS_NEEDED} seeds of each version.",
+        f"Seeds of the first look that detects the difference with a probability of {percent(plan.target_power)}, and "
+        "the range that the spread's uncertainty leaves.",
+        f"Looks: the first {', '.join(map(str, first))} and {last} seeds, at a level of {percent(ALPHA)} for all looks "
+        f"and {edges}. Both versions have {plan.seeds}.",
         _spread_line(plan.spread),
         f"The existing seeds do not detect differences below {percent(plan.detectable)}."
         if plan.detectable is not None
-        else f"The existing seeds detect nothing: {min(plan.counts)} of the {SEEDS_NEEDED} that a verdict needs.",
+        else f"The existing seeds detect nothing: {plan.seeds} of the {min(LOOKS)} that a verdict needs.",
     ]
     return [table, Text("\n".join([*lines, "", *_instructions(plan)]))]
 
 
 def _instructions(plan: SeedPlan) -> list[str]:
-    new, difference = plan.new_seeds, percent(plan.difference)
-    if new is None:
-        return [f"More than {power.MAX_SEEDS:,} seeds would be needed for {difference}: choose a larger --difference."]
-    if not new:
+    needed, difference = plan.required.seeds, percent(plan.difference)
+    if needed is not None and needed <= plan.seeds:
         return [f"The existing seeds are enough for {difference}."]
+    lines = [] if needed else [f"{MOST} seeds do not detect {difference} so often: choose a larger --difference."]
+    if plan.next_look is None:
+        return [*lines, f"{MOST} seeds are the last look: more of them change no verdict."]
+    new = plan.new_seeds
+    if not new:
+        return [*lines, f"The next look is at {plan.next_look} seeds, which params.yaml already has. Run: dvc repro"]
     lists = [f"{name}: [{', '.join(map(str, seeds))}]" for name, seeds in {**plan.tree.more_seeds, **new}.items()]
     # ++ sets a key that params.yaml may lack.
     options = [f"-S '++tree.more_seeds.{name}=[{','.join(map(str, seeds))}]'" for name, seeds in new.items()]
     return [
-        f"For {difference}, edit params.yaml, then run `dvc repro`. Only {' and '.join(new)} train new seeds:",
+        *lines,
+        f"The next look is at {plan.next_look} seeds. For it, edit params.yaml, then run `dvc repro`. "
+        f"Only {' and '.join(new)} {'train' if len(new) > 1 else 'trains'} new seeds:",
         f"  tree.more_seeds: {{{', '.join(lists)}}}",
         "Or, without editing params.yaml:",
         " \\\n      ".join(["  dvc exp run", *options]),
@@ -147,9 +145,9 @@ def _instructions(plan: SeedPlan) -> list[str]:
 
 def _spread_line(spread: power.Spread) -> str:
     ends = (spread.low, spread.deviation, spread.high)
-    low, middle, high = (percent(spread.difference(end / spread.deviation)) for end in ends)
+    low, middle, high = (percent(spread.difference(end)) for end in ends)
     return (
-        f"The spread over seeds is {middle} (95 % interval {low} to {high}, from "
+        f"The difference varies by {middle} over seeds (80 % interval {low} to {high}, from "
         f"{wording.plural(spread.freedom, 'degree')} of freedom), so these numbers are estimates."
     )
 
@@ -170,5 +168,9 @@ def _edge(findings: Findings, name: str) -> tuple[Version, Version]:
     return version, parent
 
 
-def _seeds(count: int | None) -> str:
-    return f"> {power.MAX_SEEDS:,}" if count is None else f"{count:,}"
+def _seeds(row: power.RequiredSeeds) -> str:
+    """Format such as `12 seeds (5 to 20)`."""
+    middle, low, high = (
+        f"more than {MOST}" if count is None else str(count) for count in (row.seeds, row.low, row.high)
+    )
+    return f"{middle} seeds" if low == high else f"{middle} seeds ({low} to {high})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,8 +14,9 @@ from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.problems import problems
-from ganealogy.report.verdict_table import SIGNS, estimates_for, verdicts_for
-from ganealogy.verdicts.significance import BETTER, WORSE, Estimate, Verdict
+from ganealogy.report.verdict_table import bundle, css_class, estimates_for, family, verdict_label, verdicts_for
+from ganealogy.verdicts.estimates import Estimate
+from ganealogy.verdicts.significance import EQUIVALENT, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 NO_RESULTS = "no results here yet; to train and measure the versions, run: dvc repro"
-STYLES = {BETTER: "green", WORSE: "red"}
+STYLES = {"better": "green", "worse": "red"}
+"""Class of a verdict → style."""
 GAP = 2
 """Columns of space between columns."""
 INDENT, INDENT_SHARE = 2, 1 / 6
@@ -45,7 +48,7 @@ class Row(NamedTuple):
 
 
 def summary(root: Path, width: int) -> Group:
-    """Return the sentence, its metric and protocol, the table in `width` columns, and the versions' problems.
+    """Return the sentence, its metric and protocol, the table in `width` columns, and notes on the versions.
 
     Raises: GanealogyError when nothing has been trained, or when the plan under `root` cannot be read.
     """
@@ -66,8 +69,9 @@ def summary(root: Path, width: int) -> Group:
         Text(f"{basis(findings)}\n", style="dim"),
         _table(_rows(findings, verdicts, width), width),
     ]
-    if noted := _problems(findings):
-        parts.append(Text(f"\n{noted}", style="dim"))
+    notes = [family(findings) if any(verdict.p is not None for verdict in verdicts.values()) else "", _notes(findings)]
+    if any(notes):
+        parts.append(Text("\n" + "\n".join(filter(None, notes)), style="dim"))
     return Group(*parts)
 
 
@@ -140,12 +144,13 @@ def _distance(estimate: Estimate | None) -> tuple[str, str]:
 
 
 def _verdict(verdict: Verdict | None) -> Text:
-    """Return the verdict's sign and word; the margin of an equivalence is in the sentence above the table."""
+    """Return the verdict's label; the margin of an equivalence is in the sentence above the table."""
     from rich.text import Text
 
     if verdict is None:
         return Text("root", style="dim")
-    return Text(f"{SIGNS.get(verdict.word, '')} {verdict.word}".strip(), style=STYLES.get(verdict.word, ""))
+    shown = replace(verdict, detail="") if verdict.word == EQUIVALENT else verdict
+    return Text(verdict_label(shown), style=STYLES.get(css_class(verdict), ""))
 
 
 def _seconds(seconds: float | None) -> str:
@@ -154,9 +159,12 @@ def _seconds(seconds: float | None) -> str:
     return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
-def _problems(findings: Findings) -> str:
-    """Return such as `v5: seed 1 diverged, collapsed · v7: seed 0 missing`; empty if there are no problems."""
-    found = {version.name: [line.short for line in problems(version)] for version in findings.listed}
+def _notes(findings: Findings) -> str:
+    """Return such as `v5: bundle of 2 changes, seed 1 diverged · v7: seed 0 missing`; empty if there is nothing."""
+    found = {
+        version.name: [*filter(None, [bundle(version)]), *(line.short for line in problems(version))]
+        for version in findings.listed
+    }
     return " · ".join(f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines)
 
 

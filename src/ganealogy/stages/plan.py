@@ -16,7 +16,7 @@ from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.versions import Version, known, read_family
+from ganealogy.lineage.versions import Version, known, left_out, read_family
 from ganealogy.params.schema import Settings, load
 from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
 from ganealogy.runtime import process
@@ -29,7 +29,7 @@ PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 # Settings that say where or how fast, not what to compute.
 WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads", "runs_per_gpu"}}
 # Settings that only the report's verdicts use.
-VERDICTS_ONLY = {"equivalence_margin"}
+VERDICTS_ONLY = {"equivalence_margin", "against"}
 
 
 def run() -> TreeJson:
@@ -57,7 +57,8 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
     flops = {name: count_flops(plan) for name, plan in plans.items()}
     files: PlanFiles = {f"stages/{name}.json": plan for name, plan in stage_plans(settings).items()}
     files |= {f"versions/{name}.json": plan for name, plan in plans.items()}
-    return files | {"tree.json": tree(family, completed, counts, flops, settings)}
+    unlisted = left_out(settings.tree.versions, versions)
+    return files | {"tree.json": tree(family, completed, counts, flops, settings, unlisted)}
 
 
 def write(files: PlanFiles, folder: Path = PLAN) -> None:
@@ -122,6 +123,7 @@ def tree(
     counts: dict[str, dict[str, int]],
     flops: dict[str, int],
     settings: Settings,
+    unlisted: list[str],
 ) -> TreeJson:
     """Return what people read: titles, ideas, changes. Only the report depends on it, so an edit trains nothing."""
     members: list[PlannedVersion] = [
@@ -149,7 +151,7 @@ def tree(
         "sample": settings.sample.model_dump(),
         "evaluate": settings.evaluate.model_dump(),
     }
-    return cast(TreeJson, {"versions": members, **sections})
+    return cast(TreeJson, {"versions": members, "left_out": unlisted, **sections})
 
 
 def origins(version: Version, completed: Recipe) -> dict[str, str]:
@@ -235,6 +237,9 @@ def _check_names(settings: Settings, params: Path, versions: Path) -> None:
         if version not in known(versions):
             raise one_of("version", version, list(known(versions)), f"{params}: tree.more_seeds")
     _check_lead(settings, params)
+    for version in settings.evaluate.against:
+        if version not in settings.tree.versions:
+            raise one_of("version", version, settings.tree.versions, f"{params}: evaluate.against")
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")
 

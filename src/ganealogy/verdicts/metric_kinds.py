@@ -1,17 +1,23 @@
 """Kinds of metric: names, families of the report's table, the scale of averages, and which direction is better.
 
-A Fréchet distance is compared on the logarithm: it is positive, its spread over seeds grows with its size, and people
-quote ratios of it. KID's estimate is unbiased and may be below 0, and a fraction lies in 0..1: both are linear.
+A Fréchet distance is averaged and compared on the logarithm: it is positive, its spread over seeds grows with its size,
+and people quote ratios of it. KID and the limit FD∞ are estimated without bias and may be below 0: both are linear.
+
+Higher is better for precision, recall and coverage, whose best value is 1. Density, the Vendi score and the memorised
+fraction have no direction: more than the reals have is not better (noise has a higher Vendi score than the reals, a
+density above 1 means crowding, and a fraction below one half only means distance from the training pictures).
 
 A metric's name is its kind and its extractor: `fd_inf_pixel8` is `fd_inf` on `pixel8`. To describe a new metric to the
-report, add its kind to `KINDS`. A kind that is not listed is averaged on the linear scale and gets no verdict.
+report, add its kind to `KINDS`. A kind that is not listed is averaged on the linear scale.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Scale = Literal["log", "linear"]
+Scale = Literal["log", "positive", "share", "linear"]
+"""log: geometric mean, compared by ratios. The others have arithmetic means: positive for values above 0, share for
+fractions of 1, linear for values of any sign."""
 
 
 class MetricKind(NamedTuple):
@@ -21,10 +27,10 @@ class MetricKind(NamedTuple):
     family: str
     """Button of the report's table that shows the metrics of this kind."""
     higher_is_better: bool | None
-    """None: neither direction is better, so there is no verdict."""
+    """None: neither direction is better."""
     scale: Scale = "linear"
     distance: bool = False
-    """A distance to the real images. A version whose distance is not below the mean image's is not compared."""
+    """A distance to the real images. The report marks a version whose distance is not below the mean image's."""
 
 
 KINDS = {
@@ -32,19 +38,19 @@ KINDS = {
     "fid": MetricKind("FID", "FID", "distances", False, "log", distance=True),
     "fd_w64": MetricKind("Whitened Fréchet distance", "FD w64", "distances", False, "log", distance=True),
     "swd": MetricKind("Sliced Wasserstein distance", "SWD", "distances", False, "log", distance=True),
-    "fd_inf": MetricKind("Fréchet distance, N → ∞", "FD∞", "distances", False, "log", distance=True),
+    "fd_inf": MetricKind("Fréchet distance, N → ∞", "FD∞", "distances", False, distance=True),
     "kid": MetricKind("KID", "KID", "distances", False, distance=True),
-    "precision": MetricKind("Precision", "Precision", "fidelity and variety", True),
-    "recall": MetricKind("Recall", "Recall", "fidelity and variety", True),
-    "density": MetricKind("Density", "Density", "fidelity and variety", True),
-    "coverage": MetricKind("Coverage", "Coverage", "fidelity and variety", True),
-    "vendi": MetricKind("Vendi score", "Vendi", "diversity", True),
-    "diversity": MetricKind("Diversity", "Diversity", "diversity", None),
-    "is": MetricKind("Inception Score", "IS", "diversity", True),
-    "memorised": MetricKind("Memorised fraction", "Memorised", "memorisation", False),
-    "digits": MetricKind("Digits", "Digits", "other", True),
-    "digit_entropy": MetricKind("Digit entropy", "Digit entropy", "other", True),
-    "classifier_score": MetricKind("Classifier score", "Classifier score", "other", True),
+    "precision": MetricKind("Precision", "Precision", "fidelity and variety", True, "share"),
+    "recall": MetricKind("Recall", "Recall", "fidelity and variety", True, "share"),
+    "density": MetricKind("Density", "Density", "fidelity and variety", None, "positive"),
+    "coverage": MetricKind("Coverage", "Coverage", "fidelity and variety", True, "share"),
+    "vendi": MetricKind("Vendi score", "Vendi", "diversity", None, "positive"),
+    "diversity": MetricKind("Diversity", "Diversity", "diversity", None, "positive"),
+    "is": MetricKind("Inception Score", "IS", "diversity", True, "positive"),
+    "memorised": MetricKind("Memorised fraction", "Memorised", "memorisation", None, "share"),
+    "digits": MetricKind("Digits", "Digits", "other", True, "positive"),
+    "digit_entropy": MetricKind("Digit entropy", "Digit entropy", "other", True, "positive"),
+    "classifier_score": MetricKind("Classifier score", "Classifier score", "other", True, "positive"),
 }
 """In the order of the report's families."""
 LONGEST_FIRST = sorted(KINDS, key=len, reverse=True)
@@ -63,7 +69,7 @@ def split(metric: str) -> tuple[str, str]:
 
 
 def scale(metric: str) -> Scale:
-    """Return `log` for Fréchet distances, `linear` for all other metrics."""
+    """Return the scale of the metric's averages; `linear` for a standard error and an unlisted kind."""
     kind = _kind(metric)
     return kind.scale if kind else "linear"
 
@@ -75,13 +81,13 @@ def higher_is_better(metric: str) -> bool:
 
 
 def has_direction(metric: str) -> bool:
-    """Return whether higher or lower values are better. A standard error and a ratio whose ideal is 1 have none."""
+    """Return whether higher or lower values are better: not for a standard error, or where both may be worse."""
     kind = _kind(metric)
     return kind is not None and kind.higher_is_better is not None
 
 
 def is_distance(metric: str) -> bool:
-    """Return whether a version has to get below the mean image's value before it is compared."""
+    """Return whether the metric is a distance to the real images."""
     kind = _kind(metric)
     return bool(kind and kind.distance)
 

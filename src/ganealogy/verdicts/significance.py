@@ -1,77 +1,56 @@
-"""Compare child and parent over seeds: means with intervals, and verdicts with a controlled error rate.
+"""Verdicts on the edges of a tree: is a child's distance lower than its parent's, over seeds?
 
-Distances are compared on the logarithm (see `metric_kinds`), child against parent by Welch's unpaired test: variances
-are usually unequal, and two versions trained with the same seed share nothing that would pair them. Holm's step-down
-correction over all tested edges of a metric keeps the probability of any false difference at alpha, also for edges that
-share a parent (Holm, Scandinavian Journal of Statistics 6, 1979).
+Child and parent are compared in pairs of equal seeds, on the logarithm of a distance (`metric_kinds`): a seed is a
+block, because versions of one architecture draw similar pictures from the same seed.
 
-The error rate is at most 5 %, for edges that share a parent, no true difference and five seeds per version. Welch's
-approximation is inexact in the far tail that Holm uses: at alpha = 5 %, a tree whose children all vary three times as
-much as their parent has 6 to 8 % errors. At ALPHA = 3 % it has 4 % (8 edges) to 5 % (40), and 2 % with equal spreads.
-Unequal numbers of seeds, from diverged runs or from tree.more_seeds, raise it: five against ten give up to 7 %. The
-tests simulate all of this.
+- The variance of the differences is lifted towards the tree's if it came out small by luck, and believed if it came
+  out large: a moderated t (Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004), upwards only.
+- An edge's p is the least p / share over the looks reached (`looks`), so a verdict once given stays; Holm's correction
+  (Scandinavian Journal of Statistics 6, 1979) over all edges of the tree. A Bonferroni bound over edges and looks needs
+  no assumption on how they depend.
+- Equivalence is a family of its own: two one-sided tests (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15,
+  1987), with the shares in reverse, because it needs many seeds.
+- A diverged seed is lost. Losses are tested too, and a side that seems better only because its bad seeds were lost gets
+  no word.
 
-The unit is a training, so only seeds show how much a number would change if the version were trained again. KID's block
-standard error (`kid.py`) describes the samples of one training and is not used here. No FD is bootstrapped: its
-bootstrap estimates lie above the FD itself.
-
-scipy.stats takes half a second to import, so it is imported only when there is something to test.
+docs/metrics.md has the error rates and the power, and tests/verdicts/test_promise.py simulates them.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ganealogy.verdicts.metric_kinds import Scale, has_direction, higher_is_better, is_distance, scale
+from ganealogy.verdicts import looks
+from ganealogy.verdicts.looks import ALPHA, EQUIVALENCE_SHARES, EXCESS_LOSS, LOOKS, SEEDS_NEEDED, Look, Pair, TreeSpread
+from ganealogy.verdicts.metric_kinds import scale
 
 BETTER, WORSE = "better", "worse"
-NO_DIFFERENCE = "no difference shown"
 EQUIVALENT = "equivalent"
 """The difference is shown to be less than the margin, which `Verdict.label` states."""
-TOO_FEW, NOT_YET, NOT_MEASURED = "too few seeds", "not yet", "not measured"
-WORDS = (BETTER, WORSE, EQUIVALENT, NO_DIFFERENCE, TOO_FEW, NOT_YET, NOT_MEASURED)
-
-SEEDS_NEEDED = 5
-"""Per version, for a verdict. With two seeds, Holm over eight edges would need t > 89."""
-LEVEL = 0.95
-"""Of every interval."""
-ALPHA = 0.03
-"""Threshold of Holm's p. With it at most 5 % of trees without differences get a false verdict (see above)."""
-
-Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Mean of a version's metric over its seeds, with the 95 % t interval, on `scale`.
-
-    On `log` the mean is the geometric one, and the interval is that of the mean logarithm, transformed back: it is not
-    symmetric. `low` and `high` are None below two seeds; `mean` is NaN without values. `values` are the finite ones.
-    """
-
-    values: tuple[float, ...]
-    mean: float
-    low: float | None
-    high: float | None
-    scale: Scale
+DIVERGES_MORE, DIVERGES_LESS = "diverges more often", "diverges less often"
+NO_DIFFERENCE = "no difference shown"
+BETTER_SURVIVORS, WORSE_THAN_SURVIVORS = "better where it survived", "worse where its parent survived"
+"""The side that seems better lost more seeds, so only survivors are compared."""
+TOO_FEW, NOT_YET, BARRED, NOT_MEASURED = "too few seeds", "not yet", "no word", "not measured"
+WORDS = (
+    *(BETTER, WORSE, EQUIVALENT, DIVERGES_MORE, DIVERGES_LESS, NO_DIFFERENCE, BETTER_SURVIVORS, WORSE_THAN_SURVIVORS),
+    *(TOO_FEW, NOT_YET, BARRED, NOT_MEASURED),
+)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of comparing a child's seeds with its parent's.
+    """Result of comparing a child with its parent, seed by seed.
 
-    `effect` is the ratio child/parent of geometric means on the log scale, the difference of means on the linear one.
-    `low` and `high` are its 95 % interval, not widened for the number of edges: if p is not small, it can still exclude
-    "no effect". `p` is Holm's, `p_raw` the test's own. `hedges_g` is the difference in pooled standard deviations,
-    corrected for small samples; positive if the child's values are higher. All are None if nothing was tested.
-    For `equivalent`, p and p_raw are those of the two one-sided tests, and `margin` is the margin tested.
+    `effect` is the geometric mean of child/parent on the log scale, the mean difference on the linear one, at the last
+    look, or over the seeds so far before the first. `low` and `high` are its interval: all intervals of a tree hold
+    together, at every look, in 95 % of trees. `p` is that of a difference, `p_equal` that of equivalence, both
+    corrected for looks and edges; a word needs at most ALPHA.
     """
 
     word: str
@@ -79,149 +58,113 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     p: float | None = None
-    p_raw: float | None = None
-    hedges_g: float | None = None
+    p_equal: float | None = None
     why: str = ""
-    margin: float | None = None
+    detail: str = ""
+    """The rest of the label."""
 
     @property
     def label(self) -> str:
-        """The word, with the margin of an equivalence."""
-        return self.word if self.margin is None else f"{self.word} within {percent(self.margin)}"
-
-
-class Welch(NamedTuple):
-    """Welch's unpaired test of mean(child) − mean(parent), one entry per pair of samples."""
-
-    difference: Values
-    low: Values
-    high: Values
-    p: Values
-
-
-def estimate(metric: str, values: Sequence[float]) -> Estimate:
-    """Return mean and 95 % t interval over seeds, on the metric's scale. NaN and infinities count as missing.
-
-    Distances of which one is 0 or below have no logarithm: they are averaged on the linear scale.
-    """
-    finite = _finite(values)
-    used_scale: Scale = "linear" if _without_logarithm(metric, finite) else scale(metric)
-    if not finite:
-        return Estimate((), math.nan, None, None, used_scale)
-    numbers = np.log(finite) if used_scale == "log" else np.asarray(finite)
-    back = math.exp if used_scale == "log" else float
-    mean = min(max(back(numbers.mean()), min(finite)), max(finite))  # rounding must not carry it past an anchor
-    if len(finite) < 2:
-        return Estimate(finite, mean, None, None, used_scale)
-    from scipy.special import stdtrit  # imports in a tenth of scipy.stats's time
-
-    half = float(stdtrit(len(finite) - 1, (1 + LEVEL) / 2) * numbers.std(ddof=1) / math.sqrt(len(finite)))
-    centre = float(numbers.mean())
-    return Estimate(
-        finite, mean, _finite_or_none(back, centre - half), _finite_or_none(back, centre + half), used_scale
-    )
+        """The word with what belongs to it: the margin of an equivalence, the number of survivors."""
+        return self.word + self.detail
 
 
 def verdicts(
     metric: str,
-    values: Mapping[str, Sequence[float]],
+    values: Mapping[str, Mapping[int, float]],
     parents: Mapping[str, str | None],
-    mean_image: float | None,
-    alpha: float = ALPHA,
     *,
-    planned: Mapping[str, int] | None = None,
     margin: float | None = None,
+    gate: float | None = None,
+    barred: Mapping[str, Collection[int]] | None = None,
 ) -> dict[str, Verdict]:
-    """Return a verdict for each child of `parents`, in their order; roots get none.
+    """Return a verdict for each child of `parents`, in their order; roots get none. The lower value is the better one.
 
-    `values`: version → its metric, one number per seed. `mean_image`: the metric of the mean image, repeated; None if
-    not measured, then no verdict is `not yet`. `planned`: version → number of its seeds; a diverged seed is a
-    missing value, and `why` counts those. `margin`: a fraction of the parent's value within which versions count as
-    equivalent (distances only).
+    `values`: version → seed → distance; NaN: the seed was lost; absent: it has no result yet. `parents`: version → its
+    parent, or None. The family is every edge whose parent is among `values`, those that cannot be tested with p = 1.
 
-    An edge compares a child with its own parent, not with an earlier ancestor: that would test two ideas at once. The
-    Holm family is all edges of this metric that can be tested. Edges with too few seeds, or with a version that does
-    not beat the mean image, are not part of it.
-
-    Equivalence is a second family, with its own alpha, of the same edges: two one-sided Welch tests per edge. Holm
-    counts all edges, also those with a shown difference. Counting only the others would select by the same data: edges
-    that truly differ by the margin then come out equivalent far more often than alpha (a simulation in the tests shows
-    it). `equivalent` replaces `no difference shown`, never `better` or `worse`.
+    `margin`: a fraction of the parent's value within which versions count as equivalent (log scale only). `gate`: an
+    edge whose means are both not below it is not compared at that look. `barred`: version → seeds that copy training
+    pictures; an edge with one among the seeds of its last look gets no word.
     """
-    finite = {name: _finite(numbers) for name, numbers in values.items()}
-    counts = {name: max(len(numbers), (planned or {}).get(name, 0)) for name, numbers in values.items()}
-    anchor = mean_image if mean_image is not None and math.isfinite(mean_image) else None
-    edges = {child: parent for child, parent in parents.items() if parent is not None}
-    results: dict[str, Verdict] = {}
-    tested: dict[str, _Comparison] = {}
-    for child, parent in edges.items():
-        untested = _untestable(metric, child, parent, finite, anchor)
-        if untested is None:
-            tested[child] = _Comparison.of(metric, finite[child], finite[parent])
-        else:
-            results[child] = replace(untested, why=untested.why + _missing_seeds_note((child, parent), counts, finite))
-    adjusted = holm([comparison.p for comparison in tested.values()])
-    bound = math.log1p(margin) if margin and scale(metric) == "log" else None
-    p_equal_raw = [comparison.equivalence(bound) if bound else 1.0 for comparison in tested.values()]
-    p_equal = holm(p_equal_raw) if bound else p_equal_raw
-    for (child, comparison), p, equal_raw, equal in zip(tested.items(), adjusted, p_equal_raw, p_equal, strict=True):
-        parent = edges[child]
-        verdict = comparison.verdict(metric, parent, p, alpha, len(tested))
-        if verdict.word == NO_DIFFERENCE and equal <= alpha:
-            verdict = comparison.equivalent(parent, margin or 0.0, equal_raw, equal, len(tested))
-        unanchored = "; the mean image was not measured" if anchor is None and is_distance(metric) else ""
-        note = _missing_seeds_note((child, parent), counts, finite)
-        results[child] = replace(verdict, why=verdict.why + unanchored + note)
-    return {child: results[child] for child in edges}
+    edges = family(metric, values, parents)
+    spread = looks.tree_spread(edge.pairs for edge in edges.values())
+    rule = Rule(spread, len(edges), margin if scale(metric) == "log" else None, gate, barred or {})
+    tests = [Comparison(edge, rule) for edge in edges.values()]
+    p, p_equal = looks.holm([test.p for test in tests]), looks.holm([test.p_equal for test in tests])
+    results = {test.edge.child: test.verdict(*both) for test, *both in zip(tests, p, p_equal, strict=True)}
+    return {
+        child: results[child]
+        if child in results
+        else Verdict(NOT_MEASURED, why=f"its parent {parent} is not among the versions compared")
+        for child, parent in parents.items()
+        if parent is not None
+    }
 
 
-def welch(child: Values, parent: Values) -> Welch:
-    """Test samples (..., n) against (..., m), on the scale of comparison. NaN where neither sample varies."""
-    from scipy.stats import ttest_ind
+@dataclass(frozen=True)
+class Edge:
+    """A child and its parent: seed → value."""
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, for samples without spread: their p is NaN, or exact
-        test = ttest_ind(child, parent, axis=-1, equal_var=False)
-        interval = test.confidence_interval(LEVEL)
-    return Welch(child.mean(axis=-1) - parent.mean(axis=-1), interval.low, interval.high, test.pvalue)
+    metric: str
+    child: str
+    parent: str
+    values: Mapping[str, Mapping[int, float]]
+    """Of these two."""
+
+    @property
+    def log(self) -> bool:
+        return scale(self.metric) == "log"
+
+    @cached_property
+    def numbers(self) -> dict[str, dict[int, float]]:
+        """Version → seed → number on the scale of comparison; NaN where the seed was lost."""
+        return {name: {seed: self._number(value) for seed, value in row.items()} for name, row in self.values.items()}
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        return looks.pairs(self.numbers[self.child], self.numbers[self.parent])
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Seeds of the pairs."""
+        return sorted(self.values[self.child].keys() & self.values[self.parent].keys())
+
+    def survivors(self, name: str, seeds: int) -> int:
+        """Return how many of the first `seeds` pairs this side did not lose."""
+        return sum(math.isfinite(self.values[name][seed]) for seed in self.seeds[:seeds])
+
+    def _number(self, value: float) -> float:
+        if not self.log:
+            return value
+        return math.log(value) if value > 0 and math.isfinite(value) else math.nan
 
 
-def two_one_sided(child: Values, parent: Values, bound: float) -> Values:
-    """Return p of the two one-sided Welch tests for |mean(child) − mean(parent)| < bound, (..., n) against (..., m).
+def family(
+    metric: str, values: Mapping[str, Mapping[int, float]], parents: Mapping[str, str | None]
+) -> dict[str, Edge]:
+    """Return child → edge, for children whose parent is among `values`."""
+    return {
+        child: Edge(metric, child, parent, {name: values.get(name, {}) for name in (child, parent)})
+        for child, parent in parents.items()
+        if parent is not None and parent in values
+    }
 
-    Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987; as statsmodels' `ttost_ind(usevar="unequal")`.
+
+def seed_correlation(edges: Mapping[str, Edge]) -> float | None:
+    """Return the correlation of children with parents over seeds, pooled within edges; None without any spread.
+
+    That is Σ(c − c̄)(p − p̄) / √(Σ(c − c̄)² · Σ(p − p̄)²), on the scale of comparison, over the complete pairs.
     """
-    from scipy.stats import ttest_ind
-
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        below = ttest_ind(child - bound, parent, axis=-1, equal_var=False, alternative="less").pvalue
-        above = ttest_ind(child + bound, parent, axis=-1, equal_var=False, alternative="greater").pvalue
-    return np.maximum(below, above)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p values of one family. NaN, a test that was not possible, counts as p = 1.
-
-    Holm, Scandinavian Journal of Statistics 6, 1979. statsmodels' `multipletests` collects garbage at each call, which
-    took 7 of the 25 s of the demo's report.
-    """
-    values = np.nan_to_num(np.asarray(p, float), nan=1.0)
-    order = np.argsort(values)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
-    return [float(value) for value in adjusted]
-
-
-def hedges_g(child: Values, parent: Values) -> float:
-    """Return the difference of means in pooled standard deviations, corrected for small samples; NaN without spread.
-
-    Hedges, Journal of Educational Statistics 6, 1981, with the usual approximation of the correction.
-    """
-    freedom = len(child) + len(parent) - 2
-    squares = (len(child) - 1) * child.var(ddof=1) + (len(parent) - 1) * parent.var(ddof=1)
-    spread = math.sqrt(squares / freedom)
-    return (1 - 3 / (4 * freedom - 1)) * float(child.mean() - parent.mean()) / spread if spread else math.nan
+    both: list[looks.Values] = [np.empty((0, 2))]
+    for edge in edges.values():
+        rows = np.array([[edge.numbers[edge.child][seed], edge.numbers[edge.parent][seed]] for seed in edge.seeds])
+        rows = rows.reshape(-1, 2)[np.isfinite(rows.reshape(-1, 2)).all(axis=1)]
+        if len(rows) > 1:
+            both.append(rows - rows.mean(axis=0))
+    child, parent = np.concatenate(both).T
+    scales = math.sqrt(float((child**2).sum() * (parent**2).sum()))
+    return float((child * parent).sum()) / scales if scales > looks.NO_SPREAD**2 else None
 
 
 def percent(fraction: float) -> str:
@@ -230,130 +173,153 @@ def percent(fraction: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Comparison:
-    """A testable edge: both sides on the scale of comparison, and Welch's test of them."""
+class Rule:
+    """What all tests of a family share; see `verdicts`."""
 
-    child: Values
-    parent: Values
-    log: bool
-    difference: float
-    low: float
-    high: float
-    p: float
-    """NaN where neither side varies and they differ."""
-
-    @classmethod
-    def of(cls, metric: str, child: Sequence[float], parent: Sequence[float]) -> _Comparison:
-        log = scale(metric) == "log"
-        a, b = (np.log(side) if log else np.asarray(side, np.float64) for side in (child, parent))
-        if _constant(a, log) and _constant(b, log):
-            difference = float(a.mean() - b.mean())
-            same = abs(difference) <= _tolerance(a, log)
-            return cls(a, b, log, 0.0 if same else difference, math.nan, math.nan, 1.0 if same else math.nan)
-        test = welch(a, b)
-        return cls(a, b, log, float(test.difference), float(test.low), float(test.high), float(test.p))
-
-    def verdict(self, metric: str, parent: str, p: float, alpha: float, family: int) -> Verdict:
-        if math.isnan(self.low):  # no spread on either side
-            why = "every seed of both gave the same number"
-            if math.isnan(self.p):
-                why = f"neither version varies over its seeds, so the difference from {parent} cannot be tested"
-            same = None if math.isnan(self.p) else 1.0
-            return Verdict(NO_DIFFERENCE, self._back(self.difference), p=same, p_raw=same, why=why)
-        direction = BETTER if (self.difference > 0) == higher_is_better(metric) else WORSE
-        word = direction if p <= alpha else NO_DIFFERENCE
-        return Verdict(word, *self._effect(), p, self.p, self._g(), self._why(parent, p, family))
-
-    def equivalence(self, bound: float) -> float:
-        """Return p of the two one-sided tests; 1 where neither side varies, which shows nothing."""
-        return 1.0 if math.isnan(self.low) else float(two_one_sided(self.child, self.parent, bound))
-
-    def equivalent(self, parent: str, margin: float, p_raw: float, p: float, family: int) -> Verdict:
-        why = f"within {percent(margin)} of {parent} by two one-sided tests: {self._why(parent, p, family)}"
-        return Verdict(EQUIVALENT, *self._effect(), p, p_raw, self._g(), why, margin)
-
-    def _back(self, difference: float) -> float:
-        return math.exp(difference) if self.log else difference
-
-    def _effect(self) -> tuple[float, float, float]:
-        return self._back(self.difference), self._back(self.low), self._back(self.high)
-
-    def _g(self) -> float:
-        return hedges_g(self.child, self.parent)
-
-    def _why(self, parent: str, p: float, family: int) -> str:
-        effect, low, high = self._effect()
-        if self.log:
-            size = f"{_ratio(effect)} times {parent} (95 % interval {_ratio(low)} to {_ratio(high)})"
-        else:
-            size = f"{effect:+.3g} against {parent} (95 % interval {low:+.3g} to {high:+.3g})"
-        corrected = f" after Holm over {family} edges" if family > 1 else ""
-        return f"{size}, {_p(p)}{corrected}, {len(self.child)} against {len(self.parent)} seeds"
+    spread: TreeSpread
+    family: int
+    margin: float | None
+    gate: float | None
+    barred: Mapping[str, Collection[int]]
 
 
-def _untestable(
-    metric: str, child: str, parent: str, values: Mapping[str, tuple[float, ...]], anchor: float | None
-) -> Verdict | None:
-    """Return the verdict of an edge that cannot be tested, with the reason; None if it can."""
-    if not has_direction(metric):
-        return Verdict(NOT_MEASURED, why=f"neither higher nor lower values of {metric} are better")
-    if parent not in values:
-        return Verdict(NOT_MEASURED, why=f"its parent {parent} is not among the versions compared")
-    empty = [name for name in (child, parent) if not values.get(name)]
-    if empty:
-        return Verdict(NOT_MEASURED, why=f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} no {metric}")
-    if bad := [name for name in (child, parent) if _without_logarithm(metric, values[name])]:
-        least = min(values[bad[0]])
-        return Verdict(NOT_MEASURED, why=f"{bad[0]} has {metric} = {least:g}, which has no logarithm to compare")
-    means = {name: estimate(metric, values[name]).mean for name in (child, parent)}
-    effect = means[child] / means[parent] if scale(metric) == "log" else means[child] - means[parent]
-    if anchor is not None and is_distance(metric):
-        behind = [name for name, mean in means.items() if mean >= anchor]
-        if behind:
-            are = "are" if len(behind) > 1 else "is"
-            why = f"{' and '.join(behind)} {are} not better than the mean image ({anchor:.4g})"
-            return Verdict(NOT_YET, effect, why=why)
-    counts = {name: len(values[name]) for name in (child, parent)}
-    if min(counts.values()) < SEEDS_NEEDED:
-        seeds = " and ".join(f"{count} of {name}" for name, count in counts.items())
-        return Verdict(TOO_FEW, effect, why=f"{seeds}: a verdict needs {SEEDS_NEEDED} seeds of each")
-    return None
+class Comparison:
+    """An edge over the looks that its seeds reach."""
+
+    def __init__(self, edge: Edge, rule: Rule) -> None:
+        self.edge, self.rule = edge, rule
+        bound = math.log1p(rule.margin) if rule.margin else None
+        self.looks = [looks.look_at(edge.pairs[:n], rule.spread, bound) for n in LOOKS if n <= len(edge.pairs)]
+        self.invalid = [
+            name for name, row in edge.values.items() if edge.log and any(value <= 0 for value in row.values())
+        ]
+        shown = set(edge.seeds[: self.looks[-1].seeds] if self.looks else [])
+        self.copies = [name for name in edge.values if shown & set(rule.barred.get(name, ()))]
+        closed = self.invalid or self.copies
+        self.open = [look for look in self.looks if not closed and not self._behind_gate(look.seeds)]
+        """Looks that may give a word."""
+
+    @property
+    def p(self) -> float:
+        return min([1.0, *(look.p / LOOKS[look.seeds] for look in self.open)])
+
+    @property
+    def p_equal(self) -> float:
+        return min([1.0, *(look.p_equal / EQUIVALENCE_SHARES[look.seeds] for look in self.open)])
+
+    def verdict(self, p: float, p_equal: float) -> Verdict:
+        """Return the verdict for Holm's p of a difference and of equivalence."""
+        word, detail, reason = self._word(p, p_equal)
+        tested = [look for look in self.looks if not math.isnan(look.error)]
+        last = tested[-1] if tested else looks.look_at(self.edge.pairs, self.rule.spread, None)
+        made, facts, chances = Verdict(word, detail=detail), [], ""
+        if self.open:
+            made = replace(made, p=p, p_equal=p_equal)
+            chance = f"{_p(p_equal)} of two one-sided tests" if word == EQUIVALENT else _p(p)
+            counted = f"{_plural(len(self.open), 'look')} and Holm over {_plural(self.rule.family, 'edge')}"
+            chances = f"{chance} after {counted}"
+        if not self.invalid and not math.isnan(last.mean):
+            back = math.exp if self.edge.log else float
+            low, high = self._interval(word)
+            made = replace(made, effect=back(last.mean))
+            if not math.isinf(low):
+                made = replace(made, low=back(low), high=back(high))
+            facts = [self._size(made), chances, self._counts(last)]
+        elif word in (DIVERGES_MORE, DIVERGES_LESS):
+            facts = [chances]
+        return replace(made, why="; ".join(filter(None, [reason, ", ".join(filter(None, facts)), self._losses()])))
+
+    def _word(self, p: float, p_equal: float) -> tuple[str, str, str]:
+        """Return word, rest of the label, and reason."""
+        child, parent = self.edge.child, self.edge.parent
+        empty = [name for name, row in self.edge.values.items() if not any(map(math.isfinite, row.values()))]
+        if self.invalid:
+            least = min(self.edge.values[self.invalid[0]].values())
+            why = f"{self.invalid[0]} has {self.edge.metric} = {least:g}, which has no logarithm to compare"
+            return NOT_MEASURED, "", why
+        if self.copies:
+            who = f"{' and '.join(self.copies)} {'copy' if len(self.copies) > 1 else 'copies'} training pictures"
+            return BARRED, f": {who}", ""
+        if p <= ALPHA:
+            return self._difference(), "", ""
+        if p_equal <= ALPHA:
+            return EQUIVALENT, f" within {percent(self.rule.margin or 0)}", ""
+        if empty:
+            have = "have" if len(empty) > 1 else "has"
+            return NOT_MEASURED, "", f"{' and '.join(empty)} {have} no {self.edge.metric}"
+        if self._behind_gate(self.looks[-1].seeds if self.looks else None):
+            return NOT_YET, "", f"neither {child} nor {parent} is better than the gate ({self.rule.gate:.4g})"
+        if all(look.pairs < SEEDS_NEEDED for look in self.looks):
+            count = sum(not math.isnan(pair.difference) for pair in self.edge.pairs)
+            return TOO_FEW, "", f"{_plural(count, 'seed')} of both {child} and {parent}: a verdict needs {SEEDS_NEEDED}"
+        return self._undecided()
+
+    def _difference(self) -> str:
+        look = min(self.open, key=lambda look: look.p / LOOKS[look.seeds])
+        if look.by_loss:
+            return DIVERGES_MORE if look.excess > 0 else DIVERGES_LESS
+        return BETTER if look.mean <= 0 else WORSE
+
+    def _undecided(self) -> tuple[str, str, str]:
+        last, (low, high) = self.looks[-1], self._interval(NO_DIFFERENCE)
+        if math.isnan(last.error):
+            return NO_DIFFERENCE, "", "all pairs of seeds differ by the same number: without a spread there is no test"
+        for name, excess, seems_better, word in (
+            (self.edge.child, last.excess, high < 0, BETTER_SURVIVORS),
+            (self.edge.parent, -last.excess, low > 0, WORSE_THAN_SURVIVORS),
+        ):
+            if seems_better and excess > EXCESS_LOSS * last.seeds:
+                return word, f" ({self.edge.survivors(name, last.seeds)} of {last.seeds})", ""
+        return NO_DIFFERENCE, "", ""
+
+    def _behind_gate(self, seeds: int | None) -> bool:
+        """Return whether no side's mean over the first `seeds` pairs is below the gate; None: over its own seeds."""
+        if self.rule.gate is None:
+            return False
+        gate = math.log(self.rule.gate) if self.edge.log else self.rule.gate
+        for row in self.edge.numbers.values():
+            known = [
+                row[seed] for seed in (row if seeds is None else self.edge.seeds[:seeds]) if math.isfinite(row[seed])
+            ]
+            if known and np.mean(known) < gate:
+                return False
+        return True
+
+    def _interval(self, word: str) -> tuple[float, float]:
+        """Intersect the intervals of all looks. Holm's later steps decide a little before this interval does."""
+        intervals = [look.interval(self.rule.family) for look in self.looks] or [(-math.inf, math.inf)]
+        low, high = max(low for low, _ in intervals), min(high for _, high in intervals)
+        if low > high:  # in less than 5 % of trees
+            low, high = intervals[-1]
+        if word == BETTER:
+            return min(low, 0.0), min(high, 0.0)
+        return (max(low, 0.0), max(high, 0.0)) if word == WORSE else (low, high)
+
+    def _size(self, verdict: Verdict) -> str:
+        form = _ratio if self.edge.log else "{:+.3g}".format
+        text = f"{form(verdict.effect)} {'times' if self.edge.log else 'against'} {self.edge.parent}"
+        return text if verdict.low is None else f"{text} ({form(verdict.low)} to {form(verdict.high)})"
+
+    def _counts(self, last: Look) -> str:
+        planned = len(self.edge.pairs)
+        return f"{_plural(last.pairs, 'pair')} of seeds" + (
+            f", the first {last.seeds} of {planned}" if last.seeds < planned else ""
+        )
+
+    def _losses(self) -> str:
+        """Return the lost seeds of each side among those compared; empty without any."""
+        seeds = self.looks[-1].seeds if self.looks else len(self.edge.pairs)
+        lost = {name: seeds - self.edge.survivors(name, seeds) for name in self.edge.values}
+        parts = [f"{count} of {seeds} seeds of {name}" for name, count in lost.items() if count]
+        return f"lost: {', '.join(parts)}" if parts else ""
 
 
-def _missing_seeds_note(edge: Sequence[str], planned: Mapping[str, int], values: Mapping[str, Sequence[float]]) -> str:
-    """Count the planned seeds without a value, which may have diverged; empty if there are none."""
-    missing = {name: planned.get(name, 0) - len(values.get(name, ())) for name in edge}
-    parts = [f"{count} of {planned[name]} seeds of {name}" for name, count in missing.items() if count]
-    return f"; without a number: {', '.join(parts)}" if parts else ""
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _finite(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values if value is not None and math.isfinite(value))
-
-
-def _without_logarithm(metric: str, values: Sequence[float]) -> bool:
-    return scale(metric) == "log" and any(value <= 0 for value in values)
-
-
-def _finite_or_none(back: Callable[[float], float], value: float) -> float | None:
-    """Return an end of an interval; None beyond the largest float, which two far-apart seeds can reach."""
-    try:
-        end = back(value)
-    except OverflowError:
-        return None
-    return end if math.isfinite(end) else None
-
-
-def _tolerance(values: Values, log: bool) -> float:
-    """Return the difference below which numbers are equal up to rounding; of logarithms it is already relative."""
-    return 1e-12 * (1.0 if log else float(np.abs(values).max()))
-
-
-def _constant(values: Values, log: bool) -> bool:
-    return float(np.ptp(values)) <= _tolerance(values, log)
-
-
-def _ratio(value: float) -> str:
+def _ratio(value: float | None) -> str:
+    value = value or 0.0
     return f"{value:.3f}" if 0.01 <= value < 100 else f"{value:.3g}"
 
 
