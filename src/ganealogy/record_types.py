@@ -65,7 +65,7 @@ class SampleSettings(TypedDict):
 
     count: int
     checkpoint: Literal["best", "last"]
-    truncation: float
+    temperature: float
     walk_frames: int
 
 
@@ -192,7 +192,7 @@ class SampleJson(TypedDict):
     kimg: float | None
     count: int
     latent_seed: int
-    truncation: float
+    temperature: float
     sha256: str | None
     reason: str | None
 

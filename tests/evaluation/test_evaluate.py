@@ -124,7 +124,7 @@ def test_evaluate_writes_metrics_and_their_protocol(reference, tmp_path):
         "split": "train",
         "checkpoint": "best",
         "weights": "EMA where the recipe has one, else raw",
-        "truncation": 1.0,
+        "temperature": 1.0,
         "latent_seed": 7,
     }
     assert fingerprint == atomic.digest(protocol)[:12]

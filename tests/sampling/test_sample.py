@@ -20,7 +20,7 @@ from ganealogy.networks import _build
 from ganealogy.sampling import sample
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"count": 24, "checkpoint": "best", "truncation": 1.0, "walk_frames": 8}
+SETTINGS = {"count": 24, "checkpoint": "best", "temperature": 1.0, "walk_frames": 8}
 
 
 def recipe_of(dcgan: dict[str, Any]) -> dict[str, Any]:
@@ -96,17 +96,17 @@ def test_versions_and_seeds_share_their_latents(tmp_path, monkeypatch):
         assert torch.equal(first, second)
 
 
-def test_truncation_scales_the_latents(tmp_path, monkeypatch):
+def test_temperature_scales_the_latents(tmp_path, monkeypatch):
     calls = []
     generate = sample.generate
     monkeypatch.setattr(sample, "generate", lambda network, z, labels: calls.append(z.clone()) or generate(network, z))
     run = make_run(tmp_path)
     sample.sample(run, SETTINGS)
-    record = sample.sample(run, SETTINGS | {"truncation": 0.5})
+    record = sample.sample(run, SETTINGS | {"temperature": 0.5})
     half = len(calls) // 2
-    for full, truncated in zip(calls[:half], calls[half:], strict=True):
-        torch.testing.assert_close(truncated, full / 2, atol=1e-5, rtol=1e-4)
-    assert record["truncation"] == 0.5
+    for full, scaled in zip(calls[:half], calls[half:], strict=True):
+        torch.testing.assert_close(scaled, full / 2, atol=1e-5, rtol=1e-4)
+    assert record["temperature"] == 0.5
 
 
 def test_the_last_checkpoints_record_has_the_last_step(tmp_path):

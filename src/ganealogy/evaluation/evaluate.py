@@ -68,7 +68,7 @@ def evaluate(
         conditions: MetricProtocol = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
-            "truncation": sample["truncation"],
+            "temperature": sample["temperature"],
             "latent_seed": sample["latent_seed"],
         }
         best: Comparison | None = None

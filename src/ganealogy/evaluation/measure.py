@@ -226,7 +226,7 @@ def full_name(template: str, extractor: str) -> str:
 def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> Measured:
     """Compute every metric that suits the extractor; for an `anchor`, only the anchored ones.
 
-    `conditions` are added to every protocol: checkpoint, truncation and whatever else determined the fakes.
+    `conditions` are added to every protocol: checkpoint, temperature and whatever else determined the fakes.
     """
     result = Measured()
     extractor = comparison.extractor

@@ -139,8 +139,8 @@ class Train(Section):
 class Sample(Section):
     count: Annotated[int, Field(ge=16, le=1_000_000)] = 500
     checkpoint: Literal["best", "last"] = "best"
-    truncation: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Factor on the latents: below 1, less variety and fewer failures."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the latents: below 1, less variety and fewer failures. No truncation: nothing is redrawn or cut off."""
     walk_frames: Annotated[int, Field(ge=8, le=480)] = 48
 
 

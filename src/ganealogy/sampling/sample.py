@@ -57,7 +57,7 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
         "kimg": kimg,
         "count": 0,
         "latent_seed": latents.SAMPLE_SEED,
-        "truncation": settings["truncation"],
+        "temperature": settings["temperature"],
         "sha256": None,
         "reason": None,
     }
@@ -70,7 +70,7 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
     generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
     z = (
         latents.sample_latents(trained["recipe"]["latent"], settings["count"], latents.SAMPLE_SEED)
-        * settings["truncation"]
+        * settings["temperature"]
     )
     if not _is_finite(generator, z[:BATCH]):
         record["reason"] = f"the {checkpoint} generator's pictures are not finite numbers"
@@ -110,7 +110,7 @@ def _strip(generator: nn.Module, trained: RunJson, z: torch.Tensor) -> Image.Ima
 def _save_walk(generator: nn.Module, trained: RunJson, settings: SampleSettings, path: Path, label: str) -> None:
     """Write a looping animation: the last frame leads to the first."""
     latent, frames = trained["recipe"]["latent"], settings["walk_frames"]
-    z = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
+    z = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["temperature"]
     anchor_sets = z.reshape(WALKERS, WALK_ANCHORS, -1)
     loops = [latents.interpolate(latent, anchors, frames, closed=True) for anchors in anchor_sets]
     z = torch.stack(loops, dim=1).flatten(0, 1)  # (frames × walkers, d)
