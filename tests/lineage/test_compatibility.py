@@ -78,7 +78,10 @@ def test_a_sigmoid_at_ds_output_is_refused() -> None:
         ({"optimizers": {"generator": {"clip_norm": 0}}}, "clip_norm = 0: .*greater than 0"),
         ({"optimizers": {"generator": {"schedule": {"from": 1, "to": 0, "shape": "zigzag"}}}}, "'cosine' or 'linear'"),
         ({"ema": {"half_life_kimg": -1}}, "half_life_kimg"),
-        ({"ema": {"halflife": 1}}, r"unknown key 'ema\.halflife'; known here: half_life_kimg, ramp"),
+        ({"ema": {"halflife": 1}}, r"unknown key 'ema\.halflife'; known here: half_life_kimg, half_life_share, ramp"),
+        ({"ema": {}}, "ema = .*: set one of half_life_kimg and half_life_share, and the other to null"),
+        ({"ema": {"half_life_kimg": 1, "half_life_share": 0.1}}, "set one of half_life_kimg and half_life_share"),
+        ({"ema": {"half_life_share": 1.5}}, "half_life_share"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -57,7 +57,8 @@ class TrainingState:
         self.generator = distributed.sync_batch_norm(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.discriminator = distributed.sync_batch_norm(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
-        self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
+        budget_kimg = steps * protocol["batch_size"] / 1000
+        self.ema = None if recipe["ema"] is None else EMA(self.generator, budget_kimg, **recipe["ema"])
         self.steps, self.batch_size, self.device = steps, protocol["batch_size"], device
         self.progress, self.best = Progress(), Best()
         self.loss_sums: dict[str, torch.Tensor] = {}
