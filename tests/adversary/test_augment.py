@@ -102,15 +102,15 @@ def test_ada_raises_its_probability_when_d_overfits_and_lowers_it_otherwise() ->
     adaptive = ada.augment(kimg=1.0, interval=4)
     sure, unsure = torch.ones(50), torch.tensor([1.0, -1.0]).repeat(25)
     for _ in range(3):
-        adaptive.observe(sure)
+        adaptive.observe(sure, 0.0)
     assert adaptive.probability == 0, "before the interval is over"
-    shown = adaptive.observe(sure)
+    shown = adaptive.observe(sure, 0.0)
     assert adaptive.probability == pytest.approx(0.2) == shown["augment_probability"], "4 x 50 of 1000 reals"
     for _ in range(4):
-        adaptive.observe(unsure)
+        adaptive.observe(unsure, 0.0)
     assert adaptive.probability == 0
     for _ in range(100):
-        adaptive.observe(sure)
+        adaptive.observe(sure, 0.0)
     assert adaptive.probability == 1
     again = ada.augment(kimg=1.0)
     again.load_state_dict(adaptive.state_dict())

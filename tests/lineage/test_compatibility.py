@@ -73,6 +73,7 @@ def test_a_sigmoid_at_ds_output_is_refused() -> None:
         ({"adversary": {"penalties": ["r3"]}}, r"penalties\.0: unknown name 'r3'; known: .*r1, r2"),
         ({"adversary": {"penalties": [{"name": "r1", "gamma": -1}]}}, r"penalties\.0\.gamma = -1: .*greater than"),
         ({"adversary": {"penalties": [{"name": "r1", "weight": 1}]}}, "r1 has no parameter 'weight'; known: gamma"),
+        ({"adversary": {"penalties": [{"name": "r1", "every": 0}]}}, r"penalties\.0\.every = 0: .*greater than"),
         ({"adversary": {"augment": [{"name": "diffaugment", "probability": 2}]}}, "probability = 2: .*less than"),
         ({"adversary": {"augment": [{"name": "instance_noise", "deviation": {"from": 1}}]}}, "deviation = .*required"),
         ({"optimizers": {"generator": {"clip_norm": 0}}}, "clip_norm = 0: .*greater than 0"),

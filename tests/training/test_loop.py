@@ -132,6 +132,17 @@ def test_buffers_of_penalties_and_augmentations_are_resumed(tmp_path: Path, pict
     assert last["augment_probability"] > 0 and last["penalty"] > 0
 
 
+def test_a_lazy_penalty_resumes_exactly(tmp_path: Path, pictures: np.ndarray) -> None:
+    planned = plan("v15", {"adversary": {"penalties": [{"name": "r1", "every": 5}, {"name": "r2", "every": 3}]}})
+    resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
+
+
+def test_an_epoch_counts_the_batches_of_g_too(tmp_path: Path, pictures: np.ndarray) -> None:
+    train(tmp_path, pictures, planned=plan("v15", kimg=0.08))
+    last = json.loads((tmp_path / "train/metrics.jsonl").read_text().splitlines()[-1])
+    assert last["d_images"] == 80 and last["epoch"] == 2 * 80 / (len(pictures) // 8 * 8)
+
+
 def test_a_class_conditional_training_resumes_exactly(tmp_path: Path, pictures: np.ndarray) -> None:
     planned = plan("v1", classes=4)
     planned["recipe"]["labels"] = True

@@ -42,7 +42,7 @@ class ADA(Augmentation):
             images = sometimes(TRANSFORMS[name], images, self.probability)
         return images
 
-    def observe(self, real_logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    def observe(self, real_logits: torch.Tensor, progress: Progress) -> dict[str, torch.Tensor]:
         seen = torch.full_like(self.signs, 1.0)
         seen[0], seen[1] = real_logits.sign().sum(), len(real_logits)
         self.signs += seen
