@@ -31,7 +31,8 @@ recipe:
 CHANGES: dict[str, Any] = {
     **{name: {"adversary": {"loss": name}} for name in components.known("adversary.losses")},
     **{name: {"adversary": {"penalties": [name]}} for name in components.known("adversary.penalties")},
-    **{name: {"adversary": {"augment": [name]}} for name in components.known("adversary.augment")},
+    **{name: {"adversary": {"augment": [name]}} for name in ("ada", "diffaugment", "instance_noise")},
+    "ada_pipeline": {"adversary": {"augment": [{"name": "ada_pipeline", "probability": 0.5}]}},
     **{name: {"optimizers": {"discriminator": name}} for name in components.known("adversary.optimizers")},
     "clipped gradients": {"optimizers": {"generator": {"clip_norm": 0.5}}},
     "linear rate": {"optimizers": {"generator": {"schedule": {"from": 1, "to": 0, "shape": "linear"}}}},
@@ -172,10 +173,10 @@ def test_a_non_finite_penalty_stops_before_the_update(tmp_path: Path, game: str)
 
 
 def test_buffers_of_components_are_restored(tmp_path: Path) -> None:
-    planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "kimg": 0.02}]}})
+    planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "share": 0.2}]}})
     game, _ = play(planned, steps=8)
     state = game.gan.state_dict()
-    assert set(state) == {"penalties.0.anchors", "augment.0.probability", "augment.0.signs"}
+    assert set(state) == {"penalties.0.anchors", "augment.0.probability", "augment.0.signs", "augment.0.adjusted"}
     fresh = gan(planned)
     fresh.gan.load_state_dict(state)
     assert all(torch.equal(fresh.gan.state_dict()[name], value) for name, value in state.items())

@@ -88,7 +88,7 @@ def test_a_replayed_training_is_the_same_bytes(
 def test_buffers_and_labels_are_replayed(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}]}
+    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "share": 0.3}]}
     planned = plan("v12", {"adversary": changed}, classes=4)
     planned["recipe"]["labels"] = True
     both(tmp_path, pictures, monkeypatch, planned=planned, labels=np.arange(len(pictures)) % 4)

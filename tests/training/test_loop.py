@@ -125,7 +125,7 @@ def resume_exactly(
 
 
 def test_buffers_of_penalties_and_augmentations_are_resumed(tmp_path: Path, pictures: np.ndarray) -> None:
-    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}, "instance_noise"]}
+    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "share": 0.3}, "instance_noise"]}
     planned = plan("v12", {"adversary": changed})
     resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
     last = json.loads((tmp_path / "whole/train/metrics.jsonl").read_text().splitlines()[-1])
