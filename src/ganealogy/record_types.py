@@ -52,6 +52,7 @@ class DatasetSettings(TypedDict, total=False):
     image_size: int
     channels: int
     fit: Literal["crop", "pad"]
+    flip: bool
     count: int | None
     holdout: float
     max_rejected: float
@@ -93,6 +94,7 @@ class TrainingProtocol(TypedDict, total=False):
     deterministic: bool
     image_size: int
     channels: int
+    flip: bool
     classes: int
     """Only where the recipe conditions on labels."""
 

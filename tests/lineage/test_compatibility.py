@@ -98,6 +98,16 @@ def test_the_protocol_has_the_number_of_classes_of_labelled_data(tmp_path: Path)
     assert files["versions/b.json"]["protocol"]["classes"] == 10
 
 
+def test_flipped_reals_concern_the_trainings_alone(tmp_path: Path) -> None:
+    params, plans = tmp_path / "params.yaml", []
+    for flip in ("false", "true"):
+        params.write_text(PARAMS.replace("[b]", "[v1]").replace("channels: 3", f"channels: 3, flip: {flip}"))
+        plans.append(plan.make(params))
+    assert [files["versions/v1.json"]["protocol"]["flip"] for files in plans] == [False, True]
+    changed = {name for name in plans[0] if plans[0][name] != plans[1][name]}
+    assert changed == {"versions/v1.json", "tree.json"}
+
+
 def test_the_fingerprint_covers_listed_components_only(tmp_path: Path) -> None:
     code = planned(tmp_path, "v15", {"adversary": {"penalties": ["r1"]}})["versions/b.json"]["code"]
     used = {

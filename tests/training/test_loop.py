@@ -137,6 +137,14 @@ def test_a_lazy_penalty_resumes_exactly(tmp_path: Path, pictures: np.ndarray) ->
     resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
 
 
+def test_a_training_with_flipped_reals_resumes_exactly(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
+    resume_exactly(tmp_path, pictures, plan("v1", flip=True), stops=(9, 5))
+    plain, flipped = record(whole), record(tmp_path / "whole")
+    metrics, weights = "train/metrics.jsonl", "train/weights/discriminator-last.safetensors"
+    assert plain[metrics].splitlines()[0] == flipped[metrics].splitlines()[0], "the tracker's reals are not flipped"
+    assert plain[weights] != flipped[weights]
+
+
 def test_an_epoch_counts_the_batches_of_g_too(tmp_path: Path, pictures: np.ndarray) -> None:
     train(tmp_path, pictures, planned=plan("v15", kimg=0.08))
     last = json.loads((tmp_path / "train/metrics.jsonl").read_text().splitlines()[-1])

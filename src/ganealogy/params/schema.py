@@ -56,6 +56,8 @@ class Dataset(Section):
     channels: Literal[1, 3] = 3
     fit: Literal["crop", "pad"] = "crop"
     """crop: resize the short side, then crop the centre. pad: pad smaller pictures with zeros (MNIST 28 to 32)."""
+    flip: bool = False
+    """Flip half of the pictures of each epoch left to right, for the training alone: metrics use reals as they are."""
     count: Count | None = None
     """Maximum number of pictures (for avatars: the number to draw); null: all."""
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1

@@ -86,7 +86,7 @@ def train(
     ticks = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
     seed_everything(step_seed(seed, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
-    batches = Batches(data.images, batch_size, seed, device, data.labels)
+    batches = Batches(data.images, batch_size, seed, device, data.labels, protocol.get("flip", False))
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
     description = {"tracker": tracker.name, "shown": state.eval_generator_name}
 
