@@ -67,6 +67,7 @@ class SampleSettings(TypedDict):
     count: int
     checkpoint: Literal["best", "last"]
     temperature: float
+    batch_statistics: Literal["running", "standing"]
     walk_frames: int
 
 
@@ -195,6 +196,7 @@ class SampleJson(TypedDict):
     count: int
     latent_seed: int
     temperature: float
+    batch_statistics: str
     sha256: str | None
     reason: str | None
 

@@ -125,6 +125,7 @@ def test_evaluate_writes_metrics_and_their_protocol(reference, tmp_path):
         "checkpoint": "best",
         "weights": "EMA where the recipe has one, else raw",
         "temperature": 1.0,
+        "batch_statistics": "running",
         "latent_seed": 7,
     }
     assert fingerprint == atomic.digest(protocol)[:12]

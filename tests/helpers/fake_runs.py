@@ -76,6 +76,7 @@ def sample_json(version: str = "v1", seed: int = 0, **changes: Any) -> SampleJso
         "count": 500,
         "latent_seed": 303,
         "temperature": 1.0,
+        "batch_statistics": "running",
         "sha256": "5" * 64,
         "reason": None,
     }

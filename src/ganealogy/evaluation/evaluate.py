@@ -69,6 +69,7 @@ def evaluate(
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
             "temperature": sample["temperature"],
+            "batch_statistics": sample["batch_statistics"],
             "latent_seed": sample["latent_seed"],
         }
         best: Comparison | None = None

@@ -143,6 +143,8 @@ class Sample(Section):
     checkpoint: Literal["best", "last"] = "best"
     temperature: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the latents: below 1, less variety and fewer failures. No truncation: nothing is redrawn or cut off."""
+    batch_statistics: Literal["running", "standing"] = "running"
+    """BatchNorm's in G: those of the training, or of the sampling generator itself (BigGAN's standing statistics)."""
     walk_frames: Annotated[int, Field(ge=8, le=480)] = 48
 
 
