@@ -66,15 +66,15 @@ class Generator:
         return sample_latents(self.latent, count, seed)
 
     def generate(
-        self, count: int = 16, seed: int = 0, truncation: float = 1.0, labels: torch.Tensor | None = None
+        self, count: int = 16, seed: int = 0, temperature: float = 1.0, labels: torch.Tensor | None = None
     ) -> NDArray[np.uint8]:
         """Return uint8 images (count, H, W, C).
 
-        `truncation`: scales the latents; below 1, less variety and fewer failures. `labels`: (count,) int64 classes.
+        `temperature`: scales the latents; below 1, less variety and fewer failures. `labels`: (count,) int64 classes.
         """
         from ganealogy.sampling.generate import generate
 
-        return generate(self.network, self.latents(count, seed) * truncation, labels)
+        return generate(self.network, self.latents(count, seed) * temperature, labels)
 
 
 def load_generator(version: str, seed: int = 0, checkpoint: str = "best", root: Path | str = ".") -> Generator:

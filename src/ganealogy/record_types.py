@@ -52,6 +52,7 @@ class DatasetSettings(TypedDict, total=False):
     image_size: int
     channels: int
     fit: Literal["crop", "pad"]
+    flip: bool
     count: int | None
     holdout: float
     max_rejected: float
@@ -65,7 +66,8 @@ class SampleSettings(TypedDict):
 
     count: int
     checkpoint: Literal["best", "last"]
-    truncation: float
+    temperature: float
+    batch_statistics: Literal["running", "standing"]
     walk_frames: int
 
 
@@ -95,6 +97,7 @@ class TrainingProtocol(TypedDict, total=False):
     deterministic: bool
     image_size: int
     channels: int
+    flip: bool
     classes: int
     """Only where the recipe conditions on labels."""
 
@@ -194,7 +197,8 @@ class SampleJson(TypedDict):
     kimg: float | None
     count: int
     latent_seed: int
-    truncation: float
+    temperature: float
+    batch_statistics: str
     sha256: str | None
     reason: str | None
 

@@ -99,24 +99,28 @@ def test_a_probability_selects_that_fraction_of_images() -> None:
 
 
 def test_ada_raises_its_probability_when_d_overfits_and_lowers_it_otherwise() -> None:
-    adaptive = ada.augment(kimg=1.0, interval=4)
-    sure, unsure = torch.ones(50), torch.tensor([1.0, -1.0]).repeat(25)
+    adaptive = ada.augment(share=0.2, interval=4)
+    sure, unsure, done = torch.ones(50), torch.tensor([1.0, -1.0]).repeat(25), iter(range(1000))
+
+    def observe(logits: torch.Tensor) -> dict[str, torch.Tensor]:
+        return adaptive.observe(logits, next(done) / 100)
+
     for _ in range(3):
-        adaptive.observe(sure)
+        observe(sure)
     assert adaptive.probability == 0, "before the interval is over"
-    shown = adaptive.observe(sure)
-    assert adaptive.probability == pytest.approx(0.2) == shown["augment_probability"], "4 x 50 of 1000 reals"
+    shown = observe(sure)
+    assert adaptive.probability == pytest.approx(0.15) == shown["augment_probability"], "3 % of the budget"
     for _ in range(4):
-        adaptive.observe(unsure)
+        observe(unsure)
     assert adaptive.probability == 0
     for _ in range(100):
-        adaptive.observe(sure)
+        observe(sure)
     assert adaptive.probability == 1
-    again = ada.augment(kimg=1.0)
+    again = ada.augment()
     again.load_state_dict(adaptive.state_dict())
-    assert again.probability == 1
-    assert not torch.equal(again(pictures(), 0.0), pictures())
-    assert torch.equal(ada.augment()(pictures(), 0.0), pictures()), "it starts with none"
+    assert again.probability == 1 and again.adjusted == adaptive.adjusted > 1
+    assert not torch.allclose(again(pictures(), 0.0), pictures())
+    torch.testing.assert_close(ada.augment()(pictures(), 0.0), pictures(), msg="it starts with none")
 
 
 def test_instance_noise_fades() -> None:

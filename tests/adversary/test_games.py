@@ -31,7 +31,8 @@ recipe:
 CHANGES: dict[str, Any] = {
     **{name: {"adversary": {"loss": name}} for name in components.known("adversary.losses")},
     **{name: {"adversary": {"penalties": [name]}} for name in components.known("adversary.penalties")},
-    **{name: {"adversary": {"augment": [name]}} for name in components.known("adversary.augment")},
+    **{name: {"adversary": {"augment": [name]}} for name in ("ada", "diffaugment", "instance_noise")},
+    "ada_pipeline": {"adversary": {"augment": [{"name": "ada_pipeline", "probability": 0.5}]}},
     **{name: {"optimizers": {"discriminator": name}} for name in components.known("adversary.optimizers")},
     "clipped gradients": {"optimizers": {"generator": {"clip_norm": 0.5}}},
     "linear rate": {"optimizers": {"generator": {"schedule": {"from": 1, "to": 0, "shape": "linear"}}}},
@@ -107,6 +108,19 @@ def test_penalties_are_summed_apart_from_d_loss(tmp_path: Path) -> None:
     assert both["d_loss"] == none["d_loss"]
 
 
+def test_a_lazy_penalty_counts_d_steps(tmp_path: Path) -> None:
+    """With two D steps per G step and `every: 4`, it is in the first D step of every other G step."""
+    changes = {"adversary": {"game": {"d_steps": 2}, "penalties": [{"name": "r1", "every": 4}, "bcr"]}}
+    game = gan(recipe(tmp_path, changes))
+    r1, bcr = game.gan.penalties
+    assert [game.phase(number) for number in range(3)] == [((r1, bcr), (bcr,)), ((bcr,), (bcr,)), ((r1, bcr), (bcr,))]
+    only = recipe(tmp_path, {"adversary": {"penalties": [{"name": "r1", "every": 4}]}})
+    shown = [gan(only).step(batch, number=number)["penalty"] for number in range(5)]
+    assert shown[0] == shown[4] > 0 and shown[1] == shown[2] == shown[3] == 0
+    each = gan(recipe(tmp_path, {"adversary": {"penalties": ["r1"]}})).step(batch)["penalty"]
+    torch.testing.assert_close(shown[0], 4 * each)
+
+
 def test_schedules_move_the_optimizer(tmp_path: Path) -> None:
     ramp = {"shape": "linear", "until": 0.5}
     game = gan(
@@ -159,22 +173,24 @@ def test_a_non_finite_penalty_stops_before_the_update(tmp_path: Path, game: str)
 
 
 def test_buffers_of_components_are_restored(tmp_path: Path) -> None:
-    planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "kimg": 0.02}]}})
+    planned = recipe(tmp_path, {"adversary": {"penalties": ["lecam"], "augment": [{"name": "ada", "share": 0.2}]}})
     game, _ = play(planned, steps=8)
     state = game.gan.state_dict()
-    assert set(state) == {"penalties.0.anchors", "augment.0.probability", "augment.0.signs"}
+    assert set(state) == {"penalties.0.anchors", "augment.0.probability", "augment.0.signs", "augment.0.adjusted"}
     fresh = gan(planned)
     fresh.gan.load_state_dict(state)
     assert all(torch.equal(fresh.gan.state_dict()[name], value) for name, value in state.items())
 
 
 def test_only_a_relativistic_loss_uses_reals_in_the_g_step(tmp_path: Path) -> None:
-    for loss, looks in (("hinge", 3), ("relativistic_pairing", 4)):
-        game = gan(recipe(tmp_path, {"adversary": {"loss": loss}}))
+    """From a batch of its own, as D has just been updated on the last one."""
+    for loss, looks, fetched in (("hinge", 3, [0, 1]), ("relativistic_pairing", 4, [0, 1, 2])):
+        game = gan(recipe(tmp_path, {"adversary": {"loss": loss, "game": {"d_steps": 2}}}))
         seen: list[int] = []
         game.gan.discriminator.register_forward_hook(lambda *_, seen=seen: seen.append(1))
-        game.step(batch)
-        assert len(seen) == looks
+        indices: list[int] = []
+        game.step(lambda index, indices=indices: indices.append(index) or batch(index))
+        assert len(seen) == looks + 2 and indices == fetched and game.batches == len(fetched)
 
 
 def test_r3gan_is_stable_for_some_hundred_steps() -> None:
@@ -203,9 +219,12 @@ def test_in_bf16_a_d_that_is_differentiated_at_images_runs_in_fp32(tmp_path: Pat
     seen: list[torch.dtype] = []
     convolution = next(part for part in discriminator.modules() if isinstance(part, torch.nn.Conv2d))
     convolution.register_forward_hook(lambda _module, _given, found: seen.append(found.dtype))
-    game.discriminator_step(batch(0), None, 0.0)
+    game.discriminator_step(batch(0), None, 0.0, tuple(game.gan.penalties))
     exact = name in ("r1", "r2", "gradient_penalty", "dragan")
     assert set(seen) == {torch.float32 if exact else torch.bfloat16}
+    seen.clear()
+    game.discriminator_step(batch(0), None, 0.0, ())
+    assert set(seen) == {torch.bfloat16}, "a step in which no penalty is due"
     seen.clear()
     game.generator_step(batch(0), None, 0.0)
     assert seen == [torch.bfloat16]

@@ -68,8 +68,11 @@ def between() -> torch.Tensor:
 
 
 def near() -> torch.Tensor:
+    """The authors' X + alpha (X_p - X), where X_p = X + 0.5 X.std() U(0, 1) and numpy's std divides by N."""
     torch.manual_seed(3)
-    return images(1) + 0.5 * images(1).std() * torch.randn(BATCH, 2, 8, 8, dtype=torch.float64)
+    perturbed = images(1) + 0.5 * images(1).numpy().std() * torch.rand(BATCH, 2, 8, 8, dtype=torch.float64)
+    alpha = torch.rand(BATCH, 1, 1, 1, dtype=torch.float64)
+    return images(1) + alpha * (perturbed - images(1))
 
 
 VALUES: dict[str, tuple[dict[str, Any], Callable[[nn.Module], torch.Tensor]]] = {
@@ -96,10 +99,10 @@ def test_its_gradient_at_the_weights_equals_finite_differences(discriminator: nn
 
     weight = discriminator.layers[0].weight
     if name == "lecam":  # its anchors move with the weights; as constants they are what is differentiated
-        penalty = made(name, decay=0.0)
-        penalty.anchors.copy_(torch.tensor([0.3, -0.2, 1.0]))
+        penalty = made(name)
+        penalty.anchors.copy_(torch.tensor([0.3, -0.2]))
         penalty.decay = 1.0
-        value = lambda: penalty(d_step(discriminator))  # noqa: E731
+        value = lambda: penalty(d_step(discriminator, progress=0.5))  # noqa: E731
     (gradient,) = torch.autograd.grad(value(), weight)
     for index in [(0, 0, 0, 0), (2, 1, 1, 2), (3, 0, 2, 1)]:
         ends = []
@@ -137,14 +140,34 @@ def test_consistency_is_zero_for_a_d_that_ignores_flips_and_shifts(discriminator
     assert made("bcr")(d_step(discriminator, indifferent)) == 0
 
 
-def test_lecam_starts_at_the_first_batch_and_then_follows_slowly(discriminator: nn.Module) -> None:
-    penalty, first = made("lecam", weight=1.0, decay=0.9), d_step(discriminator)
-    value = penalty(first)
-    real, fake = first.real_logits, first.fake_logits
-    torch.testing.assert_close(value, (real - fake.mean()).square().mean() + (fake - real.mean()).square().mean())
-    second = DiscriminatorStep(discriminator, first.reals, first.fakes, real + 1, fake, 0.0)
-    penalty(second)
-    torch.testing.assert_close(penalty.anchors[0], (real.mean() + 0.1).detach())
+def lecam_by_the_authors(reals: list[list[float]], fakes: list[list[float]], start: int, decay: float) -> list[float]:
+    """Transcribed from their training loop: iterations count from 1, and D's loss updates the means first."""
+    mean_real = mean_fake = 1000.0
+    values = []
+    for itr, (real, fake) in enumerate(zip(reals, fakes, strict=True), start=1):
+        kept = 0.0 if itr < start else decay
+        mean_real = mean_real * kept + sum(real) / len(real) * (1 - kept)
+        mean_fake = mean_fake * kept + sum(fake) / len(fake) * (1 - kept)
+        on_reals = sum(max(0.0, score - mean_fake) ** 2 for score in real) / len(real)
+        on_fakes = sum(max(0.0, mean_real - score) ** 2 for score in fake) / len(fake)
+        values.append(0.3 * (on_reals + on_fakes) if itr > start else 0.0)
+    return values
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_lecam_is_the_authors(discriminator: nn.Module, on_device: bool) -> None:
+    """Here iteration i has progress i / 20."""
+    reals, fakes = (torch.randn(20, 6, generator=torch.Generator().manual_seed(seed)).double() for seed in (1, 2))
+    penalty, shown = made("lecam", start=5 / 20, decay=0.9), []
+    for index in range(20):
+        progress: Any = (index + 1) / 20
+        if on_device:
+            progress = torch.tensor(progress, dtype=torch.float64)
+        step = DiscriminatorStep(discriminator, images(1), images(2), reals[index], fakes[index], progress)
+        shown.append(penalty(step).item())
+    expected = lecam_by_the_authors(reals.tolist(), fakes.tolist(), start=5, decay=0.9)
+    assert shown == pytest.approx(expected, rel=1e-9)
+    assert shown[:5] == [0.0] * 5 and all(value > 0 for value in shown[5:])
     again = made("lecam")
     again.load_state_dict(penalty.state_dict())
-    torch.testing.assert_close(again.anchors, penalty.anchors)
+    assert torch.equal(again.anchors, penalty.anchors)

@@ -47,7 +47,7 @@ def weights(network: nn.Module) -> torch.Tensor:
 
 
 def images(name: str = "v1", d_steps: int = 1) -> torch.Tensor:
-    """(STEPS * d_steps, BATCH, C, H, W)."""
+    """(STEPS * d_steps, BATCH, C, H, W); `d_steps`: batches per step."""
     size, channels = (NATIVE.get(name, PROTOCOL)[key] for key in ("image_size", "channels"))
     shape = (STEPS * d_steps, BATCH, channels, size, size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(5)).tanh()
@@ -64,10 +64,10 @@ def ours(name: str, **rules: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.M
     generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
     before = copy.deepcopy(generator), copy.deepcopy(discriminator)
     game = adversary.game(recipe, generator, discriminator)
-    reals = images(name, game.d_steps)
+    reals = images(name, game.batches)
     torch.manual_seed(2)
     for step in range(STEPS):
-        game.step(lambda index, step=step: reals[step * game.d_steps + index], progress=step / STEPS)
+        game.step(lambda index, step=step: reals[step * game.batches + index], progress=step / STEPS, number=step)
     return *before, generator, discriminator
 
 
@@ -176,14 +176,17 @@ def play_v10(G: nn.Module, D: nn.Module) -> None:
 
 
 def play_v15(G: nn.Module, D: nn.Module) -> None:
-    """arXiv 2501.05441, eq. 2 with R1 and R2, without augmentation; gamma falls by a cosine until half-time."""
+    """arXiv 2501.05441, eq. 2 with R1 and R2, without augmentation; gamma falls by a cosine until half-time.
+
+    As in the authors' training loop, D's step and G's step each fetch their own batch of reals.
+    """
     opt_d = torch.optim.Adam(D.parameters(), lr=4e-4, betas=(0.0, 0.9))
     opt_g = torch.optim.Adam(G.parameters(), lr=1e-4, betas=(0.0, 0.9))
-    reals = images()
+    reals = images(d_steps=2)
     for step in range(STEPS):
         done = min(1.0, step / STEPS / 0.5)
         gamma = 0.005 + (0.05 - 0.005) * (1 + math.cos(math.pi * done)) / 2
-        x, fakes = reals[step].clone().requires_grad_(), G(z()).detach().requires_grad_()
+        x, fakes = reals[2 * step].clone().requires_grad_(), G(z()).detach().requires_grad_()
         real, fake = D(x), D(fakes)
         loss = -torch.log(torch.sigmoid(real - fake)).mean()
         for output, at in ((real, x), (fake, fakes)):
@@ -193,7 +196,27 @@ def play_v15(G: nn.Module, D: nn.Module) -> None:
         loss.backward()
         opt_d.step()
         opt_g.zero_grad()
-        (-torch.log(torch.sigmoid(D(G(z())) - D(reals[step]))).mean()).backward()
+        (-torch.log(torch.sigmoid(D(G(z())) - D(reals[2 * step + 1]))).mean()).backward()
+        opt_g.step()
+
+
+def play_lazy_r1(G: nn.Module, D: nn.Module) -> None:
+    """StyleGAN2's lazy regularisation: R1 in steps 0, 4, 8, …, four times as heavy, in the same update as the loss."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=4e-4, betas=(0.0, 0.9))
+    opt_g = torch.optim.Adam(G.parameters(), lr=1e-4, betas=(0.0, 0.9))
+    reals = images()
+    for step in range(STEPS):
+        x, fakes = reals[step].clone().requires_grad_(), G(z()).detach()
+        real, fake = D(x), D(fakes)
+        loss = torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
+        if step % 4 == 0:
+            slope = torch.autograd.grad(real.sum(), x, create_graph=True)[0]
+            loss = loss + 4 * 3.0 / 2 * (slope**2).sum() / BATCH
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        (-D(G(z())).mean()).backward()
         opt_g.step()
 
 
@@ -231,6 +254,7 @@ PLAYS = {
     "mnist-mlp": lambda G, D: play_bce(G, D, betas=(0.9, 0.999), z=lambda: z(64), reals_of="mnist-mlp"),
     "mnist-dcgan": play_mnist_dcgan,
 }
+LAZY_R1 = {"loss": {"name": "hinge"}, "penalties": [{"name": "r1", "gamma": 3.0, "every": 4}], "augment": []}
 WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {"v15": {"augment": []}}
 
 
@@ -243,6 +267,14 @@ def test_twenty_steps_equal_the_transcription(name: str) -> None:
     assert (weights(generator) - weights(trained_g)).abs().max() < 1e-9
     assert (weights(discriminator) - weights(trained_d)).abs().max() < 1e-9
     assert (weights(generator) - start).abs().max() > 1e-4, "nothing was trained"
+
+
+def test_a_lazy_penalty_equals_the_transcription() -> None:
+    generator, discriminator, trained_g, trained_d = ours("v15", **LAZY_R1)
+    torch.manual_seed(2)
+    play_lazy_r1(generator, discriminator)
+    assert (weights(generator) - weights(trained_g)).abs().max() < 1e-9
+    assert (weights(discriminator) - weights(trained_d)).abs().max() < 1e-9
 
 
 def test_a_wrong_game_exceeds_the_tolerance() -> None:

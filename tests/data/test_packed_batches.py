@@ -74,6 +74,25 @@ def test_the_order_of_a_seed_is_as_recorded() -> None:
     assert Batches(numbered(8), 4, seed=1).order(2).tolist() == [7, 0, 5, 4, 6, 2, 3, 1]
 
 
+def test_flips_leave_the_order_and_depend_on_seed_and_epoch_alone() -> None:
+    images = numbered(300)
+    images[:, 0, -2:, 0] = images[:, 0, 1::-1, 0]  # the number is at both ends
+    plain, flipped = Batches(images, 32, seed=3), Batches(images, 32, seed=3, flip=True)
+    seen: dict[int, list[bool]] = {}
+    for step in range(36):
+        one, other = plain.batch(step), flipped.batch(step)
+        for number, before, after in zip(numbers(one), one, other, strict=True):
+            assert torch.equal(after, before) or torch.equal(after, before.flip(2))
+            seen.setdefault(number, []).append(torch.equal(after, before.flip(2)))
+        assert other.is_contiguous(memory_format=torch.channels_last)
+    turned = [flip for flips in seen.values() for flip in flips]
+    assert 0.45 < sum(turned) / len(turned) < 0.55
+    assert any(len(set(flips)) == 2 for flips in seen.values()), "a picture is flipped in some epochs only"
+    random_access = Batches(images, 32, seed=3, flip=True)
+    assert all(torch.equal(random_access.batch(step), flipped.batch(step)) for step in (31, 2, 17))
+    assert not torch.equal(random_access.flips(0), Batches(images, 32, seed=4, flip=True).flips(0))
+
+
 def test_fewer_pictures_than_a_batch_are_refused() -> None:
     with pytest.raises(GanealogyError, match=r"train\.batch_size = 64, but there are only 10"):
         Batches(numbered(10), 64, seed=0)

@@ -126,7 +126,8 @@ def test_evaluate_writes_metrics_and_their_protocol(reference, tmp_path):
         "split": "train",
         "checkpoint": "best",
         "weights": "EMA where the recipe has one, else raw",
-        "truncation": 1.0,
+        "temperature": 1.0,
+        "batch_statistics": "running",
         "latent_seed": 7,
     }
     assert fingerprint == atomic.digest(protocol)[:12]

@@ -140,6 +140,6 @@ def test_the_pages_images_equal_torchs_and_follow_its_controls(page: Any, projec
     page.locator("#reset").click()
     wait_until_drawn(page, 1)
     assert canvases(page) == first
-    page.evaluate("location.hash = 'seed=-4&truncation=x&walk=a,,9e9&class=99'")
+    page.evaluate("location.hash = 'seed=-4&temperature=x&walk=a,,9e9&class=99'")
     wait_until_drawn(page, 2)
-    assert int(page.locator("#seed").input_value()) >= 0 and page.locator("#truncation").input_value() == "1"
+    assert int(page.locator("#seed").input_value()) >= 0 and page.locator("#temperature").input_value() == "1"

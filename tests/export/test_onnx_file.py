@@ -22,6 +22,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {}),
     ("dcgan", {"classes": 10}),
     ("sngan", {"attention": 16}),
+    ("sngan", {"attention": 16, "spectral": True}),
     ("sngan", {"classes": 3}),
     ("r3gan", {}),
     ("celeba_dcgan", {}),

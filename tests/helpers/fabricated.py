@@ -82,7 +82,13 @@ def fabricate_plan(root: Path, entries: list[dict[str, Any]], seeds: list[int]) 
         "versions": entries,
         "dataset": dataset,
         "protocol": train,
-        "sample": {"count": 500, "checkpoint": "best", "truncation": 1.0, "walk_frames": 48},
+        "sample": {
+            "count": 500,
+            "checkpoint": "best",
+            "temperature": 1.0,
+            "batch_statistics": "running",
+            "walk_frames": 48,
+        },
         "evaluate": {"extractors": ["pixel8", "effnet_lite0"], "lead": "fd_pixel8", "reals": 2000},
     }
     write(root / "build/plan/tree.json", tree)

@@ -75,7 +75,8 @@ def sample_json(version: str = "v1", seed: int = 0, **changes: Any) -> SampleJso
         "kimg": 60.16,
         "count": 500,
         "latent_seed": 303,
-        "truncation": 1.0,
+        "temperature": 1.0,
+        "batch_statistics": "running",
         "sha256": "5" * 64,
         "reason": None,
     }

@@ -42,7 +42,7 @@ PROTOCOL = {
 EVERYTHING: dict[str, Any] = {
     "loss": {"name": "relativistic_average"},
     "penalties": [{"name": "dragan"}, {"name": "lecam"}, {"name": "bcr"}],
-    "augment": [{"name": "ada", "kimg": 0.1, "interval": 1}, {"name": "instance_noise"}],
+    "augment": [{"name": "ada", "share": 0.5, "interval": 1}, {"name": "instance_noise"}],
 }
 """What sees a batch as a whole, and every kind of draw."""
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

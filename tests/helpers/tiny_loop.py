@@ -28,7 +28,7 @@ STEPS = 24
 
 EVERYTHING: dict[str, Any] = {
     "penalties": ["lecam", "bcr", "dragan"],
-    "augment": [{"name": "ada", "kimg": 0.05, "interval": 1}, "instance_noise"],
+    "augment": [{"name": "ada", "share": 0.3, "interval": 1}, "instance_noise"],
 }
 KINDS: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("v1", "v2", "v6", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16")},

@@ -45,7 +45,8 @@ def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "
         ),
         ("v15", {"adversary": {"penalties": ["lecam"]}}, "lecam with relativistic_pairing: .*differences"),
         ("v15", {"adversary": {"augment": ["ada"]}}, "ada with relativistic_pairing"),
-        ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein"),
+        ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein: .*a critic's zero has no meaning"),
+        ("v1", {"adversary": {"loss": "lsgan", "augment": ["ada"]}}, "ada with lsgan: .*regresses to 1 on reals and 0"),
         ("v1", {"adversary": {"game": {"name": "simultaneous", "d_steps": 2}}}, "simultaneous with d_steps 2: .*one D"),
         ("v1", {"labels": True}, "labels: true, but the data set has no labels"),
     ],
@@ -73,12 +74,16 @@ def test_a_sigmoid_at_ds_output_is_refused() -> None:
         ({"adversary": {"penalties": ["r3"]}}, r"penalties\.0: unknown name 'r3'; known: .*r1, r2"),
         ({"adversary": {"penalties": [{"name": "r1", "gamma": -1}]}}, r"penalties\.0\.gamma = -1: .*greater than"),
         ({"adversary": {"penalties": [{"name": "r1", "weight": 1}]}}, "r1 has no parameter 'weight'; known: gamma"),
+        ({"adversary": {"penalties": [{"name": "r1", "every": 0}]}}, r"penalties\.0\.every = 0: .*greater than"),
         ({"adversary": {"augment": [{"name": "diffaugment", "probability": 2}]}}, "probability = 2: .*less than"),
         ({"adversary": {"augment": [{"name": "instance_noise", "deviation": {"from": 1}}]}}, "deviation = .*required"),
         ({"optimizers": {"generator": {"clip_norm": 0}}}, "clip_norm = 0: .*greater than 0"),
         ({"optimizers": {"generator": {"schedule": {"from": 1, "to": 0, "shape": "zigzag"}}}}, "'cosine' or 'linear'"),
         ({"ema": {"half_life_kimg": -1}}, "half_life_kimg"),
-        ({"ema": {"halflife": 1}}, r"unknown key 'ema\.halflife'; known here: half_life_kimg, ramp"),
+        ({"ema": {"halflife": 1}}, r"unknown key 'ema\.halflife'; known here: half_life_kimg, half_life_share, ramp"),
+        ({"ema": {}}, "ema = .*: set one of half_life_kimg and half_life_share, and the other to null"),
+        ({"ema": {"half_life_kimg": 1, "half_life_share": 0.1}}, "set one of half_life_kimg and half_life_share"),
+        ({"ema": {"half_life_share": 1.5}}, "half_life_share"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -91,6 +96,16 @@ def test_the_protocol_has_the_number_of_classes_of_labelled_data(tmp_path: Path)
     changes = {"labels": True}
     files = planned(tmp_path, "v1", changes, dataset="mnist")
     assert files["versions/b.json"]["protocol"]["classes"] == 10
+
+
+def test_flipped_reals_concern_the_trainings_alone(tmp_path: Path) -> None:
+    params, plans = tmp_path / "params.yaml", []
+    for flip in ("false", "true"):
+        params.write_text(PARAMS.replace("[b]", "[v1]").replace("channels: 3", f"channels: 3, flip: {flip}"))
+        plans.append(plan.make(params))
+    assert [files["versions/v1.json"]["protocol"]["flip"] for files in plans] == [False, True]
+    changed = {name for name in plans[0] if plans[0][name] != plans[1][name]}
+    assert changed == {"versions/v1.json", "tree.json"}
 
 
 def test_the_fingerprint_covers_listed_components_only(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_more_d_steps_and_a_penalty_cost_more(tmp_path: Path) -> None:
     assert cost["v10"] > cost["v1"] + 4 * d_step, "five D steps, and second derivatives on top"
 
 
+def test_a_lazy_penalty_costs_its_share(tmp_path: Path) -> None:
+    made = planned(tmp_path, "v10")
+    costs = []
+    for penalties in ([], [{"every": 1}], [{"every": 8}]):
+        made["recipe"]["adversary"]["penalties"] = [
+            {"name": "gradient_penalty", "weight": 10.0, **every} for every in penalties
+        ]
+        costs.append(flops.per_image(made["recipe"], made["protocol"]))
+    none, each, lazy = costs
+    assert lazy - none == (each - none) // 8
+
+
 def test_counting_changes_neither_threads_nor_random_numbers(tmp_path: Path) -> None:
     made = planned(tmp_path, "v1")
     before = torch.get_num_threads(), torch.get_rng_state()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganealogy.errors import GanealogyError
+from ganealogy.lineage.versions import read_family
 from ganealogy.networks import dcgan, sngan
 from ganealogy.networks._build import parameter_count
 
@@ -54,8 +56,26 @@ def test_every_layer_d_count_has_spectral_norm_one() -> None:
     assert not any("parametrizations" in name for name, _ in sngan.generator(12, 3, 32, 8).named_parameters())
 
 
+def test_every_layer_of_g_has_spectral_norm_one_if_it_is_asked_for() -> None:
+    """As in SAGAN's code: convolutions, the linear layer and the attention, and not BatchNorm."""
+    torch.manual_seed(0)
+    plain = sngan.generator(12, 3, 32, 8, attention=16)
+    assert not any(isinstance(module, _SpectralNorm) for module in plain.modules())
+    network = sngan.generator(12, 3, 32, 8, attention=16, spectral=True)
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 3 * 3 + 4 + 1 + 1
+    for _ in range(100):
+        network(torch.randn(2, 12))
+    for layer in layers:
+        assert torch.linalg.svdvals(layer.weight.detach().flatten(1))[0].item() == pytest.approx(1.0, abs=0.02)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms and not any(hasattr(norm, "parametrizations") for norm in norms)
+    recipe = read_family(["v14"])["v14"].recipe
+    assert recipe["generator"]["spectral"] and recipe["discriminator"]["norm"] == "spectral"
+
+
 def test_initially_attention_changes_nothing() -> None:
-    """At its first step v14 equals v13, because the gate is 0."""
+    """The gate is 0 at the first step."""
     plain, attentive = sngan.generator(12, 3, 32, 8), sngan.generator(12, 3, 32, 8, attention=16)
     convolutions = [[m for m in net.modules() if not isinstance(m, sngan.SelfAttention)] for net in (plain, attentive)]
     with torch.no_grad():

@@ -20,7 +20,7 @@ from ganealogy.networks import _build
 from ganealogy.sampling import sample
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"count": 24, "checkpoint": "best", "truncation": 1.0, "walk_frames": 8}
+SETTINGS = {"count": 24, "checkpoint": "best", "temperature": 1.0, "batch_statistics": "running", "walk_frames": 8}
 
 
 def recipe_of(dcgan: dict[str, Any]) -> dict[str, Any]:
@@ -96,17 +96,32 @@ def test_versions_and_seeds_share_their_latents(tmp_path, monkeypatch):
         assert torch.equal(first, second)
 
 
-def test_truncation_scales_the_latents(tmp_path, monkeypatch):
+def test_temperature_scales_the_latents(tmp_path, monkeypatch):
     calls = []
     generate = sample.generate
     monkeypatch.setattr(sample, "generate", lambda network, z, labels: calls.append(z.clone()) or generate(network, z))
     run = make_run(tmp_path)
     sample.sample(run, SETTINGS)
-    record = sample.sample(run, SETTINGS | {"truncation": 0.5})
+    record = sample.sample(run, SETTINGS | {"temperature": 0.5})
     half = len(calls) // 2
-    for full, truncated in zip(calls[:half], calls[half:], strict=True):
-        torch.testing.assert_close(truncated, full / 2, atol=1e-5, rtol=1e-4)
-    assert record["truncation"] == 0.5
+    for full, scaled in zip(calls[:half], calls[half:], strict=True):
+        torch.testing.assert_close(scaled, full / 2, atol=1e-5, rtol=1e-4)
+    assert record["temperature"] == 0.5
+
+
+def test_standing_statistics_are_measured_at_the_temperature_of_the_samples(tmp_path, monkeypatch):
+    use, given = sample.standing_statistics.use_standing_statistics, []
+    monkeypatch.setattr(
+        sample.standing_statistics, "use_standing_statistics", lambda network, z: given.append(z) or use(network, z)
+    )
+    run, pictures = make_run(tmp_path), []
+    for changed in ({}, {"batch_statistics": "standing"}, {"batch_statistics": "standing", "temperature": 0.5}):
+        record = sample.sample(run, SETTINGS | changed)
+        assert record["batch_statistics"] == changed.get("batch_statistics", "running")
+        pictures.append(np.load(run / "sample/images.npy"))
+    assert len(given) == 2 and torch.equal(given[1], given[0] / 2) and len(given[0]) == 1600
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert sample.sample(run, SETTINGS | changed)["sha256"] == record["sha256"], "the same again"
 
 
 def test_the_last_checkpoints_record_has_the_last_step(tmp_path):

@@ -43,7 +43,7 @@ def test_it_draws_the_same_images_as_the_weights(loaded: Any, finished: RunDir) 
         finished / "train/weights/generator-best.safetensors", run["recipe"], run["protocol"]
     )
     z = latents.sample_latents(run["recipe"]["latent"], 5, seed=3)
-    drawn = loaded.predict([], params={"n": 5, "seed": 3, "truncation": 0.7})
+    drawn = loaded.predict([], params={"n": 5, "seed": 3, "temperature": 0.7})
     assert drawn.dtype == np.uint8
     assert drawn.shape == (5, 16, 16, 3)
     np.testing.assert_array_equal(drawn, generate.generate(network, z * 0.7))
@@ -103,7 +103,7 @@ def test_it_is_served_over_http(finished: RunDir) -> None:
             except OSError:
                 assert server.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-        query = {"inputs": [], "params": {"n": 3, "seed": 5, "truncation": 0.7}}
+        query = {"inputs": [], "params": {"n": 3, "seed": 5, "temperature": 0.7}}
         status, answer = request(port, "POST", "/invocations", query)
         assert status == 200, answer
         pictures = np.asarray(answer["predictions"])

@@ -88,7 +88,7 @@ def test_a_replayed_training_is_the_same_bytes(
 def test_buffers_and_labels_are_replayed(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}]}
+    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "share": 0.3}]}
     planned = plan("v12", {"adversary": changed}, classes=4)
     planned["recipe"]["labels"] = True
     both(tmp_path, pictures, monkeypatch, planned=planned, labels=np.arange(len(pictures)) % 4)
@@ -103,6 +103,14 @@ def test_one_graph_serves_moving_schedules(
     fading = plan("v15", {"adversary": {"augment": ["diffaugment", "instance_noise"]}})
     both(tmp_path / "v15", pictures, monkeypatch, planned=fading)
     assert [graph.replays for graph in ahead.made] == [21, 21], "from the fourth step on"
+
+
+def test_each_phase_of_a_lazy_penalty_has_its_graph(
+    tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lazy = plan("v15", {"adversary": {"penalties": [{"name": "r1", "every": 4}]}})
+    both(tmp_path, pictures, monkeypatch, planned=lazy)
+    assert [graph.replays for graph in ahead.made] == [6 - 3, 18 - 3], "of 24 steps, less the warm-up"
 
 
 @pytest.mark.parametrize("fault", ["other draws", "a refusal"])
@@ -286,8 +294,8 @@ class Stepping:
     def step(self, number: int, by: Callable[..., Any] | None = None) -> None:
         """Run step `number` of 24, from 1 on; `by`: instead of the training's step."""
         loop.seed_everything(loop.step_seed(0, number))
-        reals, labels = self.batches.window((number - 1) * self.training.game.d_steps)
-        (by or self.training.step)(reals, labels, progress=(number - 1) / 24)
+        reals, labels = self.batches.window((number - 1) * self.training.game.batches)
+        (by or self.training.step)(reals, labels, progress=(number - 1) / 24, number=number - 1)
 
     def state(self) -> dict[str, torch.Tensor]:
         return checkpoint.snapshot(self.training.network_tensors())

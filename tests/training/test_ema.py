@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ganealogy.lineage.versions import read_family
 from ganealogy.training.ema import EMA
 
 
@@ -27,7 +30,7 @@ def train(generator: nn.Module) -> None:
 
 def test_parameters_are_averaged_and_buffers_copied() -> None:
     generator = network()
-    ema = EMA(generator, half_life_kimg=0.1, ramp=None)
+    ema = EMA(generator, 100.0, half_life_kimg=0.1, ramp=None)
     means = None
     for step in range(1, 6):
         train(generator)
@@ -46,21 +49,24 @@ def test_parameters_are_averaged_and_buffers_copied() -> None:
 @pytest.mark.parametrize(
     ("half_life", "ramp", "kimg", "progress", "expected"),
     [
-        (10.0, None, 1.0, 0.0, 10.0),
-        (10.0, 0.05, 100.0, 0.1, 5.0),
-        (10.0, 0.05, 400.0, 0.1, 10.0),
-        ({"from": 0.0, "to": 8.0, "shape": "linear", "until": 0.5}, None, 1.0, 0.25, 4.0),
+        ({"half_life_kimg": 10.0}, None, 1.0, 0.0, 10.0),
+        ({"half_life_kimg": 10.0}, 0.05, 100.0, 0.1, 5.0),
+        ({"half_life_kimg": 10.0}, 0.05, 400.0, 0.1, 10.0),
+        ({"half_life_kimg": {"from": 0.0, "to": 8.0, "shape": "linear", "until": 0.5}}, None, 1.0, 0.25, 4.0),
+        ({"half_life_share": 0.01}, None, 100.0, 0.1, 10.0),
+        ({"half_life_share": 0.01}, 0.05, 100.0, 0.1, 5.0),
+        ({"half_life_share": {"from": 0.0, "to": 0.01, "shape": "linear", "until": 0.5}}, None, 1.0, 0.25, 5.0),
     ],
 )
 def test_the_decay_follows_the_half_life(half_life, ramp, kimg: float, progress: float, expected: float) -> None:
-    ema = EMA(network(), half_life_kimg=half_life, ramp=ramp)
+    ema = EMA(network(), 1000.0, **half_life, ramp=ramp)
     ema.update(kimg, 0.064, progress)
     assert ema.decay == pytest.approx(0.5 ** (0.064 / expected))
 
 
 def test_a_half_life_of_zero_gives_the_generator_itself() -> None:
     generator = network()
-    ema = EMA(generator, half_life_kimg={"from": 0.0, "to": 8.0}, ramp=None)
+    ema = EMA(generator, 1.0, half_life_kimg={"from": 0.0, "to": 8.0}, ramp=None)
     for _ in range(3):
         train(generator)
         ema.update(0.1, 0.1, 0.0)
@@ -69,7 +75,7 @@ def test_a_half_life_of_zero_gives_the_generator_itself() -> None:
 
 def test_the_average_continues_from_its_state_dict() -> None:
     generator = network()
-    ema, other = (EMA(generator, half_life_kimg=1.0, ramp=0.5) for _ in range(2))
+    ema, other = (EMA(generator, 1.0, half_life_kimg=1.0, ramp=0.5) for _ in range(2))
     train(generator)
     ema.update(0.1, 0.1, 0.0)
     other.load_state_dict({name: tensor.clone() for name, tensor in ema.state_dict().items()})
@@ -77,3 +83,16 @@ def test_the_average_continues_from_its_state_dict() -> None:
     for mean in (ema, other):
         mean.update(0.2, 0.1, 0.0)
     assert all(torch.equal(ema.state_dict()[name], tensor) for name, tensor in other.state_dict().items())
+
+
+@pytest.mark.parametrize("budget_kimg", [30.0, 40_000.0])
+def test_v16_averages_as_r3gan_does_on_ffhq_at_any_budget(budget_kimg: float) -> None:
+    """Transcribed from the authors' code: half-life 0 to 500 kimg by a cosine over 20 Mimg, here half of the budget."""
+    ema = EMA(network(), budget_kimg, **read_family(["v16"])["v16"].recipe["ema"])
+    batch, span, longest = 256, 2e7, 500e3
+    for share in (0.001, 0.2, 0.5, 0.9, 1.0, 1.5):  # of the span
+        images = share * span
+        half_life = longest * (1 - math.cos(math.pi * min(1.0, images / span))) / 2
+        scale = 2 * span / (budget_kimg * 1000)  # their images per image of this budget
+        ema.update(images / scale / 1000, batch / scale / 1000, share / 2)
+        assert ema.decay == pytest.approx(0.5 ** (batch / half_life), rel=1e-9)

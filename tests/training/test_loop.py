@@ -125,11 +125,30 @@ def resume_exactly(
 
 
 def test_buffers_of_penalties_and_augmentations_are_resumed(tmp_path: Path, pictures: np.ndarray) -> None:
-    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "kimg": 0.05}, "instance_noise"]}
+    changed = {"penalties": ["lecam", "bcr"], "augment": [{"name": "ada", "share": 0.3}, "instance_noise"]}
     planned = plan("v12", {"adversary": changed})
     resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
     last = json.loads((tmp_path / "whole/train/metrics.jsonl").read_text().splitlines()[-1])
     assert last["augment_probability"] > 0 and last["penalty"] > 0
+
+
+def test_a_lazy_penalty_resumes_exactly(tmp_path: Path, pictures: np.ndarray) -> None:
+    planned = plan("v15", {"adversary": {"penalties": [{"name": "r1", "every": 5}, {"name": "r2", "every": 3}]}})
+    resume_exactly(tmp_path, pictures, planned, stops=(9, 5))
+
+
+def test_a_training_with_flipped_reals_resumes_exactly(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
+    resume_exactly(tmp_path, pictures, plan("v1", flip=True), stops=(9, 5))
+    plain, flipped = record(whole), record(tmp_path / "whole")
+    metrics, weights = "train/metrics.jsonl", "train/weights/discriminator-last.safetensors"
+    assert plain[metrics].splitlines()[0] == flipped[metrics].splitlines()[0], "the tracker's reals are not flipped"
+    assert plain[weights] != flipped[weights]
+
+
+def test_an_epoch_counts_the_batches_of_g_too(tmp_path: Path, pictures: np.ndarray) -> None:
+    train(tmp_path, pictures, planned=plan("v15", kimg=0.08))
+    last = json.loads((tmp_path / "train/metrics.jsonl").read_text().splitlines()[-1])
+    assert last["d_images"] == 80 and last["epoch"] == 2 * 80 / (len(pictures) // 8 * 8)
 
 
 def test_a_class_conditional_training_resumes_exactly(tmp_path: Path, pictures: np.ndarray) -> None:

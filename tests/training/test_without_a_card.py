@@ -13,6 +13,8 @@ import pytest
 import torch
 from helpers.tiny_loop import KINDS, plan_of_kind
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ganealogy.adversary import build as adversary
 from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
@@ -42,6 +44,15 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
         yield mode
 
 
+class OnTheCard(TorchDispatchMode):
+    """Refuse operations on tensors of the CPU: a CUDA graph cannot contain their copies to the GPU."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        devices = {value.device.type for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)}
+        assert "cpu" not in devices, function
+        return function(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16")])  # autocast wants a card
 def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str) -> None:
     planned = plan_of_kind(kind)
@@ -52,8 +63,9 @@ def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str
     side = protocol["image_size"]
     reals = torch.rand(8, protocol["channels"], side, side)
     progress = torch.zeros((), dtype=torch.float64)
-    for _ in range(2):
-        statistics = game.step(lambda _index: reals, None, progress)
+    with OnTheCard():
+        for _ in range(2):
+            statistics = game.step(lambda _index: reals, None, progress)
     updates = (game.gan.g_optimizer, game.gan.d_optimizer)
     kept = [tensor for update in updates for state in update.optimizer.state.values() for tensor in state.values()]
     assert len(kept) >= len(updates[0].parameters)
@@ -71,6 +83,14 @@ def test_images_become_bytes_on_the_gpu(card: FakeTensorMode, monkeypatch: pytes
     monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: None)
     to_uint8(torch.rand(2, 3, 8, 8))
     assert fetched == [torch.uint8]
+
+
+def test_a_scalar_from_the_cpu_is_noticed(card: FakeTensorMode) -> None:
+    """torch adds it to a GPU's tensor without a complaint."""
+    on_card, scalar = torch.zeros(3), torch.zeros((), device="cpu")
+    assert (on_card + scalar).is_cuda
+    with pytest.raises(AssertionError, match=r"aten\.add"), OnTheCard():
+        on_card + scalar
 
 
 def test_fake_tensors_notice_reads_and_mixed_devices(card: FakeTensorMode) -> None:

@@ -37,7 +37,7 @@ def game(
     precision: Precision = "fp32",
     build_optimizer: Callable[[str, Component, nn.Module], Any] = optimizer_step,
 ) -> Game:
-    """Return the game, whose `step(reals, labels, progress)` is one G update.
+    """Return the game, whose `step(reals, labels, progress, number)` is one G update.
 
     `precision`: the protocol's; weights and losses are always float32. `adversary.penalty_precision` of the recipe
     overrides it for a D step in which a penalty differentiates D.
@@ -58,7 +58,7 @@ def game(
         loss=components.load("adversary.losses", rules["loss"]["name"]).loss(**options(rules["loss"])),
         latent=recipe["latent"],
         constrain=constrain,
-        penalties=modules("adversary.penalties", "penalty", rules["penalties"], device),
+        penalties=tuple(modules("adversary.penalties", "penalty", rules["penalties"], device)),
         augment=modules("adversary.augment", "augment", rules["augment"], device),
         precision=precision,
         penalty_precision=precisions.of_penalties(precision, rules.get("penalty_precision")),

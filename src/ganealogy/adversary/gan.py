@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -19,6 +20,8 @@ from ganealogy.runtime import distributed
 from ganealogy.runtime import precision as precisions
 from ganealogy.sampling.latents import sample_latents_like
 
+Penalties: TypeAlias = tuple[Penalty, ...]
+
 
 @dataclass(frozen=True)
 class GAN:
@@ -30,7 +33,7 @@ class GAN:
     latent: record_types.Latent
     constrain: Callable[[], None] | None
     """Called after each D step."""
-    penalties: list[Penalty]
+    penalties: Penalties
     """Terms of D's loss: see `adversary/penalties/`."""
     augment: list[Augmentation]
     """Applied to all images that D sees: see `adversary/augment/`."""
@@ -43,18 +46,21 @@ class GAN:
     def device(self) -> torch.device:
         return self.d_optimizer.parameters[0].device
 
-    def step_precision(self, penalised: bool) -> record_types.Precision:
-        """Return the precision of a step; `penalised`: whether it is a D step with penalties."""
-        differentiated = penalised and any(penalty.differentiates for penalty in self.penalties)
-        return self.penalty_precision if differentiated else self.precision
+    def due_penalties(self, d_step: int) -> Penalties:
+        """Return the penalties of a D step, counted from 0: lazy ones are in some steps only."""
+        return tuple(penalty for penalty in self.penalties if d_step % penalty.every == 0)
 
-    def arithmetic(self, *, penalised: bool) -> AbstractContextManager[None]:
-        """Return the context of a whole step, its backward pass included."""
-        return precisions.float32_as(self.step_precision(penalised))
+    def step_precision(self, penalties: Penalties) -> record_types.Precision:
+        """Return the precision of a step with these penalties."""
+        return self.penalty_precision if any(penalty.differentiates for penalty in penalties) else self.precision
+
+    def arithmetic(self, penalties: Penalties = ()) -> AbstractContextManager[None]:
+        """Return the context of a whole step with these penalties, its backward pass included."""
+        return precisions.float32_as(self.step_precision(penalties))
 
     def describe_precision(self) -> str:
         """Return the arithmetic used on this device, such as "bf16, tf32 where a penalty differentiates D"."""
-        usual, penalised = (precisions.on(self.device, self.step_precision(step)) for step in (False, True))
+        usual, penalised = (precisions.on(self.device, self.step_precision(found)) for found in ((), self.penalties))
         return usual if usual == penalised else f"{usual}, {penalised} where a penalty differentiates D"
 
     def set_progress(self, fraction: Progress) -> None:
@@ -80,13 +86,13 @@ class GAN:
         return images.to(like.dtype)
 
     def discriminator_fn(
-        self, progress: Progress, labels: torch.Tensor | None, *, penalised: bool = False
+        self, progress: Progress, labels: torch.Tensor | None, penalties: Penalties = ()
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return the function images (N, C, H, W) → logits (N,): D behind a fresh draw of the augmentations.
 
-        `penalised`: whether it is for a D step with penalties, which may have another precision.
+        `penalties`: those of the step, which may have another precision with them.
         """
-        precision = self.step_precision(penalised)
+        precision = self.step_precision(penalties)
 
         def discriminate(images: torch.Tensor) -> torch.Tensor:
             for augmentation in self.augment:
@@ -98,22 +104,26 @@ class GAN:
 
         return discriminate
 
-    def track_gradients(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the images as leaves that require gradients, if a penalty needs the gradient at them."""
-        needed = any(penalty.at_images for penalty in self.penalties)
+    def track_gradients(self, images: torch.Tensor, penalties: Penalties) -> torch.Tensor:
+        """Return the images as leaves that require gradients, if one of these penalties needs the gradient at them."""
+        needed = any(penalty.at_images for penalty in penalties)
         return images.detach().requires_grad_() if needed else images
 
-    def penalty(self, step: DiscriminatorStep) -> dict[str, torch.Tensor]:
-        """Return {"penalty": the scalar to add to D's loss}; empty without penalties."""
-        terms = [penalty(step) for penalty in self.penalties]
-        return {"penalty": torch.stack(terms).sum()} if terms else {}
+    def penalty(self, step: DiscriminatorStep, penalties: Penalties) -> dict[str, torch.Tensor]:
+        """Return {"penalty": the scalar to add to D's loss}, 0 if none is due; empty for a GAN without penalties."""
+        if not self.penalties:
+            return {}
+        terms = [penalty.every * penalty(step) for penalty in penalties]
+        return {"penalty": torch.stack(terms).sum() if terms else step.real_logits.new_zeros(())}
 
-    def scores(self, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    def scores(
+        self, real_logits: torch.Tensor, fake_logits: torch.Tensor, progress: Progress
+    ) -> dict[str, torch.Tensor]:
         """Return the scalars that the curves show of D's logits (N,); adaptive augmentations observe those of reals."""
         with torch.no_grad():
             scalars: dict[str, torch.Tensor] = {}
             for augmentation in self.augment:
-                scalars |= augmentation.observe(real_logits)
+                scalars |= augmentation.observe(real_logits, progress)
             scores = {"real_score": self.loss.score(real_logits), "fake_score": self.loss.score(fake_logits)}
             return {**scores, **scalars}
 

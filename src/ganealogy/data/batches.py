@@ -34,8 +34,9 @@ class Batches:
         seed: int,
         device: torch.device | str = "cpu",
         labels: NDArray[np.int64] | None = None,
+        flip: bool = False,
     ) -> None:
-        """`images`: uint8 (N, H, W, C); `labels`: their classes (N,).
+        """`images`: uint8 (N, H, W, C); `labels`: their classes (N,); `flip`: flip half of each epoch left to right.
 
         Raises: GanealogyError if there are fewer pictures than `batch_size`.
         """
@@ -53,7 +54,8 @@ class Batches:
         self.resident = self._fits(pixels)
         self.images = pixels.to(self.device) if self.resident else pixels
         self._labels = None if labels is None else torch.from_numpy(labels).to(self.images.device)
-        self._order: tuple[int, Tensor] | None = None
+        self.flip = flip
+        self._shuffled: tuple[int, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -65,16 +67,27 @@ class Batches:
 
     def order(self, epoch: int) -> Tensor:
         """Return the permutation of an epoch: int64 (N,), on the pictures' device."""
-        if self._order is None or self._order[0] != epoch:
+        return self._shuffle(epoch)[0]
+
+    def flips(self, epoch: int) -> Tensor:
+        """Return whether each picture of `order(epoch)` is flipped: bool (N,), on the pictures' device."""
+        return self._shuffle(epoch)[1]
+
+    def _shuffle(self, epoch: int) -> tuple[Tensor, Tensor]:
+        if self._shuffled is None or self._shuffled[0] != epoch:
             # (seed, epoch) is the whole 128-bit key of Philox, so that no two epochs or seeds share a stream.
-            bits = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64))
-            permutation = torch.from_numpy(np.random.Generator(bits).permutation(len(self.images)))
-            self._order = epoch, permutation.to(self.images.device)
-        return self._order[1]
+            bits = np.random.Generator(np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)))
+            order = torch.from_numpy(bits.permutation(len(self.images)))
+            flips = torch.from_numpy(bits.random(len(self.images)) < 0.5)
+            self._shuffled = epoch, order.to(self.images.device), flips.to(self.images.device)
+        return self._shuffled[1:]
 
     def batch(self, step: int) -> Tensor:
         """Return float32 (B, C, H, W) in [-1, 1], channels_last, on the device."""
         pixels = self.images.index_select(0, self._indices(step))  # (B, H, W, C) uint8
+        if self.flip:
+            flips = self._rows(self.flips(self.epoch(step)), step)
+            pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
         if not self.resident:
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         # NHWC viewed as NCHW is channels_last, the fastest layout for convolutions, without a copy.
@@ -93,8 +106,12 @@ class Batches:
 
     def _indices(self, step: int) -> Tensor:
         """Return the picture numbers of this rank's shard of a batch: int64 (B / ranks,)."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        return distributed.shard(self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size])
+        return self._rows(self.order(self.epoch(step)), step)
+
+    def _rows(self, shuffled: Tensor, step: int) -> Tensor:
+        """Return the values of this rank's shard of a batch, of (N,) values in the order of its epoch."""
+        position = step % self.steps_per_epoch
+        return distributed.shard(shuffled[position * self.batch_size : (position + 1) * self.batch_size])
 
     def _fits(self, pixels: Tensor) -> bool:
         if self.device.type != "cuda":

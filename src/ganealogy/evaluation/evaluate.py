@@ -69,7 +69,8 @@ def evaluate(
         conditions: MetricProtocol = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
-            "truncation": sample["truncation"],
+            "temperature": sample["temperature"],
+            "batch_statistics": sample["batch_statistics"],
             "latent_seed": sample["latent_seed"],
         }
         best: Comparison | None = None

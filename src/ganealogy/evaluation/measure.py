@@ -294,7 +294,7 @@ def measure(
 ) -> Measured:
     """Compute every metric that suits the extractor and for which `only` is true.
 
-    `conditions` are added to every protocol: checkpoint, truncation and whatever else determined the fakes.
+    `conditions` are added to every protocol: checkpoint, temperature and whatever else determined the fakes.
     """
     result = Measured()
     extractor = comparison.extractor

@@ -16,6 +16,12 @@ from ganealogy.errors import GanealogyError
 from ganealogy.networks._build import options
 from ganealogy.record_types import Component, Recipe
 
+WITHOUT_ZERO = {
+    "wasserstein": "a critic's zero has no meaning",
+    "lsgan": "its D regresses to 1 on reals and 0 on fakes, so the sign is 1 whatever D learns",
+}
+"""Losses whose D does not separate reals from fakes at zero, and why."""
+
 
 def check(recipe: Recipe, discriminator: nn.Module, where: str) -> None:
     """`recipe`: complete; `discriminator`: the network that it builds.
@@ -42,10 +48,10 @@ def _game(recipe: Recipe) -> Iterator[str]:
                     f"adversary.{kind}: {name} with {loss}: {name} uses single logits, and a relativistic D's "
                     "logits have a meaning only as differences between reals and fakes; remove one of them"
                 )
-    if loss == "wasserstein" and "ada" in _names(rules["augment"]):
+    if loss in WITHOUT_ZERO and "ada" in _names(rules["augment"]):
         yield (
-            "adversary.augment: ada with wasserstein: ada uses the sign of D's logits on reals, and a critic's zero "
-            "has no meaning; remove one of them"
+            f"adversary.augment: ada with {loss}: ada uses the sign of D's logits on reals, and {WITHOUT_ZERO[loss]}; "
+            "remove one of them"
         )
 
 

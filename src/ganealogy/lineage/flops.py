@@ -14,12 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganealogy.adversary import build as adversary
+from ganealogy.adversary.games._base import Phase
 from ganealogy.networks import _build as networks
 from ganealogy.record_types import Component, Recipe, TrainingProtocol
 from ganealogy.runtime import without_dynamo
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
+STEPS = 240
+"""Steps to average over: a multiple of every usual interval of a lazy penalty."""
 
 
 class FlopCounter(TorchDispatchMode):
@@ -69,11 +72,18 @@ def per_image(recipe: Recipe, protocol: TrainingProtocol) -> int:
 
 
 def _count(recipe: Recipe, protocol: TrainingProtocol) -> int:
+    """Average the operations over `STEPS` steps: those of a lazy penalty are in some of them only."""
     with torch.random.fork_rng(devices=[]):
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         game = adversary.game(recipe, generator, discriminator, build_optimizer=GradientOnly)
         reals = torch.zeros(BATCH, protocol["channels"], protocol["image_size"], protocol["image_size"])  # (N, C, H, W)
         classes = torch.zeros(BATCH, dtype=torch.int64)
-        with FlopCounter() as counter:
-            game.step(lambda _: reals, (lambda _: classes) if recipe["labels"] else None, progress=0.5)
-    return counter.total // BATCH
+        total, counted = 0, dict[Phase, int]()
+        for number in range(STEPS):
+            phase = game.phase(number)
+            if phase not in counted:
+                with FlopCounter() as counter:
+                    game.step(lambda _: reals, (lambda _: classes) if recipe["labels"] else None, 0.5, number)
+                counted[phase] = counter.total
+            total += counted[phase]
+    return total // (STEPS * BATCH)

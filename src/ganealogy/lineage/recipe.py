@@ -12,10 +12,19 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ganealogy import components
-from ganealogy.adversary.schedule import Scheduled
+from ganealogy.adversary.schedule import Scheduled, ScheduledFraction
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage.flatten import flatten as flatten_mapping
 from ganealogy.params.schema import Section, parse
@@ -70,9 +79,18 @@ class Optimizers(Section):
 class EMA(Section):
     """Exponential moving average of G's weights; grids and metrics use it."""
 
-    half_life_kimg: Scheduled = 10.0
+    half_life_kimg: Scheduled | None = None
+    """In kimg, whatever the budget."""
+    half_life_share: ScheduledFraction | None = None
+    """As a fraction of the budget, so that it means the same at any budget."""
     ramp: Annotated[float, Field(gt=0, le=1)] | None = 0.05
     """Upper limit of the half-life, as a fraction of the training so far; null: no limit."""
+
+    @model_validator(mode="after")
+    def _has_one_half_life(self) -> EMA:
+        if (self.half_life_kimg is None) == (self.half_life_share is None):
+            raise ValueError("set one of half_life_kimg and half_life_share, and the other to null")
+        return self
 
 
 class RecipeModel(Section):

@@ -17,6 +17,7 @@ from torch import nn
 from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._base import DiscriminatorBuilder, GeneratorBuilder
+from ganealogy.networks.layers import spectral
 from ganealogy.record_types import Component
 
 
@@ -73,7 +74,7 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def load_generator(path: Path | str, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
-    """Return the generator of a weights file, in evaluation mode on the CPU.
+    """Return the generator of a weights file, in evaluation mode on the CPU, with spectral norm computed once.
 
     Raises: GanealogyError if the file is absent, damaged, or of another network.
     """
@@ -91,4 +92,4 @@ def load_generator(path: Path | str, recipe: Mapping[str, Any], protocol: Mappin
     }:
         raise GanealogyError(f"{path}: weights of another network than the recipe's; train the version again")
     network.load_state_dict(tensors)
-    return network.eval().to(memory_format=torch.channels_last)
+    return spectral.fold(network.eval()).to(memory_format=torch.channels_last)

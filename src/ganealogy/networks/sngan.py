@@ -4,6 +4,9 @@ G: a linear layer to the smallest map, doubling blocks, BatchNorm, ReLU, a convo
 the smallest map, one block at that size, ReLU, a sum over places, a linear layer. Self-attention (arXiv 1805.08318) is
 an option of both. If class-conditional, G has conditional BatchNorm and D adds a projection.
 
+At 32 pixels the paper's D halves twice and has two blocks at 8x8, all of 128 channels. Here D halves at every block, as
+the paper's does at larger sizes.
+
 Channels per map size are those of `dcgan.py`'s G (256 at 4x4, 128, 64 for width 64 and 32 pixels) and width/2 at full
 size; D mirrors G. The paper's 256 and 128 at every size would need forty times v1's FLOPs. Here a step on one image
 needs 3.3 times v1's FLOPs and 2.6 times its time at 32 pixels, 3.0 and 2.4 times at 64 (width 64; torch's
@@ -56,12 +59,12 @@ def linear(c_in: int, c_out: int, wrap: Wrap = identity) -> nn.Module:
 class UpBlock(nn.Module):
     """G's block: BatchNorm, ReLU, doubling, 3x3, BatchNorm, ReLU, 3x3; the shortcut is a doubled 1x1."""
 
-    def __init__(self, c_in: int, c_out: int, classes: int) -> None:
+    def __init__(self, c_in: int, c_out: int, classes: int, wrap: Wrap) -> None:
         super().__init__()
         self.norm1, self.norm2 = batch_norm(c_in, classes), batch_norm(c_out, classes)
-        self.conv1 = convolution(c_in, c_out, 3, sqrt(2))
-        self.conv2 = convolution(c_out, c_out, 3, sqrt(2))
-        self.shortcut = convolution(c_in, c_out, 1, 1.0)
+        self.conv1 = convolution(c_in, c_out, 3, sqrt(2), wrap)
+        self.conv2 = convolution(c_out, c_out, 3, sqrt(2), wrap)
+        self.shortcut = convolution(c_in, c_out, 1, 1.0, wrap)
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(N, c_in, H, W) → (N, c_out, 2H, 2W)."""
@@ -115,22 +118,26 @@ class Generator(nn.Module):
         classes: int = 0,
         *,
         attention: Side | None = None,
+        spectral: bool = False,
     ) -> None:
-        """`attention`: side, in pixels, of the feature map with a self-attention layer."""
+        """`attention`: side, in pixels, of the feature map with a self-attention layer.
+
+        `spectral`: spectral norm on every convolution and the linear layer, as in SAGAN; BatchNorm stays.
+        """
         super().__init__()
-        self.classes = classes
+        self.classes, wrap = classes, spectral_norm if spectral else identity
         sides, widths = (values[::-1] for values in _maps(image_size, width))
         _check_attention(attention, sides[1:])
         self.linear = nn.Sequential(
-            linear(latent_size, widths[0] * sides[0] ** 2), nn.Unflatten(1, (-1, *sides[:1] * 2))
+            linear(latent_size, widths[0] * sides[0] ** 2, wrap), nn.Unflatten(1, (-1, *sides[:1] * 2))
         )
         self.blocks = nn.ModuleList()
         for c_in, c_out, side in zip(widths, widths[1:], sides[1:], strict=False):
-            self.blocks.append(UpBlock(c_in, c_out, classes))
+            self.blocks.append(UpBlock(c_in, c_out, classes, wrap))
             if side == attention:
-                self.blocks.append(SelfAttention(c_out))
+                self.blocks.append(SelfAttention(c_out, wrap))
         self.norm = batch_norm(widths[-1], classes)
-        self.to_image = convolution(widths[-1], channels, 3, 1.0)
+        self.to_image = convolution(widths[-1], channels, 3, 1.0, wrap)
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         features = self.linear(latents)

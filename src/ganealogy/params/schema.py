@@ -56,6 +56,8 @@ class Dataset(Section):
     channels: Literal[1, 3] = 3
     fit: Literal["crop", "pad"] = "crop"
     """crop: resize the short side, then crop the centre. pad: pad smaller pictures with zeros (MNIST 28 to 32)."""
+    flip: bool = False
+    """Flip half of the pictures of each epoch left to right, for the training alone: metrics use reals as they are."""
     count: Count | None = None
     """Maximum number of pictures (for avatars: the number to draw); null: all."""
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
@@ -139,8 +141,10 @@ class Train(Section):
 class Sample(Section):
     count: Annotated[int, Field(ge=16, le=1_000_000)] = 500
     checkpoint: Literal["best", "last"] = "best"
-    truncation: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Factor on the latents: below 1, less variety and fewer failures."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the latents: below 1, less variety and fewer failures. No truncation: nothing is redrawn or cut off."""
+    batch_statistics: Literal["running", "standing"] = "running"
+    """BatchNorm's in G: those of the training, or of the sampling generator itself (BigGAN's standing statistics)."""
     walk_frames: Annotated[int, Field(ge=8, le=480)] = 48
 
 

@@ -12,8 +12,8 @@ from ganealogy.record_types import Latent
 
 NORMAL, UNIFORM = "normal", "uniform"
 
-# Three independent streams: the grids, the tracker that picks the best checkpoint, and the final samples.
-GRID_SEED, TRACKER_SEED, SAMPLE_SEED = 101, 202, 303
+# Independent streams: the grids, the tracker that picks the best checkpoint, the final samples, standing statistics.
+GRID_SEED, TRACKER_SEED, SAMPLE_SEED, STANDING_SEED = 101, 202, 303, 404
 
 
 def sample_latents(latent: Latent, count: int, seed: int) -> torch.Tensor:

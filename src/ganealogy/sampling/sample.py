@@ -20,7 +20,7 @@ from ganealogy.files.records import read_record
 from ganealogy.networks._build import load_generator
 from ganealogy.record_types import RunJson, SampleJson, SampleSettings
 from ganealogy.runtime.progress import Progress
-from ganealogy.sampling import latents
+from ganealogy.sampling import latents, standing_statistics
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
 from ganealogy.workspace import RunDir
 
@@ -57,7 +57,8 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
         "kimg": kimg,
         "count": 0,
         "latent_seed": latents.SAMPLE_SEED,
-        "truncation": settings["truncation"],
+        "temperature": settings["temperature"],
+        "batch_statistics": settings["batch_statistics"],
         "sha256": None,
         "reason": None,
     }
@@ -68,13 +69,14 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
 
     verify_weights(run, trained, weights.stem)
     generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
-    z = (
-        latents.sample_latents(trained["recipe"]["latent"], settings["count"], latents.SAMPLE_SEED)
-        * settings["truncation"]
-    )
+    latent, temperature = trained["recipe"]["latent"], settings["temperature"]
+    z = latents.sample_latents(latent, settings["count"], latents.SAMPLE_SEED) * temperature
     if not _is_finite(generator, z[:BATCH]):
         record["reason"] = f"the {checkpoint} generator's pictures are not finite numbers"
         return _without_pictures(out, record)
+    if settings["batch_statistics"] == "standing":
+        measured = latents.sample_latents(latent, standing_statistics.COUNT, latents.STANDING_SEED) * temperature
+        standing_statistics.use_standing_statistics(generator, measured)
 
     name = f"{trained['version']} seed {trained['seed']}"
     pictures = _generate(generator, z, cycled_labels(generator, len(z)), f"{name} · samples")
@@ -110,7 +112,7 @@ def _strip(generator: nn.Module, trained: RunJson, z: torch.Tensor) -> Image.Ima
 def _save_walk(generator: nn.Module, trained: RunJson, settings: SampleSettings, path: Path, label: str) -> None:
     """Write a looping animation: the last frame leads to the first."""
     latent, frames = trained["recipe"]["latent"], settings["walk_frames"]
-    z = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["truncation"]
+    z = latents.sample_latents(latent, WALKERS * WALK_ANCHORS, latents.SAMPLE_SEED) * settings["temperature"]
     anchor_sets = z.reshape(WALKERS, WALK_ANCHORS, -1)
     loops = [latents.interpolate(latent, anchors, frames, closed=True) for anchors in anchor_sets]
     z = torch.stack(loops, dim=1).flatten(0, 1)  # (frames × walkers, d)

@@ -28,7 +28,8 @@ PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
 # Settings that say where or how fast, not what to compute.
 WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads", "runs_per_gpu"}}
-# Settings that only the report's verdicts use.
+# Settings that only the trainings use, and those that only the report's verdicts use.
+TRAINING_ONLY = {"flip"}
 VERDICTS_ONLY = {"equivalence_margin", "against"}
 
 
@@ -80,7 +81,7 @@ def write(files: PlanFiles, folder: Path = PLAN) -> None:
 def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
     """Return all that a training of this version depends on, and its seeds: no title, no list of versions."""
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
-    protocol = {**train, "image_size": settings.dataset.image_size, "channels": settings.dataset.channels}
+    protocol = {**train, **settings.dataset.model_dump(include={"image_size", "channels", "flip"})}
     if recipe["labels"]:
         protocol["classes"] = class_count(settings)
     resolved = recipes.resolve_rates(recipe, settings.train.lr)
@@ -94,7 +95,7 @@ def version_plan(version: Version, recipe: Recipe, settings: Settings) -> Versio
 
 def stage_plans(settings: Settings) -> dict[str, StagePlan]:
     """Return the plan of each stage except train: its settings, its code, and the digest of both."""
-    dataset: Any = settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"])
+    dataset: Any = settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"] | TRAINING_ONLY)
     source = components.module_name("data.sources", settings.dataset.name)
     extractors = [components.module_name("evaluation.extractors", name) for name in settings.evaluate.extractors]
     raw = download.inputs(dataset)

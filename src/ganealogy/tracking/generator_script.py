@@ -26,7 +26,7 @@ class Generator(PythonModel):
 
     # MLflow derives no schema from the type np.ndarray, so it accepts an empty list and None.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
-        """Return images of the given latents, or of `n` latents drawn from `seed`, each scaled by `truncation`."""
+        """Return images of the given latents, or of `n` latents drawn from `seed`, each scaled by `temperature`."""
         import torch
 
         from ganealogy.sampling.generate import generate
@@ -41,7 +41,7 @@ class Generator(PythonModel):
             if latents.size
             else sample_latents(self.latent, params.get("n", 16), params.get("seed", 0))
         )
-        return generate(self.network, z * params.get("truncation", 1.0))
+        return generate(self.network, z * params.get("temperature", 1.0))
 
 
 set_model(Generator())

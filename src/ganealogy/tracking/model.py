@@ -81,7 +81,7 @@ def _signature(record: RunRecord) -> ModelSignature:
     return ModelSignature(
         outputs=Schema([TensorSpec(np.dtype(np.uint8), shape)]),
         params=ParamSchema(
-            [ParamSpec("n", "long", 16), ParamSpec("seed", "long", 0), ParamSpec("truncation", "double", 1.0)]
+            [ParamSpec("n", "long", 16), ParamSpec("seed", "long", 0), ParamSpec("temperature", "double", 1.0)]
         ),
     )
 

@@ -1,6 +1,6 @@
 """The model registry: one registered model per data set and size, one version per trained run, one alias `best`.
 
-    mlflow.pyfunc.load_model("models:/anime-32x32@best").predict([], params={"n": 16, "seed": 0, "truncation": 0.7})
+    mlflow.pyfunc.load_model("models:/anime-32x32@best").predict([], params={"n": 16, "seed": 0, "temperature": 0.7})
 
 A version is registered once, replaced when the weights change, and deleted with its run.
 """

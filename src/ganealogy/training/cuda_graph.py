@@ -2,7 +2,8 @@
 
 A graph repeats the captured kernels on the same memory. Therefore images, labels and the progress are copied into fixed
 buffers before each replay, schedules are computed from the progress on the device (`adversary/schedule.py`), and random
-draws use the default generator, whose seed a replay reads anew. One graph serves a whole training.
+draws use the default generator, whose seed a replay reads anew. One graph serves a whole training, or one of each
+phase: with a lazy penalty, steps differ.
 
 Before a graph is used, its result is compared with that of the same step run eagerly.
 """
@@ -10,7 +11,7 @@ Before a graph is used, its result is compared with that of the same step run ea
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,8 +68,8 @@ class CUDAGraph:
         self.graph.replay()
 
 
-class CUDAGraphStep:
-    """A game's step, run eagerly `WARM_UP` times, then captured and checked, then replayed."""
+class CUDAGraphs:
+    """A game's step, with a graph for each of its phases."""
 
     def __init__(
         self,
@@ -78,7 +79,30 @@ class CUDAGraphStep:
         warn: Callable[[str], None],
     ) -> None:
         """`tensors`: returns all that a step changes, not copies; `warn`: called when no graph can be used."""
-        self.game, self.tensors, self.warn = game, tensors, warn
+        self.game, self.device, self.tensors, self.warn = game, device, tensors, warn
+        self.steps: dict[Hashable, CUDAGraphStep] = {}
+
+    def step(self, reals: Batch, labels: Batch | None = None, progress: float = 0.0, number: int = 0) -> Scalars:
+        """Do what the game's own step does."""
+        phase = self.game.phase(number)
+        if phase not in self.steps:
+            self.steps[phase] = CUDAGraphStep(self.game, number, self.device, self.tensors, self.warn)
+        return self.steps[phase].step(reals, labels, progress)
+
+
+class CUDAGraphStep:
+    """A game's steps of one phase, run eagerly `WARM_UP` times, then captured and checked, then replayed."""
+
+    def __init__(
+        self,
+        game: Any,
+        number: int,
+        device: torch.device | str,
+        tensors: Callable[[], Mapping[str, torch.Tensor]],
+        warn: Callable[[str], None],
+    ) -> None:
+        """`number`: of a step of this phase; the others as in `CUDAGraphs`."""
+        self.game, self.number, self.tensors, self.warn = game, number, tensors, warn
         self.graph: Graph = CUDAGraph()
         self.captured: Scalars | None = None
         self.unusable, self.eager_steps = False, 0
@@ -86,12 +110,12 @@ class CUDAGraphStep:
         self.images: list[torch.Tensor] = []
         self.labels: list[torch.Tensor] = []
 
-    def step(self, reals: Batch, labels: Batch | None = None, progress: float = 0.0) -> Scalars:
+    def step(self, reals: Batch, labels: Batch | None, progress: float) -> Scalars:
         """Do what the game's own step does."""
         self.progress.fill_(progress)
         if self.unusable or self.eager_steps < WARM_UP:
             self.eager_steps += 1
-            return self.graph.run_eagerly(lambda: self.game.step(reals, labels, self.progress))
+            return self.graph.run_eagerly(lambda: self.game.step(reals, labels, self.progress, self.number))
         self._fill_buffers(reals, labels)
         if self.captured is None:
             return self._capture_and_check()
@@ -100,7 +124,7 @@ class CUDAGraphStep:
 
     def _fill_buffers(self, reals: Batch, labels: Batch | None) -> None:
         for buffers, batch in ((self.images, reals), (self.labels, labels)):
-            for index in range(self.game.d_steps if batch is not None else 0):
+            for index in range(self.game.batches if batch is not None else 0):
                 assert batch is not None
                 if index == len(buffers):
                     buffers.append(batch(index).clone())
@@ -112,7 +136,7 @@ class CUDAGraphStep:
 
         def step() -> Scalars:
             labels = self.labels.__getitem__ if self.labels else None
-            return self.game.step(self.images.__getitem__, labels, self.progress)
+            return self.game.step(self.images.__getitem__, labels, self.progress, self.number)
 
         before = _copies(self.tensors())
         device = self.progress.device

@@ -10,7 +10,7 @@ import copy
 import torch
 from torch import nn
 
-from ganealogy.adversary.schedule import Scheduled, scheduled_value
+from ganealogy.adversary.schedule import Scheduled, ScheduledFraction, scheduled_value
 
 
 class EMA:
@@ -20,18 +20,30 @@ class EMA:
     running means already. torch's AveragedModel does the same, but syncs with the GPU at each step.
     """
 
-    def __init__(self, generator: nn.Module, *, half_life_kimg: Scheduled, ramp: float | None) -> None:
-        """`half_life_kimg`: in kimg, as in StyleGAN2; `ramp`: upper limit of the half-life, as a fraction of the
-        training so far, so that the initial weights are forgotten.
+    def __init__(
+        self,
+        generator: nn.Module,
+        budget_kimg: float,
+        *,
+        half_life_kimg: Scheduled | None = None,
+        half_life_share: ScheduledFraction | None = None,
+        ramp: float | None = None,
+    ) -> None:
+        """`half_life_kimg`: in kimg, as in StyleGAN2, or `half_life_share`: as a fraction of the budget, in kimg.
+
+        `ramp`: upper limit of the half-life, as a fraction of the training so far, so that the initial weights are
+        forgotten.
         """
-        self.half_life_kimg, self.ramp, self.decay = half_life_kimg, ramp, 0.0
+        self.half_life = half_life_share if half_life_kimg is None else half_life_kimg
+        self.unit = budget_kimg if half_life_kimg is None else 1.0
+        self.ramp, self.decay = ramp, 0.0
         self.source, self.generator = generator, copy.deepcopy(generator)
         """`generator` holds the averaged weights."""
 
     @torch.no_grad()
     def update(self, kimg: float, step_kimg: float, progress: float) -> None:
         """Update the average after a G step of `step_kimg` that brought the training to `kimg` and `progress`."""
-        half_life = scheduled_value(self.half_life_kimg, progress)
+        half_life = scheduled_value(self.half_life, progress) * self.unit
         if self.ramp is not None:
             half_life = min(half_life, self.ramp * kimg)
         self.decay = 0.5 ** (step_kimg / half_life) if half_life else 0.0

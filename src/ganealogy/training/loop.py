@@ -86,7 +86,7 @@ def train(
     ticks = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
     seed_everything(step_seed(seed, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
-    batches = Batches(data.images, batch_size, seed, device, data.labels)
+    batches = Batches(data.images, batch_size, seed, device, data.labels, protocol.get("flip", False))
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
     description = {"tracker": tracker.name, "shown": state.eval_generator_name}
 
@@ -108,7 +108,7 @@ def train(
     try:
         for step in range(state.progress.step + 1, steps + 1):
             seed_everything(step_seed(seed, step, distributed.rank()))
-            losses = state.train_step(*batches.window((step - 1) * state.game.d_steps))
+            losses = state.train_step(*batches.window((step - 1) * state.game.batches))
             state.progress.seconds = time.monotonic() - began
             if step in ticks:
                 tick(state, tracker, files, batches)
@@ -147,13 +147,12 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
     files.wait()
     state.raise_if_diverged()
     step, batch_size = state.progress.step, batches.batch_size
-    d_images = step * batch_size * state.game.d_steps
     line = {
         "tick": state.progress.ticks,
         "step": step,
         "kimg": step * batch_size / 1000,
-        "epoch": d_images / (batches.steps_per_epoch * batch_size),
-        "d_images": d_images,
+        "epoch": step * state.game.batches / batches.steps_per_epoch,
+        "d_images": step * batch_size * state.game.d_steps,
         **state.mean_losses(),
     }
     generator = state.eval_generator

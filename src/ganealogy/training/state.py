@@ -16,7 +16,7 @@ from ganealogy.networks import _build as networks
 from ganealogy.runtime import distributed
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Best
-from ganealogy.training.cuda_graph import CUDAGraphStep
+from ganealogy.training.cuda_graph import CUDAGraphs
 from ganealogy.training.ema import EMA
 
 DEFERRED_CHECK_DEVICES = {"cuda"}
@@ -57,19 +57,20 @@ class TrainingState:
         self.generator = distributed.sync_batch_norm(generator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.discriminator = distributed.sync_batch_norm(discriminator.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.game = adversary.game(recipe, self.generator, self.discriminator, protocol["precision"])
-        self.ema = None if recipe["ema"] is None else EMA(self.generator, **recipe["ema"])
+        budget_kimg = steps * protocol["batch_size"] / 1000
+        self.ema = None if recipe["ema"] is None else EMA(self.generator, budget_kimg, **recipe["ema"])
         self.steps, self.batch_size, self.device = steps, protocol["batch_size"], device
         self.progress, self.best = Progress(), Best()
         self.loss_sums: dict[str, torch.Tensor] = {}
 
         self.step: Callable[..., dict[str, torch.Tensor]] = self.game.step
-        """`step(reals, labels, progress)`: one G update, see `adversary/games/`."""
+        """`step(reals, labels, progress, number)`: one G update, see `adversary/games/`."""
         self.checks_are_deferred = torch.device(device).type in DEFERRED_CHECK_DEVICES
         if self.checks_are_deferred:
             self.game.gan.defer_divergence_checks()
         # Collectives between ranks cannot be captured in a graph.
         if self.checks_are_deferred and distributed.world_size() == 1 and use_graphs():
-            self.step = CUDAGraphStep(self.game, device, self.network_tensors, warn).step
+            self.step = CUDAGraphs(self.game, device, self.network_tensors, warn).step
 
     @property
     def eval_generator(self) -> nn.Module:
@@ -85,10 +86,10 @@ class TrainingState:
     ) -> dict[str, torch.Tensor]:
         """Update D and G, the EMA, the loss sums and the step count. Return the step's detached scalars.
 
-        `reals(i)`, `labels(i)`: batch of the i-th D step, (N, C, H, W) and (N,).
+        `reals(i)`, `labels(i)`: see `adversary/games/_base.py`.
         Raises: Diverged before an update that would spoil the weights.
         """
-        losses = self.step(reals, labels, progress=self.progress.step / self.steps)
+        losses = self.step(reals, labels, progress=self.progress.step / self.steps, number=self.progress.step)
         self.progress.step += 1
         self.progress.summed += 1
         if self.ema is not None:

@@ -18,6 +18,6 @@ class Augmentation(nn.Module):
         """Return augmented images (N, C, H, W); differentiable. `progress`: fraction of the budget, for schedules."""
         raise NotImplementedError
 
-    def observe(self, real_logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    def observe(self, real_logits: torch.Tensor, progress: Progress) -> dict[str, torch.Tensor]:
         """Receive D's logits (N,) of the augmented reals after each D step; return scalars for the curves."""
         return {}

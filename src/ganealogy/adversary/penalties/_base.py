@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 
 from ganealogy.adversary.schedule import Progress
@@ -30,6 +32,10 @@ class DiscriminatorStep:
     """Fraction of the budget that is done, for schedules."""
 
 
+Every = Annotated[int, Ge(1), Le(1000)]
+"""D steps per use of a penalty: see `Penalty.every`."""
+
+
 class Penalty(nn.Module):
     """The class `penalty` of each file in this folder.
 
@@ -41,8 +47,12 @@ class Penalty(nn.Module):
     differentiates = False
     """Whether it differentiates D with respect to any images. Such a D step may run in another precision."""
 
+    every = 1
+    """It is added in each `every`-th D step, the first included, `every` times as heavy (StyleGAN2, arXiv 1912.04958,
+    appendix B). One update has both terms, so that Adam's rate and betas need no correction."""
+
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
-        """Return the scalar to add to D's loss."""
+        """Return the scalar to add to D's loss, as if it were in each D step."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""γ/2 E‖∇D‖² on reals or on fakes: R1 and R2 (Mescheder et al., arXiv 1801.04406, eqs. 9 and 10), at each step."""
+"""γ/2 E‖∇D‖² on reals or on fakes: R1 and R2 (Mescheder et al., arXiv 1801.04406, eqs. 9 and 10)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, gradients
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Every, Penalty, gradients
 from ganealogy.adversary.schedule import ScheduledBySize, scheduled_value, value_for_size
 
 
@@ -14,10 +14,13 @@ class GradientNorm(Penalty):
     at_images = differentiates = True
     side: Literal["reals", "fakes"]
 
-    def __init__(self, *, gamma: ScheduledBySize = 10.0) -> None:
-        """`gamma` grows with the number of pixels. R3GAN, with R1 and R2, uses .05 → .005 at 32, 2 → .2 at 64."""
+    def __init__(self, *, gamma: ScheduledBySize = 10.0, every: Every = 1) -> None:
+        """`gamma` grows with the image size: R3GAN's falls from .05 at 32, 2 at 64 and 150 at 256 pixels to a tenth.
+
+        `every`: D steps per use, `every` times as heavy: 16 in StyleGAN2, 1 in R3GAN.
+        """
         super().__init__()
-        self.gamma = gamma
+        self.gamma, self.every = gamma, every
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """Differentiate the loss's own logits, behind its augmentation, with respect to the images before it."""

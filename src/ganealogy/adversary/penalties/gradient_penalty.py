@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch.linalg import vector_norm
 
-from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, gradients
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Every, Penalty, gradients
 from ganealogy.adversary.schedule import Scheduled, scheduled_value
 
 
 class GradientPenalty(Penalty):
     differentiates = True
 
-    def __init__(self, *, weight: Scheduled = 10.0) -> None:
-        """`weight`: the paper's λ."""
+    def __init__(self, *, weight: Scheduled = 10.0, every: Every = 1) -> None:
+        """`weight`: the paper's λ; `every`: D steps per use, `every` times as heavy; 1 in the paper."""
         super().__init__()
-        self.weight = weight
+        self.weight, self.every = weight, every
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """Return λ E[(‖∇D(x̂)‖ - 1)²] with x̂ = εx + (1 - ε)G(z), ε ~ U(0, 1) per pair."""

@@ -1,4 +1,4 @@
-"""R1: γ/2 E‖∇D‖² on reals (Mescheder et al., arXiv 1801.04406, eq. 9), at each step as in R3GAN."""
+"""R1: γ/2 E‖∇D‖² on reals (Mescheder et al., arXiv 1801.04406, eq. 9)."""
 
 from __future__ import annotations
 

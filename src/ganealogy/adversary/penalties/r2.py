@@ -1,4 +1,4 @@
-"""R2: γ/2 E‖∇D‖² on fakes (Mescheder et al., arXiv 1801.04406, eq. 10), at each step as in R3GAN."""
+"""R2: γ/2 E‖∇D‖² on fakes (Mescheder et al., arXiv 1801.04406, eq. 10)."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ function paint(canvas, image) { // (C, H, W)
 // The controls hold the state; the URL has a copy that can be shared.
 const selectedClass = () => (config.classes ? element("class").value : "");
 function writeUrl() {
-  const state = new URLSearchParams({ seed: element("seed").value, truncation: element("truncation").value });
+  const state = new URLSearchParams({ seed: element("seed").value, temperature: element("temperature").value });
   const steps = walks.map((slider) => slider.value);
   if (steps.some((step) => Number(step) !== 0)) state.set("walk", steps.join(","));
   if (selectedClass() !== "") state.set("class", selectedClass());
@@ -111,7 +111,7 @@ function readUrl() {
   const state = new URLSearchParams(location.hash.slice(1));
   const seed = Number(state.get("seed"));
   element("seed").value = state.has("seed") && Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32 ? seed : newSeed();
-  element("truncation").value = state.has("truncation") && Number.isFinite(Number(state.get("truncation"))) ? state.get("truncation") : 1;
+  element("temperature").value = state.has("temperature") && Number.isFinite(Number(state.get("temperature"))) ? state.get("temperature") : 1;
   const steps = (state.get("walk") || "").split(",");
   walks.forEach((slider, k) => { slider.value = Number.isFinite(Number(steps[k])) ? Number(steps[k]) : 0; });
   if (config.classes) element("class").value = /^\d+$/.test(state.get("class") || "") && Number(state.get("class")) < config.classes ? state.get("class") : "";
@@ -122,16 +122,16 @@ let drawing = false, again = false;
 async function draw() {
   for (const slider of document.querySelectorAll("input[type=range]")) {
     const value = Number(slider.value);
-    slider.nextElementSibling.value = slider.id === "truncation" ? value.toFixed(2) : value.toFixed(1);
+    slider.nextElementSibling.value = slider.id === "temperature" ? value.toFixed(2) : value.toFixed(1);
   }
   if (drawing || session === null) { again = true; return; } // one at a time: sliders move faster than the network runs
   drawing = true;
   try {
     do {
       again = false;
-      const seed = Number(element("seed").value) >>> 0, truncation = Number(element("truncation").value);
+      const seed = Number(element("seed").value) >>> 0, temperature = Number(element("temperature").value);
       const began = performance.now();
-      const z = moveLatents(latents(seed, config.images), walks.map((slider) => Number(slider.value))).map((x) => x * truncation);
+      const z = moveLatents(latents(seed, config.images), walks.map((slider) => Number(slider.value))).map((x) => x * temperature);
       const classes = Array.from({ length: config.images }, (_, i) => (selectedClass() === "" ? i % Math.max(1, config.classes) : Number(selectedClass())));
       const images = await generate(z, classes), length = images.length / config.images;
       canvases.forEach((canvas, i) => paint(canvas, images.subarray(i * length, (i + 1) * length)));

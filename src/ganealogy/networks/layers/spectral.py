@@ -27,3 +27,11 @@ def spectral_norm(layer: Layer) -> Layer:
     else:
         parametrizations.spectral_norm(layer)
     return layer
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Put the normalised weights of a network in evaluation mode in the place of their parametrizations; return it."""
+    for layer in list(network.modules()):
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    return network
