@@ -74,6 +74,8 @@ class EvaluateSettings(TypedDict, total=False):
 
     extractors: list[str]
     lead: str
+    metrics: list[str] | None
+    """Those to compute and show; None: all."""
     reals: int
     equivalence_margin: float
     count: int
@@ -259,6 +261,8 @@ class AnchorsJson(TypedDict):
     sha256: dict[str, str]
     count: int
     reals: int
+    train: int
+    """Training pictures, of which the first are `reals`."""
     shape: list[int]
     described: dict[str, str]
 

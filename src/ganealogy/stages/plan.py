@@ -233,8 +233,25 @@ def _check_names(settings: Settings, params: Path, versions: Path) -> None:
         if version not in known(versions):
             raise one_of("version", version, list(known(versions)), f"{params}: tree.more_seeds")
     _check_lead(settings, params)
+    _check_metrics(settings, params)
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")
+
+
+def _check_metrics(settings: Settings, params: Path) -> None:
+    """Raises: GanealogyError when evaluate.metrics names an unknown metric or leaves out the leading one."""
+    metrics, lead = settings.evaluate.metrics, settings.evaluate.lead
+    if metrics is None:
+        return
+    from ganealogy.evaluation.measure import known_metrics
+
+    key = f"{params}: evaluate.metrics"
+    if lead not in metrics:
+        raise GanealogyError(f"{key} leaves out evaluate.lead, by which versions are compared: add {lead}")
+    legal = [name for extractor in settings.evaluate.extractors for name in known_metrics(extractor)]
+    for name in metrics:
+        if name not in legal:
+            raise one_of("metric of evaluate.extractors", name, legal, key)
 
 
 def _check_lead(settings: Settings, params: Path) -> None:

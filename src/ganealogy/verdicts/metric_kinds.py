@@ -42,6 +42,7 @@ KINDS = {
     "diversity": MetricKind("Diversity", "Diversity", "diversity", None),
     "is": MetricKind("Inception Score", "IS", "diversity", True),
     "memorised": MetricKind("Memorised fraction", "Memorised", "memorisation", False),
+    "copies": MetricKind("Near copies of training pictures", "Copies", "memorisation", None),
     "digits": MetricKind("Digits", "Digits", "other", True),
     "digit_entropy": MetricKind("Digit entropy", "Digit entropy", "other", True),
     "classifier_score": MetricKind("Classifier score", "Classifier score", "other", True),
