@@ -287,7 +287,7 @@ class PlannedVersion(TypedDict):
     """Empty if it is not listed."""
     parameters: dict[str, int] | None
     flops: int | None
-    pinned_lr: bool
+    """Of a training step per image; None if it is not listed."""
 
 
 class TreeJson(TypedDict):

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, palette, pictures, wording
+from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import basis, outcome
@@ -63,7 +64,7 @@ def environment(*functions: Callable[..., Any], package: str | None = None) -> E
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (wording.figure, wording.count, wording.duration, wording.memory, linked)
+    filters = (wording.figure, wording.count, wording.duration, wording.memory, wording.operations, linked)
     jinja.filters |= {function.__name__: function for function in filters} | {"depth": _depth}
     jinja.globals |= {function.__name__: function for function in functions} | {"wording": wording}
     return jinja
@@ -81,6 +82,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         problems,
         reason_missing,
         columns.direction,
+        fairness,
         charts.strip_chart,
     )
     verdicts = VerdictTable.of(findings)

@@ -136,7 +136,6 @@ def tree(
             "origins": origins(version, recipe[name]),
             "parameters": counts.get(name),
             "flops": flops.get(name),
-            "pinned_lr": recipes.pins_rate(recipe[name]),
             "seeds": settings.tree.seeds_of(name) if name in settings.tree.versions else [],
         }
         for name, version in family.items()
