@@ -39,7 +39,7 @@ from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
 if TYPE_CHECKING:
     from PIL import Image
 
-FIXED_FAMILIES = ("checkpoints", "cost", "exact change")
+FIXED_FAMILIES = ("checkpoints", "equal compute", "cost", "exact change")
 """Buttons of the table for columns that are no metrics."""
 ARXIV = re.compile(r"\barXiv[: ]+(\d{4}\.\d{4,5})")
 
@@ -104,7 +104,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *FIXED_FAMILIES],
-            folded=[*families, "exact change"],
+            folded=[*families, "equal compute", "exact change"],
             anchors=ANCHORS,
             frames_data=_labelled_frames(findings, gallery.frames),
             tracked=_tracked(findings),
