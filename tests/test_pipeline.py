@@ -108,7 +108,7 @@ def test_experiments(workspace: Workspace) -> None:
     workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
     plan = json.loads((workspace.path / "build/plan/versions/v1.json").read_text())
     assert plan["recipe"]["optimizers"]["generator"]["lr"] == 0.0004
-    workspace.dvc("exp", "run", "--temp", "-n", "alone", "-S", "tree.versions=[v1]", "-S", "sample.count=24")
+    workspace.dvc("exp", "run", "--temp", "-n", "alone", "-S", "tree.versions=[v1]", "-S", "sample.count=60")
     rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv")))}
     assert rows["faster"]["train.lr"] == "0.0004"
     assert float(rows["faster"]["v3.fd_pixel8"]) > 0 and float(rows["alone"]["v1.fd_pixel8"]) > 0

@@ -197,7 +197,7 @@ def test_a_folder_of_pictures_is_a_data_set(workspace: Workspace) -> None:
         ("image_size: 64", "image_size: 16"),
         ("kimg: 200", "kimg: 0.064"),
         ("batch_size: 64", "batch_size: 8"),
-        ("count: 500", "count: 16"),
+        ("count: 500", "count: 50"),
         ("extractors: [layout_edges_32_64, pixel8, pictures, effnet_lite0_64]", "extractors: [pixel8]"),
         ("lead: fd_layout_edges_32_64", "lead: fd_pixel8"),
         ("versions: [v1, v3, v7, v8]", "versions: [v1]"),

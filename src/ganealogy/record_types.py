@@ -76,6 +76,8 @@ class EvaluateSettings(TypedDict, total=False):
 
     extractors: list[str]
     lead: str
+    metrics: list[str] | None
+    """Those to compute and show; None: all."""
     reals: int
     equivalence_margin: float
     against: list[str]
@@ -264,6 +266,8 @@ class AnchorsJson(TypedDict):
     sha256: dict[str, str]
     count: int
     reals: int
+    train: int
+    """Training pictures, of which the first are `reals`."""
     shape: list[int]
     described: dict[str, str]
 
@@ -288,7 +292,7 @@ class PlannedVersion(TypedDict):
     """Empty if it is not listed."""
     parameters: dict[str, int] | None
     flops: int | None
-    pinned_lr: bool
+    """Of a training step per image; None if it is not listed."""
 
 
 class TreeJson(TypedDict):

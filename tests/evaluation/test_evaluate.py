@@ -23,7 +23,7 @@ from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference
 from ganealogy.files import atomic
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 200}
+SETTINGS = {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": 200}
 
 
 def faces(count: int, seed: int, size: int = 16) -> np.ndarray:
@@ -73,7 +73,9 @@ def make_run(folder: Path, images: np.ndarray | None, status: str = "finished", 
 def test_anchors_are_ordered_by_visible_quality(tmp_path):
     save(tmp_path / "train.npy", faces(2500, 1))
     save(tmp_path / "holdout.npy", faces(800, 2))
-    measure_reference({"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 2000}, 800, tmp_path, tmp_path / "out")
+    measure_reference(
+        {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": 2000}, 800, tmp_path, tmp_path / "out"
+    )
     anchors = json.loads((tmp_path / "out/anchors.json").read_text())
     row = anchors["metrics"]["fd_pixel8"]
     assert set(row) == {"floor", "gaussian", "rep100", "rep50", "rep25", "mean_image"}
@@ -87,7 +89,9 @@ def test_anchors_are_ordered_by_visible_quality(tmp_path):
 
 
 def test_reference_leaves_out_the_trackers_reals_and_records_a_smaller_holdout(packed, tmp_path):
-    measure_reference({"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 10_000}, 500, packed, tmp_path)
+    measure_reference(
+        {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": 10_000}, 500, packed, tmp_path
+    )
     anchors = json.loads((tmp_path / "anchors.json").read_text())
     assert anchors["reals"] == 240  # 80 % of 300
     assert anchors["count"] == 120
@@ -112,7 +116,7 @@ def test_evaluate_writes_metrics_and_their_protocol(reference, tmp_path):
     record = evaluate(run, SETTINGS, reference)
     assert record == json.loads((run / "evaluate/metrics.json").read_text())
     # No KID and no PRDC of pixels.
-    assert record["metrics"].keys() == {"fd_pixel8", "diversity_pixel8", "memorised_pixel8"}
+    assert record["metrics"].keys() == {"fd_pixel8", "diversity_pixel8", "memorised_pixel8", "copies_pixel8"}
     assert record["not_measured"] == {"fd_inf_pixel8": "needs 768 images, 4 for each of 192 dimensions; there are 100"}
     protocol = record["protocol"]["fd_pixel8"]
     fingerprint = protocol.pop("fingerprint")
@@ -147,16 +151,21 @@ def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
 
 
 def test_a_networks_features_get_every_metric(packed, tmp_path):
-    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "reals": 40}
-    measure_reference(settings, 20, packed, tmp_path / "reference")
-    record = evaluate(make_run(tmp_path, faces(16, 3)), settings, tmp_path / "reference")
-    names = ["fd", "kid", "precision", "recall", "density", "coverage", "vendi", "diversity", "memorised"]
-    assert record["metrics"].keys() == {f"{name}_effnet_lite0" for name in names} | {"kid_effnet_lite0_se"}
+    save(tmp_path / "packed/train.npy", np.load(packed / "train.npy")[:170])
+    save(tmp_path / "packed/holdout.npy", faces(130, 2))
+    settings = {"extractors": ["effnet_lite0_64"], "lead": "fd_pixel8", "metrics": None, "reals": 136}
+    measure_reference(settings, 130, tmp_path / "packed", tmp_path / "reference")
+    record = evaluate(make_run(tmp_path, faces(130, 3)), settings, tmp_path / "reference")
+    names = ["fd", "fd_w64", "kid", "precision", "recall", "density", "coverage", "vendi", "diversity"]
+    assert record["metrics"].keys() == {f"{name}_effnet_lite0_64" for name in names} | {"kid_effnet_lite0_64_se"}
     assert record["metrics"].keys() == record["protocol"].keys()
-    assert record["protocol"]["kid_effnet_lite0"]["subset_size"] == 8
+    assert record["protocol"]["kid_effnet_lite0_64"]["subset_size"] == 65
+    why = record["not_measured"]["memorised_effnet_lite0_64"]
+    assert why == record["not_measured"]["copies_effnet_lite0_64"]
+    assert why.startswith("only 136 of 170 training pictures have effnet_lite0_64's features")
     anchors = json.loads((tmp_path / "reference/anchors.json").read_text())["metrics"]
-    assert anchors["fd_effnet_lite0"]["floor"] < anchors["fd_effnet_lite0"]["mean_image"]
-    assert anchors["kid_effnet_lite0"]["floor"] < anchors["kid_effnet_lite0"]["mean_image"]
+    for metric in ("fd_effnet_lite0_64", "kid_effnet_lite0_64"):
+        assert anchors[metric]["floor"] < anchors[metric]["mean_image"]
 
 
 def test_a_diverged_run_with_samples_is_measured(reference, tmp_path):
@@ -176,7 +185,7 @@ def few_pictures(count: int) -> np.ndarray:
     return (images + rng.normal(0, 2, images.shape)).clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("images", [np.zeros((32, 16, 16, 3), np.uint8), few_pictures(96)], ids=["black", "three"])
+@pytest.mark.parametrize("images", [np.zeros((60, 16, 16, 3), np.uint8), few_pictures(96)], ids=["black", "three"])
 def test_a_collapsed_generator_has_finite_metrics_and_a_flag(reference, tmp_path, images):
     record = evaluate(make_run(tmp_path, images), SETTINGS, reference)
     assert all(np.isfinite(value) for value in record["metrics"].values())
@@ -219,9 +228,9 @@ def test_ema_is_recorded_outside_the_protocol(reference, tmp_path):
 
 
 def test_a_second_evaluation_reads_cached_features(packed, tmp_path, monkeypatch):
-    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "reals": 8}
-    measure_reference(settings, 8, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
-    run = make_run(tmp_path, faces(8, 3))
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "metrics": None, "reals": 50}
+    measure_reference(settings, 50, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
+    run = make_run(tmp_path, faces(50, 3))
     first = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
     monkeypatch.setattr(effnet_lite0.EffnetLite0, "features", lambda *args: pytest.fail("it ran"))
     assert evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache") == first
@@ -291,27 +300,27 @@ def computed(monkeypatch) -> list[tuple[str, int]]:
 
         return call
 
-    monkeypatch.setattr(neighbours, "squared_radii", spied("radii", neighbours.squared_radii))
+    monkeypatch.setattr(neighbours, "squared_spacings", spied("radii", neighbours.squared_spacings))
     monkeypatch.setattr(kid, "sums_within", spied("sums", kid.sums_within))
     return calls
 
 
-@pytest.mark.parametrize("count", [20, 16], ids=["as many as planned", "fewer"])
+@pytest.mark.parametrize("count", [55, 52], ids=["as many as planned", "fewer"])
 def test_radii_and_sums_of_the_reals_are_read_from_the_reference(packed, tmp_path, monkeypatch, computed, count):
-    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "reals": 40}
-    measure_reference(settings, 20, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "metrics": None, "reals": 60}
+    measure_reference(settings, 55, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(count, 3))
     computed.clear()
     real = read_reference(tmp_path / "reference", effnet_lite0.load("cpu"), (16, 16, 3))
     assert real.train is real.reals  # the same object, so that neighbours and PRDC share one pass
     from_reference = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
     sums = (
-        [("sums", count)] if count == 20 else [("sums", count), ("sums", 40)]
+        [("sums", count)] if count == 55 else [("sums", count), ("sums", 60)]
     )  # other subsets: both sides draw from one generator
     assert sorted(computed) == [("radii", count), *sums]
     monkeypatch.setattr(reference_stage, "_with_derived", lambda extractor, reals, derived: reals)
     recomputed = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
-    assert {("radii", 40), ("sums", 40)} < set(computed)
+    assert {("radii", 60), ("sums", 60)} < set(computed)
     assert from_reference == recomputed
 
 
@@ -357,13 +366,27 @@ def test_a_reference_with_inconsistent_arrays_is_rejected(packed, tmp_path, chan
         evaluate(run, SETTINGS, tmp_path / "reference")
 
 
-def test_too_few_reals_for_radii_still_get_the_other_metrics(tmp_path):
+def test_too_few_reals_give_a_reason(tmp_path):
     save(tmp_path / "train.npy", faces(6, 1))
     save(tmp_path / "holdout.npy", faces(4, 2))
     measure_reference(SETTINGS, 50, tmp_path, tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(50, 3)), SETTINGS, tmp_path / "reference")
-    assert record["protocol"]["fd_pixel8"]["reals"] == 5
-    assert "more than 5 images per side" in record["not_measured"]["diversity_pixel8"]
+    assert not record["metrics"] and not record["flags"]
+    assert record["not_measured"]["fd_pixel8"] == "needs 50 pictures on each side; there are 50 samples and 5 reals"
+
+
+def test_only_the_listed_metrics_are_measured_but_every_flag(packed, tmp_path):
+    settings = SETTINGS | {"metrics": ["fd_pixel8", "copies_pixel8"]}
+    measure_reference(settings, 100, packed, tmp_path / "reference")
+    anchors = json.loads((tmp_path / "reference/anchors.json").read_text())
+    assert anchors["metrics"].keys() == {"fd_pixel8"} and not anchors["not_measured"]
+    record = evaluate(make_run(tmp_path, np.load(packed / "train.npy")[:100]), settings, tmp_path / "reference")
+    assert record["metrics"].keys() == record["protocol"].keys() == {"fd_pixel8", "copies_pixel8"}
+    assert not record["not_measured"]
+    assert {name: flag["flag"] for name, flag in record["flags"].items()} == {
+        "collapsed_pixel8": False,
+        "memorised_pixel8": True,
+    }
 
 
 @pytest.fixture
@@ -390,7 +413,7 @@ def placements(monkeypatch) -> set[tuple[str, bool]]:
         monkeypatch.setattr(owner, name, call)
 
     for owner, name in (
-        (neighbours, "squared_radii"),
+        (neighbours, "squared_spacings"),
         (measure, "nearest"),
         (prdc, "Manifolds"),
         (kid, "kid"),
@@ -404,7 +427,7 @@ def placements(monkeypatch) -> set[tuple[str, bool]]:
 def test_metrics_are_computed_on_the_stages_device(packed, tmp_path, monkeypatch, placements):
     monkeypatch.setattr(Pixel8, "network", True)  # for KID and PRDC
     reference = tmp_path / "reference"
-    names = ("squared_radii", "nearest", "Manifolds", "kid", "sums_within", "moments_by_torch")
+    names = ("squared_spacings", "nearest", "Manifolds", "kid", "sums_within", "moments_by_torch")
     all_on_gpu = {(name, True) for name in names}
     save(tmp_path / "fakes.npy", faces(200, 3))
     measure_reference(SETTINGS, 100, packed, reference, device="cuda")

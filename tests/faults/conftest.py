@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tree: {versions: [v1], seeds: [0]}\n"
         "train: {kimg: 0.032, batch_size: 8, lr: 0.0002, width: 4, ticks: 2, tracker_images: 32, device: cpu, "
         "threads: 1}\n"
-        "sample: {count: 16, walk_frames: 8}\n"
+        "sample: {count: 50, walk_frames: 8}\n"
         "evaluate: {extractors: [pixel8], lead: fd_pixel8, reals: 64}\n"
     )
     for verb in ("plan", "download", "preprocess", "reference", "train v1", "sample v1", "evaluate v1"):

@@ -36,7 +36,7 @@ def planted(path: Path) -> Workspace:
     """A workspace with one version and few pictures."""
     workspace = fresh(path)
     workspace.edit("params.yaml", "versions: [v1, v3]", "versions: [v1]")
-    workspace.edit("params.yaml", "count: 120", "count: 90")
+    workspace.edit("params.yaml", "count: 300", "count: 280")
     shutil.rmtree(workspace.path / "tests")
     return workspace
 

@@ -65,7 +65,7 @@ def entry(name: str, title: str, parent: str | None, changes: Any, recipe: Any, 
         "recipe": recipe,
         "origins": {},
         "parameters": {"generator": 1183616, "discriminator": 663424},
-        "pinned_lr": False,
+        "flops": 110_000_000,
         **more,
     }
 
@@ -198,7 +198,7 @@ def fabricate(root: Path) -> Path:
     entries = [
         entry("v1", "The notebook's DCGAN", None, None, recipe()),
         entry("v3", HOSTILE, "v1", smooth, recipe(**smooth), **words),
-        entry("v5", "SGD for D", "v3", slow, recipe(**merge(smooth, slow)), pinned_lr=True),
+        entry("v5", "SGD for D", "v3", slow, recipe(**merge(smooth, slow)), flops=330_000_000),
         entry("v7", "Spectral norm in D", "v1", spectral, recipe(**spectral)),
     ]
     fabricate_plan(root, entries, [0, 1])

@@ -37,7 +37,7 @@ def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int
         f"tree: {{versions: [{version}], seeds: [0]}}\n"
         f"train: {{kimg: {kimg}, batch_size: 8, lr: 0.0002, width: 4, ticks: {ticks}, tracker_images: 32, "
         "device: cpu, threads: 1}\n"
-        "sample: {count: 16, walk_frames: 8}\n"
+        "sample: {count: 50, walk_frames: 8}\n"
         "evaluate: {extractors: [pixel8], lead: fd_pixel8, reals: 64}\n"
     )
     shutil.copy(ROOT / "dvc.yaml", folder)

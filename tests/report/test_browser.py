@@ -146,6 +146,9 @@ def test_curves_are_drawn_against_wall_time(visit) -> None:  # type: ignore[no-u
     page.locator('input[name="axis"][value="time"]').check(force=True)
     until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.xaxis.title.text === 'seconds of training'")
     assert 38 < page.evaluate(last) < 52, "the seeds' mean time at the end of training"
+    page.locator('input[name="axis"][value="flops"]').check(force=True)
+    until(page, "document.querySelector('[data-curve=fd_pixel8]').layout.xaxis.title.text === 'TFLOP of training'")
+    assert page.evaluate(last) == pytest.approx(60_000 * 0.11e9 / 1e12)
 
 
 def test_buttons_show_and_hide_columns(visit) -> None:  # type: ignore[no-untyped-def]

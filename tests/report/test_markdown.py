@@ -14,7 +14,7 @@ def test_the_markdown_renders_tables_and_pictures(project: Path) -> None:
     findings = collect(project)
     path = write_markdown(findings, gather(findings))
     html = MarkdownIt("commonmark").enable("table").render(path.read_text())
-    assert html.count("<table>") == 4
+    assert html.count("<table>") == 5
     assert "<script>" not in html and "&lt;script&gt;" in html
     for picture in ("report/samples.png", "report/interpolation.png", "report/curves.png"):
         assert f'src="{picture}"' in html

@@ -80,15 +80,17 @@ def evaluate(
             features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", cache_dir, device)
             if not distributed.is_first():
                 continue
-            comparison = Comparison(extractor, features, real.reals, real.train, real.holdout)
-            measured = measure(comparison, **conditions)
+            comparison = Comparison(
+                extractor, features, real.reals, real.train, real.holdout, real.train_count, real.holdout_ratios
+            )
+            measured = measure(comparison, names=settings["metrics"], **conditions)
             record["metrics"] |= measured.metrics
             record["protocol"] |= measured.protocol
             record["not_measured"] |= measured.not_measured
             record["flags"] |= measured.flags
             if suits_all_metrics(extractor) and np.isfinite(features.values).all():
                 record["neighbours"][name] = _neighbours(comparison)
-                if best is None or (extractor.network and not best.extractor.network):
+                if best is None or _searches_better(comparison, best):
                     best = comparison
         if packed_directory is not None and best is not None:
             train = _searched(packed_directory, fakes, len(best.searched))
@@ -105,6 +107,12 @@ def _neighbours(comparison: Comparison) -> list[list[Any]]:
         [sample, rows.tolist(), [float(f"{distance:.6g}") for distance in row_distances]]
         for sample, (rows, row_distances) in enumerate(zip(indices, distances, strict=True))
     ]
+
+
+def _searches_better(first: Comparison, second: Comparison) -> bool:
+    """Return whether the first searches more training pictures, or as many with a network's features."""
+    ranks = [(len(each.searched), each.extractor.network) for each in (first, second)]
+    return ranks[0] > ranks[1]
 
 
 def _open_samples(path: Path, sha256: str, hint: str) -> NDArray[np.uint8]:

@@ -49,14 +49,22 @@ class FeatureSet:
         return moments(self.values, self.device)
 
     @cached_property
-    def squared_radii(self) -> Matrix:
-        """Squared distance of each to its k-th nearest other, with prdc's k: (N,).
+    def squared_spacings(self) -> Matrix:
+        """Squared distances of each to its k nearest others, ascending, with prdc's k: (N, k).
 
         Raises: GanealogyError for k images or fewer.
         """
         if len(self) <= prdc.K:
             raise GanealogyError(f"needs more than {prdc.K} images per side, there are {len(self)}")
-        return neighbours.squared_radii(self.values, prdc.K, self.device)
+        return neighbours.squared_spacings(self.values, prdc.K, self.device)
+
+    @cached_property
+    def squared_radii(self) -> Matrix:
+        """Squared distance of each to its k-th nearest other, with prdc's k: (N,).
+
+        Raises: GanealogyError for k images or fewer.
+        """
+        return self.squared_spacings[:, -1].copy()
 
     def kernel_sums_as_reals(self, setup: kid.Setup) -> Matrix:
         """Return KID's kernel sums within each subset, with these features as the setup's second set: (subsets,)."""

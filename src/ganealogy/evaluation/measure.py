@@ -12,7 +12,7 @@ this module evaluates every run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -20,14 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.extractors._network import NetworkExtractor
 from ganealogy.evaluation.extractors.pictures import unflatten
-from ganealogy.evaluation.features import FeatureSet, moments
+from ganealogy.evaluation.features import KIND, FeatureSet, moments
 from ganealogy.evaluation.metrics import fd_infinity, inception_score, kid, prdc
 from ganealogy.evaluation.metrics.classifier_score import class_metrics
+from ganealogy.evaluation.metrics.diversity import diversity
 from ganealogy.evaluation.metrics.frechet import frechet_distance
-from ganealogy.evaluation.metrics.memorisation import memorisation
+from ganealogy.evaluation.metrics.memorisation import QUANTILE, memorisation, ratios
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
 from ganealogy.evaluation.metrics.sliced_wasserstein import DIRECTIONS, PATCH, PATCHES, SEED, sliced_wasserstein
 from ganealogy.evaluation.metrics.vendi import vendi
@@ -35,12 +38,12 @@ from ganealogy.evaluation.metrics.whitened import Block
 from ganealogy.files import atomic
 from ganealogy.record_types import Flag, MetricProtocol
 
+MIN_IMAGES = 50
+"""Per side: below, every metric is mostly bias and noise. Nine pictures per side have a precision of exactly 1."""
+DIMENSIONS_PER_IMAGE = 10
+"""With as many dimensions or more for each picture, a Fréchet distance is mostly bias."""
 NEIGHBOURS = 5
 """Nearest training pictures per sample."""
-MIN_DIVERSITY = 0.05
-"""Variance relative to the reals' below which a generator counts as collapsed: all pictures look alike."""
-MIN_SPACING = 0.1
-"""Median distance between neighbours, relative to the reals', below which it does too: many copies of few pictures."""
 
 HEAD = Block("w64", slice(None), 64, 0.0)
 """A network's features in 64 whitened components: few enough for 500 samples, which the plain distance is not."""
@@ -56,6 +59,10 @@ class Comparison:
     train: FeatureSet | None = None
     """Training pictures to search for neighbours; the reals if None."""
     holdout: FeatureSet | None = None
+    train_count: int | None = None
+    """Number of training pictures; None: all are searched."""
+    holdout_ratios: Matrix | None = None
+    """See `reference.Reals`; computed from `holdout` if None."""
 
     @property
     def searched(self) -> FeatureSet:
@@ -84,7 +91,8 @@ class Comparison:
 
     def nearest(self, points: FeatureSet, k: int, on_tile: TileCallback | None = None) -> tuple[Indices, Matrix]:
         """Return the k nearest `points` of each fake, or all if there are fewer; see neighbours.py."""
-        return nearest(self.fakes.values, points.values, min(k, len(points)), self.fakes.device, on_tile)
+        fakes = self.fakes.values.astype(points.values.dtype, copy=False)  # copies of rounded features are at 0, too
+        return nearest(fakes, points.values, min(k, len(points)), self.fakes.device, on_tile)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,8 @@ class Metric:
     """Whether the anchors of the reference stage are measured by it."""
     may_lead: bool = False
     """Whether the battery of the reference stage is measured by it."""
+    flags: bool = False
+    """Whether it may raise a flag: then it is computed also where `evaluate.metrics` leaves it out."""
 
     def applies(self, extractor: Extractor) -> bool:
         if self.requires is None:
@@ -134,6 +144,8 @@ class Measured:
 
 
 def _fd(c: Comparison) -> Values:
+    dimensions = c.fakes.values.shape[1]
+    _check_count(c, dimensions // DIMENSIONS_PER_IMAGE + 1, f", as features have {dimensions} dimensions")
     return {"fd_{}": frechet_distance(c.fakes.moments, c.reals.moments)}
 
 
@@ -149,6 +161,13 @@ def _largest_whitened(c: Comparison) -> Values:
 
 def _whitened(c: Comparison, block: Block) -> float:
     return c.reals.whitening(block).distance(c.fakes.values[:, block.columns])
+
+
+def _check_count(c: Comparison, fewest: int = MIN_IMAGES, reason: str = "") -> None:
+    """Raises: GanealogyError for fewer images on a side."""
+    if min(len(c.fakes), len(c.reals)) < fewest:
+        sides = f"{len(c.fakes)} samples and {len(c.reals)} reals"
+        raise GanealogyError(f"needs {fewest} pictures on each side{reason}; there are {sides}")
 
 
 def _check_sizes(c: Comparison) -> None:
@@ -206,37 +225,37 @@ def _inception_score(c: Comparison) -> Values:
 
 
 def _diversity(c: Comparison) -> Values:
-    """Return the fakes' total variance relative to the reals'.
-
-    The flag also checks the distance between neighbours: copies of a few pictures far apart have variance too.
-    """
     if c.reals.moments.trace == 0:
         raise GanealogyError("the real pictures all have the same features")
-    variance = c.fakes.moments.trace / c.reals.moments.trace
-    fake_gap, real_gap = (float(np.sqrt(np.median(side.squared_radii))) for side in (c.fakes, c.reals))
-    spacing = fake_gap / real_gap if real_gap else 1.0
-    collapsed = variance < MIN_DIVERSITY or spacing < MIN_SPACING
-    limits = f"below {MIN_DIVERSITY:.0%} or {MIN_SPACING:.0%}" if collapsed else "not collapsed"
-    reason = f"{variance:.1%} of the reals' variance, {spacing:.1%} of their distance between neighbours: {limits}"
-    return {"diversity_{}": FlaggedValue(variance, "collapsed", collapsed, reason)}
+    traces = c.fakes.moments.trace, c.reals.moments.trace
+    result = diversity(*traces, c.fakes.squared_spacings, c.reals.squared_radii)
+    return {"diversity_{}": FlaggedValue(result.variance, "collapsed", result.collapsed, result.reason)}
+
+
+def copy_ratios(c: Comparison) -> Matrix:
+    """Return `memorisation.ratios` of each fake to the reals: (n,)."""
+    return ratios(c.nearest(c.reals, NEIGHBOURS)[1])
 
 
 def _memorised(c: Comparison) -> Values:
     if c.holdout is None or not len(c.holdout):
         raise GanealogyError("needs held-out pictures to compare with")
-    to_train, to_holdout = (
-        (indices[:, 0], distances[:, 0]) for indices, distances in (c.neighbours, c.nearest(c.holdout, 1))
-    )
-    test = memorisation(to_train, to_holdout, len(c.searched), len(c.holdout))
-    reason = (
-        f"{test.fraction:.0%} of the samples are nearer to a training picture than to a held-out one "
-        f"(50% without copying; p = {test.p:.2g})"
-    )
-    return {"memorised_{}": FlaggedValue(test.fraction, "memorised", test.flag, reason)}
+    if c.train_count is not None and len(c.searched) < c.train_count:
+        raise GanealogyError(
+            f"only {len(c.searched):,} of {c.train_count:,} training pictures have {c.extractor.name}'s features, "
+            "so most copies would be missed; pixel8 searches all of them"
+        )
+    held_out = c.holdout_ratios
+    if held_out is None:
+        held_out = copy_ratios(Comparison(c.extractor, c.holdout, c.searched))
+    indices, distances = c.nearest(c.holdout, 1)
+    to_holdout = indices[:, 0], distances[:, 0]
+    test = memorisation(c.neighbours, to_holdout, held_out, len(c.searched), len(c.holdout))
+    return {"memorised_{}": FlaggedValue(test.fraction, "memorised", test.flag, test.reason), "copies_{}": test.copies}
 
 
 def _memorised_settings(c: Comparison) -> MetricProtocol:
-    return {"searched": len(c.searched), "holdout": 0 if c.holdout is None else len(c.holdout)}
+    return {"searched": len(c.searched), "holdout": 0 if c.holdout is None else len(c.holdout), "quantile": QUANTILE}
 
 
 def _classes(c: Comparison) -> Values:
@@ -260,8 +279,8 @@ METRICS = (
         lambda c: {"splits": inception_score.SPLITS, "split_seed": inception_score.SEED},
     ),
     Metric(("digits_{}", "digit_entropy_{}", "classifier_score_{}"), _classes, "probabilities"),
-    Metric(("diversity_{}",), _diversity, settings=lambda c: {"k": prdc.K}),
-    Metric(("memorised_{}",), _memorised, settings=_memorised_settings, anchored=False),
+    Metric(("diversity_{}",), _diversity, settings=lambda c: {"k": prdc.K}, flags=True),
+    Metric(("memorised_{}", "copies_{}"), _memorised, settings=_memorised_settings, anchored=False, flags=True),
 )
 
 
@@ -279,8 +298,19 @@ def whitened_blocks(extractor: Extractor, dimension: int) -> tuple[Block, ...]:
 
 def metric_names(extractor: Extractor) -> list[str]:
     """Return the metrics that suit the extractor."""
-    templates = [name for metric in METRICS if metric.applies(extractor) for name in metric.names]
-    return [full_name(name, extractor.name) for name in templates]
+    return _names(extractor, extractor.name)
+
+
+def known_metrics(extractor: str) -> list[str]:
+    """Return the metrics that suit an extractor, without loading its weights."""
+    members = vars(components.load(KIND, extractor)).values()
+    own = [each for each in members if isinstance(each, type) and getattr(each, "name", None) == extractor]
+    return _names(own[0] if own else NetworkExtractor, extractor)
+
+
+def _names(extractor: Any, name: str) -> list[str]:
+    templates = [template for metric in METRICS if metric.applies(extractor) for template in metric.names]
+    return [full_name(template, name) for template in templates]
 
 
 def full_name(template: str, extractor: str) -> str:
@@ -290,10 +320,14 @@ def full_name(template: str, extractor: str) -> str:
 
 
 def measure(
-    comparison: Comparison, only: Callable[[Metric], bool] = lambda metric: True, **conditions: Any
+    comparison: Comparison,
+    only: Callable[[Metric], bool] = lambda metric: True,
+    names: Collection[str] | None = None,
+    **conditions: Any,
 ) -> Measured:
     """Compute every metric that suits the extractor and for which `only` is true.
 
+    `names`: the metrics to return, all if None. Flags are always returned.
     `conditions` are added to every protocol: checkpoint, temperature and whatever else determined the fakes.
     """
     result = Measured()
@@ -306,16 +340,28 @@ def measure(
     for metric in METRICS:
         if not metric.applies(extractor) or not only(metric):
             continue
+        wanted = {
+            template for template in metric.names if names is None or full_name(template, extractor.name) in names
+        }
+        if not wanted and not metric.flags:
+            continue
         try:
             if damaged:
                 raise GanealogyError(f"the features of the {' and the '.join(damaged)} hold NaN or infinite values")
+            _check_count(comparison)
             values, settings = metric.measure(comparison), metric.settings(comparison)
         except (GanealogyError, np.linalg.LinAlgError) as error:
-            result.not_measured |= {full_name(name, extractor.name): str(error) for name in metric.names}
+            reason = {full_name(name, extractor.name): str(error) for name in metric.names if name in wanted}
+            result.not_measured |= reason
             continue
         for template, result_value in values.items():
             name = full_name(template, extractor.name)
             value = result_value.value if isinstance(result_value, FlaggedValue) else result_value
+            if isinstance(result_value, FlaggedValue) and np.isfinite(value):
+                flag: Flag = {"flag": result_value.raised, "why": result_value.reason, "value": value}
+                result.flags[f"{result_value.flag}_{extractor.name}"] = flag
+            if names is not None and name not in names:
+                continue
             if not np.isfinite(value):
                 result.not_measured[name] = f"its value is {value}"
                 continue
@@ -323,9 +369,6 @@ def measure(
             result.protocol[name] = build_protocol(
                 extractor, len(comparison.fakes), len(comparison.reals), **settings, **conditions
             )
-            if isinstance(result_value, FlaggedValue):
-                flag: Flag = {"flag": result_value.raised, "why": result_value.reason, "value": value}
-                result.flags[f"{result_value.flag}_{extractor.name}"] = flag
     return result
 
 

@@ -25,12 +25,14 @@ from ganealogy.evaluation.measure import (
     Comparison,
     Measured,
     Metric,
+    copy_ratios,
     measure,
     metric_names,
     suits_all_metrics,
     whitened_blocks,
 )
 from ganealogy.evaluation.metrics import kid, prdc
+from ganealogy.evaluation.metrics.neighbours import Matrix
 from ganealogy.evaluation.metrics.whitened import Whitening
 from ganealogy.files import atomic
 from ganealogy.files.images import grid, save_png
@@ -41,9 +43,12 @@ from ganealogy.record_types import AnchorsJson, EvaluateSettings, MetricProtocol
 MIN_IMAGES = 4
 """Required per side: KID needs two disjoint pairs."""
 SHEET = 64
-MAX_SEARCHED = 20_000
-"""Training pictures to search for neighbours with pixel features; with a network, only the reals are searched."""
-RADII, SUMS, SETUP = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_setup"
+MAX_HOLDOUT = 20_000
+"""Held-out pictures to search for neighbours with pixel features; all training pictures are searched. With a network,
+which would take minutes for all, the reals and as many held-out pictures as there are fakes are searched."""
+MAX_RATIOS = 1000
+"""Held-out pictures whose nearest training pictures show what is no copy."""
+RADII, SUMS, SETUP, RATIOS = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_setup", "copy_ratios"
 WHITENED = "whitened_{}_{}"
 """Names in the .npz of values that depend on the reals alone: computed here once instead of in every run. WHITENED is
 for a block and a field of `Whitening`."""
@@ -56,8 +61,12 @@ class Reals:
 
     reals: FeatureSet
     train: FeatureSet
-    """Training pictures to search for neighbours; row i is row i of train.npy. The first rows, or all, are `reals`."""
+    """Training pictures to search for neighbours, all or `reals`; row i is row i of train.npy."""
     holdout: FeatureSet
+    train_count: int
+    """Number of training pictures, searched or not."""
+    holdout_ratios: Matrix
+    """`memorisation.ratios` of held-out pictures to `train`, (up to 1000,)."""
 
 
 def measure_reference(
@@ -69,7 +78,10 @@ def measure_reference(
     device: str = "cpu",
     cache_dir: Path | None = None,
 ) -> None:
-    """Write `<extractor>.npz` (train, holdout: features; RADII, SUMS, SETUP), anchors.json and real.png into `out`.
+    """Write `<extractor>.npz`, anchors.json and real.png into `out`.
+
+    The .npz holds features of the reals, of all training pictures in half precision if they are searched, and of
+    held-out pictures; and what depends on these alone (RADII, SUMS, SETUP, RATIOS, WHITENED).
 
     `settings`: the evaluate section of params.yaml. `sample_count`: fakes per run. Anchors use as many held-out images,
     or all of them if there are fewer; `count` in anchors.json is the number used. `cache_dir`: see `extract`.
@@ -100,16 +112,23 @@ def measure_reference(
         extractor = load_extractor(name, device, out)
         train_images, holdout_images = reals, held_out
         if suits_all_metrics(extractor) and not extractor.network:
-            train_images, holdout_images = train[: max(MAX_SEARCHED, len(reals))], holdout[: max(MAX_SEARCHED, count)]
-        train_features = extract(extractor, train_images, "reals", cache_dir, device)
+            train_images, holdout_images = train, holdout[: max(MAX_HOLDOUT, count)]
+        train_values = extract(extractor, train_images, "reals", cache_dir, device).values
         holdout_features = extract(extractor, holdout_images, "held-out reals", cache_dir, device)
-        real_features = FeatureSet(train_features.values[: len(reals)], device)
+        real_features = FeatureSet(train_values[: len(reals)], device)
+        searched = _compact(train_values) if len(train_values) > len(reals) else train_values[:0]
         derived = _derive(extractor, real_features, sample_count)
-        _save(out / f"{name}.npz", train=train_features.values, holdout=holdout_features.values, **derived)
+        if suits_all_metrics(extractor):
+            unseen = FeatureSet(holdout_features.values[:MAX_RATIOS], device)
+            known = FeatureSet(searched, device) if len(searched) else real_features
+            derived[RATIOS] = copy_ratios(Comparison(extractor, unseen, known))
+        _save(
+            out / f"{name}.npz", reals=real_features.values, train=searched, holdout=holdout_features.values, **derived
+        )
         sums[name] = atomic.sha256(out / f"{name}.npz")
         dimensions[name] = real_features.values.shape[1]
 
-        against = partial(_measure_sets, extractor, real_features, cache_dir, device)
+        against = partial(_measure_sets, extractor, real_features, settings["metrics"], cache_dir, device)
         results = against(anchors, lambda metric: metric.anchored)
         _enter(results, table)
         # A network takes minutes for the battery, so it is for the one that leads.
@@ -132,6 +151,7 @@ def measure_reference(
             "sha256": sums,
             "count": count,
             "reals": len(reals),
+            "train": len(train),
             "shape": list(reals.shape[1:]),
             "described": {member.name: member.described for member in (*anchors, *degraded)},
         },
@@ -150,31 +170,32 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         anchors: AnchorsJson = read_record(directory / "anchors.json", HINT)
         verify(path, anchors["sha256"][extractor.name], HINT)
         with open(path, "rb") as file:  # np.load(path) would leave it open if the archive is truncated
-            arrays = np.load(file, allow_pickle=False)
-            train, holdout = arrays["train"], arrays["holdout"]
-            derived = {name: arrays[name] for name in arrays.files if name not in ("train", "holdout")}
-        image_shape, count = anchors["shape"], anchors["reals"]
+            arrays = dict(np.load(file, allow_pickle=False))
+            real, train, holdout = (arrays.pop(name) for name in ("reals", "train", "holdout"))
+        image_shape, train_count = anchors["shape"], anchors["train"]
         protocols = [entry for entry in anchors["protocol"].values() if entry["extractor"] == extractor.name]
-        fits = protocols and all(
-            entry.get(key) == value for entry in protocols for key, value in extractor.protocol.items()
-        )
-        for features in (train, holdout):
-            if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != train.shape[1]:
+        fits = all(entry.get(key) == value for entry in protocols for key, value in extractor.protocol.items())
+        for features, types in ((real, ["f4"]), (train, ["f2", "f4"]), (holdout, ["f4"])):
+            if features.dtype.str[1:] not in types or features.ndim != 2 or features.shape[1] != real.shape[1]:
                 raise ValueError(f"features {features.dtype} {features.shape}")
-        reals = _with_derived(extractor, FeatureSet(train[:count], device), derived)
+        if len(real) != anchors["reals"] or len(train) not in (0, train_count):
+            raise ValueError(f"features of {len(real)} reals and {len(train)} training pictures")
+        reals = _with_derived(extractor, FeatureSet(real, device), arrays)
+        holdout_ratios = arrays.get(RATIOS, np.empty(0))
     except NUMPY_DAMAGE as error:
         raise GanealogyError(f"{path}: cannot be read ({error}); {HINT}") from None
     if image_shape != list(shape):
         raise GanealogyError(f"{directory}: computed from images {image_shape}, the fakes are {list(shape)}; {HINT}")
     if not fits:
         raise GanealogyError(f"{path}: measured with other weights or another resize than {extractor.name}'s; {HINT}")
-    searched = reals if len(reals) == len(train) else FeatureSet(train, device)
-    return Reals(reals, searched, FeatureSet(holdout, device))
+    searched = FeatureSet(train, device) if len(train) else reals
+    return Reals(reals, searched, FeatureSet(holdout, device), train_count, holdout_ratios)
 
 
 def _measure_sets(
     extractor: Extractor,
     reals: FeatureSet,
+    names: list[str] | None,
     cache_dir: Path | None,
     device: str,
     members: list[Member],
@@ -183,7 +204,7 @@ def _measure_sets(
     """Return the results of each set, by its name."""
     return {
         member.name: measure(
-            Comparison(extractor, _extract_distinct(extractor, member, cache_dir, device), reals), only
+            Comparison(extractor, _extract_distinct(extractor, member, cache_dir, device), reals), only, names
         )
         for member in members
     }
@@ -204,6 +225,14 @@ def _extract_distinct(extractor: Extractor, member: Member, cache_dir: Path | No
     place = {keys[row]: index for index, row in enumerate(first)}
     values = extract(extractor, member.pictures[first], f"{member.name} anchor", cache_dir, device).values
     return FeatureSet(values[[place[key] for key in keys]], device)
+
+
+def _compact(features: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the features in half precision, unless some are too large for it.
+
+    The error is 0.05 % of a feature, far less than between two pictures, and 180,000 pictures take 70 MB.
+    """
+    return features.astype(np.float16) if np.abs(features).max() < np.finfo(np.float16).max else features
 
 
 def _derive(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, NDArray[Any]]:

@@ -191,11 +191,6 @@ def resolve_rates(recipe: Recipe, base: float) -> Recipe:
     return resolved
 
 
-def pins_rate(recipe: Recipe) -> bool:
-    """Return whether some optimizer has a rate that does not depend on `train.lr`."""
-    return any(not isinstance(recipe["optimizers"][network]["lr"], str) for network in ("generator", "discriminator"))
-
-
 def component_modules(recipe: Recipe) -> list[str]:
     """Return the modules of the recipe's components."""
     found = slots(recipe).items()

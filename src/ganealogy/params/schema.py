@@ -139,7 +139,7 @@ class Train(Section):
 
 
 class Sample(Section):
-    count: Annotated[int, Field(ge=16, le=1_000_000)] = 500
+    count: Annotated[int, Field(ge=50, le=1_000_000)] = 500
     checkpoint: Literal["best", "last"] = "best"
     temperature: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the latents: below 1, less variety and fewer failures. No truncation: nothing is redrawn or cut off."""
@@ -152,6 +152,8 @@ class Evaluate(Section):
     extractors: Annotated[list[str], Field(min_length=1)] = ["layout_edges_32_64", "pixel8", "effnet_lite0_64"]
     lead: str = "fd_layout_edges_32_64"
     """The distance by which versions are compared; its extractor must be among `extractors`."""
+    metrics: Annotated[list[str], Field(min_length=1)] | None = None
+    """Full names of the metrics to compute and show, such as fd_pixel8; null: all that suit the extractors."""
     reals: Annotated[int, Field(ge=64, le=10_000_000)] = 2000
     """Maximum number of real training images in each distance."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1

@@ -28,7 +28,7 @@ def curves(findings: Findings) -> dict[str, str]:
 
 
 def curve_data(findings: Findings) -> Json:
-    """Return version → colours and curves; a curve is one [kimg, values, seconds] per seed.
+    """Return version → colours, operations per image and curves; a curve is one [kimg, values, seconds] per seed.
 
     Seconds are empty if they were not recorded. Numbers have five digits, more than a screen shows.
     """
@@ -42,8 +42,15 @@ def curve_data(findings: Findings) -> Json:
         }
         if any(series.values()):
             clocked |= any(seed[2] for seeds in series.values() for seed in seeds)
-            data[version.name] = {"light": light, "dark": dark, "dash": palette.dash(version.index), "series": series}
-    return {"tracker": findings.tracker, "order": list(data), "versions": data, "clocked": clocked}
+            data[version.name] = {
+                "light": light,
+                "dark": dark,
+                "dash": palette.dash(version.index),
+                "flops": version.flops,
+                "series": series,
+            }
+    counted = any(version["flops"] for version in data.values())
+    return {"tracker": findings.tracker, "order": list(data), "versions": data, "clocked": clocked, "counted": counted}
 
 
 def strip_chart(findings: Findings, version: Version, metric: str, estimate: Estimate | None) -> Markup:

@@ -94,7 +94,7 @@ def _versions(tree: Json) -> list[Version]:
             changes=changes(entry.get("changes"), recipes.get(entry.get("parent"), {}), recipes[entry["name"]]),
             recipe=recipes[entry["name"]],
             parameters=entry.get("parameters") or {},
-            pinned_lr=bool(entry.get("pinned_lr")),
+            flops=entry.get("flops") or None,
             seeds=list(entry.get("seeds") or []),
         )
         for index, entry in enumerate(tree["versions"])

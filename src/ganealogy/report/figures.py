@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -23,12 +24,17 @@ LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 """Plotly's line styles → matplotlib's."""
 SHEETS = 4
 """Sheets per row of the montage."""
+Axis: TypeAlias = Callable[["Version", float], "float | None"]
+"""Places a tick of a version, by its kimg, on an axis; None where that is not known."""
 CAPTION = 26
 """Height of a sheet's caption, in pixels."""
 
 
 def curves(findings: Findings) -> Path | None:
-    """Draw the tracker's FD, losses and scores against kimg; None when no version has a curve."""
+    """Draw the tracker's FD, losses and scores against kimg, and FD against operations and time.
+
+    Returns None when no version has a curve.
+    """
     if not any(run.ticks for run in findings.runs):
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,19 +47,29 @@ def curves(findings: Findings) -> Path | None:
         "real_score": "D's mean score, real",
         "fake_score": "D's mean score, fake",
     }
-    figure = Figure(figsize=(11, 8.5), dpi=110, layout="constrained")  # no pyplot: no global state, no display
+    figure = Figure(figsize=(11, 11), dpi=110, layout="constrained")  # no pyplot: no global state, no display
     FigureCanvasAgg(figure)
-    axes = figure.subplot_mosaic([["top", "top"], ["a", "b"], ["c", "d"]], height_ratios=[1.5, 1, 1])
-    for (column, title), name in zip(titles.items(), ("top", "a", "b", "c", "d"), strict=True):
+    rows: Any = [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]]
+    axes = figure.subplot_mosaic(rows, height_ratios=[1.5, 1, 1, 1])
+    panels: list[tuple[str, str, str, Axis, str]] = [
+        (name, column, title, _kimg, "kimg")
+        for (column, title), name in zip(titles.items(), ("top", "a", "b", "c", "d"), strict=True)
+    ]
+    panels += [
+        ("flops", findings.tracker, f"{findings.tracker} at equal compute", _flops, "TFLOP"),
+        ("time", findings.tracker, f"{findings.tracker} over time", _seconds, "seconds of training"),
+    ]
+    for name, column, title, axis, label in panels:
         for version in findings.listed:
-            _draw(axes[name], version, column)
+            _draw(axes[name], version, column, axis)
         axes[name].set_title(title, loc="left", fontsize=10, fontweight="bold")
-        axes[name].set_xlabel("kimg", fontsize=9)
+        axes[name].set_xlabel(label, fontsize=9)
         axes[name].spines[["top", "right"]].set_visible(False)
         axes[name].grid(color="#e4e3df", linewidth=0.7)
         axes[name].tick_params(labelsize=8)
     if any(value > 0 for run in findings.runs for _, value in run.series(findings.tracker)):
-        axes["top"].set_yscale("log")
+        for name in ("top", "flops", "time"):
+            axes[name].set_yscale("log")
     axes["top"].legend(ncols=8, fontsize=9, frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -103,17 +119,36 @@ def strips(findings: Findings, gallery: Gallery) -> Path | None:
     return path
 
 
-def _draw(axes: Axes, version: Version, column: str) -> None:
+def _kimg(version: Version, kimg: float) -> float | None:
+    return kimg
+
+
+def _flops(version: Version, kimg: float) -> float | None:
+    return None if version.flops is None else kimg * version.flops / 1e9
+
+
+def _seconds(version: Version, kimg: float) -> float | None:
+    """Return the mean over seeds of the training time up to there; None if a seed's was not recorded."""
+    times = [run.tick_seconds().get(kimg) for run in version.runs if run.ticks]
+    known = [time for time in times if time is not None]
+    return fmean(known) if known and len(known) == len(times) else None
+
+
+def _draw(axes: Axes, version: Version, column: str, axis: Axis = _kimg) -> None:
     """Plot the mean where every seed has a value, and the range of the seeds as a band."""
     series = [points for run in version.runs if (points := run.series(column))]
     by_kimg: defaultdict[float, list[float]] = defaultdict(list)
     for points in series:
         for kimg, value in points:
             by_kimg[kimg].append(value)
-    xs = sorted(kimg for kimg, values in by_kimg.items() if len(values) == len(series))
-    if not xs:
+    ticks = sorted(kimg for kimg, values in by_kimg.items() if len(values) == len(series))
+    placed = [(kimg, x) for kimg in ticks if (x := axis(version, kimg)) is not None]
+    if not placed:
         return
+    ticks, xs = [kimg for kimg, _ in placed], [x for _, x in placed]
     colour, style = palette.colour(version.index)[0], LINES[palette.dash(version.index)]
-    axes.plot(xs, [fmean(by_kimg[x]) for x in xs], color=colour, linestyle=style, linewidth=1.8, label=version.name)
-    low, high = [min(by_kimg[x]) for x in xs], [max(by_kimg[x]) for x in xs]
+    axes.plot(
+        xs, [fmean(by_kimg[kimg]) for kimg in ticks], color=colour, linestyle=style, linewidth=1.8, label=version.name
+    )
+    low, high = [min(by_kimg[kimg]) for kimg in ticks], [max(by_kimg[kimg]) for kimg in ticks]
     axes.fill_between(xs, low, high, color=colour, alpha=0.14, linewidth=0)

@@ -116,7 +116,8 @@ class Version:
     changes: list[Change]
     recipe: Json
     parameters: dict[str, int]
-    pinned_lr: bool
+    flops: int | None = None
+    """Floating-point operations of a training step per image."""
     seeds: list[int] = field(default_factory=list)
     """Those of the plan."""
     fingerprint: str = ""
@@ -140,6 +141,22 @@ class Version:
     def best_and_last(self, column: str) -> tuple[float | None, float | None]:
         """Return the tracker's value at the best checkpoint and at the last tick, arithmetic means over seeds."""
         return _mean([run.best.get("score") for run in self.runs]), _mean([run.last_value(column) for run in self.runs])
+
+    @property
+    def training_flops(self) -> float | None:
+        """Operations of a whole training, mean over seeds: D and G steps, without ticks."""
+        kimg = _mean([run.kimg or None for run in self.runs])
+        return None if self.flops is None or kimg is None else 1000 * kimg * self.flops
+
+    @property
+    def pinned_rates(self) -> list[str]:
+        """Optimizers whose rate does not depend on `train.lr`: ["D's sgd at 0.02"]."""
+        optimizers = self.recipe.get("optimizers") or {}
+        return [
+            f"{network[0].upper()}'s {optimizers[network].get('name')} at {rate:g}"
+            for network in ("generator", "discriminator")
+            if (rate := number(optimizers.get(network, {}).get("lr"))) is not None
+        ]
 
     @property
     def flagged(self) -> dict[str, list[Run]]:

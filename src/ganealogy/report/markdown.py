@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ganealogy.files import atomic
 from ganealogy.report import columns, figures, wording
 from ganealogy.report.columns import direction
+from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.pictures import Gallery
@@ -60,6 +61,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         family=family(findings, verdicts),
         contrasts=table(contrasts(findings, verdicts)),
         costs=table(costs(findings)),
+        equal_compute=table(equal_compute(findings)),
         protocols=columns.protocols(findings),
         verdicts=verdicts,
         outcome=outcome(findings, verdicts.verdicts),
@@ -144,13 +146,15 @@ def others(findings: Findings, verdicts: VerdictTable) -> list[dict[str, str]]:
 
 
 def costs(findings: Findings) -> list[dict[str, str]]:
-    """Return one row per version: parameters, time, speed, memory; means over seeds."""
+    """Return one row per version: parameters, operations, time, speed, memory; means over seeds."""
     return [
         {
             "version": version.name,
             "G": wording.count(version.parameters.get("generator")),
             "D": wording.count(version.parameters.get("discriminator")),
-            "training, per seed": wording.duration(version.cost("seconds")),
+            "per image": wording.operations(version.flops),
+            "training, per seed": wording.operations(version.training_flops),
+            "time, per seed": wording.duration(version.cost("seconds")),
             "images/s": wording.count(version.cost("images_per_second")),
             "memory": wording.memory(version.cost("peak_memory_bytes")),
             "status": plain("; ".join(line.long for line in problems(version)) or "finished"),
@@ -170,6 +174,23 @@ def table(rows: list[dict[str, str]]) -> str:
     align = ["right" if str(column).startswith(numeric) else "left" for column in frame.columns]
     text: str = frame.to_markdown(index=False, disable_numparse=True, colalign=align)
     return re.sub(r" {2,}", " ", re.sub(r"-{4,}", "---", text))
+
+
+def equal_compute(findings: Findings) -> list[dict[str, str]]:
+    """Return one row per version with a parent: its effect on the tracker's distance by both budgets."""
+    rows = []
+    for version in findings.listed:
+        if (fair := fairness(findings, version)) is not None:
+            rows.append(
+                {
+                    "version": version.name,
+                    "parent": version.parent or "",
+                    "at equal updates": wording.effect_over_seeds(fair.updates),
+                    "at equal compute": wording.effect_over_seeds(fair.compute),
+                    "compute": wording.operations(fair.flops),
+                }
+            )
+    return rows
 
 
 def plain(text: str) -> str:

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, palette, pictures, wording
+from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import basis, outcome
@@ -42,7 +43,7 @@ from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
 if TYPE_CHECKING:
     from PIL import Image
 
-FIXED_FAMILIES = ("checkpoints", "cost", "exact change")
+FIXED_FAMILIES = ("checkpoints", "equal compute", "cost", "exact change")
 """Buttons of the table for columns that are no metrics."""
 ARXIV = re.compile(r"\barXiv[: ]+(\d{4}\.\d{4,5})")
 
@@ -67,7 +68,7 @@ def environment(*functions: Callable[..., Any], package: str | None = None) -> E
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (wording.figure, wording.count, wording.duration, wording.memory, linked)
+    filters = (wording.figure, wording.count, wording.duration, wording.memory, wording.operations, linked)
     jinja.filters |= {function.__name__: function for function in filters} | {"depth": _depth}
     jinja.globals |= {function.__name__: function for function in functions} | {"wording": wording}
     return jinja
@@ -87,6 +88,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         problems,
         reason_missing,
         columns.direction,
+        fairness,
         charts.strip_chart,
     )
     verdicts = VerdictTable.of(findings)
@@ -108,7 +110,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *FIXED_FAMILIES],
-            folded=[*families, "exact change"],
+            folded=[*families, "equal compute", "exact change"],
             anchors=ANCHORS,
             judge=judge,
             frames_data=_labelled_frames(findings, gallery.frames),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ganealogy.report.compute import Effect
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
 
@@ -38,6 +39,27 @@ def count(value: Any) -> str:
 def memory(size: Any) -> str:
     size = number(size)
     return "–" if size is None else f"{size / 2**20:,.0f} MiB"
+
+
+def operations(flops: Any) -> str:
+    """Format a number of floating-point operations: `634 MFLOP`."""
+    flops = number(flops)
+    if flops is None:
+        return "–"
+    powers = [(unit, power) for power, unit in ((18, "E"), (15, "P"), (12, "T"), (9, "G")) if flops >= 10**power]
+    unit, power = powers[0] if powers else ("M", 6)
+    return f"{flops / 10**power:,.{0 if flops >= 100 * 10**power else 1}f} {unit}FLOP"
+
+
+def change(ratio: float) -> str:
+    """Format a ratio of distances: `−12 %`, or `×2.3` from twice on."""
+    return f"×{ratio:.3g}" if ratio >= 2 else f"{100 * (ratio - 1):+.0f} %".replace("-", "−")
+
+
+def effect_over_seeds(effect: Effect) -> str:
+    """Format an effect with the range of its seeds: `−12 % (−20 % to −3 %)`."""
+    ends = f" ({change(effect.low)} to {change(effect.high)})" if effect.seeds > 1 else ""
+    return f"{change(effect.ratio)}{ends}"
 
 
 def duration(seconds: Any) -> str:

@@ -141,7 +141,6 @@ def tree(
             "origins": origins(version, recipe[name]),
             "parameters": counts.get(name),
             "flops": flops.get(name),
-            "pinned_lr": recipes.pins_rate(recipe[name]),
             "seeds": settings.tree.seeds_of(name) if name in settings.tree.versions else [],
         }
         for name, version in family.items()
@@ -241,8 +240,25 @@ def _check_names(settings: Settings, params: Path, versions: Path) -> None:
     for version in settings.evaluate.against:
         if version not in settings.tree.versions:
             raise one_of("version", version, settings.tree.versions, f"{params}: evaluate.against")
+    _check_metrics(settings, params)
     if len(set(settings.evaluate.extractors)) < len(settings.evaluate.extractors):
         raise GanealogyError(f"{params}: evaluate.extractors lists one twice: {settings.evaluate.extractors}")
+
+
+def _check_metrics(settings: Settings, params: Path) -> None:
+    """Raises: GanealogyError when evaluate.metrics names an unknown metric or leaves out the leading one."""
+    metrics, lead = settings.evaluate.metrics, settings.evaluate.lead
+    if metrics is None:
+        return
+    from ganealogy.evaluation.measure import known_metrics
+
+    key = f"{params}: evaluate.metrics"
+    if lead not in metrics:
+        raise GanealogyError(f"{key} leaves out evaluate.lead, by which versions are compared: add {lead}")
+    legal = [name for extractor in settings.evaluate.extractors for name in known_metrics(extractor)]
+    for name in metrics:
+        if name not in legal:
+            raise one_of("metric of evaluate.extractors", name, legal, key)
 
 
 def _check_lead(settings: Settings, params: Path) -> None:

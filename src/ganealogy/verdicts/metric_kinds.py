@@ -48,6 +48,7 @@ KINDS = {
     "diversity": MetricKind("Diversity", "Diversity", "diversity", None, "positive"),
     "is": MetricKind("Inception Score", "IS", "diversity", True, "positive"),
     "memorised": MetricKind("Memorised fraction", "Memorised", "memorisation", None, "share"),
+    "copies": MetricKind("Near copies of training pictures", "Copies", "memorisation", None, "share"),
     "digits": MetricKind("Digits", "Digits", "other", True, "positive"),
     "digit_entropy": MetricKind("Digit entropy", "Digit entropy", "other", True, "positive"),
     "classifier_score": MetricKind("Classifier score", "Classifier score", "other", True, "positive"),

@@ -59,10 +59,10 @@ def by_definition(fakes: np.ndarray, reals: np.ndarray, k: int = 5) -> dict[str,
     """From differences of features, which are equal for copies to the last bit."""
     fake_radii, real_radii = (np.sort(cdist(side, side, "sqeuclidean"), axis=1)[:, k] for side in (fakes, reals))
     squares = cdist(reals, fakes, "sqeuclidean")
-    inside = squares < real_radii[:, None]
+    inside = squares <= real_radii[:, None]
     return {
         "precision": inside.any(axis=0).mean(),
-        "recall": (squares < fake_radii).any(axis=1).mean(),
+        "recall": (squares <= fake_radii).any(axis=1).mean(),
         "density": inside.sum() / k / len(fakes),
         "coverage": inside.any(axis=1).mean(),
     }
@@ -84,15 +84,22 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("sets", [copies, grid])
 @pytest.mark.parametrize("side", [64, 1024])
-def test_points_on_the_rim_of_a_ball_are_outside(sets, side, monkeypatch):
+def test_points_on_the_rim_of_a_ball_are_inside(sets, side, monkeypatch):
     monkeypatch.setitem(neighbours.TILE_SIDES, "cpu", side)
     fakes, reals = sets()
     assert ours(fakes, reals) == pytest.approx(by_definition(fakes.astype(float), reals.astype(float)), rel=1e-12)
 
 
-def test_constant_sets_have_no_balls():
+def test_constant_sets_cover_each_other():
     same = np.ones((40, 6), np.float32)
-    assert set(ours(same, same).values()) == {0}
+    assert ours(same, same) == {"precision": 1, "recall": 1, "density": 40 / 5, "coverage": 1}
+
+
+def test_copies_of_pictures_that_repeat_are_inside():
+    """With < instead of <=, six equal pictures have balls without a radius that contain not even themselves."""
+    reals = np.repeat(features(20, 1), 6, axis=0)
+    copied = ours(reals, reals)
+    assert copied == {"precision": 1, "recall": 1, "density": pytest.approx(6 / 5), "coverage": 1}
 
 
 PEAK = """

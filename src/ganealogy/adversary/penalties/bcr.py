@@ -16,23 +16,25 @@ REACH = 1 / 8
 
 
 class BCR(Penalty):
-    def __init__(self, *, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0) -> None:
-        """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake."""
+    def __init__(self, *, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0, flip: bool = True) -> None:
+        """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake. `flip: false` is for pictures whose mirror image
+        is none of them, such as digits.
+        """
         super().__init__()
-        self.real_weight, self.fake_weight = real_weight, fake_weight
+        self.real_weight, self.fake_weight, self.flip = real_weight, fake_weight, flip
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """Return λ_real E[(D(x) - D(T(x)))²] + λ_fake E[(D(G(z)) - D(T(G(z))))²]."""
-        real = (step.real_logits - step.discriminate(transformed(step.reals))).square().mean()
-        fake = (step.fake_logits - step.discriminate(transformed(step.fakes))).square().mean()
+        real = (step.real_logits - step.discriminate(transformed(step.reals, self.flip))).square().mean()
+        fake = (step.fake_logits - step.discriminate(transformed(step.fakes, self.flip))).square().mean()
         real_weight = scheduled_value(self.real_weight, step.progress)
         fake_weight = scheduled_value(self.fake_weight, step.progress)
         return real_weight * real + fake_weight * fake
 
 
-def transformed(images: torch.Tensor) -> torch.Tensor:
-    """Flip and shift each image of (N, C, H, W) by its own draw; the border is mirrored."""
-    return shifted(flip(images), REACH, "reflect")
+def transformed(images: torch.Tensor, flipped: bool = True) -> torch.Tensor:
+    """Flip (if `flipped`) and shift each image of (N, C, H, W) by its own draw; the border is mirrored."""
+    return shifted(flip(images) if flipped else images, REACH, "reflect")
 
 
 penalty = BCR

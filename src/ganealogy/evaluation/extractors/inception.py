@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -33,6 +34,7 @@ Weights = dict[str, torch.Tensor]
 
 class Inception(NetworkExtractor):
     name = "inception"
+    class_weights: Any = None
     dimension = 2048
     batches = BATCHES
 

@@ -2,7 +2,7 @@
 
 Distances are Euclidean, from |x|² + |y|² − 2 x·y around a common centre, in float64: float32 would lose near neighbours
 to rounding. Squared distances below the rounding error count as 0, so that an image is at distance 0 from itself and
-from its copies. Features may be float32; they are converted on the device.
+from its copies. Features may be of any float type; they are converted on the device, those of `b` block by block.
 """
 
 from __future__ import annotations
@@ -46,21 +46,23 @@ def squared_distances(
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Yield the squared distances from (n, d) to (m, d) tile by tile: rows of `a`, rows of `b`, distances.
 
-    `half`: skip the tiles below the diagonal; for `a` equal to `b`, where they repeat the pairs above it.
+    Tiles of the same rows of `a` come in the order of `b`. `half`: skip the tiles below the diagonal; for `a` equal to
+    `b`, where they repeat the pairs above it.
     """
-    queries, points = to_device(a, device), to_device(b, device).to(torch.float64, copy=True)
-    centre = points.mean(dim=0)
-    points -= centre
-    point_squares = _squared_lengths(points)
+    points = to_device(b, device)
     blocks_a, blocks_b = blocks(len(a), device), blocks(len(b), device)
-    for rows in blocks_a:
-        centred = queries[rows].double() - centre
-        row_squares, doubled = _squared_lengths(centred)[:, None], _padded(-2 * centred, blocks_a[0].stop)
-        for columns in blocks_b:
+    centre = torch.stack([points[columns].double().sum(dim=0) for columns in blocks_b]).sum(dim=0) / len(b)
+    queries = to_device(a, device).double() - centre
+    query_squares = _squared_lengths(queries)
+    queries *= -2
+    for columns in blocks_b:
+        centred = points[columns].double() - centre
+        column_squares, padded = _squared_lengths(centred), _padded(centred, blocks_b[0].stop).T
+        for rows in blocks_a:
             if half and columns.start < rows.start:
                 continue
-            scale = row_squares + point_squares[columns]
-            products = doubled @ _padded(points[columns], blocks_b[0].stop).T
+            scale = query_squares[rows, None] + column_squares
+            products = _padded(queries[rows], blocks_a[0].stop) @ padded
             squares = products[: scale.shape[0], : scale.shape[1]].add_(scale)
             yield rows, columns, squares.masked_fill_(squares < scale.mul_(ROUNDING), 0)
 
@@ -88,12 +90,17 @@ def nearest(
 
 def squared_radii(points: NDArray[Any], k: int, device: str = "cpu") -> Matrix:
     """Return the squared distance of each of (n > k, d) to its k-th nearest other: (n,)."""
+    return squared_spacings(points, k, device)[:, -1]
+
+
+def squared_spacings(points: NDArray[Any], k: int, device: str = "cpu") -> Matrix:
+    """Return the squared distances of each of (n > k, d) to its k nearest others, ascending: (n, k)."""
     smallest = torch.full((len(points), k + 1), torch.inf, dtype=torch.float64, device=device)
     for rows, columns, tile in squared_distances(points, points, device, half=True):
         smallest[rows] = _merge_smallest(smallest[rows], tile)
         if columns != rows:
             smallest[columns] = _merge_smallest(smallest[columns], tile.T.contiguous())
-    return smallest[:, k].cpu().numpy()  # column 0 is each point's distance to itself
+    return smallest[:, 1:].cpu().numpy()  # column 0 is each point's distance to itself
 
 
 def _squared_lengths(rows: Tensor) -> Tensor:

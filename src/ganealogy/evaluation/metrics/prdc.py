@@ -16,8 +16,9 @@ from ganealogy.evaluation.metrics.neighbours import Matrix, squared_distances, t
 
 K = 5
 RIM = 1e-12
-"""Relative reduction of squared radii. A point on the rim, such as a copy of the k-th neighbour, is outside; without
-this, rounding could put it inside."""
+"""Relative increase of squared radii. A point on the rim, such as a copy of the k-th neighbour, is inside, as in the
+code of precision's authors. Density's authors leave it out, and then copies of pictures that repeat k times are outside
+of all balls. Without the increase, rounding could put it outside."""
 
 
 class Manifolds:
@@ -25,16 +26,16 @@ class Manifolds:
 
     def __init__(self, fake_radii: Matrix, real_radii: Matrix, device: str = "cpu") -> None:
         """`fake_radii` (n,), `real_radii` (m,): see `neighbours.squared_radii`."""
-        self.fake_radii, self.real_radii = (to_device(radii, device) * (1 - RIM) for radii in (fake_radii, real_radii))
+        self.fake_radii, self.real_radii = (to_device(radii, device) * (1 + RIM) for radii in (fake_radii, real_radii))
         self.balls_per_fake = torch.zeros(len(fake_radii), dtype=torch.int64, device=device)  # real balls around each
         self.covered, self.recalled = torch.zeros(2, len(real_radii), dtype=torch.bool, device=device)
 
     def add_tile(self, fakes: slice, reals: slice, squares: Tensor) -> None:
         """Count a tile of squared distances (fakes, reals). Each pair must be added exactly once."""
-        in_real_ball = squares < self.real_radii[reals]
+        in_real_ball = squares <= self.real_radii[reals]
         self.balls_per_fake[fakes] += in_real_ball.sum(dim=1, dtype=torch.int32)  # a tile's sum fits; int64 is slower
         self.covered[reals] |= in_real_ball.any(dim=0)
-        self.recalled[reals] |= (squares < self.fake_radii[fakes, None]).any(dim=0)
+        self.recalled[reals] |= (squares <= self.fake_radii[fakes, None]).any(dim=0)
 
     def values(self, k: int = K) -> dict[str, float]:
         """Return the four metrics.

@@ -6,7 +6,7 @@
   if (!charts.length) return;
   const state = document.getElementById("curves-state");
   const hidden = new Set(), drawn = new Set();
-  let logarithmic = true, timed = false, loading = null;
+  let logarithmic = true, axis = "kimg", loading = null;
 
   function plotly() {
     loading ??= (async () => {
@@ -21,11 +21,22 @@
     return loading;
   }
 
+  const AXES = { kimg: "kimg", flops: "TFLOP of training", time: "seconds of training" };
+
+  // Places of a seed's ticks on the chosen axis; empty if they are not known.
+  function places(version, [kimg, , seconds]) {
+    if (axis === "flops") return version.flops ? kimg.map((k) => k * version.flops / 1e9) : [];
+    return axis === "time" ? seconds : kimg;
+  }
+
   // The mean is drawn only at ticks where every seed has a value. On the time axis a tick's x is the mean of its seeds'
   // times, because seeds reach it at different seconds.
-  function summary(seeds) {
+  function summary(version, seeds) {
     const at = new Map();
-    for (const [kimg, values, seconds] of seeds) kimg.forEach((k, i) => at.set(k, [...(at.get(k) ?? []), [timed ? seconds[i] : k, values[i]]]));
+    for (const seed of seeds) {
+      const [kimg, values] = seed, xs = places(version, seed);
+      kimg.forEach((k, i) => at.set(k, [...(at.get(k) ?? []), [xs[i], values[i]]]));
+    }
     const ticks = [...at.keys()].filter((k) => at.get(k).length === seeds.length).sort((a, b) => a - b);
     const mean = (list) => list.reduce((a, b) => a + b) / list.length;
     const over = (reduce, axis) => ticks.map((k) => reduce(at.get(k).map((point) => point[axis])));
@@ -35,16 +46,16 @@
   function traces(curve) {
     return data.order.filter((name) => !hidden.has(name)).flatMap((name) => {
       const version = data.versions[name];
-      const seeds = version.series[curve].filter(([, , seconds]) => !timed || seconds.length);
+      const seeds = version.series[curve].filter((seed) => places(version, seed).length);
       if (!seeds.length) return [];
       const color = theme.dark() ? version.dark : version.light;
-      const { xs, mean, low, high } = summary(seeds);
+      const { xs, mean, low, high } = summary(version, seeds);
       const quiet = { type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false };
       const lines = seeds.length < 2 ? [] : [
         { ...quiet, x: [...xs, ...xs.toReversed()], y: [...high, ...low.toReversed()], fill: "toself", fillcolor: `${color}22`, line: { width: 0 } },
-        ...seeds.map(([kimg, y, seconds]) => ({ ...quiet, x: timed ? seconds : kimg, y, line: { color, width: 1 }, opacity: 0.35 })),
+        ...seeds.map((seed) => ({ ...quiet, x: places(version, seed), y: seed[1], line: { color, width: 1 }, opacity: 0.35 })),
       ];
-      const hovertemplate = timed ? "%{y:.4~g} after %{x:.4~g} s" : "%{y:.4~g}";
+      const hovertemplate = { kimg: "%{y:.4~g}", flops: "%{y:.4~g} after %{x:.4~g} TFLOP", time: "%{y:.4~g} after %{x:.4~g} s" }[axis];
       return [...lines, { type: "scatter", mode: "lines", name, x: xs, y: mean, line: { color, width: 2.4, dash: version.dash }, hovertemplate, showlegend: false }];
     });
   }
@@ -52,13 +63,13 @@
   function layout(chart) {
     const style = getComputedStyle(document.body);
     const resolve = (name) => { const probe = document.createElement("i"); probe.style.color = `var(${name})`; document.body.append(probe); const color = getComputedStyle(probe).color; probe.remove(); return color; };
-    const axis = { gridcolor: resolve("--line"), linecolor: resolve("--strong-line"), zerolinecolor: resolve("--line"), automargin: true, tickfont: { size: 12 } };
+    const common = { gridcolor: resolve("--line"), linecolor: resolve("--strong-line"), zerolinecolor: resolve("--line"), automargin: true, tickfont: { size: 12 } };
     return {
-      margin: { l: 48, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: timed ? "closest" : "x unified",
+      margin: { l: 48, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: axis === "kimg" ? "x unified" : "closest",
       font: { family: style.fontFamily, color: resolve("--soft"), size: 12 },
       hoverlabel: { bgcolor: resolve("--card"), bordercolor: resolve("--strong-line"), font: { color: resolve("--ink") } },
-      xaxis: { ...axis, title: { text: timed ? "seconds of training" : "kimg", font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g", unifiedhovertitle: { text: "%{x} kimg" } },
-      yaxis: { ...axis, type: logarithmic && chart.dataset.log ? "log" : "linear" },
+      xaxis: { ...common, title: { text: AXES[axis], font: { size: 12 }, standoff: 6 }, hoverformat: ".4~g", unifiedhovertitle: { text: "%{x} kimg" } },
+      yaxis: { ...common, type: logarithmic && chart.dataset.log ? "log" : "linear" },
     };
   }
 
@@ -83,7 +94,7 @@
   }
   for (const chip of chips) chip.addEventListener("click", () => { toggle(chip, hidden.has(chip.dataset.version)); redraw(); });
   document.getElementById("all-curves").addEventListener("click", () => { const on = hidden.size > 0; chips.forEach((chip) => toggle(chip, on)); redraw(); });
-  for (const radio of document.querySelectorAll('input[name="axis"]')) radio.addEventListener("change", () => { timed = radio.value === "time"; redraw(); });
+  for (const radio of document.querySelectorAll('input[name="axis"]')) radio.addEventListener("change", () => { axis = radio.value; redraw(); });
   const log = document.getElementById("log");
   log.addEventListener("click", () => { logarithmic = !logarithmic; log.setAttribute("aria-pressed", String(logarithmic)); redraw(); });
 })();
