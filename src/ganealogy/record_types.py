@@ -65,6 +65,7 @@ class SampleSettings(TypedDict):
 
     count: int
     checkpoint: Literal["best", "last"]
+    sets: int
     truncation: float
     walk_frames: int
 
@@ -73,6 +74,7 @@ class EvaluateSettings(TypedDict, total=False):
     """params.yaml's `evaluate` section, and `count`, the number of samples."""
 
     extractors: list[str]
+    lead: str
     reals: int
     equivalence_margin: float
     count: int
@@ -182,6 +184,26 @@ class CostJson(TypedDict, total=False):
     resumed: int
 
 
+class SampleSet(TypedDict):
+    """Another set of pictures from the measured checkpoint."""
+
+    file: str
+    """Array in sample/: uint8 (count, H, W, C)."""
+    latent_seed: int
+    sha256: str
+
+
+class OtherSamples(TypedDict):
+    """Pictures from the checkpoint that is not the measured one, of the same latents."""
+
+    checkpoint: str
+    step: int
+    kimg: float
+    file: str
+    """images.npy if both checkpoints have the same weights."""
+    sha256: str
+
+
 class SampleJson(TypedDict):
     """sample/sample.json of a run directory."""
 
@@ -194,7 +216,12 @@ class SampleJson(TypedDict):
     latent_seed: int
     truncation: float
     sha256: str | None
+    """Of images.npy."""
     reason: str | None
+    repeats: list[SampleSet]
+    """Set 2 and later; images.npy is set 1."""
+    other: OtherSamples | None
+    """None if that checkpoint has no usable generator."""
 
 
 MetricProtocol: TypeAlias = "dict[str, Any]"
@@ -205,6 +232,16 @@ class Flag(TypedDict):
     flag: bool
     why: str
     value: float
+
+
+class OtherMetrics(TypedDict):
+    """Metrics of the checkpoint that is not the measured one."""
+
+    checkpoint: str
+    step: int
+    kimg: float
+    metrics: dict[str, float]
+    """The lead metric alone."""
 
 
 class MetricsJson(TypedDict):
@@ -219,6 +256,9 @@ class MetricsJson(TypedDict):
     kimg: float | None
     ema: bool
     metrics: dict[str, float]
+    repeats: dict[str, list[float]]
+    """Lead metric → its value on each sample set, that of `metrics` first. Sets on which it failed are left out."""
+    other: OtherMetrics | None
     protocol: dict[str, MetricProtocol]
     not_measured: dict[str, str]
     flags: dict[str, Flag]

@@ -12,6 +12,7 @@ from helpers.fake_runs import run_json, sample_json, write_run
 from PIL import Image
 
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import evaluate as evaluation
 from ganealogy.evaluation import features, measure, standalone
 from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
@@ -24,7 +25,7 @@ from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference
 from ganealogy.files import atomic
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"extractors": ["pixel8"], "reals": 200}
+SETTINGS = {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 200}
 
 
 def faces(count: int, seed: int, size: int = 16) -> np.ndarray:
@@ -144,7 +145,7 @@ def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
 
 
 def test_a_networks_features_get_every_metric(packed, tmp_path):
-    settings = {"extractors": ["effnet_lite0"], "reals": 40}
+    settings = {"extractors": ["effnet_lite0"], "lead": "kid_effnet_lite0", "reals": 40}
     measure_reference(settings, 20, packed, tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(16, 3)), settings, tmp_path / "reference")
     names = ["fd", "kid", "precision", "recall", "density", "coverage", "vendi", "diversity", "memorised"]
@@ -154,6 +155,49 @@ def test_a_networks_features_get_every_metric(packed, tmp_path):
     anchors = json.loads((tmp_path / "reference/anchors.json").read_text())["metrics"]
     assert anchors["fd_effnet_lite0"]["floor"] < anchors["fd_effnet_lite0"]["mean_image"]
     assert anchors["kid_effnet_lite0"]["floor"] < anchors["kid_effnet_lite0"]["mean_image"]
+
+
+def add_pictures(run: RunDir, file: str, images: np.ndarray) -> dict[str, Any]:
+    """Write another array beside the samples, and return its entry in sample.json."""
+    save(run / f"sample/{file}", images)
+    return {"file": file, "latent_seed": 8, "sha256": atomic.sha256(run / f"sample/{file}")}
+
+
+@pytest.mark.parametrize(
+    ("extractor", "lead"),
+    [("pixel8", "fd_pixel8"), ("pixel8", "diversity_pixel8"), ("effnet_lite0", "kid_effnet_lite0")],
+    [("pixel8", "fd_pixel8"), ("pixel8", "diversity_pixel8"), ("effnet_lite0", "kid_effnet_lite0")],
+)
+def test_the_lead_alone_is_measured_on_each_set_and_on_the_other_checkpoint(packed, tmp_path, extractor, lead):
+    """Each value is what a run with only those pictures gets."""
+    settings = {"extractors": [extractor], "lead": lead, "reals": 40}
+    measure_reference(settings, 20, packed, tmp_path / "reference")
+    sets = [faces(16, seed) for seed in (3, 4, 5, 6)]
+    run = make_run(tmp_path, sets[0])
+    repeats = [add_pictures(run, f"images-{index}.npy", sets[index - 1]) for index in (2, 3)]
+    other = {"checkpoint": "last", "step": 50, "kimg": 3.0, **add_pictures(run, "images-last.npy", sets[3])}
+    sample = json.loads((run / "sample/sample.json").read_text())
+    atomic.write_json(run / "sample/sample.json", sample | {"repeats": repeats, "other": other})
+    record = evaluate(run, settings, tmp_path / "reference")
+    alone = [
+        evaluate(make_run(tmp_path / str(index), images), settings, tmp_path / "reference")["metrics"][lead]
+        for index, images in enumerate(sets)
+    ]
+    assert record["repeats"] == {lead: alone[:3]} and record["metrics"][lead] == alone[0]
+    assert record["other"] == {"checkpoint": "last", "step": 50, "kimg": 3.0, "metrics": {lead: alone[3]}}
+    assert len({*alone}) == 4
+
+
+def test_equal_checkpoints_have_the_same_number_and_are_measured_once(reference, tmp_path, monkeypatch):
+    run = make_run(tmp_path, faces(50, 3))
+    sample = json.loads((run / "sample/sample.json").read_text())
+    other = {"checkpoint": "best", "step": 40, "kimg": 2.5, "file": "images.npy", "sha256": sample["sha256"]}
+    atomic.write_json(run / "sample/sample.json", sample | {"other": other})
+    calls = []
+    extract = evaluation.extract
+    monkeypatch.setattr(evaluation, "extract", lambda *args: calls.append(1) or extract(*args))
+    record = evaluate(run, SETTINGS, reference)
+    assert record["other"]["metrics"]["fd_pixel8"] == record["metrics"]["fd_pixel8"] and len(calls) == 1
 
 
 def test_a_diverged_run_with_samples_is_measured(reference, tmp_path):
@@ -216,7 +260,7 @@ def test_ema_is_recorded_outside_the_protocol(reference, tmp_path):
 
 
 def test_a_second_evaluation_reads_cached_features(packed, tmp_path, monkeypatch):
-    settings = {"extractors": ["effnet_lite0"], "reals": 8}
+    settings = {"extractors": ["effnet_lite0"], "lead": "kid_effnet_lite0", "reals": 8}
     measure_reference(settings, 8, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(8, 3))
     first = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
@@ -295,7 +339,7 @@ def computed(monkeypatch) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("count", [20, 16], ids=["as many as planned", "fewer"])
 def test_radii_and_sums_of_the_reals_are_read_from_the_reference(packed, tmp_path, monkeypatch, computed, count):
-    settings = {"extractors": ["effnet_lite0"], "reals": 40}
+    settings = {"extractors": ["effnet_lite0"], "lead": "kid_effnet_lite0", "reals": 40}
     measure_reference(settings, 20, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(count, 3))
     computed.clear()

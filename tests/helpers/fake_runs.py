@@ -78,6 +78,8 @@ def sample_json(version: str = "v1", seed: int = 0, **changes: Any) -> SampleJso
         "truncation": 1.0,
         "sha256": "5" * 64,
         "reason": None,
+        "repeats": [],
+        "other": None,
     }
     return cast(SampleJson, content | changes)
 
@@ -95,6 +97,8 @@ def metrics_json(version: str = "v1", seed: int = 0, **changes: Any) -> MetricsJ
         "kimg": 60.16,
         "ema": False,
         "metrics": metrics,
+        "repeats": {},
+        "other": None,
         "protocol": {name: protocol_of(name) for name in metrics if not name.endswith("_se")},
         "not_measured": {},
         "flags": {},

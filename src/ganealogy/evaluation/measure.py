@@ -223,10 +223,19 @@ def full_name(template: str, extractor: str) -> str:
     return "fid" if name == "fd_inception" else name
 
 
-def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> Measured:
+def yields(extractor: Extractor, name: str) -> bool:
+    """Return whether the metric of this name is measured by the extractor."""
+    return any(
+        metric.applies(extractor) and name in [full_name(template, extractor.name) for template in metric.names]
+        for metric in METRICS
+    )
+
+
+def measure(comparison: Comparison, anchor: bool = False, only: str | None = None, **conditions: Any) -> Measured:
     """Compute every metric that suits the extractor; for an `anchor`, only the anchored ones.
 
-    `conditions` are added to every protocol: checkpoint, truncation and whatever else determined the fakes.
+    `only`: compute the entry of METRICS with this name alone. `conditions` are added to every protocol: checkpoint,
+    truncation and whatever else determined the fakes.
     """
     result = Measured()
     extractor = comparison.extractor
@@ -237,6 +246,8 @@ def measure(comparison: Comparison, anchor: bool = False, **conditions: Any) -> 
     ]
     for metric in METRICS:
         if not metric.applies(extractor) or (anchor and not metric.anchored):
+            continue
+        if only is not None and only not in [full_name(template, extractor.name) for template in metric.names]:
             continue
         try:
             if damaged:

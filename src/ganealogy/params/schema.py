@@ -138,7 +138,12 @@ class Train(Section):
 
 class Sample(Section):
     count: Annotated[int, Field(ge=16, le=1_000_000)] = 500
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] = "last"
+    """The one that is measured and compared. The other's pictures get the lead metric only, to see where the two
+    disagree."""
+    sets: Annotated[int, Field(ge=1, le=10)] = 3
+    """Sample sets, each of `count` latents of its own. The first is measured and compared; the others get the lead
+    metric only, to see how much of the noise comes from sampling. 1: no others."""
     truncation: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the latents: below 1, less variety and fewer failures."""
     walk_frames: Annotated[int, Field(ge=8, le=480)] = 48
@@ -146,6 +151,8 @@ class Sample(Section):
 
 class Evaluate(Section):
     extractors: Annotated[list[str], Field(min_length=1)] = ["pixel8", "effnet_lite0"]
+    lead: str = "fd_pixel8"
+    """The metric by which versions are compared."""
     reals: Annotated[int, Field(ge=64, le=10_000_000)] = 2000
     """Maximum number of real training images in each distance."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1

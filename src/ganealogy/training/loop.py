@@ -128,7 +128,8 @@ def train(
     # Finish. Later stages read the weights.
     files.wait()
     if status != "interrupted":
-        files.save_weights("generator-best", state.best.weights)
+        if state.best.weights:  # a training that diverges before its first tick has none
+            files.save_weights("generator-best", state.best.weights)
         files.save_weights("generator-last", state.eval_generator.state_dict())
         files.save_weights("discriminator-last", state.discriminator.state_dict())
     done, images = state.progress, state.progress.step * batch_size
