@@ -6,7 +6,7 @@ reads it. Types cannot change results, so no fingerprint includes this module.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
@@ -141,7 +141,9 @@ class RunIdentity(TypedDict):
     data: str
     """Digest of the packed data set."""
     key: str
-    """`run_key` of the three."""
+    """`run_key` of the three, and of `vary`."""
+    vary: NotRequired[str]
+    """The kind of draws that the seed drives, only of a run that `ganealogy noise` trains."""
     recipe: Recipe
     protocol: TrainingProtocol
 
@@ -295,6 +297,23 @@ class AnchorsJson(TypedDict):
     reals: int
     shape: list[int]
     described: dict[str, str]
+
+
+class NoiseJson(TypedDict):
+    """reports/noise.json: the lead metric of runs in which one kind of draws varies, by `ganealogy noise`."""
+
+    version: str
+    runs: int
+    """Per kind."""
+    plan: str
+    """Fingerprint of the version's plan."""
+    data: str
+    """Digest of the packed data set."""
+    lead: str
+    protocol: MetricProtocol
+    """How the lead metric was measured."""
+    values: dict[str, dict[str, float | None]]
+    """Kind of draws, or `all` → seed → value; None of a run that diverged or has no number."""
 
 
 class PlannedVersion(TypedDict):

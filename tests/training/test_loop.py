@@ -256,3 +256,22 @@ def test_a_diverged_version_is_a_result(tmp_path: Path, pictures: np.ndarray, ra
 def test_bf16_trains(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
     planned = plan(version, precision="bf16", kimg=0.08)
     assert train(tmp_path, pictures, planned=planned).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("vary", "draws"), [("", (7, 7, 7)), ("initialise", (7, 0, 0)), ("order", (0, 7, 0)), ("steps", (0, 0, 7))]
+)
+def test_the_seed_drives_all_draws_or_one_kind(
+    tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, vary: str, draws: tuple[int, int, int]
+) -> None:
+    seeded, ordered = [], []
+    seed_everything, batches = loop.seed_everything, loop.Batches
+    monkeypatch.setattr(loop, "seed_everything", lambda seed: seeded.append(seed) or seed_everything(seed))
+    monkeypatch.setattr(loop, "Batches", lambda *args: ordered.append(args[2]) or batches(*args))
+    planned = plan("v1", kimg=0.016)
+    files = RunFiles(tmp_path / "train", tmp_path / "checkpoints", {})
+    callbacks = Silent(loop.step_count(planned["protocol"]))
+    loop.train(planned, 7, loop.TrainingData(pictures), files, "cpu", callbacks, vary)
+    initialise, order, steps = draws
+    expected = [loop.step_seed(initialise, "initialise"), *(loop.step_seed(steps, step) for step in (1, 2))]
+    assert (seeded, ordered) == (expected, [order])

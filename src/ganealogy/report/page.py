@@ -17,7 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
-from ganealogy.report import charts, columns, palette, pictures, wording
+from ganealogy.report import charts, columns, noise, palette, pictures, wording
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import basis, outcome
@@ -99,6 +99,10 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             tally=tally(primary),
             seeds_needed=SEEDS_NEEDED,
             rule=decision_rule(primary),
+            noise=noise.section(findings),
+            disagreements=noise.disagreements(findings, primary),
+            others=noise.other_means(findings),
+            by_other=noise.other_heading(findings),
             metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *FIXED_FAMILIES],

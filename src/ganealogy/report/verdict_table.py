@@ -17,14 +17,18 @@ CSS_CLASSES = {BETTER: "better", WORSE: "worse", EQUIVALENT: "same", NO_DIFFEREN
 """Word → class of the style sheet; any other word is `unknown`."""
 
 
-def verdicts_for(findings: Findings, metric: str) -> dict[str, Verdict]:
+def verdicts_for(
+    findings: Findings, metric: str, values: Mapping[str, Mapping[int, float]] | None = None
+) -> dict[str, Verdict]:
     """Return listed version → verdict against its parent, without roots. The metric is one Holm family.
 
-    A version whose parent is not listed is `not measured`, also if an earlier ancestor is listed.
+    A version whose parent is not listed is `not measured`, also if an earlier ancestor is listed. `values`: version →
+    seed → value, in place of the reported ones.
     """
+    given = {version.name: version.values(metric) for version in findings.listed} if values is None else values
     return significance.verdicts(
         metric,
-        {version.name: list(version.values(metric).values()) for version in findings.listed},
+        {version.name: list(given.get(version.name, {}).values()) for version in findings.listed},
         {version.name: version.parent for version in findings.listed},
         findings.anchors.get(metric, {}).get("mean_image"),
         planned={version.name: len(version.seeds) for version in findings.listed},
