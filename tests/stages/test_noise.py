@@ -1,4 +1,4 @@
-"""`ganealogy noise`: only one kind of draws varies per run, the runs are no seeds of the tree, and nothing runs twice."""
+"""`ganealogy noise`: one kind of draws varies per run, the runs are no seeds of the tree, nothing runs twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganealogy.stages import noise
 from ganealogy.stages._jobs import Job
 from ganealogy.workspace import run_dir, run_key
 
-KINDS = ("initialise", "order", "steps")
+KINDS = noise.KINDS
 
 
 def test_seed_0_is_the_trees_own_run_for_every_kind() -> None:

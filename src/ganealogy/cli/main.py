@@ -114,16 +114,17 @@ def noise(version: str, runs: int) -> None:
     each step (latents, augmentation, dropout), and compares their spread with that of the tree's seeds. Runs that are
     in build/store are not trained again. `dvc repro` then shows the result in the report.
     """
-    from rich.console import Console
-
-    from ganealogy.files.records import read_record
-    from ganealogy.report import noise as noise_report
     from ganealogy.stages import noise
-    from ganealogy.workspace import NOISE
 
     if code := noise.run(version, runs):
         sys.exit(code)
-    Console().print(noise_report.terminal(read_record(NOISE, "")))
+    from rich.console import Console
+
+    from ganealogy.files.records import read_record
+    from ganealogy.report.noise import terminal
+    from ganealogy.workspace import NOISE
+
+    Console().print(terminal(read_record(NOISE, "")))
     click.echo(f"wrote {NOISE}; `dvc repro` shows it in the report")
 
 

@@ -11,7 +11,7 @@ from ganealogy.report.findings import Findings, Json, mean
 from ganealogy.report.verdict_table import effect, verdict_label, verdicts_for
 from ganealogy.verdicts import noise
 from ganealogy.verdicts.metric_kinds import higher_is_better, scale
-from ganealogy.verdicts.noise import KINDS, amount
+from ganealogy.verdicts.noise import LABELS, amount
 from ganealogy.verdicts.significance import BETTER, WORSE, Verdict
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def draws(record: NoiseJson) -> list[Row]:
     metric = record["lead"]
     return [
         {
-            "varied": KINDS[kind],
+            "varied": LABELS[kind],
             "runs": str(each.count),
             "standard deviation": amount(metric, each.sd),
             "95 % interval": f"{amount(metric, each.low)} to {amount(metric, each.high)}",

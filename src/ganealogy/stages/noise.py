@@ -18,10 +18,10 @@ from ganealogy.stages import _jobs as jobs
 from ganealogy.stages import _side_by_side as side_by_side
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job
-from ganealogy.verdicts.noise import KINDS
 from ganealogy.workspace import MANIFEST, NOISE, plan_path, stage_plan_path
 
-ALL = "all"
+KINDS = ("initialise", "order", "steps")
+"""Kinds of draws, the fields of `training.loop.Draws`."""
 
 
 def run(version: str, runs: int) -> int:
@@ -66,9 +66,8 @@ def run(version: str, runs: int) -> int:
 
 def planned(version: str, seeds: list[int], runs: int) -> dict[str, list[Job]]:
     """Return kind → its jobs; `all` has the tree's seeds."""
-    kinds = [kind for kind in KINDS if kind != ALL]
-    varied = {kind: [Job(version, seed, vary=kind if seed else "") for seed in range(runs)] for kind in kinds}
-    return varied | {ALL: [Job(version, seed) for seed in seeds]}
+    varied = {kind: [Job(version, seed, vary=kind if seed else "") for seed in range(runs)] for kind in KINDS}
+    return varied | {"all": [Job(version, seed) for seed in seeds]}
 
 
 def _metrics(job: Job) -> MetricsJson:

@@ -12,13 +12,13 @@ from ganealogy.record_types import NoiseJson
 from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.significance import LEVEL, Values
 
-KINDS = {
+LABELS = {
     "initialise": "initial weights",
     "order": "order of the batches",
     "steps": "draws of each step",
     "all": "all three, the tree's seeds",
 }
-"""Kinds of a training's draws, fields of `training.loop.Draws`, with their labels."""
+"""Kind of a training's draws, a field of `training.loop.Draws`, → label."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def spread(metric: str, values: Sequence[float]) -> Spread | None:
 def spreads(record: NoiseJson) -> dict[str, Spread]:
     """Return kind → spread of a record of `ganealogy noise`, for the kinds with at least two values."""
     found = {}
-    for kind in KINDS:
+    for kind in LABELS:
         values = [value for value in record["values"].get(kind, {}).values() if value is not None]
         if (each := spread(record["lead"], values)) is not None:
             found[kind] = each
@@ -104,7 +104,7 @@ def sentence(found: dict[str, Spread], metric: str) -> str:
         return ""
     most, least = max(single, key=lambda kind: single[kind].sd), min(single, key=lambda kind: single[kind].sd)
     if single[most].low > single[least].high:
-        text = f"The {KINDS[most]} alone: {amount(metric, single[most].sd)}, more than the {KINDS[least]}"
+        text = f"The {LABELS[most]} alone: {amount(metric, single[most].sd)}, more than the {LABELS[least]}"
         text += f" ({amount(metric, single[least].sd)})"
     else:
         counts = {each.count for each in single.values()}
@@ -113,7 +113,7 @@ def sentence(found: dict[str, Spread], metric: str) -> str:
     if (together := found.get("all")) is None or not together.sd:
         return f"{text}."
     ratio = single[least].sd / together.sd
-    return f"{text}. Even the {KINDS[least]} alone give {100 * ratio:.0f} % of the spread of all together."
+    return f"{text}. Even the {LABELS[least]} alone give {100 * ratio:.0f} % of the spread of all together."
 
 
 def amount(metric: str, sd: float) -> str:
