@@ -103,17 +103,13 @@ def sentence(found: dict[str, Spread], metric: str) -> str:
     if len(single) < 2:
         return ""
     most, least = max(single, key=lambda kind: single[kind].sd), min(single, key=lambda kind: single[kind].sd)
-    if single[most].low > single[least].high:
-        text = f"The {LABELS[most]} alone: {amount(metric, single[most].sd)}, more than the {LABELS[least]}"
-        text += f" ({amount(metric, single[least].sd)})"
-    else:
-        counts = {each.count for each in single.values()}
-        runs = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{min(counts)}"
-        text = f"The kinds cannot be told apart with {runs} runs each: their intervals overlap"
-    if (together := found.get("all")) is None or not together.sd:
-        return f"{text}."
-    ratio = single[least].sd / together.sd
-    return f"{text}. Even the {LABELS[least]} alone give {100 * ratio:.0f} % of the spread of all together."
+    together = f"; all together {amount(metric, found['all'].sd)}" if "all" in found else ""
+    if apart := [kind for kind, each in single.items() if each.high < single[most].low]:
+        others = " and ".join(f"{amount(metric, single[kind].sd)} from the {LABELS[kind]}" for kind in apart)
+        alone = amount(metric, single[most].sd)
+        return f"Most comes from the {LABELS[most]}: {alone} alone, against {others}{together}."
+    ends = f"{amount(metric, single[least].sd)} to {amount(metric, single[most].sd)}"
+    return f"The kinds cannot be told apart with so few runs: {ends}, and the intervals overlap{together}."
 
 
 def amount(metric: str, sd: float) -> str:
