@@ -59,6 +59,8 @@ RUN_HERE = {
 }
 RUN_ELSEWHERE = {
     "ganealogy gc": "tests/runs/test_gc.py",
+    "ganealogy noise v1": "tests/stages/test_noise.py",
+    "ganealogy noise v1 --runs 5": "tests/stages/test_noise.py",
     "make live": "tests/export/test_live_page.py",
     "make test-fast": "tests/test_makefile.py",
     "make setup": ".ci/run",

@@ -6,7 +6,7 @@ reads it. Types cannot change results, so no fingerprint includes this module.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
@@ -68,6 +68,7 @@ class SampleSettings(TypedDict):
     checkpoint: Literal["best", "last"]
     temperature: float
     batch_statistics: Literal["running", "standing"]
+    sets: int
     walk_frames: int
 
 
@@ -146,7 +147,9 @@ class RunIdentity(TypedDict):
     data: str
     """Digest of the packed data set."""
     key: str
-    """`run_key` of the three."""
+    """`run_key` of the three, and of `vary`."""
+    vary: NotRequired[str]
+    """The kind of draws that the seed drives, only of a run that `ganealogy noise` trains."""
     recipe: Recipe
     protocol: TrainingProtocol
 
@@ -189,6 +192,26 @@ class CostJson(TypedDict, total=False):
     resumed: int
 
 
+class SampleSet(TypedDict):
+    """Another set of pictures from the measured checkpoint."""
+
+    file: str
+    """Array in sample/: uint8 (count, H, W, C)."""
+    latent_seed: int
+    sha256: str
+
+
+class OtherSamples(TypedDict):
+    """Pictures from the checkpoint that is not the measured one, of the same latents."""
+
+    checkpoint: str
+    step: int
+    kimg: float
+    file: str
+    """images.npy if both checkpoints have the same weights."""
+    sha256: str
+
+
 class SampleJson(TypedDict):
     """sample/sample.json of a run directory."""
 
@@ -202,7 +225,12 @@ class SampleJson(TypedDict):
     temperature: float
     batch_statistics: str
     sha256: str | None
+    """Of images.npy."""
     reason: str | None
+    repeats: list[SampleSet]
+    """Set 2 and later; images.npy is set 1."""
+    other: OtherSamples | None
+    """None if that checkpoint has no usable generator."""
 
 
 MetricProtocol: TypeAlias = "dict[str, Any]"
@@ -213,6 +241,16 @@ class Flag(TypedDict):
     flag: bool
     why: str
     value: float
+
+
+class OtherMetrics(TypedDict):
+    """Metrics of the checkpoint that is not the measured one."""
+
+    checkpoint: str
+    step: int
+    kimg: float
+    metrics: dict[str, float]
+    """The lead metric alone."""
 
 
 class MetricsJson(TypedDict):
@@ -229,6 +267,9 @@ class MetricsJson(TypedDict):
     lead: str
     """The metric by which versions are compared."""
     metrics: dict[str, float]
+    repeats: dict[str, list[float]]
+    """Lead metric → its value on each sample set, that of `metrics` first. Sets on which it failed are left out."""
+    other: OtherMetrics | None
     protocol: dict[str, MetricProtocol]
     not_measured: dict[str, str]
     flags: dict[str, Flag]
@@ -270,6 +311,23 @@ class AnchorsJson(TypedDict):
     """Training pictures, of which the first are `reals`."""
     shape: list[int]
     described: dict[str, str]
+
+
+class NoiseJson(TypedDict):
+    """reports/noise.json: the lead metric of runs in which one kind of draws varies, by `ganealogy noise`."""
+
+    version: str
+    runs: int
+    """Per kind."""
+    plan: str
+    """Fingerprint of the version's plan."""
+    data: str
+    """Digest of the packed data set."""
+    lead: str
+    protocol: MetricProtocol
+    """How the lead metric was measured."""
+    values: dict[str, dict[str, float | None]]
+    """Kind of draws, or `all` → seed → value; None of a run that diverged or has no number."""
 
 
 class PlannedVersion(TypedDict):

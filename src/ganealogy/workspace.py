@@ -32,6 +32,8 @@ REPORT_MARKDOWN = Path("reports/report.md")
 REPORT_FIGURES = Path("reports/report")
 REPORT_CURVES = Path("reports/fd.csv")
 REPORT_METRICS = Path("reports/metrics.json")
+NOISE = Path("reports/noise.json")
+"""Of `ganealogy noise`."""
 COMPARISON_PAGE = Path("reports/compare.html")
 LIVE_PAGE = Path("reports/live.html")
 ONNX_MODELS = Path("reports/live")
@@ -83,12 +85,16 @@ def check_version_name(name: str) -> str:
     return name
 
 
-def run_name(version: str, seed: int) -> str:
-    """Return the name of a run in dvc.yaml, in `RUNS` and on the command line, such as `v3-0`.
+def run_name(version: str, seed: int, vary: str = "") -> str:
+    """Return the name of a run in `RUNS` and in logs, such as `v3-0`; `v3-order-1` where one kind of draws varies.
 
     Raises: GanealogyError when `version` is not a version name.
     """
-    return f"{check_version_name(version)}-{seed}"
+    return f"{check_version_name(version)}-{seed_name(seed, vary)}"
+
+
+def seed_name(seed: int, vary: str = "") -> str:
+    return f"{vary}-{seed}" if vary else str(seed)
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,8 @@ class RunDir:
     """Stage → folder."""
     costs: Mapping[str, Path]
     """Stage → file with its seconds, apart from the outputs, because clocks differ when a run is repeated."""
+    vary: str = ""
+    """The kind of draws that the seed drives, of a run that `ganealogy noise` trains; empty for a run of the tree."""
 
     @classmethod
     def below(cls, folder: Path, version: str, seed: int) -> RunDir:
@@ -118,7 +126,7 @@ class RunDir:
     @property
     def name(self) -> str:
         """Such as v3-0."""
-        return run_name(self.version, self.seed)
+        return run_name(self.version, self.seed, self.vary)
 
     def __str__(self) -> str:
         return str(self.folders["train"])
@@ -127,19 +135,23 @@ class RunDir:
         return replace(self, folders={**self.folders, stage: folder})
 
 
-def run_dir(version: str, seed: int, root: Path = Path()) -> RunDir:
-    """Return the folders of a run in `RUNS`.
+def run_dir(version: str, seed: int, root: Path = Path(), vary: str = "") -> RunDir:
+    """Return the folders of a run in `RUNS`. A run with `vary` is never there: its results stay in the store.
 
     Raises: GanealogyError when `version` is not a version name.
     """
-    base = root / RUNS / check_version_name(version)
-    folders = {stage: base / stage / str(seed) for stage in RUN_STAGES}
-    return RunDir(version, seed, folders, {stage: base / "cost" / stage / f"{seed}.json" for stage in RUN_STAGES})
+    base, name = root / RUNS / check_version_name(version), seed_name(seed, vary)
+    folders = {stage: base / stage / name for stage in RUN_STAGES}
+    costs = {stage: base / "cost" / stage / f"{name}.json" for stage in RUN_STAGES}
+    return RunDir(version, seed, folders, costs, vary)
 
 
-def run_key(fingerprint: str, data: str, seed: int) -> str:
-    """Return the digest that identifies a training: of the plan's fingerprint, the data set's digest and the seed."""
-    return atomic.digest([fingerprint, data, seed])
+def run_key(fingerprint: str, data: str, seed: int, vary: str = "") -> str:
+    """Return the digest that identifies a training: of the plan's fingerprint, the data set's digest and the seed.
+
+    A training in which the seed drives only one kind of draws has another key.
+    """
+    return atomic.digest([fingerprint, data, seed, *([vary] if vary else [])])
 
 
 def work_dir(key: str, root: Path | None = None) -> Path:

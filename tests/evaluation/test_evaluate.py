@@ -12,6 +12,7 @@ from helpers.fake_runs import run_json, sample_json, write_run
 from PIL import Image
 
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation import evaluate as evaluation
 from ganealogy.evaluation import features, measure, standalone
 from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
@@ -166,6 +167,49 @@ def test_a_networks_features_get_every_metric(packed, tmp_path):
     anchors = json.loads((tmp_path / "reference/anchors.json").read_text())["metrics"]
     for metric in ("fd_effnet_lite0_64", "kid_effnet_lite0_64"):
         assert anchors[metric]["floor"] < anchors[metric]["mean_image"]
+
+
+def add_pictures(run: RunDir, file: str, images: np.ndarray) -> dict[str, Any]:
+    """Write another array beside the samples, and return its entry in sample.json."""
+    save(run / f"sample/{file}", images)
+    return {"file": file, "latent_seed": 8, "sha256": atomic.sha256(run / f"sample/{file}")}
+
+
+@pytest.mark.parametrize(
+    ("extractor", "lead"),
+    [("pixel8", "fd_pixel8"), ("pixel8", "diversity_pixel8"), ("effnet_lite0", "kid_effnet_lite0")],
+    [("pixel8", "fd_pixel8"), ("pixel8", "diversity_pixel8"), ("effnet_lite0", "kid_effnet_lite0")],
+)
+def test_the_lead_alone_is_measured_on_each_set_and_on_the_other_checkpoint(packed, tmp_path, extractor, lead):
+    """Each value is what a run with only those pictures gets."""
+    settings = {"extractors": [extractor], "lead": lead, "reals": 40}
+    measure_reference(settings, 20, packed, tmp_path / "reference")
+    sets = [faces(16, seed) for seed in (3, 4, 5, 6)]
+    run = make_run(tmp_path, sets[0])
+    repeats = [add_pictures(run, f"images-{index}.npy", sets[index - 1]) for index in (2, 3)]
+    other = {"checkpoint": "last", "step": 50, "kimg": 3.0, **add_pictures(run, "images-last.npy", sets[3])}
+    sample = json.loads((run / "sample/sample.json").read_text())
+    atomic.write_json(run / "sample/sample.json", sample | {"repeats": repeats, "other": other})
+    record = evaluate(run, settings, tmp_path / "reference")
+    alone = [
+        evaluate(make_run(tmp_path / str(index), images), settings, tmp_path / "reference")["metrics"][lead]
+        for index, images in enumerate(sets)
+    ]
+    assert record["repeats"] == {lead: alone[:3]} and record["metrics"][lead] == alone[0]
+    assert record["other"] == {"checkpoint": "last", "step": 50, "kimg": 3.0, "metrics": {lead: alone[3]}}
+    assert len({*alone}) == 4
+
+
+def test_equal_checkpoints_have_the_same_number_and_are_measured_once(reference, tmp_path, monkeypatch):
+    run = make_run(tmp_path, faces(50, 3))
+    sample = json.loads((run / "sample/sample.json").read_text())
+    other = {"checkpoint": "best", "step": 40, "kimg": 2.5, "file": "images.npy", "sha256": sample["sha256"]}
+    atomic.write_json(run / "sample/sample.json", sample | {"other": other})
+    calls = []
+    extract = evaluation.extract
+    monkeypatch.setattr(evaluation, "extract", lambda *args: calls.append(1) or extract(*args))
+    record = evaluate(run, SETTINGS, reference)
+    assert record["other"]["metrics"]["fd_pixel8"] == record["metrics"]["fd_pixel8"] and len(calls) == 1
 
 
 def test_a_diverged_run_with_samples_is_measured(reference, tmp_path):

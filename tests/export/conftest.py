@@ -62,9 +62,9 @@ def make_run(project: Path) -> Make:
                 generator(torch.randn(16, 8), *labels)
         directory = run_dir(version, seed, project)
         weights = save({name: tensor.contiguous().clone() for name, tensor in generator.state_dict().items()})
-        atomic.write_bytes(directory / "train/weights/generator-best.safetensors", weights)
+        atomic.write_bytes(directory / "train/weights/generator-last.safetensors", weights)
         checkpoint = {"step": 9, "kimg": 0.5, "score": best}
-        run = run_json(version, seed, recipe=recipe, protocol=protocol, data=DATA, best=checkpoint, steps=9)
+        run = run_json(version, seed, recipe=recipe, protocol=protocol, data=DATA, best=checkpoint, steps=9, kimg=0.5)
         metrics = None if fd is None else metrics_json(version, seed, metrics={"fd_pixel8": fd}, protocol={})
         return write_run(directory, run, metrics=metrics)
 

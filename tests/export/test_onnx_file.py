@@ -51,7 +51,7 @@ def test_the_exported_images_equal_torchs(make_run, tmp_path: Path, network: str
         assert expected.std() > 0.02, "images that are not constant"
     metadata = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert metadata["latents"] == f"{options.get('distribution', 'normal')}, 8"
-    assert {"version": "v1", "seed": "0", "checkpoint": "best", "dataset": "anime 32×32"}.items() <= metadata.items()
+    assert {"version": "v1", "seed": "0", "checkpoint": "last", "dataset": "anime 32×32"}.items() <= metadata.items()
 
 
 def test_every_architecture_is_tested() -> None:
@@ -84,7 +84,7 @@ def test_an_export_that_differs_is_not_written(make_run, tmp_path: Path, monkeyp
 
 def test_without_weights_the_error_names_the_command_that_trains(make_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     directory = make_run()
-    (directory / "train/weights/generator-best.safetensors").unlink()
+    (directory / "train/weights/generator-last.safetensors").unlink()
     with pytest.raises(GanealogyError, match=r"dvc repro train@v1`"):
         onnx_file.export(run_record.read(directory), tmp_path / "g.onnx")
 

@@ -79,6 +79,8 @@ def sample_json(version: str = "v1", seed: int = 0, **changes: Any) -> SampleJso
         "batch_statistics": "running",
         "sha256": "5" * 64,
         "reason": None,
+        "repeats": [],
+        "other": None,
     }
     return cast(SampleJson, content | changes)
 
@@ -97,6 +99,8 @@ def metrics_json(version: str = "v1", seed: int = 0, **changes: Any) -> MetricsJ
         "ema": False,
         "lead": "fd_pixel8",
         "metrics": metrics,
+        "repeats": {},
+        "other": None,
         "protocol": {name: protocol_of(name) for name in metrics if not name.endswith("_se")},
         "not_measured": {},
         "flags": {},

@@ -17,7 +17,9 @@ from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.images import TILE
 from ganealogy.networks import _build
-from ganealogy.sampling import sample
+from ganealogy.networks._build import load_generator
+from ganealogy.sampling import latents, sample
+from ganealogy.sampling.generate import generate
 from ganealogy.workspace import RunDir, run_dir
 
 SETTINGS = {"count": 24, "checkpoint": "best", "temperature": 1.0, "batch_statistics": "running", "walk_frames": 8}
@@ -27,6 +29,7 @@ def recipe_of(dcgan: dict[str, Any]) -> dict[str, Any]:
     return {"generator": dcgan, "latent": {"size": 12, "distribution": "normal"}}
 
 
+NAMES = ("generator-best", "generator-last")
 RECIPE = recipe_of({"name": "dcgan"})
 PROTOCOL = {"image_size": 16, "channels": 3, "width": 4}
 
@@ -129,6 +132,55 @@ def test_the_last_checkpoints_record_has_the_last_step(tmp_path):
     assert (record["checkpoint"], record["step"], record["kimg"]) == ("last", 40, 2.0)
 
 
+def test_each_set_has_latents_of_its_own_and_the_first_is_that_of_one_set(tmp_path):
+    one, three = make_run(tmp_path / "one"), make_run(tmp_path / "three")
+    sample.sample(one, SETTINGS)
+    record = sample.sample(three, SETTINGS | {"sets": 3})
+    assert (one / "sample/images.npy").read_bytes() == (three / "sample/images.npy").read_bytes()
+    assert [each["file"] for each in record["repeats"]] == ["images-2.npy", "images-3.npy"]
+    network = load_generator(three / "train/weights/generator-best.safetensors", RECIPE, PROTOCOL)
+    for each in record["repeats"]:
+        path = three / f"sample/{each['file']}"
+        assert each["sha256"] == atomic.sha256(path)
+        rng = torch.Generator().manual_seed(each["latent_seed"])
+        assert np.array_equal(np.load(path), generate(network, torch.randn(24, 12, generator=rng)))
+    seeds = [record["latent_seed"], *(each["latent_seed"] for each in record["repeats"])]
+    assert len({*seeds, latents.GRID_SEED, latents.TRACKER_SEED}) == 5
+
+
+@pytest.mark.parametrize(("measured", "other", "step"), [("last", "best", 30), ("best", "last", 40)])
+def test_the_other_checkpoint_draws_the_same_latents(tmp_path, measured, other, step):
+    run = make_run(tmp_path)
+    record = sample.sample(run, SETTINGS | {"checkpoint": measured, "sets": 2})
+    path = run / f"sample/images-{other}.npy"
+    expected = {"checkpoint": other, "step": step, "kimg": step / 20, "file": path.name, "sha256": atomic.sha256(path)}
+    assert record["other"] == expected
+    network = load_generator(run / f"train/weights/generator-{other}.safetensors", RECIPE, PROTOCOL)
+    rng = torch.Generator().manual_seed(record["latent_seed"])
+    assert np.array_equal(np.load(path), generate(network, torch.randn(24, 12, generator=rng)))
+    assert (run / f"sample/grid-{other}.png").is_file()
+
+
+def test_equal_weights_are_sampled_once(tmp_path):
+    run = make_run(tmp_path)
+    for checkpoint in ("best", "last"):
+        path = run / f"train/weights/generator-{checkpoint}.safetensors"
+        path.write_bytes((run / "train/weights/generator-best.safetensors").read_bytes())
+    digest = atomic.sha256(run / "train/weights/generator-best.safetensors")
+    write_run(run, run_json(recipe=RECIPE, protocol=PROTOCOL, weights=dict.fromkeys(NAMES, digest)))
+    record = sample.sample(run, SETTINGS)
+    assert (record["other"]["file"], record["other"]["sha256"]) == ("images.npy", record["sha256"])
+    assert not [*run.folders["sample"].glob("*last*")]
+
+
+def test_a_training_that_diverged_before_its_first_tick_has_no_best(tmp_path):
+    run = make_run(tmp_path, status="diverged", best=None)
+    (run / "train/weights/generator-best.safetensors").unlink()
+    record = sample.sample(run, SETTINGS | {"checkpoint": "last"})
+    assert record["count"] == 24 and record["other"] is None
+    assert "no best generator" in sample.sample(run, SETTINGS)["reason"]
+
+
 def test_one_channel_gives_grey_sheets(tmp_path):
     run = make_run(tmp_path, protocol=PROTOCOL | {"channels": 1})
     sample.sample(run, SETTINGS)
@@ -192,7 +244,8 @@ def test_samples_cycle_through_the_classes_and_a_row_or_walker_has_one_class(tmp
     monkeypatch.setitem(RECIPE, "labels", True)
     run = make_run(tmp_path, **conditional)
     assert sample.sample(run, SETTINGS)["count"] == 24
-    samples, strip, walk = calls
+    samples, strip, walk, other = calls
+    assert other.tolist() == samples.tolist()
     assert samples.tolist() == [index % 10 for index in range(24)]
     assert [set(row.tolist()) for row in strip.split(9)] == [{0}, {1}, {2}, {3}]
     assert walk.tolist() == [*range(9)] * SETTINGS["walk_frames"]

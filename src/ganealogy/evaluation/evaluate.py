@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError
+from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import extract, load_extractor
-from ganealogy.evaluation.measure import Comparison, measure, suits_all_metrics
+from ganealogy.evaluation.measure import Comparison, Measured, measure, suits_all_metrics, yields
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
-from ganealogy.evaluation.reference import read_reference
+from ganealogy.evaluation.reference import Reals, read_reference
 from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.files.records import read_record
@@ -21,8 +23,28 @@ from ganealogy.record_types import EvaluateSettings, MetricProtocol, MetricsJson
 from ganealogy.runtime import distributed
 from ganealogy.workspace import RunDir
 
+IMAGES = "images.npy"
+"""The samples that everything is measured on."""
 WEIGHTS = "EMA where the recipe has one, else raw"
 """The rule, not the run's own weights, so that a version that introduces EMA stays comparable with its parent."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """One extractor with the real pictures' features: what sets of fakes are compared with."""
+
+    extractor: Extractor
+    real: Reals
+    cache_dir: Path | None
+    device: str
+
+    def compare(self, fakes: NDArray[np.uint8], label: str) -> Comparison:
+        """Pass the fakes (N, H, W, C) through the extractor. All ranks must call this; the first has the features."""
+        features = extract(self.extractor, fakes, label, self.cache_dir, self.device)
+        real = self.real
+        return Comparison(
+            self.extractor, features, real.reals, real.train, real.holdout, real.train_count, real.holdout_ratios
+        )
 
 
 def evaluate(
@@ -36,6 +58,7 @@ def evaluate(
 ) -> MetricsJson:
     """Write `evaluate/metrics.json` of a run directory, and return its content.
 
+    Everything is measured on the samples, and the lead metric also on the other sample sets and the other checkpoint.
     A diverged run with samples is measured; a run without samples gets the reason and no metrics.
 
     `settings`: the evaluate section of params.yaml. `reference`: the directory that `measure_reference` wrote.
@@ -57,6 +80,8 @@ def evaluate(
         "ema": bool(trained["recipe"]["ema"]),
         "lead": settings["lead"],
         "metrics": {},
+        "repeats": {},
+        "other": None,
         "protocol": {},
         "not_measured": {},
         "flags": {},
@@ -65,7 +90,7 @@ def evaluate(
     sheet = run / "evaluate/neighbours.png"
     sheet.unlink(missing_ok=True)  # of an earlier evaluation
     if sample["count"]:
-        fakes = _open_samples(run / "sample/images.npy", str(sample["sha256"]), f"run `dvc repro sample@{run.version}`")
+        fakes, label = _open_samples(run, IMAGES, sample["sha256"]), f"{sample['version']} seed {sample['seed']}"
         conditions: MetricProtocol = {
             "checkpoint": sample["checkpoint"],
             "weights": WEIGHTS,
@@ -77,18 +102,20 @@ def evaluate(
         for name in settings["extractors"]:
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:], device)
-            features = extract(extractor, fakes, f"{sample['version']} seed {sample['seed']}", cache_dir, device)
+            against = Against(extractor, real, cache_dir, device)
+            comparison = against.compare(fakes, label)
+            measured = (
+                measure(comparison, names=settings["metrics"], **conditions) if distributed.is_first() else Measured()
+            )
+            if yields(extractor, settings["lead"]):
+                _measure_lead(record, settings["lead"], run, sample, against, measured)
             if not distributed.is_first():
                 continue
-            comparison = Comparison(
-                extractor, features, real.reals, real.train, real.holdout, real.train_count, real.holdout_ratios
-            )
-            measured = measure(comparison, names=settings["metrics"], **conditions)
             record["metrics"] |= measured.metrics
             record["protocol"] |= measured.protocol
             record["not_measured"] |= measured.not_measured
             record["flags"] |= measured.flags
-            if suits_all_metrics(extractor) and np.isfinite(features.values).all():
+            if suits_all_metrics(extractor) and np.isfinite(comparison.fakes.values).all():
                 record["neighbours"][name] = _neighbours(comparison)
                 if best is None or _searches_better(comparison, best):
                     best = comparison
@@ -98,6 +125,36 @@ def evaluate(
     if distributed.is_first():
         atomic.write_json(run / "evaluate/metrics.json", record)
     return record
+
+
+def _measure_lead(
+    record: MetricsJson, lead: str, run: RunDir, sample: SampleJson, against: Against, measured: Measured
+) -> None:
+    """Add the lead metric of each sample set and of the other checkpoint to the record.
+
+    `measured`: the metrics of images.npy.
+    """
+
+    def value(file: str, sha256: str, label: str) -> float | None:
+        """Return the metric of an array of sample/; None where it cannot be measured, and on other ranks."""
+        if file == IMAGES:
+            return measured.metrics.get(lead)
+        name = f"{sample['version']} seed {sample['seed']} · {label}"
+        compared = against.compare(_open_samples(run, file, sha256), name)
+        if not distributed.is_first():
+            return None
+        return measure(compared, lambda metric: metric.named(lead, against.extractor)).metrics.get(lead)
+
+    more = [value(each["file"], each["sha256"], f"set {index}") for index, each in enumerate(sample["repeats"], 2)]
+    record["repeats"] = {lead: [number for number in (measured.metrics.get(lead), *more) if number is not None]}
+    if (other := sample["other"]) is not None:
+        number = value(other["file"], other["sha256"], other["checkpoint"])
+        record["other"] = {
+            "checkpoint": other["checkpoint"],
+            "step": other["step"],
+            "kimg": other["kimg"],
+            "metrics": {} if number is None else {lead: number},
+        }
 
 
 def _neighbours(comparison: Comparison) -> list[list[Any]]:
@@ -115,7 +172,9 @@ def _searches_better(first: Comparison, second: Comparison) -> bool:
     return ranks[0] > ranks[1]
 
 
-def _open_samples(path: Path, sha256: str, hint: str) -> NDArray[np.uint8]:
+def _open_samples(run: RunDir, file: str, sha256: str | None) -> NDArray[np.uint8]:
+    """Raises: GanealogyError when the array is absent, damaged or not the one that was recorded."""
+    path, hint = run / f"sample/{file}", f"run `dvc repro sample@{run.version}`"
     if path.is_file() and atomic.sha256(path) != sha256:
         raise GanealogyError(f"{path}: its sha256 differs from sample.json's; {hint}")
     return packed.open_pictures(path, hint)

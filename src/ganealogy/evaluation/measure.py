@@ -132,6 +132,10 @@ class Metric:
             return suits_all_metrics(extractor)
         return getattr(extractor, self.requires, False) is not False
 
+    def named(self, name: str, extractor: Extractor) -> bool:
+        """Return whether it measures the metric of this name from the extractor's features."""
+        return self.applies(extractor) and name in [full_name(template, extractor.name) for template in self.names]
+
 
 @dataclass
 class Measured:
@@ -311,6 +315,11 @@ def known_metrics(extractor: str) -> list[str]:
 def _names(extractor: Any, name: str) -> list[str]:
     templates = [template for metric in METRICS if metric.applies(extractor) for template in metric.names]
     return [full_name(template, name) for template in templates]
+
+
+def yields(extractor: Extractor, name: str) -> bool:
+    """Return whether the extractor's features yield the metric of this name."""
+    return any(metric.named(name, extractor) for metric in METRICS)
 
 
 def full_name(template: str, extractor: str) -> str:

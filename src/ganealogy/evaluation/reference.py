@@ -27,9 +27,9 @@ from ganealogy.evaluation.measure import (
     Metric,
     copy_ratios,
     measure,
-    metric_names,
     suits_all_metrics,
     whitened_blocks,
+    yields,
 )
 from ganealogy.evaluation.metrics import kid, prdc
 from ganealogy.evaluation.metrics.neighbours import Matrix
@@ -132,7 +132,7 @@ def measure_reference(
         results = against(anchors, lambda metric: metric.anchored)
         _enter(results, table)
         # A network takes minutes for the battery, so it is for the one that leads.
-        if not extractor.network or settings["lead"] in metric_names(extractor):
+        if not extractor.network or yields(extractor, settings["lead"]):
             fooled = against(degraded, lambda metric: metric.may_lead)
             _enter(fooled, fooling)
             results |= fooled

@@ -140,7 +140,12 @@ class Train(Section):
 
 class Sample(Section):
     count: Annotated[int, Field(ge=50, le=1_000_000)] = 500
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] = "last"
+    """The one that is measured and compared. The other's pictures get the lead metric only, to see where the two
+    disagree."""
+    sets: Annotated[int, Field(ge=1, le=10)] = 3
+    """Sample sets, each of `count` latents of its own. The first is measured and compared; the others get the lead
+    metric only, to see how much of the noise comes from sampling. 1: no others."""
     temperature: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the latents: below 1, less variety and fewer failures. No truncation: nothing is redrawn or cut off."""
     batch_statistics: Literal["running", "standing"] = "running"

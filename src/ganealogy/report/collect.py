@@ -16,7 +16,7 @@ from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
-from ganealogy.workspace import MANIFEST, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
+from ganealogy.workspace import MANIFEST, NOISE, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
 
 
 def collect(root: Path = Path()) -> Findings:
@@ -48,6 +48,7 @@ def collect(root: Path = Path()) -> Findings:
         left_out=list(tree.get("left_out") or []),
     )
     _exclude_other_protocols(findings)
+    findings.noise = _noise(findings)
     _report_unmeasured(findings)
     if "fid" not in findings.metrics:
         why = "the name is reserved for pytorch-fid's Inception, which was not used"
@@ -170,6 +171,12 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
             why, hint = f"evaluate/metrics.json: {_fault(error)}", f"dvc repro evaluate@{run.version}"
             gaps.append(Gap(f"numbers of {run.label}", why, hint))
         return
+    run.repeats = {
+        name: [value for value in values if number(value) is not None]
+        for name, values in _mapping(record, "repeats").items()
+        if isinstance(values, list)
+    }
+    run.other = _mapping(record, "other")
     run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
     run.neighbours = bool(record.get("neighbours"))
     run.flags = {name: flag for name, flag in _mapping(record, "flags").items() if isinstance(flag, dict)}
@@ -180,6 +187,26 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
             run.metrics[name] = finite
         elif value is not None:
             gaps.append(Gap(f"{name} of {run.label}", f"its value is {value!r}, which is not a finite number"))
+
+
+def _noise(findings: Findings) -> Json:
+    """Return the record of `ganealogy noise`; empty if it is absent, damaged, or of another plan, data or protocol."""
+    keys = ("version", "runs", "plan", "data", "lead", "protocol", "values")
+    try:
+        record: Json = read_record(findings.root / NOISE, "", keys)
+    except RecordError:
+        return {}
+    version = next((each for each in findings.listed if each.name == record["version"]), None)
+    measured = [run.protocols.get(record["lead"]) for run in version.runs] if version else []
+    belongs = (
+        version is not None
+        and record["plan"] == version.fingerprint
+        and record["data"] == findings.manifest.get("dataset")
+        and record["lead"] == findings.primary_metric
+        and record["protocol"] in measured
+        and isinstance(record["values"], dict)
+    )
+    return record if belongs else {}
 
 
 def _report_unmeasured(findings: Findings) -> None:

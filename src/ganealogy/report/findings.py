@@ -53,6 +53,10 @@ class Run:
     ticks: list[Json] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     protocols: dict[str, Json] = field(default_factory=dict)
+    repeats: dict[str, list[float]] = field(default_factory=dict)
+    """Primary metric → its value on each sample set, that of `metrics` first."""
+    other: Json = field(default_factory=dict)
+    """checkpoint, step, kimg and the primary metric of the checkpoint that is not the measured one; maybe empty."""
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
@@ -129,10 +133,22 @@ class Version:
         """Return seed → value, for the seeds that have one."""
         return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
 
+    def repeats(self, metric: str) -> dict[int, list[float]]:
+        """Return seed → value on each sample set, for the seeds that have a value."""
+        return {seed: self._run(seed).repeats.get(metric, []) or [value] for seed, value in self.values(metric).items()}
+
+    def other_values(self, metric: str) -> dict[int, float]:
+        """Return seed → value of the checkpoint that is not the measured one, for the seeds that have both."""
+        measured = {seed: number(self._run(seed).other.get("metrics", {}).get(metric)) for seed in self.values(metric)}
+        return {seed: value for seed, value in measured.items() if value is not None}
+
     def mean(self, metric: str) -> float | None:
         """Return the mean over the seeds with a value: geometric for a metric compared on the logarithm."""
         values = self.values(metric).values()
         return mean(metric, values) if values else None
+
+    def _run(self, seed: int) -> Run:
+        return next(run for run in self.runs if run.seed == seed)
 
     def cost(self, key: str) -> float | None:
         """Return the arithmetic mean over seeds of a number in the cost files of the trainings."""
@@ -191,6 +207,8 @@ class Findings:
     """Metric that may lead → degraded set → value: see evaluation/battery.py."""
     left_out: list[str] = field(default_factory=list)
     """Known versions of the same trees that the plan does not list."""
+    noise: Json = field(default_factory=dict)
+    """reports/noise.json, of `ganealogy noise`, if it belongs to the present plan and data."""
 
     @property
     def listed(self) -> list[Version]:

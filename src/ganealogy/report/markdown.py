@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy.files import atomic
-from ganealogy.report import columns, figures, wording
+from ganealogy.report import columns, figures, noise, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Version
@@ -70,6 +70,9 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         family_note=family_note(findings),
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
+        noise=noise.section(findings),
+        disagreements=noise.disagreements(findings, verdicts.verdicts),
+        table=table,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -97,6 +100,7 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
 def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) -> list[dict[str, str]]:
     """Return one row per version, then the anchors: mean over seeds with its interval, then each seed's value."""
     rows = []
+    others, by_other = noise.other_means(findings), noise.other_heading(findings)
     for version in findings.listed:
         best, last = version.best_and_last(findings.tracker)
         row = {
@@ -106,6 +110,8 @@ def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) 
             "against parent": _against(findings, verdicts.verdict(version), bundle(version)) or "–",
         }
         row |= {_heading(metric): _cell(findings, verdicts, version, metric) for metric in metrics}
+        if others:
+            row[by_other] = wording.figure(others.get(version.name))
         rows.append(row | {"best → last": f"{wording.figure(best)} → {wording.figure(last)}"})
     for anchor in ANCHORS:
         if any(anchor in known for known in findings.anchors.values()):
@@ -115,7 +121,7 @@ def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) 
             row |= {"against parent": ""} | {
                 _heading(metric): wording.figure(value) for metric, value in values.items()
             }
-            rows.append(row | {"best → last": ""})
+            rows.append(row | ({by_other: ""} if others else {}) | {"best → last": ""})
     return rows
 
 
@@ -170,7 +176,7 @@ def table(rows: list[dict[str, str]]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    numeric = ("`", "G", "D", "training", "images", "memory", "best")
+    numeric = ("`", "G", "D", "training", "images", "memory", "best", "by ")
     align = ["right" if str(column).startswith(numeric) else "left" for column in frame.columns]
     text: str = frame.to_markdown(index=False, disable_numparse=True, colalign=align)
     return re.sub(r" {2,}", " ", re.sub(r"-{4,}", "---", text))

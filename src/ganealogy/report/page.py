@@ -17,7 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
-from ganealogy.report import charts, columns, judge, palette, pictures, wording
+from ganealogy.report import charts, columns, judge, noise, palette, pictures, wording
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
@@ -107,6 +107,10 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             seeds_needed=SEEDS_NEEDED,
             rule=decision_rule(verdicts.verdicts),
             family_note=family(findings),
+            noise=noise.section(findings),
+            disagreements=noise.disagreements(findings, verdicts.verdicts),
+            others=noise.other_means(findings),
+            by_other=noise.other_heading(findings),
             metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *FIXED_FAMILIES],

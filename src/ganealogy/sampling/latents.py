@@ -16,6 +16,11 @@ NORMAL, UNIFORM = "normal", "uniform"
 GRID_SEED, TRACKER_SEED, SAMPLE_SEED, STANDING_SEED = 101, 202, 303, 404
 
 
+def sample_seed(index: int) -> int:
+    """Return the latent seed of a sample set; set 0 is the one that is measured and compared."""
+    return SAMPLE_SEED + 1000 * index
+
+
 def sample_latents(latent: Latent, count: int, seed: int) -> torch.Tensor:
     """Return float32 (count, d) on the CPU: N(0, 1), or U(-1, 1)."""
     rng = torch.Generator().manual_seed(seed)

@@ -1,6 +1,7 @@
 """Sample a trained generator: an array for the evaluation, and sheets and an animation to look at.
 
-All versions and seeds with the same latent space use the same latents, so that their sheets can be compared.
+All versions and seeds with the same latent space use the same latents, so that their sheets can be compared. A run's
+other sample sets and its other checkpoint show how far its number would move by chance or by the choice of checkpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import verify_weights
 from ganealogy.files.records import read_record
 from ganealogy.networks._build import load_generator
-from ganealogy.record_types import RunJson, SampleJson, SampleSettings
+from ganealogy.record_types import OtherSamples, RunJson, SampleJson, SampleSettings
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents, standing_statistics
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
@@ -37,18 +38,17 @@ FONT_SIZE = 12
 def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> SampleJson:
     """Write images.npy, grid.png, strip.png, walk.webp and sample.json to `sample/` of a run; return sample.json.
 
+    Also images-2.npy and so on, the other sample sets, and images-best.npy with grid-best.png, the first set's latents
+    through the checkpoint that is not the measured one (`-last` if `best` is measured).
+
     `settings` is the `sample` section of params.yaml. A diverged run without a usable generator is a result, not an
     error: it gets only a sample.json with count 0 and the reason.
 
     Raises: GanealogyError if the training is unfinished, or the weights are absent or damaged.
     """
     trained, out = _read_run(run), run / "sample"
-    checkpoint = settings["checkpoint"]
-    step: int | None = trained["steps"]
-    kimg: float | None = trained["kimg"]
-    if checkpoint == "best":
-        best = trained["best"]
-        step, kimg = (best["step"], best["kimg"]) if best else (None, None)
+    checkpoint, count = settings["checkpoint"], settings["count"]
+    step, kimg = _reached(trained, checkpoint)
     record: SampleJson = {
         "version": trained["version"],
         "seed": trained["seed"],
@@ -56,39 +56,104 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
         "step": step,
         "kimg": kimg,
         "count": 0,
-        "latent_seed": latents.SAMPLE_SEED,
+        "latent_seed": latents.sample_seed(0),
         "temperature": settings["temperature"],
         "batch_statistics": settings["batch_statistics"],
         "sha256": None,
         "reason": None,
+        "repeats": [],
+        "other": None,
     }
-    weights = run / f"train/weights/generator-{checkpoint}.safetensors"
-    if trained["status"] == "diverged" and not weights.exists():
+    generator = _load(run, trained, checkpoint, settings, device)
+    if generator is None:
         record["reason"] = f"no {checkpoint} generator was saved before the training diverged"
         return _without_pictures(out, record)
-
-    verify_weights(run, trained, weights.stem)
-    generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
-    latent, temperature = trained["recipe"]["latent"], settings["temperature"]
-    z = latents.sample_latents(latent, settings["count"], latents.SAMPLE_SEED) * temperature
+    z = _latents(trained, settings, 0)
     if not _is_finite(generator, z[:BATCH]):
         record["reason"] = f"the {checkpoint} generator's pictures are not finite numbers"
         return _without_pictures(out, record)
-    if settings["batch_statistics"] == "standing":
-        measured = latents.sample_latents(latent, standing_statistics.COUNT, latents.STANDING_SEED) * temperature
-        standing_statistics.use_standing_statistics(generator, measured)
 
     name = f"{trained['version']} seed {trained['seed']}"
-    pictures = _generate(generator, z, cycled_labels(generator, len(z)), f"{name} · samples")
-    with atomic.writing(out / "images.npy") as file:
-        np.save(file, pictures, allow_pickle=False)
-    title = f"{trained['version']} · seed {trained['seed']} · {checkpoint}, {record['kimg']:g} kimg"
+    labels = cycled_labels(generator, count)
+    pictures = _generate(generator, z, labels, f"{name} · samples")
+    record |= {"count": count, "sha256": _save(out / "images.npy", pictures)}
+    for index in range(1, settings["sets"]):
+        file = f"images-{index + 1}.npy"
+        more = _generate(generator, _latents(trained, settings, index), labels, f"{name} · samples, set {index + 1}")
+        seed = latents.sample_seed(index)
+        record["repeats"].append({"file": file, "latent_seed": seed, "sha256": _save(out / file, more)})
+    title = _title(trained, checkpoint)
     save_png(labelled(grid(pictures[:SHEET], columns=8), title), out / "grid.png")
     save_png(labelled(_strip(generator, trained, z), title), out / "strip.png")
     _save_walk(generator, trained, settings, out / "walk.webp", f"{name} · walk")
-    record |= {"count": len(pictures), "sha256": atomic.sha256(out / "images.npy")}
+    record["other"] = _sample_other(run, trained, settings, record, z, device)
     atomic.write_json(out / "sample.json", record)
     return record
+
+
+def _sample_other(
+    run: RunDir, trained: RunJson, settings: SampleSettings, record: SampleJson, z: torch.Tensor, device: str
+) -> OtherSamples | None:
+    """Sample the checkpoint that is not the measured one. Pictures of the same weights are not drawn twice."""
+    checkpoint = "last" if record["checkpoint"] == "best" else "best"
+    step, kimg = _reached(trained, checkpoint)
+    if step is None or kimg is None:
+        return None
+    file, sha256 = "images.npy", str(record["sha256"])
+    sums = [trained["weights"].get(f"generator-{each}") for each in (checkpoint, record["checkpoint"])]
+    if None in sums or sums[0] != sums[1]:
+        generator = _load(run, trained, checkpoint, settings, device)
+        if generator is None or not _is_finite(generator, z[:BATCH]):
+            return None
+        file = f"images-{checkpoint}.npy"
+        label = f"{trained['version']} seed {trained['seed']} · samples of {checkpoint}"
+        pictures = _generate(generator, z, cycled_labels(generator, len(z)), label)
+        sha256 = _save(run / f"sample/{file}", pictures)
+        sheet = labelled(grid(pictures[:SHEET], columns=8), _title(trained, checkpoint))
+        save_png(sheet, run / f"sample/grid-{checkpoint}.png")
+    return {"checkpoint": checkpoint, "step": step, "kimg": kimg, "file": file, "sha256": sha256}
+
+
+def _reached(trained: RunJson, checkpoint: str) -> tuple[int | None, float | None]:
+    """Return step and kimg of a checkpoint; None for the best one of a training that had no tick."""
+    if checkpoint == "last":
+        return trained["steps"], trained["kimg"]
+    best = trained["best"]
+    return (best["step"], best["kimg"]) if best else (None, None)
+
+
+def _load(run: RunDir, trained: RunJson, checkpoint: str, settings: SampleSettings, device: str) -> nn.Module | None:
+    """Return the generator of a checkpoint; None if a diverged training has not saved one.
+
+    Raises: GanealogyError if the weights are absent or damaged.
+    """
+    weights = run / f"train/weights/generator-{checkpoint}.safetensors"
+    if trained["status"] == "diverged" and not weights.exists():
+        return None
+    verify_weights(run, trained, weights.stem)
+    generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
+    if settings["batch_statistics"] == "standing":
+        z = latents.sample_latents(trained["recipe"]["latent"], standing_statistics.COUNT, latents.STANDING_SEED)
+        standing_statistics.use_standing_statistics(generator, z * settings["temperature"])
+    return generator
+
+
+def _latents(trained: RunJson, settings: SampleSettings, index: int) -> torch.Tensor:
+    """Return the latents (count, d) of a sample set."""
+    latent, seed = trained["recipe"]["latent"], latents.sample_seed(index)
+    return latents.sample_latents(latent, settings["count"], seed) * settings["temperature"]
+
+
+def _title(trained: RunJson, checkpoint: str) -> str:
+    kimg = _reached(trained, checkpoint)[1]
+    return f"{trained['version']} · seed {trained['seed']} · {checkpoint}, {kimg:g} kimg"
+
+
+def _save(path: Path, pictures: Pictures) -> str:
+    """Write pictures as an array, and return its sha256."""
+    with atomic.writing(path) as file:
+        np.save(file, pictures, allow_pickle=False)
+    return atomic.sha256(path)
 
 
 def labelled(sheet: Image.Image, text: str) -> Image.Image:
@@ -140,8 +205,8 @@ def _is_finite(generator: nn.Module, z: torch.Tensor) -> bool:
 
 
 def _without_pictures(out: Path, record: SampleJson) -> SampleJson:
-    for name in ("images.npy", "grid.png", "strip.png", "walk.webp"):
-        (out / name).unlink(missing_ok=True)  # of an earlier attempt
+    for path in [*out.glob("*.npy"), *out.glob("*.png"), *out.glob("*.webp")]:  # of an earlier attempt
+        path.unlink()
     atomic.write_json(out / "sample.json", record)
     return record
 

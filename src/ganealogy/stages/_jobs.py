@@ -10,7 +10,7 @@ from ganealogy.runs import store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import process
 from ganealogy.runtime.workers import SendProgress
-from ganealogy.workspace import RUN_STAGES, RunDir, run_dir, run_name, work_dir
+from ganealogy.workspace import RUN_STAGES, RunDir, run_dir, run_name, seed_name, work_dir
 
 
 class RunStage(Protocol):
@@ -37,15 +37,22 @@ class Job:
     version: str
     seed: int
     stages: tuple[str, ...] = RUN_STAGES
+    vary: str = ""
+    """See `RunDir.vary`."""
 
     @property
     def name(self) -> str:
-        return run_name(self.version, self.seed)
+        return run_name(self.version, self.seed, self.vary)
+
+    @property
+    def label(self) -> str:
+        """The name in sentences."""
+        return f"{self.version} seed {seed_name(self.seed, self.vary)}"
 
     @property
     def run(self) -> RunDir:
         """Where the first stage finds the results of earlier ones."""
-        return run_dir(self.version, self.seed)
+        return run_dir(self.version, self.seed, vary=self.vary)
 
 
 def find(job: Job) -> list[Entry]:

@@ -23,7 +23,7 @@ from ganealogy.stages import _side_by_side as side_by_side
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job
 from ganealogy.stages._stage import Stage
-from ganealogy.workspace import RunDir, plan_path, run_dir, run_name, work_dir
+from ganealogy.workspace import RunDir, plan_path, run_dir, work_dir
 
 
 def run(name: str, version: str, seeds: Sequence[int] | None = None, ranks: int = 1) -> int:
@@ -55,7 +55,7 @@ def run(name: str, version: str, seeds: Sequence[int] | None = None, ranks: int 
             return interruption.exit_code
         for job in lacking:
             if job.name not in failures and not jobs.take(job):
-                failures[job.name] = f"{job.version} seed {job.seed}: its result is not in the store"
+                failures[job.name] = f"{job.label}: its result is not in the store"
         stage.verify()
     if failures:
         raise GanealogyError(side_by_side.describe(failures, f"dvc repro {name}@{version}"))
@@ -93,7 +93,7 @@ def with_torchrun(ranks: int, todo: Sequence[Job]) -> dict[str, str]:
         if code in (process.INTERRUPTED, process.TERMINATED):
             break
         if code:
-            failures[job.name] = f"{job.version} seed {job.seed} ended with {code}"
+            failures[job.name] = f"{job.label} ended with {code}"
     return failures
 
 
@@ -128,7 +128,7 @@ def making(name: str, version: str, seed: int, run: RunDir) -> Iterator[Making]:
         stage.verify()
         if first:
             cost = {"seconds": round(time.monotonic() - began, 3), "cpu_seconds": round(time.process_time() - used, 3)}
-            result.entry = store.put(name, key, run_name(version, seed), work / name, cost, made_from)
+            result.entry = store.put(name, key, run.name, work / name, cost, made_from)
             shutil.rmtree(work)  # with the lock
 
 

@@ -56,7 +56,7 @@ def run(
         end = ended.get(job.name)
         if end is None or end.how == "done" or (end.how == "stopped" and interruption):
             continue
-        failures[job.name] = f"{job.version} seed {job.seed}: {end.reason or 'it was stopped'}"
+        failures[job.name] = f"{job.label}: {end.reason or 'it was stopped'}"
         if end.how == "bug":
             lines = workers.last_lines(logs / f"{job.name}.log")
             print("\n".join([f"ganealogy: {failures[job.name]}; a bug in Ganealogy:", *lines]), file=sys.stderr)

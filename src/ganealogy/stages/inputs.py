@@ -1,9 +1,10 @@
 """The inputs stage: digests of what the other stages read and DVC does not see, into data/inputs.json.
 
 These are your own pictures, a mirror's files, weights that no package contains, the package itself where it is
-installed outside the project, and the project's own components. The stage always runs; it is quick, because only files
-with a new size or time are read. Later stages depend on the part that they use. The record is in git, so that a machine
-without the pictures keeps their digest, and nothing runs again there.
+installed outside the project, the project's own components, and the record of `ganealogy noise`, which the report
+shows. The stage always runs; it is quick, because only files with a new size or time are read. Later stages depend on
+the part that they use. The record is in git, so that a machine without the pictures keeps their digest, and nothing
+runs again there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ganealogy.lineage import fingerprint
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings
 from ganealogy.runtime import process
-from ganealogy.workspace import INPUTS, KNOWN_FILES, WEIGHTS, main_root
+from ganealogy.workspace import INPUTS, KNOWN_FILES, NOISE, WEIGHTS, main_root
 
 COMPONENTS = Path("components")
 
@@ -41,6 +42,7 @@ def run() -> dict[str, Any]:
         "weights": _weights(settings, before.get("weights"), known),
         "package": _package(),
         "components": _digest(COMPONENTS.rglob("*.py"), COMPONENTS, known) if COMPONENTS.is_dir() else None,
+        "noise": known.sha256(NOISE) if NOISE.is_file() else None,
     }
     with process.explain_full_disk(INPUTS):
         if record != before:

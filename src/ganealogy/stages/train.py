@@ -30,7 +30,7 @@ from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
-from ganealogy.workspace import MANIFEST, PACKED, RunDir, plan_path, run_key, run_name, work_dir
+from ganealogy.workspace import MANIFEST, PACKED, RunDir, plan_path, run_key, run_name, seed_name, work_dir
 
 if TYPE_CHECKING:
     from ganealogy.training.loop import Outcome, TrainingData
@@ -46,15 +46,17 @@ def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
 
 
 def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
-    """Return the fingerprint of the version's plan, the digest of the data, and the seed."""
+    """Return the fingerprint of the version's plan, the digest of the data, the seed, and what it drives if not all."""
     plan = _stage.read_plan(plan_path(version), VersionPlan)
     manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
     parts = {"plan": plan["fingerprint"], "data": manifest["dataset"], "seed": str(seed)}
+    if run.vary:
+        parts["vary"] = run.vary
     return {**parts, "run": key(parts)}
 
 
 def key(made_from: dict[str, str]) -> str:
-    return run_key(made_from["plan"], made_from["data"], int(made_from["seed"]))
+    return run_key(made_from["plan"], made_from["data"], int(made_from["seed"]), made_from.get("vary", ""))
 
 
 def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | None = None) -> Entry:
@@ -69,11 +71,11 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
     manifest = packed.read_manifest(PACKED)
     _stage.verify_packed(manifest, PACKED)
     assert stage.version_plan is not None
-    identity = run_identity(stage.version_plan, seed, manifest)
+    identity = run_identity(stage.version_plan, seed, manifest, run.vary)
     work, first = work_dir(identity["key"]), process.is_first_rank()
     with (
         process.explain_full_disk(work),
-        process.exclusive_lock(work, f"{version} with seed {seed}") if first else nullcontext(),
+        process.exclusive_lock(work, f"{version} with seed {seed_name(seed, run.vary)}") if first else nullcontext(),
     ):
         outcome, device = train(stage, identity, work, schema.load().train, interruption, send_progress)
         if outcome.status == "interrupted":
@@ -82,18 +84,21 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
         return publish(work, identity, outcome, device, made_from(version, seed, run)) if first else None  # type: ignore[return-value]
 
 
-def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson) -> RunIdentity:
+def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson, vary: str = "") -> RunIdentity:
     """Return the keys of run.json that do not change during a training."""
-    return {
+    identity: RunIdentity = {
         "version": plan["version"],
         "parent": plan["parent"],
         "seed": seed,
         "plan": plan["fingerprint"],
         "data": manifest["dataset"],
-        "key": run_key(plan["fingerprint"], manifest["dataset"], seed),
+        "key": run_key(plan["fingerprint"], manifest["dataset"], seed, vary),
         "recipe": plan["recipe"],
         "protocol": plan["protocol"],
     }
+    if vary:
+        identity["vary"] = vary
+    return identity
 
 
 def train(
@@ -112,7 +117,8 @@ def train(
 
     plan = stage.version_plan
     assert plan is not None
-    name = f"{plan['version']} seed {identity['seed']}"
+    seed, vary = identity["seed"], identity.get("vary", "")
+    name = f"{plan['version']} seed {seed_name(seed, vary)}"
     device = _stage.setup_device(settings)
     if device == "cuda" and settings.deterministic:
         use_deterministic_algorithms()
@@ -126,10 +132,11 @@ def train(
         if not distributed.is_first():
             with tempfile.TemporaryDirectory() as unused:
                 files = RunFiles(Path(unused), checkpoints, identity)
-                return loop.train(plan, identity["seed"], data, files, device, progress), device
-        with tracking.LiveSync(work, stopped=lambda: bool(interruption)):
+                return loop.train(plan, seed, data, files, device, progress, vary), device
+        live = nullcontext() if vary else tracking.LiveSync(work, stopped=lambda: bool(interruption))
+        with live:  # a run with `vary` is no run of the tree, so MLflow does not get it
             files = RunFiles(work / "train", checkpoints, identity)
-            outcome = loop.train(plan, identity["seed"], data, files, device, progress)
+            outcome = loop.train(plan, seed, data, files, device, progress, vary)
     progress.close()
     if outcome.status == "interrupted":
         print(f"ganealogy: {name} {outcome.run['reason']}; the next `dvc repro` resumes it", file=sys.stderr)
@@ -196,7 +203,7 @@ def changes_since_interrupted(work: Path, identity: RunIdentity) -> str:
     for checkpoint in sorted(work.parent.glob("*/checkpoints/*.json")):
         try:
             other = read_record(checkpoint.parents[1] / "train" / "run.json", "")
-            if (other["version"], other["seed"]) == (identity["version"], identity["seed"]):
+            if all(other.get(key) == identity.get(key) for key in ("version", "seed", "vary")):
                 before = {**other["recipe"], **other["protocol"], "data": other["data"]}
                 now = {**identity["recipe"], **identity["protocol"], "data": identity["data"]}
                 return (
@@ -212,7 +219,7 @@ def publish(work: Path, identity: RunIdentity, outcome: Outcome, device: str, ma
     weights = sorted((work / "train" / "weights").glob("*.safetensors"))
     sums = {path.stem: atomic.sha256(path) for path in weights}
     atomic.write_json(work / "train" / "run.json", {**outcome.run, "weights": sums})
-    name = run_name(identity["version"], identity["seed"])
+    name = run_name(identity["version"], identity["seed"], identity.get("vary", ""))
     checkpoints = work / "checkpoints"
     for older in sorted(checkpoints.glob("*.json"))[:-1]:
         older.unlink()

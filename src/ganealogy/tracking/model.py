@@ -65,7 +65,7 @@ def log_generator(
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
                 params={"weights_sha256": weights, "version": run["version"], "seed": run["seed"]},
                 tags={"version": str(run["version"]), "seed": str(run["seed"]), "dataset": context.data_name},
-                step=int(best["step"]) if (best := run["best"]) else 0,
+                step=record.reached[0],
             )
     return client.get_logged_model(logged.model_id), 1
 

@@ -71,7 +71,7 @@ class RunRecord:
 
     @property
     def final_metrics(self) -> dict[str, float]:
-        """The metrics with one value per run: evaluation, tracker's score of the best checkpoint, costs.
+        """The metrics with one value per run: evaluation, also of the other checkpoint, tracker's best score, costs.
 
         Prefixes separate the evaluation from the tracker, whose metrics have the same names but other images. The UI
         makes a section of each prefix.
@@ -79,6 +79,8 @@ class RunRecord:
         metrics: dict[str, Any] = {}
         if self.evaluation:
             metrics |= {f"evaluate/{name}": value for name, value in self.evaluation["metrics"].items()}
+            if other := self.evaluation.get("other"):
+                metrics |= {f"evaluate_{other['checkpoint']}/{name}": value for name, value in other["metrics"].items()}
         best = self.run.get("best")
         if best and self.status != "running":  # during the training the curve shows it
             metrics |= {"train_best/kimg": best["kimg"], f"train_best/fd_{self.run['tracker']}": best["score"]}
@@ -100,10 +102,20 @@ class RunRecord:
         return {name: self.directory / name for name in FILES if (self.directory / name).is_file()}
 
     @property
+    def checkpoint(self) -> str:
+        """Which generator drew the samples: `best` or `last`."""
+        return self.sample["checkpoint"] if self.sample else "last"
+
+    @property
+    def reached(self) -> tuple[int, float]:
+        """Step and kimg of that generator."""
+        best = self.run["best"] if self.checkpoint == "best" else None
+        return (best["step"], best["kimg"]) if best else (self.run["steps"], self.run["kimg"])
+
+    @property
     def weights(self) -> Path | None:
         """The weights that drew the samples; None unless the training has finished."""
-        checkpoint = self.sample["checkpoint"] if self.sample else "best"
-        path = self.directory / f"train/weights/generator-{checkpoint}.safetensors"
+        path = self.directory / f"train/weights/generator-{self.checkpoint}.safetensors"
         return path if self.status == "finished" and path.is_file() else None
 
     def time_ms(self, step: int | None = None) -> int:

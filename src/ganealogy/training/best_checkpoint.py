@@ -77,13 +77,18 @@ class Best:
     """The best generator so far."""
 
     record: record_types.Best | None = None
-    """step, kimg and score; lower is better."""
+    """step, kimg and score; lower is better. None before the first tick of the training."""
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     latest: float | None = None
     """Score of the newest tick."""
 
     def consider(self, candidate: record_types.Best, weights: dict[str, torch.Tensor]) -> None:
-        """Take the candidate if its score is lower. `weights` must not be changed afterwards."""
+        """Take the candidate if its score is lower. `weights` must not be changed afterwards.
+
+        Step 0 is no candidate: an untrained generator must not stand for a version that only got worse.
+        """
         self.latest = candidate["score"]
+        if candidate["step"] == 0:
+            return
         if self.record is None or candidate["score"] < self.record["score"]:
             self.record, self.weights = candidate, weights

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +46,23 @@ class Callbacks(Protocol):
 
 
 @dataclass(frozen=True)
+class Draws:
+    """Seeds of the three kinds of random numbers of a training. An ordinary training has one seed for all."""
+
+    initialise: int
+    """Of the initial weights."""
+    order: int
+    """Of the order of the batches."""
+    steps: int
+    """Of each step's draws: latents, augmentation, dropout, and noise of penalties."""
+
+    @classmethod
+    def of(cls, seed: int, vary: str = "") -> Draws:
+        """Return the seed for all; with `vary`, a field's name, for that one alone, and 0 for the others."""
+        return replace(cls(0, 0, 0), **{vary: seed}) if vary else cls(seed, seed, seed)
+
+
+@dataclass(frozen=True)
 class TrainingData:
     images: Pictures
     """uint8 (N, H, W, C)."""
@@ -74,9 +91,15 @@ class Outcome:
 
 
 def train(
-    plan: record_types.VersionPlan, seed: int, data: TrainingData, files: RunFiles, device: str, callbacks: Callbacks
+    plan: record_types.VersionPlan,
+    seed: int,
+    data: TrainingData,
+    files: RunFiles,
+    device: str,
+    callbacks: Callbacks,
+    vary: str = "",
 ) -> Outcome:
-    """Train one version with one seed, or resume it.
+    """Train one version with one seed, or resume it. `vary`: what the seed drives, see `Draws.of`.
 
     On a GPU a divergence is detected at the next tick; the training then ends with the weights of the tick before it.
     """
@@ -84,9 +107,10 @@ def train(
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
     ticks = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
-    seed_everything(step_seed(seed, "initialise"))
+    draws = Draws.of(seed, vary)
+    seed_everything(step_seed(draws.initialise, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
-    batches = Batches(data.images, batch_size, seed, device, data.labels, protocol.get("flip", False))
+    batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
     description = {"tracker": tracker.name, "shown": state.eval_generator_name}
 
@@ -107,7 +131,7 @@ def train(
     status, reason, step = "finished", None, state.progress.step
     try:
         for step in range(state.progress.step + 1, steps + 1):
-            seed_everything(step_seed(seed, step, distributed.rank()))
+            seed_everything(step_seed(draws.steps, step, distributed.rank()))
             losses = state.train_step(*batches.window((step - 1) * state.game.batches))
             state.progress.seconds = time.monotonic() - began
             if step in ticks:
@@ -128,7 +152,8 @@ def train(
     # Finish. Later stages read the weights.
     files.wait()
     if status != "interrupted":
-        files.save_weights("generator-best", state.best.weights)
+        if state.best.weights:  # a training that diverges before its first tick has none
+            files.save_weights("generator-best", state.best.weights)
         files.save_weights("generator-last", state.eval_generator.state_dict())
         files.save_weights("discriminator-last", state.discriminator.state_dict())
     done, images = state.progress, state.progress.step * batch_size
