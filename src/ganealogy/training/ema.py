@@ -31,7 +31,7 @@ class EMA:
     ) -> None:
         """One half-life is given: `half_life_kimg`, as in StyleGAN2, or `half_life_share`, as a fraction of the budget.
 
-        `budget_kimg`: the budget; `ramp`: upper limit of the half-life, as a fraction of the training so far, so that the initial weights are
+        `ramp`: upper limit of the half-life, as a fraction of the training so far, so that the initial weights are
         forgotten.
         """
         self.half_life = half_life_share if half_life_kimg is None else half_life_kimg
