@@ -101,7 +101,7 @@ def test_a_step_reads_one_number_per_update(measuring, version, reads):
 def test_with_deferred_checks_no_step_reads_a_number(measuring, version, monkeypatch):
     """On a GPU each read would be a wait, and would prevent capturing the step in a graph."""
     monkeypatch.setattr(state, "DEFERRED_CHECK_DEVICES", {"cpu"})
-    monkeypatch.setattr(state, "CUDAGraphStep", lambda game, *_: game)
+    monkeypatch.setattr(state, "CUDAGraphs", lambda game, *_: game)
     ours = side(measuring, version)
     ours.step()
     assert measuring("kernels").profiled(ours.step, 2, "cpu").reads == 0

@@ -29,7 +29,7 @@ class EMA:
         half_life_share: ScheduledFraction | None = None,
         ramp: float | None = None,
     ) -> None:
-        """`half_life_kimg`: in kimg, as in StyleGAN2, or `half_life_share`: as a fraction of the budget, in kimg.
+        """One half-life is given: `half_life_kimg`, as in StyleGAN2, or `half_life_share`, as a fraction of the budget.
 
         `ramp`: upper limit of the half-life, as a fraction of the training so far, so that the initial weights are
         forgotten.
