@@ -6,8 +6,7 @@ name stands for the extractor: `fd_{}` becomes `fd_effnet_lite0`. A metric that 
 GanealogyError, whose text becomes the reason under `not_measured`; the other metrics and the stage continue.
 
 To describe the metric to the report (label, group of columns, scale, direction), add its kind to `KINDS` in
-verdicts/metric_kinds.py; without a direction there are no verdicts. It is not a field of `Metric`, because a change to
-this module evaluates every run again.
+verdicts/metric_kinds.py. It is not a field of `Metric`, because a change to this module evaluates every run again.
 """
 
 from __future__ import annotations
