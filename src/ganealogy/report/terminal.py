@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,7 @@ from ganealogy.files.records import RecordError
 from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
+from ganealogy.report.noise import disagreements
 from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import SIGNS, estimates_for, verdicts_for
@@ -66,7 +67,7 @@ def summary(root: Path, width: int) -> Group:
         Text(f"{basis(findings)}\n", style="dim"),
         _table(_rows(findings, verdicts, width), width),
     ]
-    if noted := _problems(findings):
+    if noted := _problems(findings, disagreements(findings, verdicts)):
         parts.append(Text(f"\n{noted}", style="dim"))
     return Group(*parts)
 
@@ -154,9 +155,11 @@ def _seconds(seconds: float | None) -> str:
     return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
-def _problems(findings: Findings) -> str:
-    """Return such as `v5: seed 1 diverged, collapsed · v7: seed 0 missing`; empty if there are no problems."""
+def _problems(findings: Findings, disagreeing: Container[str]) -> str:
+    """Return such as `v5: seed 1 diverged, collapsed · v7: best and last disagree`; empty if there are no problems."""
     found = {version.name: [line.short for line in problems(version)] for version in findings.listed}
+    for name in found:
+        found[name] += ["best and last disagree"] if name in disagreeing else []
     return " · ".join(f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines)
 
 
