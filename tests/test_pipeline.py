@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from helpers.pipeline import Workspace, fresh, ran
 
-from ganealogy.workspace import run_dir
+from ganealogy.workspace import NOISE, run_dir
 
 RUNS = "build/runs"
 
@@ -70,6 +70,11 @@ def test_comments_and_unused_code_rerun_nothing_but_the_plan(workspace: Workspac
 def test_an_edited_text_rerenders_the_report_only(workspace: Workspace) -> None:
     workspace.edit("versions/v3.yaml", "One-sided label smoothing", "Label smoothing on one side")
     assert ran(workspace.dvc("repro")) == ["inputs", "plan", "report"]
+
+
+def test_another_record_of_the_noise_rerenders_the_report_only(workspace: Workspace) -> None:
+    (workspace.path / NOISE).write_text("{}")
+    assert ran(workspace.dvc("repro")) == ["inputs", "report"]
 
 
 def test_a_versions_value_retrains_it_and_its_descendants_only(workspace: Workspace) -> None:

@@ -25,7 +25,7 @@ from ganealogy.workspace import STORE, run_dir
 pytestmark = pytest.mark.timeout(3600)  # each process has its own deadline
 
 RUN = run_dir("v1", 0)
-WEIGHTS = RUN / "train/weights/generator-best.safetensors"
+WEIGHTS = RUN / "train/weights/generator-last.safetensors"
 
 
 def flip(path: Path) -> None:
@@ -86,7 +86,7 @@ def as_weights(workspace: Path) -> str:
     (workspace / WEIGHTS).write_bytes(CODE)
     run = workspace / (RUN / "train/run.json")
     record = json.loads(run.read_text())
-    record["weights"]["generator-best"] = atomic.sha256(workspace / WEIGHTS)
+    record["weights"]["generator-last"] = atomic.sha256(workspace / WEIGHTS)
     run.write_text(json.dumps(record))
     return "sample v1 --seeds 0"
 
@@ -282,7 +282,7 @@ FULL = {  # verb → (the most bytes a file may have, what is named)
     "reference": (5000, "data/reference"),
     "train v1 --seeds 0": (20_000, "build/wip"),
     "sample v1 --seeds 0": (5000, "build/wip"),
-    "evaluate v1 --seeds 0": (400, "build/wip"),
+    "evaluate v1 --seeds 0": (1000, "build/wip"),
     "report": (5000, "reports"),
     "new v19 --parent v1": (100, "versions"),
     "use mnist": (100, "params.yaml"),

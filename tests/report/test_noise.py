@@ -10,7 +10,7 @@ import pytest
 from helpers.fabricated import edit, write
 from helpers.five_seeds import METRIC, SPREAD, VALUES, edit_tree, make_tree
 
-from ganealogy.report import markdown, noise, page
+from ganealogy.report import markdown, noise, page, terminal
 from ganealogy.report.collect import collect
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.verdict_table import verdicts_for
@@ -86,6 +86,7 @@ def test_the_report_shows_both_checkpoints(tree: Path) -> None:
     findings = collect(tree)
     html, text = page.render(findings, empty_gallery()), markdown.render(findings, {})
     assert "best and last disagree" in html
+    assert "v3: best and last disagree" in "".join(str(part) for part in terminal.summary(tree, 80).renderables)
     assert f"by best: {figure(2 * findings.listed[1].mean(METRIC))}" in html
     assert "best and last disagree: +50 % ✗ worse by best, −25 % ✓ better by last" in text
     heading = next(line for line in text.splitlines() if line.startswith("| version"))
@@ -143,6 +144,9 @@ def test_a_record_of_the_present_plan_is_shown(tree: Path) -> None:
         {"protocol": {"fakes": 7}},
         {"version": "v99"},
         {"values": None},
+        {"values": {"order": [1, 2]}},
+        {"values": {"order": {"0": "a", "1": 2}}},
+        {"values": {"order": {"0": 1}}},
     ],
 )
 def test_a_record_of_another_plan_is_not_shown(tree: Path, changes: dict[str, object]) -> None:

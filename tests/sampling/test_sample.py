@@ -173,6 +173,15 @@ def test_equal_weights_are_sampled_once(tmp_path):
     assert not [*run.folders["sample"].glob("*last*")]
 
 
+def test_a_training_whose_weights_have_no_hash_yet_is_sampled(tmp_path):
+    """As where a recipe is measured before its first training."""
+    run = make_run(tmp_path)
+    trained = json.loads((run / "train/run.json").read_text())
+    del trained["weights"]
+    atomic.write_json(run / "train/run.json", trained)
+    assert sample.sample(run, SETTINGS)["other"]["file"] == "images-last.npy"
+
+
 def test_a_training_that_diverged_before_its_first_tick_has_no_best(tmp_path):
     run = make_run(tmp_path, status="diverged", best=None)
     (run / "train/weights/generator-best.safetensors").unlink()

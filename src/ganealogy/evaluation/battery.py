@@ -10,13 +10,12 @@ n pictures uint8 (n, H, W, C). Every set is the same for the same data.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy.files.images import Pictures
-
+Pictures: TypeAlias = "NDArray[np.uint8]"
 SEED = 0
 CELLS = 8
 """Cells per side of shuffled, flat and gauss8."""

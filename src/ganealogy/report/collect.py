@@ -15,6 +15,7 @@ from ganealogy.errors import GanealogyError, one_line
 from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
+from ganealogy.verdicts import noise
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
 from ganealogy.workspace import MANIFEST, NOISE, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
 
@@ -176,7 +177,7 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
         for name, values in _mapping(record, "repeats").items()
         if isinstance(values, list)
     }
-    run.other = _mapping(record, "other")
+    run.other = _mapping(_mapping(record, "other"), "metrics")
     run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
     run.neighbours = bool(record.get("neighbours"))
     run.flags = {name: flag for name, flag in _mapping(record, "flags").items() if isinstance(flag, dict)}
@@ -204,9 +205,11 @@ def _noise(findings: Findings) -> Json:
         and record["data"] == findings.manifest.get("dataset")
         and record["lead"] == findings.primary_metric
         and record["protocol"] in measured
-        and isinstance(record["values"], dict)
     )
-    return record if belongs else {}
+    try:
+        return record if belongs and noise.spreads(record) else {}  # type: ignore[arg-type]
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _report_unmeasured(findings: Findings) -> None:

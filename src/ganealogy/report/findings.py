@@ -56,7 +56,7 @@ class Run:
     repeats: dict[str, list[float]] = field(default_factory=dict)
     """Primary metric → its value on each sample set, that of `metrics` first."""
     other: Json = field(default_factory=dict)
-    """checkpoint, step, kimg and the primary metric of the checkpoint that is not the measured one; maybe empty."""
+    """The primary metric of the checkpoint that is not the measured one, by name."""
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Version:
 
     def other_values(self, metric: str) -> dict[int, float]:
         """Return seed → value of the checkpoint that is not the measured one, for the seeds that have both."""
-        measured = {seed: number(self._run(seed).other.get("metrics", {}).get(metric)) for seed in self.values(metric)}
+        measured = {seed: number(self._run(seed).other.get(metric)) for seed in self.values(metric)}
         return {seed: value for seed, value in measured.items() if value is not None}
 
     def mean(self, metric: str) -> float | None:

@@ -100,14 +100,15 @@ def verdict_on_the_judge(findings: Findings) -> list[str]:
     """Return what the battery shows on this data set, in sentences: what fools the metric, and the milestone."""
     battery, best, metric = members(findings), best_version(findings), findings.primary_metric
     sentences = []
-    if unseen := [member.name for member in battery if member.unseen]:
+    if unseen := [each.name.replace("_", " ") for each in battery if each.unseen]:
         sentences.append(
             f"Blind on this data: {_listed(unseen)} {'are' if len(unseen) > 1 else 'is'} as near as held-out reals, so "
             "a verdict says nothing about such faults."
         )
     if best is None:
         return sentences
-    if fooled := [member.name for member in battery if member.must_fail and member.ahead and not member.unseen]:
+    fooled = [each.name.replace("_", " ") for each in battery if each.must_fail and each.ahead and not each.unseen]
+    if fooled:
         verb = "look worse and lie" if len(fooled) > 1 else "looks worse and lies"
         sentences.append(f"{_listed(fooled)} {verb} ahead of {best.name}: a version can win by becoming like that.")
     elif any(member.must_fail for member in battery):
@@ -155,6 +156,17 @@ def disagreements(findings: Findings, child: Version, parent: Version) -> list[s
         if abs(fmean(differences)) > half and fmean(differences) * fmean(lead) < 0:
             against.append(metric)
     return against
+
+
+def disagreeing(findings: Findings) -> dict[str, str]:
+    """Return version → sentence, for the edges on which a second opinion points the other way."""
+    listed = {version.name: version for version in findings.listed}
+    sentences = {}
+    for version in findings.listed:
+        if version.parent in listed and (against := disagreements(findings, version, listed[version.parent])):
+            verb = "points" if len(against) == 1 else "point"
+            sentences[version.name] = f"judges disagree: {_listed(against)} {verb} the other way"
+    return sentences
 
 
 def binding(version: Version) -> str:
@@ -227,6 +239,5 @@ def _paired(metric: str, child: Version, parent: Version) -> list[float]:
     return [a - b for a, b in pairs]
 
 
-def _listed(names: list[str]) -> str:
-    words = [name.replace("_", " ") for name in names]
+def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files.records import RecordError
-from ganealogy.report import wording
+from ganealogy.report import judge, wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
+from ganealogy.report.noise import disagreements
 from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import bundle, css_class, estimates_for, family, verdict_label, verdicts_for
@@ -69,7 +70,8 @@ def summary(root: Path, width: int) -> Group:
         Text(f"{basis(findings)}\n", style="dim"),
         _table(_rows(findings, verdicts, width), width),
     ]
-    notes = [family(findings) if any(verdict.p is not None for verdict in verdicts.values()) else "", _notes(findings)]
+    tested = any(verdict.p is not None for verdict in verdicts.values())
+    notes = [family(findings) if tested else "", _notes(findings, verdicts)]
     if any(notes):
         parts.append(Text("\n" + "\n".join(filter(None, notes)), style="dim"))
     return Group(*parts)
@@ -159,12 +161,15 @@ def _seconds(seconds: float | None) -> str:
     return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
-def _notes(findings: Findings) -> str:
-    """Return such as `v5: bundle of 2 changes, seed 1 diverged · v7: seed 0 missing`; empty if there is nothing."""
-    found = {
-        version.name: [*filter(None, [bundle(version)]), *(line.short for line in problems(version))]
-        for version in findings.listed
-    }
+def _notes(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
+    """Return such as `v5: bundle of 2 changes, seed 1 diverged · v7: judges disagree`; empty if there is nothing."""
+    checkpoints, judges = disagreements(findings, verdicts), judge.disagreeing(findings)
+    found = {}
+    for version in findings.listed:
+        lines = [bundle(version), *(line.short for line in problems(version))]
+        lines += ["best and last disagree"] if version.name in checkpoints else []
+        lines += ["judges disagree"] if version.name in judges else []
+        found[version.name] = list(filter(None, lines))
     return " · ".join(f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines)
 
 

@@ -100,7 +100,8 @@ def _sample_other(
     if step is None or kimg is None:
         return None
     file, sha256 = "images.npy", str(record["sha256"])
-    sums = [trained["weights"].get(f"generator-{each}") for each in (checkpoint, record["checkpoint"])]
+    known = trained.get("weights", {})  # absent while a recipe is measured
+    sums = [known.get(f"generator-{each}") for each in (checkpoint, record["checkpoint"])]
     if None in sums or sums[0] != sums[1]:
         generator = _load(run, trained, checkpoint, settings, device)
         if generator is None or not _is_finite(generator, z[:BATCH]):
