@@ -50,7 +50,7 @@ def fairness(findings: Findings, version: Version) -> Fairness | None:
         return None
     kimg = min(run.series(column)[-1][0] for pair in pairs for run in pair)
     flops = 1000 * kimg * min(version.flops, parent.flops)
-    end, parents_end = (min(kimg, flops / each.flops / 1000) for each in (version, parent))  # min: rounding
+    end, parents_end = (min(kimg, flops / each / 1000) for each in (version.flops, parent.flops))  # min: rounding
     updates = _effect([(_at(run, column, kimg), _at(other, column, kimg)) for run, other in pairs])
     compute = _effect([(_at(run, column, end), _at(other, column, parents_end)) for run, other in pairs])
     return None if updates is None or compute is None else Fairness(flops, updates, compute)
