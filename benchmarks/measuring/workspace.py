@@ -27,7 +27,7 @@ PROTOCOL: dict[str, Any] = {
         "device": "cpu",
         "threads": 1,
     },
-    "sample": {"count": 16, "walk_frames": 8},
+    "sample": {"count": 50, "walk_frames": 8},
     "evaluate": {"extractors": ["pixel8"], "reals": 64},
 }
 """The smallest protocol that suits every version, so that a stage is almost only overhead."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from ganealogy import components
 from ganealogy.adversary.augment.diffaugment import augment
+from ganealogy.adversary.penalties import bcr
 from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
 
 BATCH, STEP = 3, 1e-6
@@ -138,6 +139,17 @@ def test_consistency_is_zero_for_a_d_that_ignores_flips_and_shifts(discriminator
     assert made("bcr")(d_step(discriminator)) > 0
     indifferent = lambda shown: shown.new_ones(len(shown), requires_grad=True)  # noqa: E731
     assert made("bcr")(d_step(discriminator, indifferent)) == 0
+
+
+def test_consistency_without_flips_shifts_alone(discriminator: nn.Module) -> None:
+    """Columns of one level per picture: shifts and mirrored borders change nothing, a flip swaps them."""
+    halves = torch.tensor([1.0, -1.0]).repeat_interleave(8).expand(4, 3, 16, 16)
+    levels = torch.arange(4.0)[:, None, None, None].expand(4, 3, 16, 16)
+    torch.testing.assert_close(bcr.transformed(levels, flipped=False), levels)
+    torch.manual_seed(0)
+    flipped = [bcr.transformed(halves, flipped) for flipped in (True, False)]
+    assert (flipped[0][:, 0, 0, 0] < 0).any() and (flipped[1][:, 0, 0, 0] > 0).all()
+    assert made("bcr", flip=False).flip is False and made("bcr").flip is True
 
 
 def lecam_by_the_authors(reals: list[list[float]], fakes: list[list[float]], start: int, decay: float) -> list[float]:

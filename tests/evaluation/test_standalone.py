@@ -64,7 +64,7 @@ def expected_fd(reals: np.ndarray, fakes: np.ndarray) -> float:
 
 
 def test_every_kind_of_set_gives_the_same_distance(tmp_path, ganealogy):
-    reals, fakes = pictures(30, 1), pictures(20, 2)
+    reals, fakes = pictures(60, 1), pictures(50, 2)
     np.save(tmp_path / "reals.npy", reals)
     np.savez(tmp_path / "fakes.npz", fakes)
     np.save(tmp_path / "fakes.npy", fakes)
@@ -76,18 +76,19 @@ def test_every_kind_of_set_gives_the_same_distance(tmp_path, ganealogy):
 
 
 def test_the_command_needs_no_pipeline_and_prints_a_table(tmp_path, ganealogy):
-    folder(tmp_path / "photos", pictures(12, 1))
-    folder(tmp_path / "drawn" / "deeper", pictures(10, 2))
+    folder(tmp_path / "photos", pictures(60, 1))
+    folder(tmp_path / "drawn" / "deeper", pictures(50, 2))
     code, out, _ = ganealogy("measure", "--real", "photos", "--fake", "drawn", "--json", "out/numbers.json")
     assert code == 0
     written = json.loads((tmp_path / "out/numbers.json").read_text())
-    assert {"fd_effnet_lite0", "kid_effnet_lite0", "fd_pixel8"} <= set(written["metrics"])
+    assert {"fd_w64_effnet_lite0", "kid_effnet_lite0", "fd_pixel8"} <= set(written["metrics"])
+    assert "needs 129 pictures on each side" in written["not_measured"]["fd_effnet_lite0"]
     for name, value in written["metrics"].items():
         assert name in out and f"{value:.6g}" in out and written["protocol"][name]["fingerprint"] in out
-    protocol = written["protocol"]["fd_effnet_lite0"]
+    protocol = written["protocol"]["kid_effnet_lite0"]
     assert (protocol["reals"], protocol["fakes"], protocol["split"], len(protocol["fingerprint"])) == (
-        12,
-        10,
+        60,
+        50,
         "as given",
         12,
     )
@@ -126,8 +127,8 @@ def test_statistics_of_pytorch_fid_give_its_distance(tmp_path):
 
 
 def test_grey_and_colour_compare_and_different_sizes_get_a_note(tmp_path):
-    np.save(tmp_path / "grey.npy", pictures(20, 1, channels=1))
-    np.save(tmp_path / "large.npy", pictures(20, 1, size=32))
+    np.save(tmp_path / "grey.npy", pictures(50, 1, channels=1))
+    np.save(tmp_path / "large.npy", pictures(50, 1, size=32))
     result = standalone.run(tmp_path / "grey.npy", tmp_path / "large.npy", ["pixel8"])
     assert result is not None and "reals and fakes are 16x16 and 32x32" in result.notes[0]
     alike = standalone.run(tmp_path / "grey.npy", tmp_path / "grey.npy", ["pixel8"])

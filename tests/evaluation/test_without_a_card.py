@@ -54,7 +54,7 @@ def test_nearest_neighbours_copy_only_their_results_to_the_host(copies_to_host: 
 
 def test_radii_copy_only_their_result_to_the_host(copies_to_host: Ends) -> None:
     neighbours.squared_radii(sets(200, 150)[0], 5, "cuda")
-    assert copies_to_host == [("cuda", torch.float64, (200,))]
+    assert copies_to_host == [("cuda", torch.float64, (200, 5))]
 
 
 @pytest.mark.parametrize(("subsets", "size"), [(10, 20), (100, 75)], ids=["a product per subset", "every pair once"])

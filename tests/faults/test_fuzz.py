@@ -199,7 +199,7 @@ def test_any_picture_is_decoded_or_rejected(kind: str) -> None:
 def an_npz() -> bytes:
     file = io.BytesIO()
     features = np.zeros((2, 192), np.float32)
-    np.savez(file, allow_pickle=False, train=features, holdout=features)
+    np.savez(file, allow_pickle=False, reals=features, train=features, holdout=features)
     return file.getvalue()
 
 
@@ -209,7 +209,13 @@ def test_any_reference_features_end_well(place: Path, content: bytes, honest: bo
     extractor = pixel8.load()
     (place / "pixel8.npz").write_bytes(content)
     digest = atomic.sha256(place / "pixel8.npz") if honest else "0" * 64
-    anchors = {"shape": [8, 8, 3], "sha256": {"pixel8": digest}, "protocol": {"fd": {"extractor": "pixel8"}}}
+    anchors = {
+        "shape": [8, 8, 3],
+        "reals": 2,
+        "train": 2,
+        "sha256": {"pixel8": digest},
+        "protocol": {"fd": {"extractor": "pixel8"}},
+    }
     (place / "anchors.json").write_text(json.dumps(anchors))
     said = ends_well(lambda: reference.read_reference(place, extractor, (8, 8, 3)))
     assert honest or "sha256" in said

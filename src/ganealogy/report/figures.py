@@ -7,7 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -49,8 +49,9 @@ def curves(findings: Findings) -> Path | None:
     }
     figure = Figure(figsize=(11, 11), dpi=110, layout="constrained")  # no pyplot: no global state, no display
     FigureCanvasAgg(figure)
-    rows: Any = [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]]
-    axes = figure.subplot_mosaic(rows, height_ratios=[1.5, 1, 1, 1])
+    axes = figure.subplot_mosaic(
+        [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]], height_ratios=[1.5, 1, 1, 1]
+    )
     panels: list[tuple[str, str, str, Axis, str]] = [
         (name, column, title, _kimg, "kimg")
         for (column, title), name in zip(titles.items(), ("top", "a", "b", "c", "d"), strict=True)
