@@ -23,7 +23,7 @@ SEEDS = range(5)
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     root = make_tree(tmp_path)
-    edit_tree(root, sample={"count": 500, "checkpoint": "last", "sets": 3, "truncation": 1.0, "walk_frames": 48})
+    edit_tree(root, sample={"count": 500, "checkpoint": "last", "sets": 3, "temperature": 1.0, "walk_frames": 48})
     return root
 
 
