@@ -116,4 +116,6 @@ def test_the_count_is_that_of_a_real_step(version: str, tmp_path: Path) -> None:
     counter.mod_tracker = NoModules()  # type: ignore[assignment]
     with counter:
         game.step(lambda _: reals, None, progress=0.5)
-    assert flops.per_image(recipe, protocol) == counter.get_total_flops() / 8
+    exact = version != "v16"  # the matrices of ADA's pipeline are partly per batch
+    expected = counter.get_total_flops() / 8
+    assert flops.per_image(recipe, protocol) == (expected if exact else pytest.approx(expected, rel=1e-3))

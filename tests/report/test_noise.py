@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fabricated import edit, write
-from helpers.five_seeds import METRIC, SPREAD, VALUES, edit_tree, make_tree
+from helpers.five_seeds import FACTORS, METRIC, VALUES, edit_tree, make_tree
 
 from ganealogy.report import markdown, noise, page, terminal
 from ganealogy.report.collect import collect
@@ -34,14 +34,14 @@ def change(root: Path, version: str, seed: int, **new: object) -> None:
 def add_other(root: Path, factors: dict[str, float]) -> None:
     """Give each run a value at `best`: a factor of its value at `last`."""
     for version in VALUES:
-        for seed, spread in zip(SEEDS, SPREAD, strict=True):
+        for seed, spread in zip(SEEDS, FACTORS[version], strict=True):
             metrics = {METRIC: VALUES[version] * spread * factors.get(version, 1.0)}
             change(root, version, seed, other={"checkpoint": "best", "step": 9, "kimg": 0.9, "metrics": metrics})
 
 
 def add_sets(root: Path, version: str, *sets: float) -> None:
     """Give each run of a version sample sets: factors of its value."""
-    for seed, spread in zip(SEEDS, SPREAD, strict=True):
+    for seed, spread in zip(SEEDS, FACTORS[version], strict=True):
         change(root, version, seed, repeats={METRIC: [VALUES[version] * spread * factor for factor in sets]})
 
 

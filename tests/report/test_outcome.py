@@ -112,9 +112,9 @@ def test_the_counts_add_up_to_the_number_of_ideas(word: str) -> None:
 
 def test_the_margin_is_that_of_the_plan(seeded: Path) -> None:
     assert of(seeded) == ("Of 3 ideas, 1 helped, 1 harmed and 1 makes no difference within 10 %; best: v3.")
-    edit_tree(seeded, evaluate={"equivalence_margin": 0.25})
+    edit_tree(seeded, evaluate={"lead": METRIC, "equivalence_margin": 0.25})
     assert "1 makes no difference within 25 %" in of(seeded)
-    edit_tree(seeded, evaluate={"equivalence_margin": 0.001})
+    edit_tree(seeded, evaluate={"lead": METRIC, "equivalence_margin": 0.001})
     assert of(seeded) == ("Of 3 ideas, 1 helped, 1 harmed and 1 is open (no difference shown); best: v3.")
 
 

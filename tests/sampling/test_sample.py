@@ -22,7 +22,14 @@ from ganealogy.sampling import latents, sample
 from ganealogy.sampling.generate import generate
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"count": 24, "checkpoint": "best", "temperature": 1.0, "batch_statistics": "running", "walk_frames": 8}
+SETTINGS = {
+    "count": 24,
+    "checkpoint": "best",
+    "sets": 1,
+    "temperature": 1.0,
+    "batch_statistics": "running",
+    "walk_frames": 8,
+}
 
 
 def recipe_of(dcgan: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +129,8 @@ def test_standing_statistics_are_measured_at_the_temperature_of_the_samples(tmp_
         record = sample.sample(run, SETTINGS | changed)
         assert record["batch_statistics"] == changed.get("batch_statistics", "running")
         pictures.append(np.load(run / "sample/images.npy"))
-    assert len(given) == 2 and torch.equal(given[1], given[0] / 2) and len(given[0]) == 1600
+    assert len(given) == 4, "for best and for last"
+    assert torch.equal(given[0], given[1]) and torch.equal(given[2], given[0] / 2) and len(given[0]) == 1600
     assert not np.array_equal(pictures[0], pictures[1])
     assert sample.sample(run, SETTINGS | changed)["sha256"] == record["sha256"], "the same again"
 

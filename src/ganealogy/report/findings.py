@@ -256,8 +256,8 @@ class Findings:
 
     @property
     def primary_metric(self) -> str:
-        """The leading metric: by which versions are compared, shown in the tree."""
-        return str(self.evaluate["lead"])
+        """The leading metric: by which versions are compared, shown in the tree. The tracker's if a plan names none."""
+        return str(self.evaluate.get("lead") or self.tracker)
 
     @property
     def gate(self) -> float | None:

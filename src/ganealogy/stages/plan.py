@@ -217,6 +217,8 @@ def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
             f"{params}: {key}: {name} takes {sizes} pixels a side, and dataset.image_size is "
             f"{settings.dataset.image_size}: remove it or change the size"
         )
+    if key == "train.tracker" and constants.get("TRACKS") is False:
+        raise GanealogyError(f"{params}: {key}: {name} has no distance to track: use layout_edges_32_64 or pixel8")
     if key == "train.tracker" and "prepare" in constants:
         raise GanealogyError(
             f"{params}: {key}: {name} is trained on labels in the reference stage, which trainings do not wait for: "

@@ -72,7 +72,7 @@ def test_the_order_of_the_pictures_does_not_matter() -> None:
 def test_its_own_mean_repeated_scores_one_by_layout() -> None:
     reals = pictures(600, 16, 3, 0)
     result = distances(battery.repeated(battery.mean_image(reals), 500), reals)
-    assert result["fd_layout_32"] == pytest.approx(1, abs=2e-4)  # the mean's levels are rounded
+    assert result["fd_layout_32"] == pytest.approx(1, abs=1e-3)  # the mean's levels are rounded
     assert result["fd_edges_64"] > 0.5
 
 

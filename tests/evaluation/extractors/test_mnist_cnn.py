@@ -53,7 +53,9 @@ def packed(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def reference(packed, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("reference")
-    measure_reference({"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "reals": 400}, 200, packed, out)
+    measure_reference(
+        {"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "metrics": None, "reals": 400}, 200, packed, out
+    )
     return out
 
 
@@ -86,13 +88,13 @@ def test_training_is_deterministic(packed, reference, tmp_path):
 
 def test_evaluate_uses_the_classifier_of_the_reference(reference, tmp_path):
     run = run_dir("v1", 0, tmp_path)
-    ones = digits(300, 5)
+    ones = digits(600, 5)
     images = ones[0][ones[1] == 1]
     save(run / "sample/images.npy", images)
     sha256 = atomic.sha256(run / "sample/images.npy")
     atomic.write_json(run / "sample/sample.json", sample_json(count=len(images), sha256=sha256))
     atomic.write_json(run / "train/run.json", run_json())
-    record = evaluate(run, {"extractors": ["mnist_cnn"], "lead": "fd_pixel8"}, reference)
+    record = evaluate(run, {"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "metrics": None}, reference)
     assert record["metrics"]["digits_mnist_cnn"] == 1
     assert record["protocol"]["digits_mnist_cnn"]["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)
 

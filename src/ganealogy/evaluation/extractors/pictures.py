@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from ganealogy.record_types import MetricProtocol
 
+TRACKS = False
+"""It has no distance of its own for a training to track: its metric, `swd`, takes as long as the tick."""
+
 
 class Pixels:
     name = "pictures"
