@@ -268,7 +268,7 @@ def _classes(c: Comparison) -> Values:
 
 METRICS = (
     Metric(("fd_{}",), _fd, may_lead=True),
-    Metric(("fd_{}",), _largest_whitened, "blocks", may_lead=True),
+    Metric(("fd_{}", "fd_layout_32", "fd_edges_64"), _largest_whitened, "blocks", may_lead=True),
     Metric(("swd",), _swd, "pictures", _swd_settings, may_lead=True),
     Metric(("fd_w64_{}",), _whitened_head, "network", lambda c: {"components": HEAD.components}, may_lead=True),
     Metric(("fd_inf_{}",), _fd_infinity, settings=_fd_infinity_settings),
