@@ -3,7 +3,7 @@
 >>> from ganealogy import api
 >>> api.measure("photos", "samples.zip").metrics["fd_effnet_lite0"]
 >>> pictures = api.load_generator("v3", seed=1).generate(16, seed=0)
->>> api.runs().groupby("version")["fd_pixel8"].mean()
+>>> api.runs().groupby("version")["fd_layout_edges_32_64"].mean()
 """
 
 from __future__ import annotations

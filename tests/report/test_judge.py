@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from helpers.five_seeds import FACTORS, METRIC, edit_tree, make_tree
 
-from ganealogy.report import judge
+from ganealogy.report import judge, markdown, page, pictures, terminal
+from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Run, Version
 from ganealogy.workspace import run_dir
 
@@ -66,6 +69,30 @@ def test_a_battery_that_nothing_passes_is_said_to_hold() -> None:
 def test_the_milestone_is_the_gaussian(value: float, said: str) -> None:
     found = findings(version("v1", None, 0, fd_layout_edges_32_64=[value] * 5))
     assert said in " ".join(judge.verdict_on_the_judge(found))
+
+
+@pytest.mark.parametrize(("count", "marked"), [(499, True), (500, False)])
+def test_fewer_than_500_samples_are_marked(count: int, marked: bool) -> None:
+    found = findings(PARENT)
+    found.sample["count"] = count
+    assert ("Measured on 499 samples only" in " ".join(judge.verdict_on_the_judge(found))) is marked
+
+
+def test_page_markdown_and_summary_mark_edges_on_which_judges_disagree(tmp_path: Path) -> None:
+    """v3 is better than v1 by the leading fd_pixel8, and worse by swd."""
+    root = make_tree(tmp_path)
+    edit_tree(root, evaluate={"extractors": ["pixel8", "pictures"], "lead": METRIC, "reals": 2000})
+    for name, centre in (("v1", 50.0), ("v3", 70.0), ("v5", 70.0), ("v7", 80.0)):
+        for seed, factor in enumerate(FACTORS[name]):
+            path = run_dir(name, seed, root) / "evaluate/metrics.json"
+            record = json.loads(path.read_text())
+            record["metrics"]["swd"] = centre * factor
+            path.write_text(json.dumps(record))
+    found = collect(root)
+    assert judge.disagreeing(found) == {"v3": "judges disagree: swd points the other way"}
+    html, text = page.render(found, pictures.gather(found)), markdown.render(found, {})
+    assert ">judges disagree</span>" in html and "**judges disagree: swd points the other way**" in text
+    assert "v3: judges disagree" in "".join(str(part) for part in terminal.summary(root, 80).renderables)
 
 
 def test_nothing_measured_gives_no_sentence_and_no_chart() -> None:

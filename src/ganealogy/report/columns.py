@@ -12,14 +12,17 @@ from ganealogy.verdicts.metric_kinds import KINDS, has_direction, higher_is_bett
 
 HEADLINE_COUNT = 3
 OTHER = "other"
+PARTS = ("fd_layout_32", "fd_edges_64")
+"""Of fd_layout_edges_32_64: never headlines."""
 
 
 def headline(findings: Findings) -> list[str]:
-    """Return the primary metric, then FID or else the first network's Fréchet distance, then a KID."""
+    """Return the primary metric, then FID or else the first other Fréchet distance, then SWD or else a KID."""
     measured = findings.metrics
     primary = [name for name in measured if name == findings.primary_metric]
-    frechet = [name for name in measured if split(name)[0] in ("fid", "fd") and name != findings.primary_metric]
-    kernel = [name for name in measured if split(name)[0] == "kid"]
+    others = [name for name in measured if name not in (*primary, *PARTS)]
+    frechet = [name for name in others if split(name)[0] in ("fid", "fd_w64", "fd")]
+    kernel = [name for name in others if split(name)[0] in ("swd", "kid")]
     first = [*primary, *sorted(frechet, key=lambda name: name != "fid")[:1], *kernel[:1]]
     return first or measured[:HEADLINE_COUNT]
 

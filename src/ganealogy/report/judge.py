@@ -10,12 +10,13 @@ from statistics import fmean, stdev
 from markupsafe import Markup, escape
 
 from ganealogy.evaluation.battery import MUST_FAIL
-from ganealogy.report import wording
-from ganealogy.report.findings import Findings, Version
+from ganealogy.report import noise, wording
+from ganealogy.report.findings import Findings, Version, number
 from ganealogy.report.outcome import best_version
 from ganealogy.verdicts.estimates import LEVEL
 from ganealogy.verdicts.metric_kinds import is_distance, scale, split
 from ganealogy.verdicts.primary_metric import distances
+from ganealogy.verdicts.significance import Verdict
 
 DESCRIPTIONS = {
     "fd_layout_edges_32_64": (
@@ -42,6 +43,8 @@ KERNEL = (
 )
 BLIND = 2.0
 """A set of MUST_FAIL that is less than this many times as far as held-out reals is not seen."""
+FEW = 500
+"""Samples below which the report marks the leading metric."""
 LINES = {"floor": "reals", "gaussian": "Gaussian", "rep100": "100 repeated", "rep25": "25 repeated"}
 """Anchor → label of its line on the axis."""
 WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 760, 60, 20, 34, 22, 26
@@ -100,6 +103,12 @@ def verdict_on_the_judge(findings: Findings) -> list[str]:
     """Return what the battery shows on this data set, in sentences: what fools the metric, and the milestone."""
     battery, best, metric = members(findings), best_version(findings), findings.primary_metric
     sentences = []
+    count = number(findings.sample.get("count"))
+    if count is not None and count < FEW:
+        sentences.append(
+            f"Measured on {count:g} samples only: with fewer than {FEW} the bias of a distance can be as large as a "
+            "difference between versions."
+        )
     if unseen := [each.name.replace("_", " ") for each in battery if each.unseen]:
         sentences.append(
             f"Blind on this data: {_listed(unseen)} {'are' if len(unseen) > 1 else 'is'} as near as held-out reals, so "
@@ -167,6 +176,21 @@ def disagreeing(findings: Findings) -> dict[str, str]:
             verb = "points" if len(against) == 1 else "point"
             sentences[version.name] = f"judges disagree: {_listed(against)} {verb} the other way"
     return sentences
+
+
+def marks(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, str]]:
+    """Return version → mark → sentence, for edges on which another checkpoint or another judge says the opposite.
+
+    `verdicts`: by the leading metric and the measured checkpoint.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for mark, sentences in (
+        ("best and last disagree", noise.disagreements(findings, verdicts)),
+        ("judges disagree", disagreeing(findings)),
+    ):
+        for name, sentence in sentences.items():
+            found.setdefault(name, {})[mark] = sentence
+    return found
 
 
 def binding(version: Version) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy.files import atomic
-from ganealogy.report import columns, figures, noise, wording
+from ganealogy.report import columns, figures, judge, noise, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Version
@@ -71,7 +71,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
         noise=noise.section(findings),
-        disagreements=noise.disagreements(findings, verdicts.verdicts),
+        marks=judge.marks(findings, verdicts.verdicts),
         table=table,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

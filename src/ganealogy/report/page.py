@@ -108,7 +108,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             rule=decision_rule(verdicts.verdicts),
             family_note=family(findings),
             noise=noise.section(findings),
-            disagreements=noise.disagreements(findings, verdicts.verdicts),
+            marks=judge.marks(findings, verdicts.verdicts),
             others=noise.other_means(findings),
             by_other=noise.other_heading(findings),
             metrics=columns.all_columns(findings),

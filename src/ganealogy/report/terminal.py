@@ -12,7 +12,6 @@ from ganealogy.files.records import RecordError
 from ganealogy.report import judge, wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
-from ganealogy.report.noise import disagreements
 from ganealogy.report.outcome import basis, outcome
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import bundle, css_class, estimates_for, family, verdict_label, verdicts_for
@@ -163,13 +162,11 @@ def _seconds(seconds: float | None) -> str:
 
 def _notes(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
     """Return such as `v5: bundle of 2 changes, seed 1 diverged · v7: judges disagree`; empty if there is nothing."""
-    checkpoints, judges = disagreements(findings, verdicts), judge.disagreeing(findings)
+    marks = judge.marks(findings, verdicts)
     found = {}
     for version in findings.listed:
         lines = [bundle(version), *(line.short for line in problems(version))]
-        lines += ["best and last disagree"] if version.name in checkpoints else []
-        lines += ["judges disagree"] if version.name in judges else []
-        found[version.name] = list(filter(None, lines))
+        found[version.name] = [*filter(None, lines), *marks.get(version.name, {})]
     return " · ".join(f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines)
 
 
