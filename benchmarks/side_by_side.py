@@ -42,7 +42,7 @@ PROTOCOL = {
         "threads": 1,
     },
     "sample": {"count": 500},
-    "evaluate": {"extractors": ["pixel8"], "reals": 1500},
+    "evaluate": {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 1500},
 }
 BUSY = [sys.executable, "-c", "while True: pass"]
 

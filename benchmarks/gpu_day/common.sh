@@ -25,7 +25,7 @@ tree: {versions: [$4], seeds: [0]}
 train: {kimg: $3, batch_size: ${BATCH:-128}, lr: 0.0002, width: ${WIDTH:-64}, ticks: ${TICKS:-20}, tracker: effnet_lite0,
   tracker_images: ${TRACKED:-1000}, precision: ${PRECISION:-tf32}, device: $DEVICE, threads: 4}
 sample: {count: ${SAMPLES:-5200}, checkpoint: last}
-evaluate: {extractors: [pixel8, effnet_lite0], reals: ${REALS:-10000}}
+evaluate: {extractors: [layout_edges_32_64, pixel8, effnet_lite0], lead: ${LEAD:-fd_layout_edges_32_64}, reals: ${REALS:-10000}}
 Y
     cd "$1" && export PYTHONPATH=${HIDDEN:+$HIDDEN:}$WORK/site:$1/src
     for verb in plan download preprocess; do python3 -m ganealogy $verb 2>&1 | tail -2; done

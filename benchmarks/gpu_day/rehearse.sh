@@ -20,7 +20,7 @@ with zipfile.ZipFile(sys.argv[1], "w") as archive:
         archive.writestr(f"{number}.png", buffer.getvalue())
 P
 split -n 2 "$BAG/pictures.zip" "$BAG/pictures." && rm "$BAG/pictures.zip"
-export BATCH=8 WIDTH=4 TICKS=2 TRACKED=32 SAMPLES=32 REALS=64
+export BATCH=8 WIDTH=4 TICKS=2 TRACKED=32 SAMPLES=50 REALS=64 LEAD=fd_pixel8
 VERSIONS=v1 QUICK=--quick bash "$here/1-check.sh"
 KIMG=0.08 SIDE=16 VERSIONS="v1 v2" bash "$here/2-long.sh"
 KIMG=0.08 SIDE=16 VERSIONS="v1 v9" bash "$here/3-r3gan.sh"

@@ -28,7 +28,7 @@ PROTOCOL: dict[str, Any] = {
         "threads": 1,
     },
     "sample": {"count": 50, "walk_frames": 8},
-    "evaluate": {"extractors": ["pixel8"], "reals": 64},
+    "evaluate": {"extractors": ["pixel8"], "lead": "fd_pixel8", "reals": 64},
 }
 """The smallest protocol that suits every version, so that a stage is almost only overhead."""
 COMMIT = """

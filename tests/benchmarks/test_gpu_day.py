@@ -62,7 +62,15 @@ def test_a_training_that_is_cut_off_leaves_its_curves_and_goes_on(rehearsed: Pat
     work, out = rehearsed / "work", tmp_path / "out"
     given = {"DEVICE": "cpu", "HIDDEN": str(FOLDER / "hidden"), "BAG": str(rehearsed / "bag"), "WORK": str(work)}
     given |= {"OUT": str(out), "GANEALOGY_THREADS": "1", "OMP_NUM_THREADS": "1", "BATCH": "8", "WIDTH": "4"}
-    given |= {"TICKS": "1000", "TRACKED": "32", "SAMPLES": "32", "REALS": "64", "SIDE": "16", "VERSIONS": "v1"}
+    given |= {
+        "TICKS": "1000",
+        "TRACKED": "32",
+        "SAMPLES": "50",
+        "REALS": "64",
+        "LEAD": "fd_pixel8",
+        "SIDE": "16",
+        "VERSIONS": "v1",
+    }
     (work / "long").rename(work / "before")
     done = bash("2-long.sh", KIMG="100", LIMIT="130", **given)  # 110 s of them are kept for what follows
     assert "train v1: exit 124" in done.stdout, done.stdout

@@ -38,9 +38,9 @@ def test_a_lead_that_is_not_measured_is_refused_with_the_legal_ones(tmp_path: Pa
 
 def test_too_few_samples_for_the_lead_are_refused(tmp_path: Path) -> None:
     changes = [("extractors: [pixel8]", "extractors: [layout_edges_32_64]"), ("fd_pixel8", "fd_layout_edges_32_64")]
-    with pytest.raises(GanealogyError, match=r"sample\.count = 16: .* needs at least 500 samples"):
+    with pytest.raises(GanealogyError, match=r"sample\.count = 50: .* needs at least 500 samples"):
         make(tmp_path, *changes)
-    make(tmp_path, *changes, ("count: 16\n", "count: 500\n"))
+    make(tmp_path, *changes, ("count: 50\n", "count: 500\n"))
 
 
 @pytest.mark.parametrize("key", ["evaluate.lead", "train.tracker"])
