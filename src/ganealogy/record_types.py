@@ -286,6 +286,8 @@ class ManifestJson(TypedDict, total=False):
     image_size: int
     channels: int
     rejected: list[dict[str, str]]
+    identities: dict[str, int]
+    """People in train, in holdout and in both, where the source knows them."""
     source: str
     title: str
     artist: str

@@ -21,7 +21,9 @@ from PIL import Image
 
 from ganealogy import components
 from ganealogy.data import sources
+from ganealogy.data.archives import ZipPictures
 from ganealogy.data.download import KIND, download, inputs
+from ganealogy.data.preprocess import count_identities, preprocess
 from ganealogy.data.sources import anime, avatars, celeba, folder, mnist
 from ganealogy.errors import GanealogyError
 from ganealogy.params import schema
@@ -187,6 +189,25 @@ def test_celeba_prefers_a_mirrors_complete_set(tmp_path: Path, mirror: Path, mon
     download(settings("celeba"), tmp_path / "raw")
     assert list(json.loads((tmp_path / "raw" / "source.json").read_text())["files"]) == ["img_align_celeba.zip"]
     assert len(celeba.pictures([tmp_path / "raw" / "img_align_celeba.zip"])) == 4
+
+
+def test_celebas_identities_are_counted_over_the_split(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, people = zipped(mirror / celeba.WHOLE.name, 60), mirror / celeba.IDENTITIES.name
+    names = ZipPictures(whole)
+    known = {Path(names.name(index)).name: index // 3 for index in range(50)}  # three pictures each; ten are of nobody
+    people.write_text("".join(f"{name} {person}\n" for name, person in known.items()))
+    for remote, path in (("WHOLE", whole), ("IDENTITIES", people)):
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        monkeypatch.setattr(celeba, remote, dataclasses.replace(getattr(celeba, remote), md5=md5))
+    given = settings("celeba", holdout=0.3)
+    download(given, tmp_path / "raw")
+    found = preprocess(given, tmp_path / "raw", tmp_path / "packed")["identities"]
+    assert found["train"] <= 17 and found["holdout"] <= 17 and found["train"] + found["holdout"] - found["both"] == 17
+    assert found["both"] > 0
+    sides = {"train": ["a", "b", "x"], "holdout": ["c", "d"]}
+    assert count_identities({"a": 1, "b": 1, "c": 1, "d": 2}, sides) == {"train": 1, "holdout": 2, "both": 1}
 
 
 def test_anime_is_read_from_a_mirror(tmp_path: Path, mirror: Path) -> None:

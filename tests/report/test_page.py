@@ -243,3 +243,9 @@ def test_versions_with_different_seeds_are_shown(project: Path) -> None:
 def test_small_pictures_are_scaled_without_smoothing(project: Path, size: int, pixels: bool) -> None:
     edit(project / "data/packed/manifest.json", image_size=size)
     assert ("<body class=pixels>" in page(project)) == pixels
+
+
+def test_people_on_both_sides_of_the_split_are_told(project: Path) -> None:
+    assert "People" not in page(project)
+    edit(project / "data/packed/manifest.json", identities={"train": 10_000, "holdout": 4_000, "both": 3_900})
+    assert "10,000 in training, 4,000 held out, 3,900 of them on both sides" in page(project)

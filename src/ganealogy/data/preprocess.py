@@ -61,7 +61,8 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
     """
     source, paths = _read_source(settings, raw)
     size, channels = settings["image_size"], settings["channels"]
-    reader: PictureReader = components.load(KIND, settings["name"]).pictures(paths)
+    module = components.load(KIND, settings["name"])
+    reader: PictureReader = module.pictures(paths)
     subset = choose(reader, settings.get("count"))
     shape = (size, size, channels)
     with _scratch_file(packed) as scratch:
@@ -95,8 +96,20 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
         "sha256": content,
         "dataset": digest(content),
     }
+    if people := module.identities(paths) if hasattr(module, "identities") else {}:
+        names = {split: [Path(reader.name(int(row))).name for row in indices[rows]] for split, rows in splits.items()}
+        manifest["identities"] = count_identities(people, names)
     write_json(packed / "manifest.json", manifest)
     return manifest
+
+
+def count_identities(people: dict[str, int], names: dict[str, list[str]]) -> dict[str, int]:
+    """Return how many people are in train, in holdout, and in both; pictures without a person are left out.
+
+    `people`: name of a picture → person. `names`: split → names of its pictures.
+    """
+    train, holdout = ({people[name] for name in names[split] if name in people} for split in ("train", "holdout"))
+    return {"train": len(train), "holdout": len(holdout), "both": len(train & holdout)}
 
 
 @contextmanager

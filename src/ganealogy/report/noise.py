@@ -124,10 +124,14 @@ def other_heading(findings: Findings) -> str:
 
 
 def other_means(findings: Findings) -> dict[str, float]:
-    """Return version → mean of the primary metric at the checkpoint that is not the measured one."""
+    """Return version → mean of the primary metric at the checkpoint that is not the measured one, where they differ."""
     metric = findings.primary_metric
-    others = {version.name: version.other_values(metric).values() for version in findings.listed}
-    return {name: mean(metric, values) for name, values in others.items() if values}
+    pairs = [(version, version.other_values(metric)) for version in findings.listed]
+    return {
+        version.name: mean(metric, others.values())
+        for version, others in pairs
+        if any(value != version.values(metric)[seed] for seed, value in others.items())
+    }
 
 
 def disagreements(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, str]:

@@ -139,6 +139,15 @@ def credit(findings: Findings) -> str:
     return artist if not artist or re.match(r"(collected|drawn|made|photographed|by)\b", artist) else f"by {artist}"
 
 
+def identities(findings: Findings) -> str:
+    """Return how many people the splits share: what is copied of a known person, held-out pictures do not show."""
+    train, holdout, both = (count(findings.manifest["identities"][side]) for side in ("train", "holdout", "both"))
+    return (
+        f"{train} in training, {holdout} held out, {both} of them on both sides: the floor is lower than for new "
+        "people, and a copied person is not noticed"
+    )
+
+
 def protocol_line(findings: Findings) -> str:
     """Return the protocol that all versions share, in one line."""
     train, evaluate = findings.train, findings.evaluate

@@ -27,17 +27,38 @@ SMALL = Remote(  # the first 10,000 at half size; only in mirrors
     "celeba-89x109-10k.zip", (), sha256="b4907e605e5e5af32f40cbb27c4994fe92d427e7728b8ec293ef5480829db5ed"
 )
 
+IDENTITIES = Remote(  # who is on each picture; only in mirrors
+    "identity_CelebA.txt",
+    (),
+    md5="32bd1bd63d3c78cd57e08160ec5ed1e2",  # as torchvision lists it
+)
+
 
 def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)
 
 
 def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str]:
-    """Write the archive to `raw` and return its name. Raises: GanealogyError if it cannot be fetched."""
+    """Write the archive to `raw`, and the identities if the mirror has them; return the names of the files.
+
+    Raises: GanealogyError if the archive cannot be fetched.
+    """
     remote = SMALL if in_mirror(mirror, SMALL.name) and not in_mirror(mirror, WHOLE.name) else WHOLE
     obtain(remote, raw / remote.name, in_mirror(mirror, remote.name))
+    if found := in_mirror(mirror, IDENTITIES.name):
+        obtain(IDENTITIES, raw / IDENTITIES.name, found)
+        return [remote.name, IDENTITIES.name]
     return [remote.name]
 
 
 def pictures(files: list[Path]) -> ZipPictures:
-    return ZipPictures(files[0])
+    return ZipPictures(next(file for file in files if file.suffix == ".zip"))
+
+
+def identities(files: list[Path]) -> dict[str, int]:
+    """Return name of a picture → number of the person on it; empty without the official file.
+
+    Its lines are such as `000001.jpg 2880`.
+    """
+    lines = [file.read_text("utf-8").split() for file in files if file.name == IDENTITIES.name]
+    return {name: int(person) for words in lines for name, person in zip(words[::2], words[1::2], strict=True)}
