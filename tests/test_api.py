@@ -81,7 +81,7 @@ def test_without_a_plan_it_says_what_to_type(tmp_path: Path) -> None:
 def test_two_folders_are_measured(tmp_path: Path) -> None:
     for name, seed in (("real", 1), ("fake", 2)):
         (tmp_path / name).mkdir()
-        for index, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (6, 16, 16, 3), np.uint8)):
+        for index, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (50, 16, 16, 3), np.uint8)):
             Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
     result = api.measure(tmp_path / "real", tmp_path / "fake", ["pixel8"])
     assert result.metrics["fd_pixel8"] > 0 and result.protocol["fd_pixel8"]["extractor"] == "pixel8"
