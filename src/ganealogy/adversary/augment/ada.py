@@ -50,7 +50,8 @@ class ADA(Augmentation):
 
     def observe(self, real_logits: torch.Tensor, progress: Progress) -> dict[str, torch.Tensor]:
         seen = torch.full_like(self.signs, 1.0)
-        seen[0], seen[1] = real_logits.sign().sum(), len(real_logits)
+        seen[0] = real_logits.sign().sum()
+        seen[1].fill_(len(real_logits))  # an assigned number would be a copy from the host
         self.signs += seen
         # On the device, without a sync.
         due = self.signs[2] >= self.interval
