@@ -110,6 +110,6 @@ def test_the_sentence_claims_a_difference_only_where_intervals_are_apart() -> No
     )
     alike = noise.spreads(record(initialise=calm, order=calm, steps=calm))
     assert noise.sentence(alike, "fd_x") == (
-        f"The kinds cannot be told apart with so few runs: {small} to {small}, and the intervals overlap."
+        f"So few runs cannot separate the kinds: {small} to {small}, and the intervals overlap."
     )
     assert noise.sentence(noise.spreads(record(order=calm)), "fd_x") == ""

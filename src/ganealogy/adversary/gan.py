@@ -110,7 +110,7 @@ class GAN:
         return images.detach().requires_grad_() if needed else images
 
     def penalty(self, step: DiscriminatorStep, penalties: Penalties) -> dict[str, torch.Tensor]:
-        """Return {"penalty": the scalar to add to D's loss}, 0 if none is due; empty for a GAN without penalties."""
+        """Return {"penalty": the scalar to add to D's loss}, 0 if no penalty is due; empty without penalties."""
         if not self.penalties:
             return {}
         terms = [penalty.every * penalty(step) for penalty in penalties]

@@ -110,7 +110,7 @@ def sentence(found: dict[str, Spread], metric: str) -> str:
         alone = amount(metric, single[most].sd)
         return f"Most comes from the {LABELS[most]}: {alone} alone, against {others}{together}."
     ends = f"{amount(metric, single[least].sd)} to {amount(metric, single[most].sd)}"
-    return f"The kinds cannot be told apart with so few runs: {ends}, and the intervals overlap{together}."
+    return f"So few runs cannot separate the kinds: {ends}, and the intervals overlap{together}."
 
 
 def amount(metric: str, sd: float) -> str:

@@ -17,8 +17,8 @@ REACH = 1 / 8
 
 class BCR(Penalty):
     def __init__(self, *, real_weight: Scheduled = 10.0, fake_weight: Scheduled = 10.0, flip: bool = True) -> None:
-        """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake. `flip: false` is for pictures whose mirror image
-        is none of them, such as digits.
+        """`real_weight`, `fake_weight`: the paper's λ_real and λ_fake. `flip: false` is for pictures that a
+        mirror image would not be among, such as digits.
         """
         super().__init__()
         self.real_weight, self.fake_weight, self.flip = real_weight, fake_weight, flip
