@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.five_seeds import FACTORS, METRIC, edit_tree, make_tree
 
-from ganealogy.report import judge, markdown, page, pictures, terminal
+from ganealogy.report import judge, markdown, page, pictures, second_opinions, terminal
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Run, Version
 from ganealogy.workspace import run_dir
@@ -89,7 +89,7 @@ def test_page_markdown_and_summary_mark_edges_on_which_judges_disagree(tmp_path:
             record["metrics"]["swd"] = centre * factor
             path.write_text(json.dumps(record))
     found = collect(root)
-    assert judge.disagreeing(found) == {"v3": "judges disagree: swd points the other way"}
+    assert second_opinions.judges_disagree(found) == {"v3": "judges disagree: swd points the other way"}
     html, text = page.render(found, pictures.gather(found)), markdown.render(found, {})
     assert ">judges disagree</span>" in html and "**judges disagree: swd points the other way**" in text
     assert "v3: judges disagree" in "".join(str(part) for part in terminal.summary(root, 80).renderables)
@@ -103,7 +103,7 @@ def test_nothing_measured_gives_no_sentence_and_no_chart() -> None:
 def test_second_opinions_are_one_per_other_extractor_without_pixel8() -> None:
     both = {"fd_effnet_lite0_64": [1.0], "fd_w64_effnet_lite0_64": [1.0], "fd_pixel8": [1.0]}
     found = findings(version("v1", None, 0, fd_layout_edges_32_64=[0.4], swd=[60.0], **both))
-    assert judge.opinions(found) == ["swd", "fd_w64_effnet_lite0_64"]
+    assert second_opinions.opinions(found) == ["swd", "fd_w64_effnet_lite0_64"]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def test_second_opinions_are_one_per_other_extractor_without_pixel8() -> None:
 )
 def test_judges_disagree_beyond_the_spread_over_seeds(lead: float, opinion: list[float], expected: list[str]) -> None:
     child = version("v2", "v1", 1, fd_layout_edges_32_64=around(lead), swd=opinion)
-    assert judge.disagreements(findings(PARENT, child), child, PARENT) == expected
+    assert second_opinions._pointing_away(findings(PARENT, child), child, PARENT) == expected
 
 
 def test_only_seeds_of_both_versions_are_compared() -> None:
     child = version("v2", "v1", 1, fd_layout_edges_32_64=around(0.3), swd=around(80.0)[:2])
-    assert judge.disagreements(findings(PARENT, child), child, PARENT) == []
+    assert second_opinions._pointing_away(findings(PARENT, child), child, PARENT) == []
 
 
 def test_the_part_that_binds() -> None:

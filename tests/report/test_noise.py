@@ -10,7 +10,7 @@ import pytest
 from helpers.fabricated import edit, write
 from helpers.five_seeds import FACTORS, METRIC, VALUES, edit_tree, make_tree
 
-from ganealogy.report import markdown, noise, page, terminal
+from ganealogy.report import markdown, noise, page, second_opinions, terminal
 from ganealogy.report.collect import collect
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.verdict_table import verdicts_for
@@ -47,7 +47,7 @@ def add_sets(root: Path, version: str, *sets: float) -> None:
 
 def disagreements(root: Path) -> dict[str, str]:
     findings = collect(root)
-    return noise.disagreements(findings, verdicts_for(findings, METRIC))
+    return second_opinions.checkpoints_disagree(findings, verdicts_for(findings, METRIC))
 
 
 def test_other_values_can_be_judged_in_place_of_the_reported_ones(tree: Path) -> None:
@@ -78,9 +78,11 @@ def test_an_open_edge_disagrees_only_if_its_interval_is_on_the_other_side(tree: 
 def test_equal_checkpoints_and_absent_ones_do_not_disagree(tree: Path) -> None:
     assert disagreements(tree) == {}
     add_other(tree, {})
-    assert disagreements(tree) == {} and noise.other_means(collect(tree)) == {}, "equal numbers are not shown twice"
+    assert disagreements(tree) == {} and second_opinions.other_means(collect(tree)) == {}, (
+        "equal numbers are not shown twice"
+    )
     add_other(tree, {"v3": 1.01})
-    assert noise.other_means(collect(tree)).keys() == {"v3"}
+    assert second_opinions.other_means(collect(tree)).keys() == {"v3"}
 
 
 def test_the_report_shows_both_checkpoints(tree: Path) -> None:

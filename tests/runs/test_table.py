@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from ganealogy.runs.table import LINE_EVERY_S, RunTable, duration
+from ganealogy.runtime.progress import short
 from ganealogy.runtime.workers import Ended
 
 
@@ -115,7 +116,7 @@ def test_a_log_gets_a_line_per_finished_run_and_one_every_ten_seconds(capsys: py
     console = Console(file=io.StringIO(), force_terminal=False)
     with RunTable(["v1-0", "v1-1"], 1, clock=clock, console=console) as table:
         table.on_start("v1-0")
-        table.on_progress("v1-0", {"stage": "train", "fraction": 0.5, "fd": 91.0})
+        table.on_progress("v1-0", {"stage": "train", "fraction": 0.5, "fd": 0.4119})
         table.draw()
         clock.now += LINE_EVERY_S
         table.draw()
@@ -123,7 +124,11 @@ def test_a_log_gets_a_line_per_finished_run_and_one_every_ten_seconds(capsys: py
         table.on_start("v1-1")
         table.on_end("v1-1", Ended("error", reason="no space"))
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["0 of 2 runs, 30 s left · v1-0 50%", "v1-0: done in 10 s, FD 91", "v1-1: failed: no space"]
+    assert lines == ["0 of 2 runs, 30 s left · v1-0 50%", "v1-0: done in 10 s, FD 0.412", "v1-1: failed: no space"]
+
+
+def test_a_distance_keeps_three_digits() -> None:
+    assert [short(value) for value in (0.04123, 0.4119, 91.24, 1234.4)] == ["0.0412", "0.412", "91.2", "1234"]
 
 
 def test_durations_are_for_people() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ganealogy.runtime import progress
 from ganealogy.stages._training_progress import STEP_SECONDS, TrainingProgress
 
-SCALARS = {"d_loss": 0.71, "g_loss": 1.9, "fd": 91.2, "best": 87.4}
+SCALARS = {"d_loss": 0.71, "g_loss": 1.9, "fd": 0.4119, "best": 0.4063}
 WARNING = "build/x.json: checkpoint cannot be used (ValueError: its sha256 differs); trying an older one"
 
 
@@ -34,7 +34,15 @@ def test_one_bar_shows_kimg_rate_time_losses_scores_and_the_newest_warning(monke
         training.on_step(step, SCALARS if step == 100 else None)
     training.close()
     last = terminal.getvalue().split("\r")[-1]
-    for part in ("v3 seed 1", "10%", "6.4/64 kimg", "images/s", "D 0.71 · G 1.90", "FD 91, best 87", "! build/x.json"):
+    for part in (
+        "v3 seed 1",
+        "10%",
+        "6.4/64 kimg",
+        "images/s",
+        "D 0.71 · G 1.90",
+        "FD 0.412, best 0.406",
+        "! build/x.json",
+    ):
         assert part in last, last
     assert "<" in last.split("[")[1], "elapsed < left"
     assert "kimg/s" not in last and "s/kimg" not in last
@@ -49,7 +57,7 @@ def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     training.on_step(1, SCALARS)
     output = capsys.readouterr().err
     assert "before the start\n" in output
-    assert "images/s" in output and "s left" in output and "FD 91, best 87 · ! before the start" in output
+    assert "images/s" in output and "s left" in output and "FD 0.412, best 0.406 · ! before the start" in output
 
 
 def test_before_the_first_tick_there_is_no_score(capsys: pytest.CaptureFixture[str]) -> None:

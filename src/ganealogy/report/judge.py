@@ -1,22 +1,18 @@
-"""What judges the versions: the leading distance on its scale, what fools it, and the second opinions beside it."""
+"""What judges the versions: the leading distance on its scale, and what fools it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from markupsafe import Markup, escape
 
 from ganealogy.evaluation.battery import MUST_FAIL
-from ganealogy.report import noise, wording
+from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.report.outcome import best_version
-from ganealogy.verdicts.estimates import LEVEL
-from ganealogy.verdicts.metric_kinds import is_distance, scale, split
-from ganealogy.verdicts.primary_metric import distances
-from ganealogy.verdicts.significance import Verdict
+from ganealogy.verdicts.metric_kinds import split
 
 DESCRIPTIONS = {
     "fd_layout_edges_32_64": (
@@ -111,15 +107,16 @@ def verdict_on_the_judge(findings: Findings) -> list[str]:
         )
     if unseen := [each.name.replace("_", " ") for each in battery if each.unseen]:
         sentences.append(
-            f"Blind on this data: {_listed(unseen)} {'are' if len(unseen) > 1 else 'is'} as near as held-out reals, so "
-            "a verdict says nothing about such faults."
+            f"Blind on this data: {wording.listed(unseen)} {'are' if len(unseen) > 1 else 'is'} as near as held-out "
+            "reals, so a verdict says nothing about such faults."
         )
     if best is None:
         return sentences
     fooled = [each.name.replace("_", " ") for each in battery if each.must_fail and each.ahead and not each.unseen]
     if fooled:
         verb = "look worse and lie" if len(fooled) > 1 else "looks worse and lies"
-        sentences.append(f"{_listed(fooled)} {verb} ahead of {best.name}: a version can win by becoming like that.")
+        them = f"{wording.listed(fooled)} {verb} ahead of {best.name}"
+        sentences.append(f"{them}: a version can win by becoming like that.")
     elif any(member.must_fail for member in battery):
         sentences.append(f"No degraded set that looks worse than {best.name} lies ahead of it.")
     gaussian = findings.anchors.get(metric, {}).get("gaussian")
@@ -131,66 +128,6 @@ def verdict_on_the_judge(findings: Findings) -> list[str]:
         else:
             sentences.append(f"No version has passed the Gaussian fitted to all pixels (best: {best.name}, {values}).")
     return sentences
-
-
-def opinions(findings: Findings) -> list[str]:
-    """Return the distances that stand beside the leading one: every other extractor's first or whitened distance."""
-    chosen = []
-    for extractor in findings.evaluate.get("extractors", []):
-        names = distances(extractor)
-        whitened = [name for name in names if name.startswith("fd_w64_")]
-        chosen += [name for name in [*whitened, *names] if name in findings.metrics][:1]
-    lead = split(findings.primary_metric)[1]
-    return [name for name in chosen if is_distance(name) and split(name)[1] != lead and name != "fd_pixel8"]
-
-
-def disagreements(findings: Findings, child: Version, parent: Version) -> list[str]:
-    """Return the second opinions that point the other way than the leading metric, beyond the spread over seeds.
-
-    That is: the 95 % t interval of their differences, paired by seed, excludes 0 on the side opposite to the leading
-    metric's mean difference.
-    """
-    lead = _paired(findings.primary_metric, child, parent)
-    if len(lead) < 2:
-        return []
-    against = []
-    for metric in opinions(findings):
-        differences = _paired(metric, child, parent)
-        if len(differences) < 3 or stdev(differences) == 0:
-            continue
-        from scipy.special import stdtrit  # a tenth of scipy.stats's time
-
-        count = len(differences)
-        half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * stdev(differences) / math.sqrt(count)
-        if abs(fmean(differences)) > half and fmean(differences) * fmean(lead) < 0:
-            against.append(metric)
-    return against
-
-
-def disagreeing(findings: Findings) -> dict[str, str]:
-    """Return version → sentence, for the edges on which a second opinion points the other way."""
-    listed = {version.name: version for version in findings.listed}
-    sentences = {}
-    for version in findings.listed:
-        if version.parent in listed and (against := disagreements(findings, version, listed[version.parent])):
-            verb = "points" if len(against) == 1 else "point"
-            sentences[version.name] = f"judges disagree: {_listed(against)} {verb} the other way"
-    return sentences
-
-
-def marks(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, str]]:
-    """Return version → mark → sentence, for edges on which another checkpoint or another judge says the opposite.
-
-    `verdicts`: by the leading metric and the measured checkpoint.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for mark, sentences in (
-        ("best and last disagree", noise.disagreements(findings, verdicts)),
-        ("judges disagree", disagreeing(findings)),
-    ):
-        for name, sentence in sentences.items():
-            found.setdefault(name, {})[mark] = sentence
-    return found
 
 
 def binding(version: Version) -> str:
@@ -252,16 +189,3 @@ def _ticks(low: float, high: float) -> list[float]:
     """Return 1, 2 and 5 times the powers of ten in between."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [tick for power in powers for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if low < tick < high]
-
-
-def _paired(metric: str, child: Version, parent: Version) -> list[float]:
-    """Return the differences, child less parent, of the seeds that both have, on the metric's scale."""
-    sides: tuple[Mapping[int, float], ...] = (child.values(metric), parent.values(metric))
-    pairs = [(sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]]
-    if scale(metric) == "log":
-        pairs = [(math.log(a), math.log(b)) for a, b in pairs if a > 0 and b > 0]
-    return [a - b for a, b in pairs]
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy.files import atomic
-from ganealogy.report import columns, figures, judge, noise, wording
+from ganealogy.report import columns, figures, noise, second_opinions, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Version
@@ -71,7 +71,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
         noise=noise.section(findings),
-        marks=judge.marks(findings, verdicts.verdicts),
+        marks=second_opinions.marks(findings, verdicts.verdicts),
         table=table,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -100,7 +100,7 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
 def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) -> list[dict[str, str]]:
     """Return one row per version, then the anchors: mean over seeds with its interval, then each seed's value."""
     rows = []
-    others, by_other = noise.other_means(findings), noise.other_heading(findings)
+    others, by_other = second_opinions.other_means(findings), second_opinions.other_heading(findings)
     for version in findings.listed:
         best, last = version.best_and_last(findings.tracker)
         row = {

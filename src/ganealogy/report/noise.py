@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ganealogy.record_types import NoiseJson
 from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Json
-from ganealogy.report.verdict_table import effect, verdict_label, verdicts_for
+from ganealogy.report.verdict_table import verdicts_for
 from ganealogy.verdicts import noise
-from ganealogy.verdicts.estimates import mean
-from ganealogy.verdicts.metric_kinds import higher_is_better, scale
+from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.noise import LABELS, amount
-from ganealogy.verdicts.significance import BETTER, WORSE, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -111,57 +108,3 @@ def terminal(record: NoiseJson) -> Table:
     for row in rows:
         table.add_row(*row.values())
     return table
-
-
-def other_checkpoint(findings: Findings) -> str:
-    """Return the name of the checkpoint that is not the measured one."""
-    return "last" if findings.sample.get("checkpoint") == "best" else "best"
-
-
-def other_heading(findings: Findings) -> str:
-    """Return the heading of the primary metric at that checkpoint."""
-    return f"by {other_checkpoint(findings)}"
-
-
-def other_means(findings: Findings) -> dict[str, float]:
-    """Return version → mean of the primary metric at the checkpoint that is not the measured one, where they differ."""
-    metric = findings.primary_metric
-    pairs = [(version, version.other_values(metric)) for version in findings.listed]
-    return {
-        version.name: mean(metric, others.values())
-        for version, others in pairs
-        if any(value != version.values(metric)[seed] for seed, value in others.items())
-    }
-
-
-def disagreements(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, str]:
-    """Return version → sentence, for the edges on which the checkpoints best and last point opposite ways.
-
-    `verdicts`: by the measured checkpoint. Rule: one of the two is better or worse, and the other has the opposite
-    word, or a 95 % interval wholly on the other side of no difference.
-    """
-    metric = findings.primary_metric
-    others = {version.name: version.other_values(metric) for version in findings.listed}
-    if not any(others.values()):
-        return {}
-    name, other_name = findings.sample.get("checkpoint", "last"), other_checkpoint(findings)
-    by_other = verdicts_for(findings, metric, others)
-    sentences = {}
-    for child, verdict in verdicts.items():
-        other = by_other[child]
-        sides = {_side(metric, verdict), _side(metric, other)}
-        if sides == {BETTER, WORSE} and {verdict.word, other.word} & {BETTER, WORSE}:
-            both = {name: verdict, other_name: other}
-            parts = [f"{effect(metric, both[key])} {verdict_label(both[key])} by {key}" for key in sorted(both)]
-            sentences[child] = f"best and last disagree: {', '.join(parts)}"
-    return sentences
-
-
-def _side(metric: str, verdict: Verdict) -> str:
-    """Return better or worse: the word, else the side on which the whole 95 % interval lies; empty if it has none."""
-    if verdict.word in (BETTER, WORSE):
-        return verdict.word
-    none = 1.0 if scale(metric) == "log" else 0.0
-    if verdict.low is None or verdict.high is None or verdict.low <= none <= verdict.high:
-        return ""
-    return BETTER if (verdict.low > none) == higher_is_better(metric) else WORSE

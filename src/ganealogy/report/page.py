@@ -17,7 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
-from ganealogy.report import charts, columns, judge, noise, palette, pictures, wording
+from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
@@ -108,9 +108,9 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             rule=decision_rule(verdicts.verdicts),
             family_note=family(findings),
             noise=noise.section(findings),
-            marks=judge.marks(findings, verdicts.verdicts),
-            others=noise.other_means(findings),
-            by_other=noise.other_heading(findings),
+            marks=second_opinions.marks(findings, verdicts.verdicts),
+            others=second_opinions.other_means(findings),
+            by_other=second_opinions.other_heading(findings),
             metrics=columns.all_columns(findings),
             family_of={metric: family for family, members in families.items() for metric in members},
             column_families=[*families, *FIXED_FAMILIES],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files.records import RecordError
-from ganealogy.report import judge, wording
+from ganealogy.report import second_opinions, wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.outcome import basis, outcome
@@ -162,7 +162,7 @@ def _seconds(seconds: float | None) -> str:
 
 def _notes(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
     """Return such as `v5: bundle of 2 changes, seed 1 diverged · v7: judges disagree`; empty if there is nothing."""
-    marks = judge.marks(findings, verdicts)
+    marks = second_opinions.marks(findings, verdicts)
     found = {}
     for version in findings.listed:
         lines = [bundle(version), *(line.short for line in problems(version))]

@@ -95,6 +95,11 @@ def plural(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
 
 
+def listed(words: list[str]) -> str:
+    """Join such as `v1, v2 and v3`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def seed_count(findings: Findings) -> str:
     """Return the number of seeds per version: `5 seeds`, or `5 to 8 seeds` where versions differ."""
     counts = [len(version.seeds) for version in findings.listed] or [0]

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from ganealogy.runtime.progress import short
 from ganealogy.runtime.workers import Ended, Watcher
 
 REDRAW_S = 0.25
@@ -203,7 +204,7 @@ class RunTable(Watcher):
             left = duration((self.clock() - (row.began or 0)) / row.fraction * (1 - row.fraction))
         elif row.ended is not None and row.began is not None:
             left = f"in {duration(row.ended - row.began)}"
-        return [name, row.state, part, *(shown if wide else ()), _number(numbers, "fd", ".0f"), left]
+        return [name, row.state, part, *(shown if wide else ()), short(numbers["fd"]) if "fd" in numbers else "", left]
 
     def __enter__(self) -> RunTable:
         if self.live is not None:
@@ -238,4 +239,4 @@ def _number(numbers: Mapping[str, float], key: str, form: str = ".2f") -> str:
 
 
 def _scores(row: Row) -> str:
-    return f", FD {row.numbers['fd']:.0f}" if "fd" in row.numbers else ""
+    return f", FD {short(row.numbers['fd'])}" if "fd" in row.numbers else ""

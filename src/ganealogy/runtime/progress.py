@@ -97,6 +97,11 @@ class Progress:
         self.close()
 
 
+def short(value: float) -> str:
+    """Format a distance for a narrow column: three digits, `0.0412`, `91.2`, `1234`."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def track(items: Iterable[T], label: str, total: int, unit: str = "it") -> Iterator[T]:
     """Yield the items and show how many of `total` are done."""
     with Progress(label, total, unit) as progress:

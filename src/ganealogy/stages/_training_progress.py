@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ganealogy.runtime import process
-from ganealogy.runtime.progress import Progress
+from ganealogy.runtime.progress import Progress, short
 
 WARNING_LENGTH = 60
 """Characters of the newest warning shown in the progress bar."""
@@ -73,6 +73,6 @@ class TrainingProgress:
 
     def _note(self, scalars: dict[str, float]) -> str:
         """Return such as `D 0.71 · G 1.90 · FD 91, best 87`."""
-        scores = [f"{label} {scalars[key]:.0f}" for key, label in (("fd", "FD"), ("best", "best")) if key in scalars]
+        scores = [f"{label} {short(scalars[key])}" for key, label in (("fd", "FD"), ("best", "best")) if key in scalars]
         losses = f"D {scalars['d_loss']:.2f} · G {scalars['g_loss']:.2f}"
         return " · ".join(part for part in (losses, ", ".join(scores), self.warning and f"! {self.warning}") if part)
