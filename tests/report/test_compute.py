@@ -84,3 +84,19 @@ def test_pinned_rates_name_the_optimizer() -> None:
 def test_a_training_costs_its_images_times_a_step() -> None:
     assert version("v1", 110, {0: [9.0], 1: [9.0]}).training_flops == 110 * 40_000
     assert version("v1", None, {0: [9.0]}).training_flops is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.875, "−12 %"),
+        (1.234, "+23 %"),
+        (1.004, "0 %"),
+        (0.996, "0 %"),
+        (1.999, "+100 %"),
+        (2.5, "×2.5"),
+        (12.34, "×12.3"),
+    ],
+)
+def test_a_ratio_is_a_percentage_up_to_twice(ratio: float, text: str) -> None:
+    assert wording.change(ratio) == text

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from helpers.five_seeds import edit_tree, make_tree, remove_metrics
 
-from ganealogy.report import markdown, page, pictures
+from ganealogy.report import markdown, page, pictures, terminal
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Run, Version
-from ganealogy.report.outcome import basis, outcome
-from ganealogy.report.verdict_table import verdicts_for
+from ganealogy.report.outcome import against_sentences, basis, outcome
+from ganealogy.report.verdict_table import against_for, verdicts_for
 from ganealogy.verdicts.significance import (
     BARRED,
     BETTER,
@@ -200,3 +200,23 @@ def test_page_and_markdown_open_with_the_sentence(seeded: Path) -> None:
     assert basis(found) == line and f'<p class="sub">{line}</p>' in html
     first = [line for line in text.splitlines() if line][1:3]
     assert first == [f"**{ideas}; best: v3.**", f"<sub>{markdown.plain(line)}</sub>"]
+
+
+def test_contrasts_are_grouped_by_word() -> None:
+    better, worse = Verdict(BETTER), Verdict(WORSE)
+    rows = {"v1": {"v3": worse, "v7": better, "v8": SAME, "v9": better}, "v2": {"v3": Verdict(NO_DIFFERENCE)}, "v4": {}}
+    assert against_sentences(rows) == [
+        "Against v1: v7 and v9 better; v3 worse; v8 equivalent within 10 %.",
+        "Against v2: v3 no difference shown.",
+    ]
+
+
+def test_page_markdown_and_summary_open_with_contrasts(seeded: Path) -> None:
+    edit_tree(seeded, evaluate={"lead": METRIC, "against": ["v3"]})
+    found = collect(seeded)
+    [said] = against_sentences(against_for(found))
+    gallery = pictures.gather(found)
+    html, text = page.write_page(found, gallery, {}).read_text(), markdown.write_markdown(found, gallery).read_text()
+    assert said.startswith("Against v3: ") and said in html.partition("<section")[0]
+    assert said in text.partition("## ")[0].replace("\\", "")
+    assert said in "".join(str(part) for part in terminal.summary(seeded, 80).renderables)

@@ -13,7 +13,7 @@ from ganealogy.report import columns, figures, noise, second_opinions, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Version
-from ganealogy.report.outcome import basis, outcome
+from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.pictures import Gallery
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import (
@@ -65,6 +65,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         protocols=columns.protocols(findings),
         verdicts=verdicts,
         outcome=outcome(findings, verdicts.verdicts),
+        against_sentences=against_sentences(verdicts.against),
         basis=basis(findings),
         rule=decision_rule(verdicts.verdicts),
         family_note=family_note(findings),

@@ -23,6 +23,7 @@ from ganealogy.verdicts.significance import (
     NOT_MEASURED,
     NOT_YET,
     TOO_FEW,
+    WORDS,
     WORSE,
     WORSE_THAN_SURVIVORS,
     Verdict,
@@ -82,6 +83,20 @@ def basis(findings: Findings) -> str:
     mean = "geometric mean" if scale(metric) == "log" else "mean"
     measure = " on ".join(filter(None, wording.metric_label(metric)))
     return f"{metric}: {measure}, {mean} over seeds, lower is better · {wording.protocol_line(findings)}"
+
+
+def against_sentences(against: Mapping[str, Mapping[str, Verdict]]) -> list[str]:
+    """Return a sentence for each version of evaluate.against: `Against v1: v3 and v9 better; v12 worse.`
+
+    `against`: that version → version → verdict against it.
+    """
+    sentences = []
+    for name, row in against.items():
+        by_word = {word: [each for each in row if row[each].word == word] for word in WORDS}
+        said = [f"{wording.listed(names)} {row[names[0]].label}" for names in by_word.values() if names]
+        if said:
+            sentences.append(f"Against {name}: {'; '.join(said)}.")
+    return sentences
 
 
 def best_version(findings: Findings) -> Version | None:

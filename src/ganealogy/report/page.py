@@ -21,7 +21,7 @@ from ganealogy.report import charts, columns, judge, noise, palette, pictures, s
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
-from ganealogy.report.outcome import basis, outcome
+from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.problems import problems, reason_missing, worsened
 from ganealogy.report.verdict_table import (
@@ -102,6 +102,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             live=(findings.root / LIVE_PAGE).is_file(),
             verdicts=verdicts,
             outcome=outcome(findings, verdicts.verdicts),
+            against_sentences=against_sentences(verdicts.against),
             basis=basis(findings),
             tally=tally(verdicts.verdicts),
             seeds_needed=SEEDS_NEEDED,

@@ -12,9 +12,17 @@ from ganealogy.files.records import RecordError
 from ganealogy.report import second_opinions, wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
-from ganealogy.report.outcome import basis, outcome
+from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.problems import problems
-from ganealogy.report.verdict_table import bundle, css_class, estimates_for, family, verdict_label, verdicts_for
+from ganealogy.report.verdict_table import (
+    against_for,
+    bundle,
+    css_class,
+    estimates_for,
+    family,
+    verdict_label,
+    verdicts_for,
+)
 from ganealogy.verdicts.estimates import Estimate
 from ganealogy.verdicts.significance import EQUIVALENT, Verdict
 
@@ -66,6 +74,7 @@ def summary(root: Path, width: int) -> Group:
     verdicts = verdicts_for(findings, findings.primary_metric)
     parts: list[Text | Table] = [
         Text(outcome(findings, verdicts).sentence, style="bold"),
+        *map(Text, against_sentences(against_for(findings))),
         Text(f"{basis(findings)}\n", style="dim"),
         _table(_rows(findings, verdicts, width), width),
     ]

@@ -112,6 +112,12 @@ def contrasts(findings: Findings) -> dict[str, dict[str, str | None]]:
     }
 
 
+def against_for(findings: Findings) -> dict[str, dict[str, Verdict]]:
+    """Return version of evaluate.against → version → verdict against it."""
+    metric = findings.primary_metric
+    return {name: verdicts_for(findings, metric, parents=edges) for name, edges in contrasts(findings).items()}
+
+
 def estimates_for(findings: Findings, metric: str) -> dict[str, Estimate]:
     """Return listed version → mean and 95 % interval over its seeds, without versions that have no value."""
     values = {version.name: list(version.values(metric).values()) for version in findings.listed}
@@ -134,7 +140,7 @@ class VerdictTable:
         primary = findings.primary_metric
         return cls(
             verdicts_for(findings, primary),
-            {name: verdicts_for(findings, primary, parents=edges) for name, edges in contrasts(findings).items()},
+            against_for(findings),
             {metric: estimates_for(findings, metric) for metric in dict.fromkeys([primary, *findings.metrics])},
         )
 
@@ -217,8 +223,4 @@ def no_interval(estimate: Estimate | None) -> str:
 
 
 def _difference(metric: str, value: float) -> str:
-    if scale(metric) != "log":
-        return f"{value:+.3g}".replace("-", "−")
-    if value >= 2:
-        return f"×{value:.3g}"
-    return f"{100 * (value - 1):+.0f} %".replace("-", "−")
+    return wording.change(value) if scale(metric) == "log" else f"{value:+.3g}".replace("-", "−")

@@ -52,8 +52,11 @@ def operations(flops: Any) -> str:
 
 
 def change(ratio: float) -> str:
-    """Format a ratio of distances: `−12 %`, or `×2.3` from twice on."""
-    return f"×{ratio:.3g}" if ratio >= 2 else f"{100 * (ratio - 1):+.0f} %".replace("-", "−")
+    """Format a ratio of distances: `−12 %`, `0 %`, or `×2.3` from twice on."""
+    if ratio >= 2:
+        return f"×{ratio:.3g}"
+    percent = round(100 * (ratio - 1))
+    return f"{percent:+d} %".replace("-", "−") if percent else "0 %"
 
 
 def effect_over_seeds(effect: Effect) -> str:
