@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 class Workspace:
     path: Path
 
-    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 280, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the workspace, with this environment's python first; stderr is merged into stdout."""
         done = subprocess.run(
             command,
@@ -26,7 +28,7 @@ class Workspace:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            timeout=280,
+            timeout=timeout,
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
