@@ -121,11 +121,17 @@ def test_a_public_set_has_a_mirror_and_no_pictures(project: Path, capsys: pytest
     mirror = project / "mirror"
     mirror.mkdir()
     settings("dataset: {name: mnist, mirror: mirror, image_size: 28, channels: 1}")
-    assert inputs.run()["pictures"] is None and inputs.run()["mirror"] == {}
-    (mirror / "train-images.gz").write_bytes(b"12345")
-    assert inputs.run()["mirror"] == {"train-images.gz": 5}
+    assert inputs.run()["pictures"] is None and inputs.run()["mirror"] is None
+    name = "train-images-idx3-ubyte.gz"
+    (mirror / name).write_bytes(b"12345")
+    (mirror / "notes.txt").write_bytes(b"not of MNIST")
+    before = inputs.run()["mirror"]
+    assert list(before) == [name]
+    (mirror / name).write_bytes(b"54321")
+    after = inputs.run()["mirror"]
+    assert after != before, "of the same size"
     shutil.rmtree(mirror)
-    assert inputs.run()["mirror"] == {"train-images.gz": 5} and "no such directory" in capsys.readouterr().err
+    assert inputs.run()["mirror"] == after and "no such directory" in capsys.readouterr().err
 
 
 def test_weights_count_where_they_are_used(project: Path) -> None:
@@ -162,7 +168,7 @@ def test_an_installed_package_and_own_components_count(
 def test_the_record_is_plain_and_stable(project: Path) -> None:
     inputs.run()
     content = json.loads(INPUTS.read_text())
-    assert sorted(content) == ["components", "mirror", "noise", "package", "pictures", "weights"]
+    assert sorted(content) == ["classes", "components", "mirror", "noise", "package", "pictures", "weights"]
     assert content["pictures"]["files"] == 4 and content["pictures"]["path"] == "my pictures"
     assert str(project) not in INPUTS.read_text(), "the same on every machine"
     INPUTS.write_text("damaged")
