@@ -20,6 +20,8 @@ from ganealogy.runtime import memory, process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+OUT_OF_TIME, OUT_OF_MEMORY = 1, 3
+"""Exit codes of a process; the first one is faulthandler's."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,11 @@ class Limits(Generic[Item, Result]):
 
 
 class _Killed(Exception):  # noqa: N818
-    """The process ended without a result."""
+    """The process ended without a result. `code`: its exit code; below 0, the number of a signal."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def count() -> int:
@@ -124,8 +130,12 @@ class _Worker(Generic[Item, Result]):
     def _alone(self, part: Item, limits: Limits[Item, Result]) -> Result:
         try:
             return self._ask(part)
-        except _Killed:
-            return limits.give_up(part, f"takes over {limits.seconds:g} s or {limits.bytes / 2**20:,.0f} MiB of memory")
+        except _Killed as end:
+            reason = {
+                OUT_OF_TIME: f"takes over {limits.seconds:g} s",
+                OUT_OF_MEMORY: f"takes over {limits.bytes / 2**20:,.0f} MiB of memory",
+            }.get(end.code or 0, f"ends the process (exit code {end.code})")
+            return limits.give_up(part, reason)
 
     def _ask(self, item: Item) -> Result:
         """Raises: _Killed, and what the function raises."""
@@ -134,8 +144,7 @@ class _Worker(Generic[Item, Result]):
             pipe.send(item)
             is_result, answer = pipe.recv()
         except (EOFError, OSError):
-            self._end()
-            raise _Killed from None
+            raise _Killed(self._end()) from None
         if not is_result:
             raise answer
         return answer  # type: ignore[no-any-return]
@@ -143,29 +152,37 @@ class _Worker(Generic[Item, Result]):
     def _start(self) -> Connection:
         with self.lock:
             if self.stopped:
-                raise _Killed
+                raise _Killed(None)
             if self.running is None:
                 spawn = multiprocessing.get_context("spawn")
                 ours, theirs = spawn.Pipe()
                 child = spawn.Process(target=_serve, args=(theirs, *self.work), daemon=True)
                 child.start()
                 theirs.close()  # else its end would go unnoticed
+                try:
+                    ours.recv()
+                except EOFError:
+                    raise GanealogyError("a worker process could not start; its own error is above") from None
                 self.running = child, ours
             return self.running[1]
 
-    def _end(self) -> None:
+    def _end(self, wait_s: float = 5) -> int | None:
+        """End the process and return its exit code. `wait_s`: time to end by itself."""
         with self.lock:
-            if self.running is not None:
-                child, ours = self.running
-                child.kill()
-                child.join()
-                ours.close()
-                self.running = None
+            if self.running is None:
+                return None
+            child, ours = self.running
+            child.join(wait_s)
+            child.kill()
+            child.join()
+            ours.close()
+            self.running = None
+            return child.exitcode
 
     def stop(self) -> None:
         """End the process; the item in it is lost."""
         self.stopped = True
-        self._end()
+        self._end(0)
 
 
 def _serve(
@@ -183,6 +200,7 @@ def _serve(
     nowhere = open(os.devnull, "w")  # noqa: SIM115
     if caps is not None:
         memory.limit(caps[1])
+    pipe.send("started")
     while True:
         item = pipe.recv()
         if caps is not None:
@@ -193,7 +211,7 @@ def _serve(
                 contexts.append(make_context(*arguments))
             answer = True, function(contexts[0], item)
         except MemoryError:
-            os._exit(1)
+            os._exit(OUT_OF_MEMORY)
         except Exception as error:
             answer = False, error
         faulthandler.cancel_dump_traceback_later()

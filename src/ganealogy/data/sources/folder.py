@@ -36,7 +36,7 @@ class NoPicturesError(GanealogyError):
 def credit(settings: DatasetSettings) -> dict[str, str]:
     name = from_root(settings.get("path") or "").name
     title = f"Your own pictures: {printable(name)}"
-    return {"title": title, "artist": "", "licence": "yours to state", "licence_url": "", "url": ""}
+    return {"title": title, "artist": "", "licence": "their licence is yours to state", "licence_url": "", "url": ""}
 
 
 def files(path: str | None) -> list[tuple[str, Path]]:
@@ -44,7 +44,7 @@ def files(path: str | None) -> list[tuple[str, Path]]:
 
     Raises: NoPicturesError if there are none; GanealogyError for a path that stages use, or an unreadable folder.
     """
-    root = _existing(path)
+    root = existing(path)
     return [("", root)] if root.is_file() else _walk(root)[0]
 
 
@@ -73,7 +73,7 @@ def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str
 
     Raises: GanealogyError if the path is absent, unreadable, unsafe, or has no pictures.
     """
-    root = _existing(settings.get("path"))
+    root = existing(settings.get("path"))
     target = raw / ARCHIVE
     if root.is_dir():
         found, passed_over = _walk(root)
@@ -113,7 +113,11 @@ def pictures(files: list[Path]) -> OwnPictures:
     return OwnPictures(files)
 
 
-def _existing(path: str | Path | None) -> Path:
+def existing(path: str | Path | None) -> Path:
+    """Return the user's directory or archive.
+
+    Raises: NoPicturesError if it is absent; GanealogyError as `check_path`.
+    """
     root = from_root(path) if path else Path()
     if not path or not (root.is_dir() or root.is_file()):
         shown = printable(str(path or ""))
@@ -137,7 +141,7 @@ def _walk(root: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
         for name in names:
             file = Path(folder, name)
             inside = printable(file.relative_to(root).as_posix())
-            reason = why_not(inside, lambda file=file: _header(file)) if file.is_file() else "not a file"  # type: ignore[misc]
+            reason = _why_not(inside, file)
             if reason:
                 passed_over.append((inside, reason))
             else:
@@ -151,6 +155,14 @@ def _walk(root: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
     if not pictures:
         raise _no_pictures(root)
     return sorted(pictures), passed_over
+
+
+def _why_not(name: str, file: Path) -> str:
+    if not file.is_file():
+        return "not a file"
+    if file.stat().st_size > Caps.member_bytes:
+        return f"over {Caps.member_bytes // 2**20} MiB"
+    return why_not(name, lambda: _header(file))
 
 
 def _some(pictures: TarPictures, root: Path) -> Iterator[tuple[str, bytes]]:
@@ -178,9 +190,6 @@ def _header(file: Path) -> bytes:
 def _contents(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
     for name, file in files:
         try:
-            if file.stat().st_size > Caps.member_bytes:
-                limit = Caps.member_bytes // 2**20
-                raise GanealogyError(f"{file}: over {limit} MiB, too large for a picture; move it elsewhere")
             yield name, file.read_bytes()
         except OSError as error:
             raise _unreadable(file, error) from None
