@@ -19,6 +19,7 @@ from typing import Any
 
 from ganealogy import components
 from ganealogy.data import fetch, user_files
+from ganealogy.data.names import printable
 from ganealogy.data.sources.folder import NoPicturesError
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
@@ -38,7 +39,7 @@ def run() -> dict[str, Any]:
     Raises: GanealogyError when params.yaml is wrong, a file cannot be read, or DVC would delete a file of the user's.
     """
     settings = schema.load()
-    user_files.check_outputs()
+    check(settings)
     before = _read(INPUTS)
     known = _KnownFiles(main_root() / KNOWN_FILES)
     record = {
@@ -58,12 +59,13 @@ def run() -> dict[str, Any]:
 
 def check(settings: Settings) -> None:
     """Raises: GanealogyError when DVC would delete a file of the user's, now or by a path that they set."""
-    user_files.check_outputs()
     source = components.load("data.sources", settings.dataset.name, "dataset.name")
-    with suppress(fetch.NoMirrorError, NoPicturesError):  # the record may stand for them
+    with suppress(fetch.NoMirrorError):  # the record may stand for it, and for pictures
         fetch.mirror(settings.dataset.mirror)
-        if hasattr(source, "files"):
-            source.files(settings.dataset.path)
+    with suppress(NoPicturesError):
+        if hasattr(source, "existing"):
+            source.existing(settings.dataset.path)
+    user_files.check_outputs()
 
 
 def classes(settings: Settings) -> int:
@@ -173,16 +175,19 @@ class _KnownFiles:
 
     def sha256(self, file: Path) -> str:
         """Raises: GanealogyError if the file cannot be read."""
+        name = printable(str(file.absolute()))
         try:
             status = file.stat()
             stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-            entry = self.before.get(str(file.absolute()))
+            entry = self.before.get(name)
             if not (isinstance(entry, list) and entry[:-1] == stamp):
                 entry = [*stamp, atomic.sha256(file)]
         except OSError as error:
             reason = error.strerror or error
-            raise GanealogyError(f"{file}: cannot be read ({reason}); fix its permissions or move it") from None
-        self.now[str(file.absolute())] = entry
+            raise GanealogyError(
+                f"{printable(str(file))}: cannot be read ({reason}); fix its permissions or move it"
+            ) from None
+        self.now[name] = entry
         return str(entry[-1])
 
     def save(self) -> None:

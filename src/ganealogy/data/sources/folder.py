@@ -196,4 +196,6 @@ def _contents(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
 
 
 def _unreadable(path: Path | str, error: OSError) -> GanealogyError:
-    return GanealogyError(f"{path}: cannot be read ({error.strerror}); fix its permissions or move it elsewhere")
+    return GanealogyError(
+        f"{printable(str(path))}: cannot be read ({error.strerror}); fix its permissions or move it elsewhere"
+    )
