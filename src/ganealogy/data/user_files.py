@@ -39,21 +39,22 @@ def check_path(path: Path, key: str, around: bool = True) -> Path:
 
     Raises: GanealogyError when it lies in an output or another folder of the project, or contains one.
     """
-    above = [place for place in (path.resolve(), *path.resolve().parents) if place.exists()]
+    shown = f"{key} = {printable(str(path))!r}"
+    real = path.resolve()
     for root in dict.fromkeys((Path.cwd(), main_root())):
         for own in (*map(str, OUTPUTS), *PROJECT):
-            folder = root / own
-            if any(_same(folder, place) for place in above):
-                why = "which DVC empties before it runs a stage" if own in map(str, OUTPUTS) else "the project's own"
-                real = Path(os.path.relpath(path.resolve()))
+            folder, is_output = root / own, own in map(str, OUTPUTS)
+            if any(_same(folder, place) for place in (real, *real.parents)) and (is_output or not _same(folder, real)):
+                why = "which DVC empties before it runs a stage" if is_output else "a folder of the project's own"
+                source, target = os.path.relpath(real), f"my-{real.name}"
                 raise GanealogyError(
-                    f"{key} = {printable(str(path))!r} is {own} or lies in it, {why}: move it, "
-                    f"`mv {quoted(str(real))} {quoted(f'my-{real.name}')}`, and set {key}: my-{printable(real.name)}"
+                    f"{shown} is {own} or lies in it, {why}: move it, `mv {quoted(source)} {quoted(target)}`, "
+                    f"and set {key} to {printable(target)}"
                 )
-            if around and any(_same(path, place) for place in folder.resolve().parents):
+            if _same(folder, real) or (around and any(_same(real, place) for place in folder.resolve().parents)):
                 raise GanealogyError(
-                    f"{key} = {printable(str(path))!r} contains {own}, a folder of the project: "
-                    f"name a folder of pictures alone, such as {key}: my-pictures"
+                    f"{shown} is or contains {own}, a folder of the project's own: name a folder of pictures alone, "
+                    f"and set {key} to it"
                 )
     return path
 
