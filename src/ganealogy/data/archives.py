@@ -31,6 +31,7 @@ DAMAGE = (
     *(struct.error, ValueError, OSError),
 )
 COMPRESSIONS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+TAR_SUFFIXES = {".tar", ".tgz", ".tbz", ".tbz2", ".txz"}
 OTHER_FORMATS = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!": "a RAR archive",
@@ -80,16 +81,21 @@ def _slashes(name: str) -> str:
     return name.replace("\\", "/")
 
 
+def _shown(info: zipfile.ZipInfo) -> str:
+    name = _slashes(info.filename)
+    return name if name.isprintable() else printable(name)  # a zip of this project has printable names
+
+
 def _leaves(name: str) -> bool:
     """Return whether a member's name is no plain path inside its archive."""
-    parts = _slashes(name).split("/")  # not pathlib: seconds for a million names
+    parts = name.split("/")  # not pathlib: seconds for a million names
     has_drive = len(parts) > 1 and parts[0][1:] == ":"
     return not name or "\0" in name or ".." in parts or not parts[0] or has_drive
 
 
 def _fault(info: zipfile.ZipInfo, caps: Caps) -> str:
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if _leaves(info.orig_filename):  # zipfile cuts `filename` at a NUL
+    if _leaves(_slashes(info.orig_filename)):  # zipfile cuts `filename` at a NUL
         return "its name leaves the archive or is not a plain path"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "it is a link or a device, not a file"
@@ -164,7 +170,7 @@ class ZipPictures:
         """Other files in the archive: (name, reason)."""
         for info in members(self.archive, path, caps):
             if reason := why_not(_slashes(info.filename), lambda info=info: self._header(info)):  # type: ignore[misc]
-                self.passed_over.append((printable(_slashes(info.filename)), reason))
+                self.passed_over.append((_shown(info), reason))
             else:
                 self.infos.append(info)
         if not self.infos:
@@ -175,7 +181,7 @@ class ZipPictures:
 
     def name(self, index: int) -> str:
         """Return the path in the archive, with `/` and in printable characters."""
-        return printable(_slashes(self.infos[index].filename))
+        return _shown(self.infos[index])
 
     def _header(self, info: zipfile.ZipInfo) -> bytes:
         try:
@@ -203,8 +209,11 @@ def open_tar(path: Path) -> IO[bytes] | None:
     try:
         header = file.read(tarfile.BLOCKSIZE)
     except DAMAGE:
-        header = b""
-    if header[257:262] == b"ustar" or (header and ".tar" in path.suffixes):  # the oldest tars have no mark
+        header = b"damaged"
+    is_named_so = (
+        header and not start.startswith(tuple(OTHER_FORMATS)) and TAR_SUFFIXES & {*map(str.lower, path.suffixes)}
+    )
+    if header[257:262] == b"ustar" or is_named_so:  # the oldest tars have no mark
         file.seek(0)
         return file
     file.close()

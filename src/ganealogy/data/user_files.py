@@ -76,7 +76,7 @@ def check_outputs() -> None:
 
 def _strangers(output: Path) -> set[Path]:
     """Return what no stage wrote: a whole folder if nothing in it is a stage's, otherwise files."""
-    pattern, own, others = _own(output), {output}, []
+    pattern, own, others = _own(output), {output, *output.parents}, []
     for folder, folders, names in os.walk(output, followlinks=False):
         folders[:] = [name for name in folders if not TEMPORARY.fullmatch(name)]
         for name in (*names, *(name for name in folders if Path(folder, name).is_symlink())):
