@@ -147,7 +147,7 @@ class _Worker(Generic[Item, Result]):
             raise _Killed(self._end()) from None
         if not is_result:
             raise answer
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def _start(self) -> Connection:
         with self.lock:
