@@ -286,6 +286,8 @@ class ManifestJson(TypedDict, total=False):
     image_size: int
     channels: int
     rejected: list[dict[str, str]]
+    classes: list[str]
+    """Names of the class folders, of the user's own pictures that have such."""
     identities: dict[str, int]
     """People in train, in holdout and in both, where the source knows them."""
     source: str

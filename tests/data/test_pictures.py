@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from ganealogy.data.pictures import Rejected, pack
 
@@ -111,6 +111,57 @@ def test_sixteen_bits_keep_their_high_byte() -> None:
     deep = np.full((8, 8), 40_000, np.uint16)
     assert colour(encoded(Image.fromarray(deep), "PNG")) == [40_000 >> 8] * 3
     assert colour(encoded(Image.fromarray(deep), "TIFF")) == [40_000 >> 8] * 3
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_greys_of_fewer_bits_in_sixteen_keep_their_brightness(bits: int, kind: str) -> None:
+    ramp = np.linspace(0, 2**bits - 1, 64).astype(np.uint16).reshape(8, 8)
+    packed = pack(encoded(Image.fromarray(ramp), kind), 8, 1, "crop")[..., 0]
+    assert (packed == ramp >> (bits - 8)).all() and packed.max() == 255
+
+
+def test_integer_greys_of_thirty_two_bits_are_scaled_too_and_negative_ones_rejected() -> None:
+    ramp = np.linspace(0, 4095, 64).astype(np.int32).reshape(8, 8)
+    assert (pack(encoded(Image.fromarray(ramp), "TIFF"), 8, 1, "crop")[..., 0] == ramp >> 4).all()
+    with pytest.raises(Rejected, match="negative"):
+        pack(encoded(Image.fromarray(ramp - 9), "TIFF"), 8, 1, "crop")
+    assert pack(encoded(Image.fromarray(ramp * 0), "TIFF"), 8, 1, "crop").max() == 0
+
+
+MALFORMED = {
+    "no TIFF header": b"Exif\0\0garbage",
+    "cut short": b"Exif\0\0II*\0\x08\0\0\0\x09",
+    "an offset outside": b"Exif\0\0II*\0\xff\xff\xff\x7f",
+    "an orientation of a wrong type": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\x02\0\x09\0\0\0\xff\xff\xff\x7f\0\0\0\0",
+    "an orientation that is none": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x63\0\0\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_a_malformed_exif_block_does_not_decide_over_the_pixels(fault: str, kind: str) -> None:
+    image = gradient(16, 16)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    clean, faulty = encoded(image, kind, **options), encoded(image, kind, exif=MALFORMED[fault], **options)
+    assert clean != faulty
+    assert (pack(faulty, 16, 3, "crop") == pack(clean, 16, 3, "crop")).all()
+
+
+def test_a_malformed_text_chunk_of_exif_does_not_either() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", "\nexif\n 99\nno hexadecimal digits")
+    content = encoded(gradient(16, 16), "PNG", pnginfo=info)
+    assert (pack(content, 16, 3, "crop") == np.asarray(gradient(16, 16))).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_equals_pillows(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(gradient(24, 24), "PNG", exif=exif)
+    theirs = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert (pack(content, 24, 3, "crop") == np.asarray(theirs)).all()
 
 
 def bomb(width: int, height: int) -> bytes:

@@ -62,17 +62,24 @@ def test_the_manifest_counts_every_picture_and_rows_are_sorted_by_hash(tmp_path:
     dataset, raw = raw_folder(tmp_path / "set", contents)
     manifest = preprocess(dataset, raw, tmp_path / "packed")
     assert manifest == read_manifest(tmp_path / "packed")
-    assert sorted(files(tmp_path / "packed")) == ["holdout.npy", "manifest.json", "train.npy"]
+    assert sorted(files(tmp_path / "packed")) == ["holdout.npy", "left-out.csv", "manifest.json", "train.npy"]
     train, holdout = open_split(tmp_path / "packed", "train"), open_split(tmp_path / "packed", "holdout")
     assert train.shape[1:] == holdout.shape[1:] == (16, 16, 3)
     assert manifest["counts"] == {
         "found": 62,
         "rejected": 1,
         "duplicates": 1,
+        "passed_over": 1,
         "train": len(train),
         "holdout": len(holdout),
     }
     assert len(train) + len(holdout) == 60 and 4 <= len(holdout) <= 22
+    assert (tmp_path / "packed/left-out.csv").read_text().splitlines() == [
+        "name,reason",
+        "bad.png,not a picture in a known format",
+        "again.png,the same pixels as 007.png",
+        "notes.txt,not a picture (.txt)",
+    ]
     assert manifest["rejected"] == [{"name": "bad.png", "reason": "not a picture in a known format"}]
     ordered = [*hashes(holdout), *hashes(train)]
     assert ordered == sorted(set(ordered))
@@ -147,8 +154,9 @@ def test_count_takes_a_random_but_fixed_subset(tmp_path: Path) -> None:
 
 def test_distinct_returns_the_first_of_equal_rows() -> None:
     rows = np.array([[3, 0, 0, 1], [1, 9, 9, 9], [3, 0, 0, 1], [2**64 - 1, 0, 0, 0], [3, 0, 0, 0]], np.uint64)
-    assert distinct(rows).tolist() == [1, 4, 0, 3]
-    assert distinct(np.empty((0, 4), np.uint64)).tolist() == []
+    firsts, copies = distinct(rows)
+    assert firsts.tolist() == [1, 4, 0, 3] and copies.tolist() == [[2, 0]]
+    assert [part.tolist() for part in distinct(np.empty((0, 4), np.uint64))] == [[], []]
 
 
 def test_too_many_rejected_pictures_are_an_error(tmp_path: Path) -> None:

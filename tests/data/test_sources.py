@@ -169,7 +169,7 @@ def test_mnist_files_with_other_checksums_are_refused(tmp_path: Path, mirror: Pa
 )
 def test_a_bad_idx_file_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.gz").write_bytes(content)
-    with pytest.raises(GanealogyError, match=r"x\.gz: .*delete it and fetch it again"):
+    with pytest.raises(GanealogyError, match=r"x\.gz: .*run `dvc repro download`"):
         mnist.read_idx(tmp_path / "x.gz")
 
 

@@ -83,6 +83,7 @@ def _inside(target: Callable[..., None], folder: str, arguments: tuple[Any, ...]
         os.dup2(log, stream)
     sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # stages start processes
     os.chdir(folder)
     os.environ.pop("DVC_ROOT", None)
     target(*arguments, **options)

@@ -36,8 +36,34 @@ def test_the_shipped_params_are_the_demo_preset() -> None:
 
 
 def test_the_folder_preset_takes_a_path(params: Path) -> None:
-    edit.use("folder", "my pictures", params)
-    assert schema.load(params).dataset.path == "my pictures"
+    mine = params.parent / "my pictures"
+    mine.mkdir()
+    edit.use("folder", str(mine), params)
+    assert schema.load(params).dataset.path == str(mine)
+
+
+@pytest.mark.parametrize("between", [[], ["anime"], ["mnist", "demo", "avatars"]])
+def test_the_path_of_a_person_is_kept(between: list[str], params: Path) -> None:
+    mine = params.parent / "my pictures"
+    mine.mkdir()
+    for name in ("folder", *between):
+        edit.use(name, str(mine) if name == "folder" else None, params)
+    edit.use("folder", params=params)
+    assert schema.load(params).dataset.path == str(mine)
+    (params.parent / "others").mkdir()
+    edit.use("folder", str(params.parent / "others"), params)
+    assert schema.load(params).dataset.path == str(params.parent / "others")
+
+
+@pytest.mark.parametrize("path", ["nowhere", "data/raw", "/", "", "~/nowhere"])
+def test_a_path_without_pictures_is_refused_at_once(path: str, params: Path) -> None:
+    before = params.read_text()
+    with pytest.raises(GanealogyError, match=r"dataset\.path = "):
+        edit.use("folder", path, params)
+    with pytest.raises(GanealogyError, match="--path is for the preset folder, not anime: `ganealogy use anime`"):
+        edit.use("anime", path, params)
+    assert params.read_text() == before
+    edit.use("anime", params=params)
 
 
 def test_an_unknown_preset_lists_the_known(params: Path) -> None:
@@ -59,7 +85,7 @@ def test_a_broken_params_file_is_named_and_not_changed(params: Path) -> None:
 
 
 def test_lists_stay_on_one_line(params: Path) -> None:
-    edit.use("folder", "pictures", params)
+    edit.use("folder", params=params)
     assert "extractors: [layout_edges_32_64, pixel8, pictures, effnet_lite0_64]" in params.read_text()
 
 

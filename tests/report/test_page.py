@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from helpers.fabricated import edit, fabricate_run
 
-from ganealogy.report import palette
+from ganealogy.report import markdown, palette
 from ganealogy.report.collect import collect
 from ganealogy.report.page import hosts, linked, render
 from ganealogy.report.pictures import gather
@@ -249,3 +250,13 @@ def test_people_on_both_sides_of_the_split_are_told(project: Path) -> None:
     assert "People" not in page(project)
     edit(project / "data/packed/manifest.json", identities={"train": 10_000, "holdout": 4_000, "both": 3_900})
     assert "10,000 in training, 4,000 held out, 3,900 of them on both sides" in page(project)
+
+
+@pytest.mark.parametrize("name", ["cats & dogs", "犬", "<b>x</b>"])
+def test_of_own_pictures_the_reports_say_which(name: str, project: Path) -> None:
+    title, licence = f"Your own pictures: {name}", "their licence is yours to state"
+    given = {"source": "folder", "title": title, "licence": licence, "licence_url": "", "url": "", "artist": ""}
+    edit(project / "data/packed/manifest.json", **given, dataset="0123456789abcdef")
+    shown = escape(name)
+    assert f"from {shown} (5,000 found, sha256 0123456789ab), their licence is yours to state" in page(project)
+    assert "(5,000 found, sha256 0123456789ab), their licence" in markdown.render(collect(project), {})

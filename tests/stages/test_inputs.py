@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,32 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "renamed": lambda folder: (folder / "cats/1.png").rename(folder / "cats/one.png"),
     "redrawn": lambda folder: draw(folder / "cats/1.png", 7),
     "moved": lambda folder: (folder / "cats").rename(folder / "dogs"),
+}
+
+
+def same_size_and_time(path: Path, write: Callable[[Path], Any]) -> None:
+    """Change a file as a program does that restores the times."""
+    status = path.stat()
+    write(path)
+    content = path.read_bytes()[: status.st_size]
+    path.write_bytes(content.ljust(status.st_size, b"\0"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def replaced(path: Path) -> None:
+    """Put another file of the same size and times in the place of one."""
+    other = path.with_name("other")
+    shutil.copy2(path, other)
+    same_size_and_time(other, lambda file: file.write_bytes(bytes(file.stat().st_size)))
+    other.replace(path)
+
+
+CHANGES |= {
+    "redrawn with the same size and time": lambda folder: same_size_and_time(
+        folder / "cats/1.png", lambda file: draw(file, 8)
+    ),
+    "replaced by a file of the same size and time": lambda folder: replaced(folder / "cats/1.png"),
 }
 
 
@@ -121,11 +149,17 @@ def test_a_public_set_has_a_mirror_and_no_pictures(project: Path, capsys: pytest
     mirror = project / "mirror"
     mirror.mkdir()
     settings("dataset: {name: mnist, mirror: mirror, image_size: 28, channels: 1}")
-    assert inputs.run()["pictures"] is None and inputs.run()["mirror"] == {}
-    (mirror / "train-images.gz").write_bytes(b"12345")
-    assert inputs.run()["mirror"] == {"train-images.gz": 5}
+    assert inputs.run()["pictures"] is None and inputs.run()["mirror"] is None
+    name = "train-images-idx3-ubyte.gz"
+    (mirror / name).write_bytes(b"12345")
+    (mirror / "notes.txt").write_bytes(b"not of MNIST")
+    before = inputs.run()["mirror"]
+    assert list(before) == [name]
+    (mirror / name).write_bytes(b"54321")
+    after = inputs.run()["mirror"]
+    assert after != before, "of the same size"
     shutil.rmtree(mirror)
-    assert inputs.run()["mirror"] == {"train-images.gz": 5} and "no such directory" in capsys.readouterr().err
+    assert inputs.run()["mirror"] == after and "no such directory" in capsys.readouterr().err
 
 
 def test_weights_count_where_they_are_used(project: Path) -> None:
@@ -162,7 +196,7 @@ def test_an_installed_package_and_own_components_count(
 def test_the_record_is_plain_and_stable(project: Path) -> None:
     inputs.run()
     content = json.loads(INPUTS.read_text())
-    assert sorted(content) == ["components", "mirror", "noise", "package", "pictures", "weights"]
+    assert sorted(content) == ["classes", "components", "mirror", "noise", "package", "pictures", "weights"]
     assert content["pictures"]["files"] == 4 and content["pictures"]["path"] == "my pictures"
     assert str(project) not in INPUTS.read_text(), "the same on every machine"
     INPUTS.write_text("damaged")
@@ -179,3 +213,89 @@ def test_the_record_of_the_noise_is_noticed() -> None:
     assert first and inputs.run()["noise"] not in (None, first)
     NOISE.unlink()
     assert inputs.run()["noise"] is None
+
+
+@pytest.mark.parametrize("archive", ["zip", "gztar"])
+def test_a_replaced_archive_of_the_same_size_and_time_is_noticed(archive: str, project: Path) -> None:
+    path = Path(shutil.make_archive("pictures", archive, project / "my pictures"))
+    settings(f"dataset: {{name: folder, path: {path}, image_size: 16}}")
+    before = inputs.run()
+    content = path.read_bytes()
+    draw(project / "my pictures/cats/0.png", 50)
+    same_size_and_time(path, lambda file: shutil.make_archive("pictures", archive, project / "my pictures"))
+    assert path.read_bytes() != content
+    with contextlib.suppress(GanealogyError):  # the end was cut off
+        assert inputs.run()["pictures"]["sha256"] != before["pictures"]["sha256"]
+
+
+def test_the_mirror_of_the_environment_counts_and_its_absence_does_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings("dataset: {name: mnist, image_size: 28, channels: 1}")
+    assert inputs.run()["mirror"] is None
+    (project / "mirror/mnist").mkdir(parents=True)
+    file = project / "mirror/mnist/t10k-labels-idx1-ubyte.gz"
+    file.write_bytes(b"12345")
+    monkeypatch.setenv("GANEALOGY_MIRROR", str(project / "mirror"))
+    first = inputs.run()["mirror"]
+    same_size_and_time(file, lambda path: path.write_bytes(b"54321"))
+    second = inputs.run()["mirror"]
+    assert first and second and first != second
+    monkeypatch.delenv("GANEALOGY_MIRROR")
+    assert inputs.run()["mirror"] == second, "a machine without the mirror repeats no download"
+    settings("dataset: {name: avatars, image_size: 16}")
+    assert inputs.run()["mirror"] is None, "of another data set"
+
+
+def test_changed_weights_of_the_same_size_and_time_are_noticed(project: Path) -> None:
+    weights = project / "build/weights/clip.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"one")
+    settings("dataset: {name: avatars, image_size: 16}", "[pixel8, clip]")
+    first = inputs.run()["weights"]
+    same_size_and_time(weights, lambda path: path.write_bytes(b"two"))
+    assert inputs.run()["weights"] != first
+
+
+def test_an_empty_folder_keeps_the_record_as_an_absent_one_does(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = inputs.run()
+    shutil.rmtree(project / "my pictures")
+    (project / "my pictures").mkdir()  # a disk that is not mounted
+    assert inputs.run() == before and "no pictures in it" in capsys.readouterr().err
+    INPUTS.unlink()
+    with pytest.raises(GanealogyError, match="no pictures in it; add"):
+        inputs.run()
+    draw(project / "my pictures/1.png", 1)
+    assert inputs.run()["pictures"]["files"] == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [(["a/1", "b/1"], 2), (["a/1", "a/2"], 0), (["x/c/1", "x/b/1", "x/a/y/1"], 3), (["1", "b/1"], 0)],
+)
+def test_class_folders_are_counted(names: list[str], classes: int, project: Path) -> None:
+    shutil.rmtree(project / "my pictures")
+    for seed, name in enumerate(names):
+        draw(project / "my pictures" / f"{name}.png", seed)
+    assert inputs.run()["classes"] == classes == inputs.classes(inputs.schema.load())
+    archive = shutil.make_archive("photos", "gztar", project / "my pictures")
+    settings(f"dataset: {{name: folder, path: {archive}, image_size: 16}}")
+    assert inputs.run()["classes"] == classes == inputs.run()["classes"]
+    Path(archive).unlink()
+    assert inputs.run()["classes"] == classes == inputs.classes(inputs.schema.load()), "the record stands for it"
+
+
+def test_names_that_are_no_text_are_read_once(project: Path) -> None:
+    (project / "my pictures" / "\udcff.png").write_bytes((project / "my pictures/cats/0.png").read_bytes())
+    assert inputs.run()["pictures"]["files"] == 5
+    assert "%FF.png" in KNOWN_FILES.read_text()
+
+
+def test_a_hostile_archive_is_refused_before_anything_is_emptied(project: Path) -> None:
+    with zipfile.ZipFile("mine.zip", "w") as archive:
+        archive.writestr("../evil.png", b"x")
+    settings("dataset: {name: folder, path: mine.zip, image_size: 16}")
+    with pytest.raises(GanealogyError, match=r"mine\.zip: refused"):
+        inputs.run()

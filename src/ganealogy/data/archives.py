@@ -1,24 +1,43 @@
-"""Read pictures from untrusted zips: every member is checked first, and nothing is extracted to disk."""
+"""Read pictures from untrusted zips and tar archives: members are checked, and nothing is extracted to disk."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import posixpath
 import stat
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
-from ganealogy.data.pictures import SUFFIXES, Rejected
+import numpy as np
+from numpy.typing import NDArray
+
+from ganealogy.data.names import printable
+from ganealogy.data.pictures import SIGNATURE_BYTES, SUFFIXES, Rejected, has_signature
 from ganealogy.errors import GanealogyError
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip, for all members: equal content must give equal bytes
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError, OSError)
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
+    *(struct.error, ValueError, OSError),
+)
+COMPRESSIONS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+TAR_SUFFIXES = {".tar", ".tgz", ".tbz", ".tbz2", ".txz"}
+OTHER_FORMATS = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+}
+ADVICE = "name a folder of pictures, or a zip or tar archive of them"
 
 
 @dataclass(frozen=True)
@@ -49,18 +68,34 @@ def members(archive: zipfile.ZipFile, path: Path, caps: Caps = Caps()) -> list[z
         raise _refused(path, "its members overlap, as in a zip bomb")
     names: set[str] = set()
     for info in infos:
-        fault = _fault(info, caps) or ("its name comes twice" if info.filename in names else "")
+        name = _slashes(info.filename)
+        fault = _fault(info, caps) or ("its name comes twice" if name in names else "")
         if fault:
             raise _refused(path, f"member {info.orig_filename!r}: {fault}")
-        names.add(info.filename)
-    return [info for info in infos if not info.is_dir()]
+        names.add(name)
+    return [info for info in infos if not _slashes(info.filename).endswith("/")]
+
+
+def _slashes(name: str) -> str:
+    """Return a path with `/`; some programs of Windows write a backslash into zips."""
+    return name.replace("\\", "/")
+
+
+def _shown(info: zipfile.ZipInfo) -> str:
+    name = _slashes(info.filename)
+    return name if name.isprintable() else printable(name)  # a zip of this project has printable names
+
+
+def _leaves(name: str) -> bool:
+    """Return whether a member's name is no plain path inside its archive."""
+    parts = name.split("/")  # not pathlib: seconds for a million names
+    has_drive = len(parts) > 1 and parts[0][1:] == ":"
+    return not name or "\0" in name or ".." in parts or not parts[0] or has_drive
 
 
 def _fault(info: zipfile.ZipInfo, caps: Caps) -> str:
-    name = info.orig_filename  # zipfile cuts `filename` at a NUL
-    parts = name.split("/")  # not pathlib: seconds for a million names
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if not name or "\0" in name or "\\" in name or ".." in parts or name.startswith("/") or name[1:2] == ":":
+    if _leaves(_slashes(info.orig_filename)):  # zipfile cuts `filename` at a NUL
         return "its name leaves the archive or is not a plain path"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "it is a link or a device, not a file"
@@ -86,25 +121,58 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such file; run `dvc repro download`") from None
     except DAMAGE as error:
-        raise GanealogyError(f"{path}: not a whole zip archive ({error}); delete it and fetch it again") from None
+        raise GanealogyError(f"{path}: {_what(path, error)}; {ADVICE}") from None
+
+
+def _what(path: Path, error: Exception) -> str:
+    """Describe a file that is no archive."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(SIGNATURE_BYTES)
+    except OSError as reason:
+        return f"cannot be read ({reason.strerror})"
+    if has_signature(header):
+        return "a single picture"
+    kind = next((kind for signature, kind in OTHER_FORMATS.items() if header.startswith(signature)), "")
+    return f"{kind}, which is not supported: unpack it" if kind else f"not a whole zip archive ({error})"
 
 
 def is_picture(name: str) -> bool:
     """Return whether a path inside a folder or archive names a picture; macOS's `__MACOSX/` and `._x.png` do not."""
-    hidden = any(part.startswith((".", "__MACOSX")) and part != "." for part in name.split("/"))
-    return posixpath.splitext(name)[1].lower() in SUFFIXES and not hidden
+    return posixpath.splitext(name)[1].lower() in SUFFIXES and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) and part != "." for part in name.split("/"))
+
+
+def why_not(name: str, header: Callable[[], bytes]) -> str:
+    """Return why a file is no picture, or nothing if it is one by its suffix or its first bytes."""
+    if is_hidden(name):
+        return "hidden"
+    suffix = posixpath.splitext(name)[1].lower()
+    if suffix in SUFFIXES or has_signature(header()):
+        return ""
+    return f"not a picture ({printable(suffix)})" if suffix else "not a picture"
 
 
 class ZipPictures:
     """The pictures of one zip by index, in the archive's order."""
 
-    labels = None
+    labels: NDArray[np.int64] | None = None
 
     def __init__(self, path: Path, caps: Caps = Caps()) -> None:
         """Raises: GanealogyError if the archive is unsafe (see `members`) or has no pictures."""
         self.path = path
         self.archive = open_zip(path)
-        self.infos = [info for info in members(self.archive, path, caps) if is_picture(info.filename)]
+        self.infos: list[zipfile.ZipInfo] = []
+        self.passed_over: list[tuple[str, str]] = []
+        """Other files in the archive: (name, reason)."""
+        for info in members(self.archive, path, caps):
+            if reason := why_not(_slashes(info.filename), lambda info=info: self._header(info)):  # type: ignore[misc]
+                self.passed_over.append((_shown(info), reason))
+            else:
+                self.infos.append(info)
         if not self.infos:
             raise GanealogyError(f"{path}: no pictures in it; add {', '.join(SUFFIXES)} files")
 
@@ -112,7 +180,15 @@ class ZipPictures:
         return len(self.infos)
 
     def name(self, index: int) -> str:
-        return self.infos[index].filename
+        """Return the path in the archive, with `/` and in printable characters."""
+        return _shown(self.infos[index])
+
+    def _header(self, info: zipfile.ZipInfo) -> bytes:
+        try:
+            with self.archive.open(info) as member:
+                return member.read(SIGNATURE_BYTES)
+        except DAMAGE:
+            return b""
 
     def read(self, index: int) -> bytes:
         """Return the encoded picture. Raises: Rejected if the member is damaged."""
@@ -122,6 +198,88 @@ class ZipPictures:
                 return member.read(info.file_size)  # zipfile stops at the declared size and checks the CRC
         except DAMAGE as error:
             raise Rejected(f"damaged in the archive: {error}") from None
+
+
+def open_tar(path: Path) -> IO[bytes] | None:
+    """Return the unpacked bytes of a tar archive, compressed or not; None if the file is none."""
+    with open(path, "rb") as plain:
+        start = plain.read(SIGNATURE_BYTES)
+    opened = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), open)
+    file = cast(IO[bytes], opened(path, "rb"))
+    try:
+        header = file.read(tarfile.BLOCKSIZE)
+    except DAMAGE:
+        header = b"damaged"
+    is_named_so = (
+        header and not start.startswith(tuple(OTHER_FORMATS)) and TAR_SUFFIXES & {*map(str.lower, path.suffixes)}
+    )
+    if header[257:262] == b"ustar" or is_named_so:  # the oldest tars have no mark
+        file.seek(0)
+        return file
+    file.close()
+    return None
+
+
+class TarPictures:
+    """The pictures of a tar archive, compressed or not, in its order: (printable name, content)."""
+
+    def __init__(self, path: Path, file: IO[bytes], caps: Caps = Caps()) -> None:
+        """`file`: of `open_tar`."""
+        self.path, self.file, self.caps = path, file, caps
+        self.passed_over: list[tuple[str, str]] = []
+        """Other files in the archive: (name, reason). Complete after the iteration."""
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Raises: GanealogyError for a damaged archive, or a member that `members` would refuse in a zip."""
+        caps, names, total = self.caps, set[str](), 0
+        allowed = min(caps.total_bytes, caps.ratio * max(self.path.stat().st_size, 2**20))
+        try:
+            with tarfile.open(fileobj=cast(IO[bytes], _Capped(self.file, caps.member_bytes)), mode="r:") as archive:
+                for member in archive:
+                    total += member.size
+                    if fault := self._fault(member, names):
+                        raise _refused(self.path, f"member {member.name!r}: {fault}")
+                    if total > allowed or len(names) >= caps.members:
+                        raise _refused(self.path, f"it unpacks to over {allowed:,} bytes or {caps.members:,} members")
+                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
+                    file = archive.extractfile(member)
+                    if file is None:
+                        continue
+                    names.add(member.name)
+                    header = file.read(SIGNATURE_BYTES)
+                    if reason := why_not(member.name, lambda header=header: header):  # type: ignore[misc]
+                        self.passed_over.append((printable(member.name), reason))
+                    else:
+                        yield printable(member.name), header + file.read()
+        except DAMAGE as error:
+            raise GanealogyError(f"{self.path}: not a whole tar archive ({error}); {ADVICE}") from None
+
+    def _fault(self, member: tarfile.TarInfo, names: set[str]) -> str:
+        if _leaves(member.name):
+            return "its name leaves the archive"
+        if not (member.isreg() or member.isdir()):
+            return "it is a link or a device, not a file"
+        if member.size > self.caps.member_bytes:
+            return f"{member.size:,} bytes, more than the {self.caps.member_bytes:,} that are allowed"
+        return "its name comes twice" if member.name in names else ""
+
+
+class _Capped:
+    """A file that refuses to read much at once, as tarfile would for a member that declares a long name."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self.file, self.most = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= self.most + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self.file.read(size)
+
+    def seek(self, position: int) -> int:
+        return self.file.seek(position)
+
+    def tell(self) -> int:
+        return self.file.tell()
 
 
 def write_stored(file: IO[bytes], entries: Iterable[tuple[str, bytes]]) -> None:

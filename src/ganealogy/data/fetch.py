@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
+from ganealogy.data.user_files import check_path
 from ganealogy.errors import GanealogyError
 from ganealogy.files.atomic import writing
 from ganealogy.runtime.progress import Progress
@@ -54,6 +56,10 @@ class Patience:
 PATIENCE = Patience()
 
 
+class NoMirrorError(GanealogyError):
+    """The mirror's directory is not on this machine."""
+
+
 class _Fault(Exception):  # noqa: N818
     """A download failed; `retry`: another attempt may succeed."""
 
@@ -67,20 +73,25 @@ def from_root(path: str | Path) -> Path:
 
     `dvc exp run --temp` works in a copy without the git-ignored folders.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
+    with suppress(RuntimeError):  # no such user: a folder may have that name
+        path = path.expanduser()
     if path.exists() or path.is_absolute():
         return path
     return main_root() / path
 
 
 def mirror(setting: str | None) -> Path | None:
-    """Return the local mirror, from the environment or else the setting. Raises: GanealogyError if it is absent."""
+    """Return the local mirror, from the environment or else the setting.
+
+    Raises: NoMirrorError if it is absent; GanealogyError if it lies in a folder that DVC empties.
+    """
     for origin, value in ((MIRROR, os.environ.get(MIRROR)), ("dataset.mirror", setting)):
         if value:
             folder = from_root(value)
             if not folder.is_dir():
-                raise GanealogyError(f"{origin} = {value!r}: no such directory; correct it or unset it")
-            return folder
+                raise NoMirrorError(f"{origin} = {value!r}: no such directory; correct it or unset it")
+            return check_path(folder, origin, around=False)
     return None
 
 
@@ -132,7 +143,7 @@ def verify(path: Path, sha256: str | None = None, md5: str | None = None, size: 
             if actual != expected:
                 fault = f"{algorithm} is {actual} instead of {expected}"
     if fault:
-        raise GanealogyError(f"{path}: damaged or another release: {fault}; delete it and fetch it again")
+        raise GanealogyError(f"{path}: damaged or another release: {fault}; run `dvc repro download`")
 
 
 def download(remote: Remote, target: Path, patience: Patience = PATIENCE) -> None:

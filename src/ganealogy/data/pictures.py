@@ -8,13 +8,29 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    ".avif",
+)
+# Of files without such a suffix. Not TIFF's: raw files of cameras begin with it, and Pillow reads their thumbnail.
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+SIGNATURE_BYTES = 12
 # Only these decoders: some of Pillow's others (EPS) start other programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 100_000_000
 """Larger pictures are treated as decompression bombs (a 100-megapixel RGB picture fills 300 MB)."""
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation → the operation that turns the picture upright."""
 MAX_ENLARGEMENT = 2
 """A GAN would learn the interpolation blur of pictures that are enlarged more."""
 
@@ -24,6 +40,16 @@ Pixels = NDArray[np.uint8]
 
 class Rejected(Exception):  # noqa: N818
     """This picture cannot be used; the message is the reason listed in the manifest."""
+
+
+class TooLarge(Rejected):
+    """There is not enough memory to decode this picture here."""
+
+
+def has_signature(header: bytes) -> bool:
+    """Return whether a file's first SIGNATURE_BYTES bytes are those of a JPEG, PNG, GIF, WebP or AVIF."""
+    is_webp = header.startswith(b"RIFF") and header[8:12] == b"WEBP"
+    return header.startswith(SIGNATURES) or is_webp or header[4:12] == b"ftypavif"
 
 
 def pack(content: bytes | Pixels, size: int, channels: int, fit: Fit) -> Pixels:
@@ -57,8 +83,7 @@ def decode(content: bytes, min_side: int = 0) -> Image.Image:
                 if scale >= 2:
                     image.draft(image.mode, (image.width // scale, image.height // scale))
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _eight_bits(upright)
+            return _eight_bits(_upright(image))
     except Rejected:
         raise
     except UnidentifiedImageError:
@@ -66,19 +91,35 @@ def decode(content: bytes, min_side: int = 0) -> Image.Image:
     except Image.DecompressionBombError:
         raise Rejected("far too many pixels: a decompression bomb?") from None
     except MemoryError:
-        raise Rejected("too large for this machine's memory") from None
+        raise TooLarge("too large for the memory") from None
     except Exception as error:  # decoders raise anything on damaged bytes: SyntaxError, IndexError, struct.error, ...
         raise Rejected(f"cannot be decoded: {' '.join(str(error).split())[:120] or type(error).__name__}") from None
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply EXIF's orientation. An EXIF block that cannot be read counts as none: the pixels are whole."""
+    try:
+        method = TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as from decoders: anything
+        return image
+    return image if method is None else image.transpose(method)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert to mode L or RGB, with transparent parts on white. Raises: Rejected."""
+    """Convert to mode L or RGB, with transparent parts on white.
+
+    Integer grey keeps the highest 8 bits of its largest value.
+
+    Raises: Rejected.
+    """
     if image.mode in ("L", "RGB"):
         return image if "transparency" not in image.info else _on_white(image)
-    if image.mode.startswith("I;16"):
-        # 16-bit grey: keep the high byte. Pillow's own conversion clips in some releases and scales in others.
+    if image.mode.startswith("I"):
+        # Integer grey, often of 12 bits in 16. Pillow's own conversion clips in some releases and scales in others.
         values: NDArray[Any] = np.asarray(image)
-        return Image.fromarray((values >> 8).astype(np.uint8))
+        if values.min() < 0:
+            raise Rejected("negative grey values have no agreed conversion to 8-bit colours")
+        return Image.fromarray((values >> max(0, int(values.max()).bit_length() - 8)).astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa", "P"):
         return _on_white(image)
     if image.mode in ("1", "CMYK", "YCbCr", "RGBX"):
@@ -87,10 +128,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    colours = image.convert("RGBA")
-    flat = Image.new("RGBA", colours.size, "white")
-    flat.alpha_composite(colours)
-    return flat.convert("RGB")
+    colours = image if image.mode == "RGBA" else image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
 
 
 def crop(image: Image.Image, size: int) -> Image.Image:

@@ -5,16 +5,18 @@ Memory use per picture is about 1 KB (name and hash): pixels go through a tempor
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +26,10 @@ from numpy.typing import NDArray
 from ganealogy import components
 from ganealogy.data import workers
 from ganealogy.data.download import KIND
-from ganealogy.data.pictures import Fit, Pixels, Rejected, pack
+from ganealogy.data.pictures import Fit, Pixels, Rejected, TooLarge, pack
 from ganealogy.data.sources._base import PictureReader
 from ganealogy.errors import GanealogyError
-from ganealogy.files.atomic import digest, write_json, writing
+from ganealogy.files.atomic import digest, sha256, write_json, writing
 from ganealogy.files.records import read_record
 from ganealogy.record_types import DatasetSettings, ManifestJson
 from ganealogy.runtime.progress import Progress
@@ -35,9 +37,13 @@ from ganealogy.runtime.progress import Progress
 CHUNK = 64
 CHUNK_BYTES = 8 * 2**20
 """Most pictures, and about the most bytes, sent to a worker at once."""
+SECONDS, MEMORY = 30.0, 2**30
+"""What the decoding of a picture may take, a multiple of the largest photographs' on a busy machine."""
 BLOCK_BYTES = 2**20
 """Bytes written and hashed at once; they stay in the processor's cache in between."""
 Shape = tuple[int, int, int]
+Chunk = list[tuple[int, bytes | Pixels]]
+LEFT_OUT = "left-out.csv"
 MANIFEST_KEYS = ("source", "title", "artist", "licence", "licence_url", "url")
 
 
@@ -68,18 +74,27 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
     with _scratch_file(packed) as scratch:
         indices, hashes, rejected = _decode(settings, reader, subset, shape, scratch)
         _check_rejected(rejected, len(subset), settings["max_rejected"], raw)
-        order = distinct(hashes)
+        order, copies = distinct(hashes)
         border = int(np.count_nonzero(hashes[order, 0] < int(settings["holdout"] * 2**64)))
         splits = {"holdout": order[:border], "train": order[border:]}
         _check_enough(splits, len(subset), len(rejected))
         scratch.flush()
         content: dict[str, str] = {}
+        classes: list[str] = getattr(reader, "classes", [])
         with Progress("writing", len(order), "pictures") as progress:
             for name, rows in splits.items():
                 content[f"{name}.npy"] = _write_pixels(packed / f"{name}.npy", scratch, rows, shape, progress)
                 if reader.labels is not None:
-                    with writing(packed / f"{name}-labels.npy") as file:
+                    labels = packed / f"{name}-labels.npy"
+                    with writing(labels) as file:
                         np.save(file, reader.labels[indices[rows]].astype(np.int64), allow_pickle=False)
+                    if classes:  # a picture can move to another folder; public labels never change
+                        content[labels.name] = sha256(labels)
+    passed_over: list[tuple[str, str]] = getattr(reader, "passed_over", [])
+    duplicates = (
+        (reader.name(row), f"the same pixels as {reader.name(first)}") for row, first in indices[copies].tolist()
+    )
+    _write_left_out(packed / LEFT_OUT, chain(rejected, duplicates, passed_over))
 
     manifest: ManifestJson = {
         **{key: source.get(key, "") for key in MANIFEST_KEYS},  # type: ignore[typeddict-item]
@@ -88,7 +103,8 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
         "counts": {
             "found": len(subset),
             "rejected": len(rejected),
-            "duplicates": len(indices) - len(order),
+            "duplicates": len(copies),
+            "passed_over": len(passed_over),
             "train": len(splits["train"]),
             "holdout": len(splits["holdout"]),
         },
@@ -96,6 +112,8 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
         "sha256": content,
         "dataset": digest(content),
     }
+    if classes:
+        manifest["classes"] = classes
     if people := module.identities(paths) if hasattr(module, "identities") else {}:
         names = {split: [Path(reader.name(int(row))).name for row in indices[rows]] for split, rows in splits.items()}
         manifest["identities"] = count_identities(people, names)
@@ -116,7 +134,7 @@ def count_identities(people: dict[str, int], names: dict[str, list[str]]) -> dic
 def _scratch_file(packed: Path) -> Iterator[IO[bytes]]:
     """Delete an earlier result, then yield a file without a name in `packed`, which vanishes if the process dies."""
     packed.mkdir(parents=True, exist_ok=True)
-    for stale in (*packed.glob("*.npy"), packed / "manifest.json"):
+    for stale in (*packed.glob("*.npy"), packed / "manifest.json", packed / LEFT_OUT):
         stale.unlink(missing_ok=True)
     with tempfile.TemporaryFile(dir=packed) as scratch:
         yield scratch
@@ -132,13 +150,30 @@ def choose(reader: PictureReader, count: int | None) -> NDArray[np.int64]:
     return np.sort(order[:count])
 
 
-def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the row numbers of the distinct hashes (N, 4), sorted by hash; the first row of equal ones."""
+def distinct(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row numbers (D,) of the distinct hashes of (N, 4), sorted by hash: the first row of equal ones.
+
+    And the others as (N - D, 2): the row, and the first row that is equal.
+    """
     order = np.lexsort(hashes.T[::-1])  # stable; its last key counts most
     ordered = hashes[order]
     is_first = np.ones(len(order), dtype=bool)
     is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return order[is_first]
+    firsts = order[is_first]
+    others = ~is_first
+    return firsts, np.stack([order[others], firsts[np.cumsum(is_first)[others] - 1]], axis=1)
+
+
+def _write_left_out(path: Path, entries: Iterable[tuple[str, str]]) -> None:
+    """Write the pictures and other files that are in no split, one a line: name, reason. No file without any."""
+    first = next(entries := iter(entries), None)
+    if first is None:
+        return
+    with writing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        csv.writer(text, lineterminator="\n").writerows(chain([("name", "reason"), first], entries))
+        text.flush()
+        text.detach()
 
 
 def _read_source(settings: DatasetSettings, raw: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -149,6 +184,10 @@ def _read_source(settings: DatasetSettings, raw: Path) -> tuple[dict[str, Any], 
         raise GanealogyError(f"{raw} holds {source['source']!r}, but dataset.name is {settings['name']!r}; {hint}")
     if not isinstance(source["files"], dict):
         raise GanealogyError(f"{path}: files is not a mapping; {hint}")
+    for name, described in source["files"].items():
+        file = raw / name
+        if not file.is_file() or file.stat().st_size != described["bytes"]:
+            raise GanealogyError(f"{file}: absent, or not of its {described['bytes']:,} bytes; {hint}")
     return source, [raw / name for name in source["files"]]
 
 
@@ -157,13 +196,16 @@ def _decode(
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], list[tuple[str, str]]]:
     """Append the usable pictures' pixels to `scratch`; return their indices (M,), hashes (M, 4), and the rejected.
 
-    This process reads and the others decode, so that an archive's index (about 1 KB per picture) is in memory once.
+    This process reads and the others decode, so that an archive's index (about 1 KB per picture) is in memory once, and
+    a picture that would take minutes or gigabytes ends a process and is rejected.
     """
     unreadable: dict[int, str] = {}
     packer = Packer(shape[0], shape[2], settings["fit"])
     processes = min(workers.count(), max(1, len(subset) // 256))  # starting one costs as much as 200 small pictures
     chunks = _read(reader, subset, packer, unreadable)
-    results = workers.parallel_map(pack_chunk, chunks, Packer, (packer.size, packer.channels, packer.fit), processes)
+    limits = workers.Limits(SECONDS, MEMORY, split=_split, join=_join, give_up=_give_up)
+    context = (packer.size, packer.channels, packer.fit)
+    results = workers.parallel_map(pack_chunk, chunks, Packer, context, processes, limits)
     indices, hashes = [], bytearray()
     rejected: dict[int, str] = {}
     with Progress(f"preprocessing {settings['name']}", len(subset), "pictures") as progress:
@@ -181,9 +223,9 @@ def _decode(
 
 def _read(
     reader: PictureReader, subset: NDArray[np.int64], packer: Packer, unreadable: dict[int, str]
-) -> Iterator[list[tuple[int, bytes | Pixels]]]:
+) -> Iterator[Chunk]:
     """Yield chunks of (index, encoded picture); add the reasons of pictures that cannot be read to `unreadable`."""
-    chunk: list[tuple[int, bytes | Pixels]] = []
+    chunk: Chunk = []
     size = 0
     for index in subset.tolist():
         try:
@@ -209,12 +251,14 @@ class Packer:
     fit: Fit
 
 
-def pack_chunk(packer: Packer, chunk: list[tuple[int, bytes | Pixels]]) -> PackedChunk:
+def pack_chunk(packer: Packer, chunk: Chunk) -> PackedChunk:
     indices, hashes, pixels = [], [], []
     rejected: dict[int, str] = {}
     for index, encoded in chunk:
         try:
             content = pack(encoded, packer.size, packer.channels, packer.fit).tobytes()
+        except TooLarge:
+            raise MemoryError from None  # perhaps not in a new process
         except Rejected as reason:
             rejected[index] = str(reason)
             continue
@@ -222,6 +266,24 @@ def pack_chunk(packer: Packer, chunk: list[tuple[int, bytes | Pixels]]) -> Packe
         hashes.append(hashlib.sha256(content).digest())
         pixels.append(content)
     return PackedChunk(indices, b"".join(hashes), b"".join(pixels), rejected)
+
+
+def _split(chunk: Chunk) -> list[Chunk]:
+    return [[picture] for picture in chunk]
+
+
+def _join(parts: list[PackedChunk]) -> PackedChunk:
+    rejected: dict[int, str] = {}
+    for part in parts:
+        rejected |= part.rejected
+    indices = [index for part in parts for index in part.indices]
+    return PackedChunk(
+        indices, b"".join(part.hashes for part in parts), b"".join(part.pixels for part in parts), rejected
+    )
+
+
+def _give_up(chunk: Chunk, reason: str) -> PackedChunk:
+    return PackedChunk([], b"", b"", {index: f"decoding {reason}" for index, _content in chunk})
 
 
 def _check_rejected(rejected: list[tuple[str, str]], total: int, max_rejected: float, raw: Path) -> None:
@@ -253,16 +315,16 @@ def _write_pixels(path: Path, scratch: IO[bytes], rows: NDArray[np.int64], shape
         fields = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
         np.lib.format.write_array_header_1_0(header, fields)
         file.write(header.getvalue())
-        sha256 = hashlib.sha256(header.getvalue())
+        running = hashlib.sha256(header.getvalue())
         hashing: Future[None] | None = None
         for block in _blocks(rows, max(1, BLOCK_BYTES // length)):
             content = b"".join([os.pread(scratch.fileno(), length, row * length) for row in block.tolist()])
             if hashing is not None:
                 hashing.result()
-            hashing = hasher.submit(sha256.update, content)
+            hashing = hasher.submit(running.update, content)
             file.write(content)
             progress.update(len(block))
-    return sha256.hexdigest()
+    return running.hexdigest()
 
 
 def _blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

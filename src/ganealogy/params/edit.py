@@ -20,20 +20,31 @@ def known() -> list[str]:
 
 
 def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
-    """Write preset `name` into params.yaml. Return the difference. `path`: the pictures of preset `folder`.
+    """Write preset `name` into params.yaml. Return the difference.
 
-    Raises: GanealogyError for an unknown preset or a fault in one.
+    `path`: the pictures of preset `folder`; None keeps the path in params.yaml, which other presets keep, too.
+
+    Raises: GanealogyError for an unknown preset, a fault in one, or a `path` that is absent or that stages use.
     """
     if name not in known():
         raise one_of("preset", name, known(), str(PRESETS))
-    preset = schema.read_yaml(PRESETS / f"{name}.yaml")
     if path is not None:
-        preset["dataset"]["path"] = path
-    schema.parse(schema.Settings, preset, str(PRESETS / f"{name}.yaml"))
-    styled = YAML().load(PRESETS / f"{name}.yaml")  # the values of `preset` in the file's own style
-    if path is not None:
-        styled["dataset"]["path"] = path
-    return _edit(params, lambda content: _replace(content, styled))
+        if name != "folder":
+            raise GanealogyError(f"--path is for the preset folder, not {name}: `ganealogy use {name}`")
+        from ganealogy.data.sources import folder  # imported here: only this preset needs it
+
+        folder.existing(path)
+
+    def replace(content: Any) -> None:
+        preset = YAML().load(PRESETS / f"{name}.yaml")  # the values in the file's own style
+        dataset = content.get("dataset")
+        kept = dataset.get("path") if isinstance(dataset, dict) else None
+        if path is not None or kept is not None:
+            preset["dataset"]["path"] = kept if path is None else path
+        _replace(content, preset)
+
+    schema.parse(schema.Settings, schema.read_yaml(PRESETS / f"{name}.yaml"), str(PRESETS / f"{name}.yaml"))
+    return _edit(params, replace)
 
 
 def add_extractor(name: str, params: Path = PARAMS) -> str:

@@ -142,7 +142,14 @@ def shown_as_pixels(findings: Findings) -> bool:
 
 
 def credit(findings: Findings) -> str:
-    """Return the end of a sentence that credits the pictures: "by Lisa Wischofsky", "collected by …"; or empty."""
+    """Return the end of a sentence that credits the pictures: "by Lisa Wischofsky", "collected by …"; or empty.
+
+    Of the user's own pictures: which they are.
+    """
+    if findings.manifest.get("source") == "folder":
+        found = (findings.manifest.get("counts") or {}).get("found")
+        name = str(findings.manifest.get("title")).partition(": ")[2] or "an unnamed folder"
+        return f"from {name} ({count(found)} found, sha256 {str(findings.manifest.get('dataset'))[:12]})"
     artist = str(findings.manifest.get("artist") or "").strip()
     return artist if not artist or re.match(r"(collected|drawn|made|photographed|by)\b", artist) else f"by {artist}"
 

@@ -1,10 +1,12 @@
-"""Allocator and garbage-collector settings. They change no result."""
+"""Allocator and garbage-collector settings, which change no result, and a limit."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 COLLECT_EVERY = 100_000
@@ -31,3 +33,17 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**30)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def limit(size: int) -> None:
+    """Let this process take `size` bytes more; an allocation above fails with MemoryError.
+
+    Does nothing where the system lacks such limits or the process's own size is not known: only Linux has both.
+    """
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        total = pages * resource.getpagesize() + size
+        resource.setrlimit(resource.RLIMIT_AS, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard))

@@ -1,21 +1,26 @@
 """The inputs stage: digests of what the other stages read and DVC does not see, into data/inputs.json.
 
-These are your own pictures, a mirror's files, weights that no package contains, the package itself where it is
-installed outside the project, the project's own components, and the record of `ganealogy noise`, which the report
-shows. The stage always runs; it is quick, because only files with a new size or time are read. Later stages depend on
-the part that they use. The record is in git, so that a machine without the pictures keeps their digest, and nothing
-runs again there.
+These are your own pictures, their classes, a mirror's files, weights that no package contains, the package itself where
+it is installed outside the project, the project's own components, and the record of `ganealogy noise`, which the report
+shows. The stage always runs; it is quick, because only files with a new size, time or inode are read. Later stages
+depend on the part that they use. The record is in git, so that a machine without the pictures keeps their digest, and
+nothing runs again there.
+
+It also looks before DVC empties the outputs of a stage: a file of the user's among them is refused.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ganealogy import components
-from ganealogy.data import fetch
+from ganealogy.data import fetch, user_files
+from ganealogy.data.names import printable
+from ganealogy.data.sources.folder import NoPicturesError
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
@@ -31,14 +36,15 @@ COMPONENTS = Path("components")
 def run() -> dict[str, Any]:
     """Write the record, and return it. A part whose files are not on this machine keeps its digest.
 
-    Raises: GanealogyError when params.yaml is wrong or a file cannot be read.
+    Raises: GanealogyError when params.yaml is wrong, a file cannot be read, or DVC would delete a file of the user's.
     """
     settings = schema.load()
+    check(settings)
     before = _read(INPUTS)
     known = _KnownFiles(main_root() / KNOWN_FILES)
     record = {
-        "pictures": _pictures(settings, before.get("pictures"), known),
-        "mirror": _mirror(settings, before.get("mirror")),
+        **_pictures(settings, before, known),
+        "mirror": _mirror(settings, before.get("mirror"), known),
         "weights": _weights(settings, before.get("weights"), known),
         "package": _package(),
         "components": _digest(COMPONENTS.rglob("*.py"), COMPONENTS, known) if COMPONENTS.is_dir() else None,
@@ -51,34 +57,76 @@ def run() -> dict[str, Any]:
     return record
 
 
-def _pictures(settings: Settings, before: Any, known: _KnownFiles) -> dict[str, Any] | None:
-    """Return path, number and digest of the user's own pictures; None for a public data set."""
+def check(settings: Settings) -> None:
+    """Raises: GanealogyError when DVC would delete a file of the user's, now or by a path that they set."""
+    source = components.load("data.sources", settings.dataset.name, "dataset.name")
+    with suppress(fetch.NoMirrorError):  # the record may stand for it, and for pictures
+        fetch.mirror(settings.dataset.mirror)
+    with suppress(NoPicturesError):
+        if hasattr(source, "existing"):
+            source.existing(settings.dataset.path)
+    user_files.check_outputs()
+
+
+def classes(settings: Settings) -> int:
+    """Return the number of classes of the data set; 0 when it has no labels.
+
+    Raises: GanealogyError when the user's own pictures are needed for it and are not here, nor in the record.
+    """
+    source = components.load("data.sources", settings.dataset.name, "dataset.name")
+    if not hasattr(source, "classes"):
+        return int(getattr(source, "CLASSES", 0))
+    try:
+        return int(source.classes(source.files(settings.dataset.path)))
+    except NoPicturesError:
+        before = _read(INPUTS)
+        if (before.get("pictures") or {}).get("path") != settings.dataset.path:
+            raise
+        return int(before.get("classes") or 0)
+
+
+def _pictures(settings: Settings, before: dict[str, Any], known: _KnownFiles) -> dict[str, Any]:
+    """Return path, number and digest of the user's own pictures, and their classes; None for a public data set."""
     source = components.load("data.sources", settings.dataset.name, "dataset.name")
     if not hasattr(source, "files"):
-        return None
-    path = settings.dataset.path
+        return {"pictures": None, "classes": None}
+    path, recorded = settings.dataset.path, before.get("pictures") or {}
     try:
         files = source.files(path)
-    except GanealogyError as error:
-        if before and before["path"] == path:
+        sha256 = atomic.digest([[name, known.sha256(file)] for name, file in files])
+        if sha256 == recorded.get("sha256") and "classes" in before:
+            number = before["classes"]  # counting those of an archive reads it
+        else:
+            number = source.classes(files) if hasattr(source, "classes") else None
+    except NoPicturesError as error:
+        if recorded.get("path") == path:
             print(f"ganealogy: {error}; the record in {INPUTS} stays", file=sys.stderr)
-            return dict(before)
+            return {"pictures": recorded, "classes": before.get("classes")}
         raise
-    return {"path": path, "files": len(files), "sha256": atomic.digest([[name, known.sha256(p)] for name, p in files])}
+    return {"pictures": {"path": path, "files": len(files), "sha256": sha256}, "classes": number}
 
 
-def _mirror(settings: Settings, before: Any) -> Any:
-    """Return name → size of the mirror's files; their content is checked when they are copied."""
-    if settings.dataset.mirror is None:
-        return None
+def _mirror(settings: Settings, before: Any, known: _KnownFiles) -> Any:
+    """Return name → sha256 of the mirror's files that the data source uses.
+
+    A machine without the mirror keeps the record: the same files, or the network's, are the same data.
+    """
+    source = components.load("data.sources", settings.dataset.name, "dataset.name")
+    names = getattr(source, "ARCHIVES", None)
+    kept = {name: sum for name, sum in (before or {}).items() if names is None or name in names} or None
     try:
         folder = fetch.mirror(settings.dataset.mirror)
-    except GanealogyError as error:
-        if before:
+    except fetch.NoMirrorError as error:
+        if kept:
             print(f"ganealogy: {error}; the record in {INPUTS} stays", file=sys.stderr)
-            return before
+            return kept
         raise
-    return {path.name: path.stat().st_size for path in sorted((folder or Path()).iterdir()) if path.is_file()}
+    if folder is None or hasattr(source, "files"):
+        return kept
+    if names is None:
+        names = sorted(path.name for path in folder.iterdir())
+    found = {name: fetch.in_mirror(folder, name, f"{settings.dataset.name}/{name}") for name in names}
+    return {name: known.sha256(path) for name, path in found.items() if path} or kept
 
 
 def _weights(settings: Settings, before: Any, known: _KnownFiles) -> dict[str, str]:
@@ -120,24 +168,27 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 class _KnownFiles:
-    """Hashes of files, kept by size and modification time."""
+    """Hashes of files, kept by size, times and inode: programs can restore the modification time, but not ctime."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.before, self.now = path, _read(path), dict[str, list[Any]]()
 
     def sha256(self, file: Path) -> str:
         """Raises: GanealogyError if the file cannot be read."""
+        name = printable(str(file.absolute()))
         try:
             status = file.stat()
-            stamp = [status.st_size, status.st_mtime_ns]
-            entry = self.before.get(str(file.absolute()))
-            if not (isinstance(entry, list) and entry[:2] == stamp):
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            entry = self.before.get(name)
+            if not (isinstance(entry, list) and entry[:-1] == stamp):
                 entry = [*stamp, atomic.sha256(file)]
         except OSError as error:
             reason = error.strerror or error
-            raise GanealogyError(f"{file}: cannot be read ({reason}); fix its permissions or move it") from None
-        self.now[str(file.absolute())] = entry
-        return str(entry[2])
+            raise GanealogyError(
+                f"{printable(str(file))}: cannot be read ({reason}); fix its permissions or move it"
+            ) from None
+        self.now[name] = entry
+        return str(entry[-1])
 
     def save(self) -> None:
         if self.now != self.before:

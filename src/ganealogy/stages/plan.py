@@ -20,6 +20,7 @@ from ganealogy.lineage.versions import Version, known, left_out, read_family
 from ganealogy.params.schema import Settings, load
 from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
 from ganealogy.runtime import process
+from ganealogy.stages import inputs
 from ganealogy.verdicts import primary_metric
 from ganealogy.verdicts.metric_kinds import split
 from ganealogy.workspace import PARAMS, PLAN, VERSIONS
@@ -36,6 +37,7 @@ VERDICTS_ONLY = {"equivalence_margin", "against"}
 def run() -> TreeJson:
     """Write the plan. Return what people read of it."""
     process.die_with_parent()
+    inputs.check(load())
     files = make()
     with process.explain_full_disk(PLAN):
         write(files)
@@ -83,7 +85,7 @@ def version_plan(version: Version, recipe: Recipe, settings: Settings) -> Versio
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
     protocol = {**train, **settings.dataset.model_dump(include={"image_size", "channels", "flip"})}
     if recipe["labels"]:
-        protocol["classes"] = class_count(settings)
+        protocol["classes"] = inputs.classes(settings)
     resolved = recipes.resolve_rates(recipe, settings.train.lr)
     tracker = components.module_name("evaluation.extractors", settings.train.tracker)
     code = fingerprint.closure(["ganealogy.training.loop", tracker, *recipes.component_modules(recipe)])
@@ -175,7 +177,7 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
         "channels": settings.dataset.channels,
         "image_size": settings.dataset.image_size,
         "width": settings.train.width,
-        "classes": class_count(settings),
+        "classes": inputs.classes(settings) if recipe["labels"] else 0,
     }
     try:
         with torch.device("meta"), SkipInitialisation():
@@ -194,12 +196,6 @@ def count_flops(plan: VersionPlan) -> int:
     from ganealogy.lineage import flops
 
     return flops.per_image(plan["recipe"], plan["protocol"])
-
-
-def class_count(settings: Settings) -> int:
-    """Return the number of classes of the data set; 0 when it has no labels."""
-    source = components.load("data.sources", settings.dataset.name)
-    return int(getattr(source, "CLASSES", 0))
 
 
 def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:

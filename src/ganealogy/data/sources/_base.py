@@ -1,7 +1,12 @@
 """The interface of a data source: what each file in this folder defines.
 
-Optional: `files(path)`, the user's own files as (name, path), so that a change of them repeats the download; and
-CLASSES, the number of classes of a source with labels.
+Optional:
+
+- `files(path)`: the user's own files as (name, path), so that a change of them repeats the download
+- `existing(path)`: check that path alone
+- `classes(files)`: the number of classes of these files
+- CLASSES: the number of classes of another source with labels
+- ARCHIVES: the names of all files that `fetch` may write, by which a changed mirror is noticed, too
 """
 
 from __future__ import annotations

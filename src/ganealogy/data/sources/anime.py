@@ -27,6 +27,8 @@ SMALL = Remote(  # 22,969 of them at 64×64; only in mirrors
     "anime-faces-64.zip", (), sha256="e8d4822d2e54a2cf9e9400615a281b316bf4f6cbf55aed8c541514043aed4e3d"
 )
 
+ARCHIVES = (WHOLE, SMALL.name)
+
 
 def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)

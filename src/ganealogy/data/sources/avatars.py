@@ -24,6 +24,7 @@ BACKGROUND = "#e8eef4"
 """Pale and cool: no style uses it for skin, hair or paper."""
 CHUNK = 64
 ARCHIVE = "avatars.zip"
+ARCHIVES = (ARCHIVE,)
 
 
 def credit(settings: DatasetSettings) -> dict[str, str]:

@@ -33,6 +33,8 @@ IDENTITIES = Remote(  # who is on each picture; only in mirrors
     md5="32bd1bd63d3c78cd57e08160ec5ed1e2",  # as torchvision lists it
 )
 
+ARCHIVES = (WHOLE.name, SMALL.name, IDENTITIES.name)
+
 
 def credit(settings: DatasetSettings) -> dict[str, str]:
     return dict(CREDIT)

@@ -31,6 +31,7 @@ FILES = {  # md5 from torchvision
     "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
+ARCHIVES = tuple(FILES)
 MAX_BYTES = 2**30
 """Largest accepted idx file; MNIST's largest has 47 MB."""
 
@@ -61,7 +62,7 @@ class Digits:
             if digits.ndim != 3 or classes.shape != digits.shape[:1]:
                 raise GanealogyError(
                     f"{files[0].parent}: images {digits.shape} and labels {classes.shape} do not match; "
-                    "delete the four files and run `dvc repro download`"
+                    "run `dvc repro download`"
                 )
         self.images = np.concatenate(images)  # (N, 28, 28)
         self.labels: NDArray[np.int64] | None = np.concatenate(labels).astype(np.int64)
@@ -90,18 +91,18 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         with gzip.open(path, "rb") as file:
             zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
             if zero != 0 or kind != 8 or not 1 <= dimensions <= 4:
-                raise GanealogyError(f"{path}: not an idx file of bytes; delete it and fetch it again")
+                raise GanealogyError(f"{path}: not an idx file of bytes; run `dvc repro download`")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             size = math.prod(shape)
             if size > MAX_BYTES:
                 raise GanealogyError(
-                    f"{path}: declares {size:,} bytes, more than {MAX_BYTES:,}; delete it and fetch it again"
+                    f"{path}: declares {size:,} bytes, more than {MAX_BYTES:,}; run `dvc repro download`"
                 )
             content = file.read(size + 1)
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such file; run `dvc repro download`") from None
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise GanealogyError(f"{path}: not a whole gzipped idx file ({error}); delete it and fetch it again") from None
+        raise GanealogyError(f"{path}: not a whole gzipped idx file ({error}); run `dvc repro download`") from None
     if len(content) != size:
-        raise GanealogyError(f"{path}: declares {shape} bytes but holds fewer or more; delete it and fetch it again")
+        raise GanealogyError(f"{path}: declares {shape} bytes but holds fewer or more; run `dvc repro download`")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
