@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import tokenize
 import zlib
@@ -24,11 +25,11 @@ NUMPY_DAMAGE = (
     EOFError,
     MemoryError,
     OverflowError,
-    RecursionError,
-    NotImplementedError,
+    RuntimeError,
     SyntaxError,
     tokenize.TokenError,
     BadZipFile,
+    lzma.LZMAError,
     zlib.error,
     struct.error,
 )

@@ -120,6 +120,7 @@ def put(
     if target.exists():
         remove(target)
     temporary.replace(target)
+    atomic.sync_directory(target.parent)
     return Entry(target, record)
 
 
