@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files.records import read_record
 from ganealogy.lineage.flatten import as_text, flatten
 from ganealogy.record_types import CostJson, MetricsJson, RunJson, SampleJson
@@ -137,24 +137,24 @@ def read(directory: RunDir) -> RunRecord:
     Raises: GanealogyError when run.json is absent or a file is damaged.
     """
     keys = ("key", "version", "seed", "status", "recipe", "protocol")
-    run = read_record(directory / "train/run.json", "train the version", keys)
+    run = read_record(directory / "train/run.json", Remedy(f"train@{directory.version}"), keys, RunJson)
     costs = {stage: read_json(directory.costs[stage]) for stage in RUN_STAGES}
     return RunRecord(
         directory=directory,
         run=run,
         ticks=_read_ticks(directory / "train/metrics.jsonl"),
         costs={stage: cost for stage, cost in costs.items() if cost},
-        sample=read_json(directory / "sample/sample.json", ("checkpoint",)),
-        evaluation=read_json(directory / "evaluate/metrics.json", ("metrics", "protocol")),
+        sample=read_json(directory / "sample/sample.json", ("checkpoint",), SampleJson),
+        evaluation=read_json(directory / "evaluate/metrics.json", ("metrics", "protocol"), MetricsJson),
     )
 
 
-def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
-    """Read a record that has `keys`; return None if the file is absent.
+def read_json(path: Path, keys: tuple[str, ...] = (), kind: Any = None) -> Any:
+    """Read a record that has `keys`, of type `kind`; return None if the file is absent.
 
     Raises: GanealogyError when it is damaged.
     """
-    return read_record(path, "run its stage again", keys) if path.exists() else None
+    return read_record(path, "run its stage again", keys, kind) if path.exists() else None
 
 
 def _read_ticks(path: Path) -> list[Tick]:
