@@ -238,7 +238,9 @@ def test_non_finite_pictures_give_a_record_with_the_reason(tmp_path):
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
 def test_an_unfinished_training_is_refused(tmp_path, status):
-    with pytest.raises(GanealogyError, match=rf"the training is {status}; run `dvc repro train@v1`"):
+    with pytest.raises(
+        GanealogyError, match=rf"the training is {status}; run `dvc repro --force --single-item train@v1`"
+    ):
         sample.sample(make_run(tmp_path, status=status), SETTINGS)
 
 

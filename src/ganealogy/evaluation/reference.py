@@ -168,7 +168,8 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     """
     path = directory / f"{extractor.name}.npz"
     try:
-        anchors: AnchorsJson = read_record(directory / "anchors.json", REMEDY, kind=AnchorsJson)
+        keys = ("sha256", "shape", "train", "reals", "protocol")
+        anchors: AnchorsJson = read_record(directory / "anchors.json", REMEDY, keys, AnchorsJson)
         verify(path, anchors["sha256"].get(extractor.name), REMEDY)
         with open_npz(path) as content:
             arrays = {name: content.read(name) for name in content.headers}

@@ -108,7 +108,7 @@ def read_plan(path: Path, kind: type[Plan]) -> Plan:
         plan: Plan = read_record(path, PLANNING, kind=kind)
     except RecordError as error:
         if error.absent and kind is VersionPlan:
-            raise GanealogyError(f"{error}, with {path.stem} in tree.versions") from None
+            raise GanealogyError(f"{error} first, with {path.stem} in tree.versions") from None
         raise
     fingerprint.verify(plan["code"], "since the plan was made")
     return plan

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ganealogy.errors import GanealogyError, Remedy
+from ganealogy.errors import GanealogyError
 from ganealogy.files.records import read_record
 from ganealogy.lineage.flatten import as_text, flatten
 from ganealogy.record_types import CostJson, MetricsJson, RunJson, SampleJson
@@ -137,7 +137,7 @@ def read(directory: RunDir) -> RunRecord:
     Raises: GanealogyError when run.json is absent or a file is damaged.
     """
     keys = ("key", "version", "seed", "status", "recipe", "protocol")
-    run = read_record(directory / "train/run.json", Remedy(f"train@{directory.version}"), keys, RunJson)
+    run = read_record(directory / "train/run.json", "train the version", keys, RunJson)
     costs = {stage: read_json(directory.costs[stage]) for stage in RUN_STAGES}
     return RunRecord(
         directory=directory,
