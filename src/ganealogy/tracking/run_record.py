@@ -137,7 +137,7 @@ def read(directory: RunDir) -> RunRecord:
     Raises: GanealogyError when run.json is absent or a file is damaged.
     """
     keys = ("key", "version", "seed", "status", "recipe", "protocol")
-    run = read_record(directory / "train/run.json", "train the version", keys, RunJson)
+    run = read_record(directory / "train/run.json", "train the version", keys)
     costs = {stage: read_json(directory.costs[stage]) for stage in RUN_STAGES}
     return RunRecord(
         directory=directory,
