@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
 
 from ganealogy.errors import Remedy
 from ganealogy.files.records import read_record
-from ganealogy.record_types import Latent, MetricsJson, RunJson
+from ganealogy.record_types import Latent, MetricsJson, RunJson, RunsOfTree
 from ganealogy.workspace import TREE, run_dir
 
 if TYPE_CHECKING:
@@ -97,17 +96,6 @@ def load_generator(version: str, seed: int = 0, checkpoint: str = "best", root: 
     return Generator(load_generator(path, record["recipe"], record["protocol"]), record["recipe"]["latent"])
 
 
-class PlannedVersion(TypedDict):
-    name: str
-    seeds: list[int]
-
-
-class PlannedRuns(TypedDict):
-    """What `runs` reads of tree.json, also of older releases."""
-
-    versions: list[PlannedVersion]
-
-
 def runs(root: Path | str = ".") -> pd.DataFrame:
     """Return the runs of a project: one row per version and seed of the plan, sorted as in params.yaml.
 
@@ -118,7 +106,7 @@ def runs(root: Path | str = ".") -> pd.DataFrame:
     import pandas as pd
 
     base = Path(root)
-    tree: PlannedRuns = read_record(base / TREE, Remedy("plan"), kind=PlannedRuns)
+    tree: RunsOfTree = read_record(base / TREE, Remedy("plan"), kind=RunsOfTree)
     rows = []
     for entry in tree["versions"]:
         version = entry["name"]

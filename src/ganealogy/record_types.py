@@ -362,6 +362,17 @@ class PlannedVersion(TypedDict):
     """Of a training step per image; None if it is not listed."""
 
 
+class SeedsOfVersion(TypedDict):
+    name: str
+    seeds: list[int]
+
+
+class RunsOfTree(TypedDict):
+    """What lists the runs in tree.json, for readers that need no more of it."""
+
+    versions: list[SeedsOfVersion]
+
+
 class TreeJson(TypedDict):
     """build/plan/tree.json: what people read of the plan. Only the report depends on it."""
 

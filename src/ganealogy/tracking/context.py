@@ -13,7 +13,7 @@ from typing import Any
 from ganealogy.errors import Remedy
 from ganealogy.files.records import read_record
 from ganealogy.params.schema import Dataset
-from ganealogy.record_types import ManifestJson, TreeJson
+from ganealogy.record_types import ManifestJson, RunsOfTree, TreeJson
 from ganealogy.tracking.run_record import RunRecord, read_json
 from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
 
@@ -32,7 +32,7 @@ class Context:
 
         Raises: GanealogyError when there is no plan, or it is damaged or of an older release.
         """
-        tree = tree or read_record(root / TREE, Remedy("plan"), ("versions", "dataset"), TreeJson)
+        tree = tree or read_record(root / TREE, Remedy("plan"), ("versions", "dataset"), RunsOfTree)
         return cls(root, tree, read_json(root / MANIFEST, ("dataset",), ManifestJson))
 
     @property

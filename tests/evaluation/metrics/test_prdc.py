@@ -128,11 +128,8 @@ def test_exact_copies_are_inside_their_own_balls(copies):
     """More copies than k have radius 0: `<=`, as precision's authors have it; `prdc` with its `<` counts none."""
     rng = np.random.default_rng(0)
     distinct = rng.standard_normal((10, 8)).astype(np.float32)
-    both = np.repeat(distinct, copies, axis=0)
-    ours = FeatureSet(both)
-    values = prdc.prdc(both, both, ours.squared_radii, ours.squared_radii)
+    both, half = np.repeat(distinct, copies, axis=0), np.repeat(distinct[:5], copies, axis=0)
+    values = ours(both, both)
     assert values["precision"] == values["recall"] == values["coverage"] == 1
-    half = np.repeat(distinct[:5], copies, axis=0)
-    few = FeatureSet(half)
-    values = prdc.prdc(half, both, few.squared_radii, ours.squared_radii)
+    values = ours(half, both)
     assert values["precision"] == 1 and values["recall"] == values["coverage"] == 0.5
