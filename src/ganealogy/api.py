@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ganealogy.errors import Remedy
 from ganealogy.files.records import read_record
-from ganealogy.record_types import Latent, MetricsJson, RunJson, TreeJson
+from ganealogy.record_types import Latent, MetricsJson, RunJson, RunsOfTree
 from ganealogy.workspace import TREE, run_dir
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load_generator(version: str, seed: int = 0, checkpoint: str = "best", root: 
 
     directory = run_dir(version, seed, Path(root))
     keys = ("recipe", "protocol")
-    record: RunJson = read_record(directory / "train/run.json", "run `dvc repro` to train it", keys)
+    record: RunJson = read_record(directory / "train/run.json", Remedy(f"train@{version}"), keys, RunJson)
     name = f"generator-{checkpoint}"
     verify_weights(directory, record, name)
     path = directory / f"train/weights/{name}.safetensors"
@@ -105,19 +106,18 @@ def runs(root: Path | str = ".") -> pd.DataFrame:
     import pandas as pd
 
     base = Path(root)
-    tree: TreeJson = read_record(base / TREE, "run `dvc repro plan`", ("versions",))
+    tree: RunsOfTree = read_record(base / TREE, Remedy("plan"), kind=RunsOfTree)
     rows = []
     for entry in tree["versions"]:
         version = entry["name"]
         for seed in entry["seeds"]:
             directory = run_dir(version, seed, base)
             row: dict[str, object] = {"version": version, "seed": seed, "status": "missing", "kimg": None}
-            hint = f"run `dvc repro train@{version}`"
             if (path := directory / "train/run.json").exists():
-                record: RunJson = read_record(path, hint, ("status", "kimg"))
+                record: RunJson = read_record(path, Remedy(f"train@{version}"), ("status", "kimg"), RunJson)
                 row |= {"status": record["status"], "kimg": record["kimg"]}
             if (path := directory / "evaluate/metrics.json").exists():
-                metrics: MetricsJson = read_record(path, hint, ("metrics",))
+                metrics: MetricsJson = read_record(path, Remedy(f"evaluate@{version}"), ("metrics",), MetricsJson)
                 row |= metrics["metrics"]
             rows.append(row)
     return pd.DataFrame(rows)

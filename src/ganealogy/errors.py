@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class GanealogyError(Exception):
     """One line: what is wrong and where, what is legal, what to do. The CLI prints it and exits with 2."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What to type for an output of a stage of dvc.yaml that is absent, or damaged."""
+
+    target: str
+    """Such as reference or train@v3."""
+
+    @property
+    def absent(self) -> str:
+        return f"run `dvc repro {self.target}`"
+
+    @property
+    def damaged(self) -> str:
+        """Forced: DVC takes a file for whole if its size and time are as recorded, or if it was damaged by then."""
+        return f"run `dvc repro --force --single-item {self.target}`"
 
 
 def one_of(kind: str, value: object, legal: Iterable[object], where: str = "") -> GanealogyError:

@@ -1,16 +1,23 @@
 """The types of the JSON records that the stages exchange.
 
 A record is a file that one stage writes and later stages read. A TypedDict below lists its keys, and `files/records.py`
-reads it. Types cannot change results, so no fingerprint includes this module.
+reads it and checks it against its type. Types cannot change results, so no fingerprint includes this module.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+from typing import (
+    Any,
+    Literal,
+    NotRequired,  # pydantic, which checks records, needs these before Python 3.12
+    TypeAlias,
+)
+
+from typing_extensions import TypedDict
 
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
-Component: TypeAlias = "dict[str, Any]"
+Component: TypeAlias = dict[str, Any]
 """{name: file, …its parameters}, complete: the builder of the file defines which."""
 
 
@@ -167,8 +174,8 @@ class RunJson(RunIdentity):
     tracker: str
     shown: str
     """Which generator the grids show."""
-    weights: dict[str, str]
-    """File stem → sha256, of a finished training."""
+    weights: NotRequired[dict[str, str]]
+    """File stem → sha256, of a training that has ended."""
 
 
 class CostJson(TypedDict, total=False):
@@ -233,7 +240,7 @@ class SampleJson(TypedDict):
     """None if that checkpoint has no usable generator."""
 
 
-MetricProtocol: TypeAlias = "dict[str, Any]"
+MetricProtocol: TypeAlias = dict[str, Any]
 """How a number was measured: extractor, weights, resize, counts, and what else its metric depends on."""
 
 
@@ -355,6 +362,17 @@ class PlannedVersion(TypedDict):
     parameters: dict[str, int] | None
     flops: int | None
     """Of a training step per image; None if it is not listed."""
+
+
+class SeedsOfVersion(TypedDict):
+    name: str
+    seeds: list[int]
+
+
+class RunsOfTree(TypedDict):
+    """What lists the runs in tree.json, for readers that need no more of it."""
+
+    versions: list[SeedsOfVersion]
 
 
 class TreeJson(TypedDict):

@@ -54,8 +54,9 @@ WEIGHTS = Path("build/weights")
 NPM = Path("build/npm")
 MLFLOW = Path("build/mlflow")
 
-VERSION_NAME = re.compile(r"[a-z][a-z0-9-]*")
-NOT_A_VERSION_NAME = "is not a version name: a small letter, then small letters, digits and '-'"
+VERSION_NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+"""Names of temporary files, of runs and of MLflow's models are longer by up to 60."""
+NOT_A_VERSION_NAME = "is not a version name: a small letter, then small letters, digits and '-', 64 at most"
 KEY_LENGTH = 20
 """Hexadecimal digits of a key in the name of its folder in `WORK` and `STORE`."""
 RUN_STAGES = ("train", "sample", "evaluate")

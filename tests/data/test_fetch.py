@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import hashlib
@@ -48,6 +49,15 @@ class FaultyHandler(BaseHTTPRequestHandler):
             case "/chunked":
                 sized = b"%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n\r\n"
                 self.reply(200, sized, {"Transfer-Encoding": "chunked", "Content-Length": ""})
+            case "/endless":
+                self.reply(200, b"", {"Transfer-Encoding": "chunked", "Content-Length": ""})
+                with contextlib.suppress(OSError):
+                    for _ in range(5000):  # 500 MB
+                        self.wfile.write(b"186a0\r\n" + bytes(100_000) + b"\r\n")
+            case "/unsized":
+                self.reply(200, BODY, {"Content-Length": ""})
+            case "/boastful":
+                self.reply(200, BODY, {"Content-Length": str(2**50)})
             case "/html":
                 self.reply(200, b"\n <!DOCTYPE html><p>Quota exceeded</p>", {})
             case "/busy":
@@ -278,3 +288,34 @@ def test_verify_checks_size_and_checksums(tmp_path: Path) -> None:
     for wrong in ({"sha256": "0" * 64}, {"md5": "0"}, {"size": 3}):
         with pytest.raises(GanealogyError, match="instead of"):
             verify(path, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "checks", "message"),
+    [
+        ("/endless", {}, "sends more than 1,000,000 bytes"),
+        ("/endless", {"size": 5000}, "sends more than 5,000 bytes"),
+        ("/endless", {"sha256": SHA}, "sends more than 1,000,000 bytes"),
+        ("/unsized", {"size": len(BODY) - 1}, f"sends more than {len(BODY) - 1:,} bytes"),
+        ("/boastful", {}, "the server offers 1,125,899,906,842,624 bytes"),
+    ],
+)
+def test_a_download_beyond_its_size_is_cut_off_and_the_old_file_stays(
+    path: str, checks: dict[str, object], message: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1_000_000)
+    (tmp_path / "file.bin").write_bytes(b"old")
+    with pytest.raises(GanealogyError, match=message):
+        get(server + path, tmp_path / "file.bin", **checks)
+    assert [file.name for file in tmp_path.iterdir()] == ["file.bin"]
+    assert (tmp_path / "file.bin").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("checks", [{"size": len(BODY)}, {"size": len(BODY), "sha256": SHA}])
+def test_a_sparse_file_in_a_mirror_is_refused_before_it_is_read(checks: dict[str, object], tmp_path: Path) -> None:
+    with open(tmp_path / "file.bin", "wb") as file:
+        file.truncate(200 * 10**9)
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(GanealogyError, match=r"200,000,000,000 bytes instead of 102,400; replace or remove it"):
+        obtain(Remote("file.bin", (), **checks), tmp_path / "raw/file.bin", tmp_path / "file.bin")  # type: ignore[arg-type]
+    assert not list((tmp_path / "raw").iterdir()) and (tmp_path / "file.bin").stat().st_size == 200 * 10**9

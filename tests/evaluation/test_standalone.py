@@ -19,6 +19,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import standalone, statistics_file
 from ganealogy.evaluation.extractors import pixel8
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
+from ganealogy.evaluation.statistics_file import Statistics
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -57,6 +58,13 @@ def zipped(path: Path, source: Path) -> Path:
         for file in sorted(source.iterdir()):
             archive.write(file, f"inside/{file.name}")
     return path
+
+
+def read_statistics(path: Path) -> Statistics:
+    with ExitStack() as stack:
+        found = standalone.open_set(path, stack)
+    assert isinstance(found, Statistics)
+    return found
 
 
 def expected_fd(reals: np.ndarray, fakes: np.ndarray) -> float:
@@ -183,8 +191,8 @@ BAD = [
     ("cut.npz", lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 50), r"damaged or not an \.npz archive"),
     ("keys.npz", with_key(mean=np.zeros(192), cov=np.eye(192)), "contains cov, mean; expected"),
     ("half.npz", with_key(mu=np.zeros(192)), "contains mu, expected mu and sigma"),
-    ("shape.npz", with_key(mu=np.zeros(192), sigma=np.eye(191)), r"expected float mu \(d,\)"),
-    ("whole.npz", with_key(mu=np.zeros(192, int), sigma=np.eye(192)), r"expected float mu \(d,\)"),
+    ("shape.npz", with_key(mu=np.zeros(192), sigma=np.eye(191)), r"expected mu \(d,\)"),
+    ("texts.npz", with_key(mu=np.zeros(192, "U3"), sigma=np.eye(192)), r"expected mu \(d,\)"),
     ("nan.npz", with_key(mu=np.full(192, np.nan), sigma=np.eye(192)), "NaN or infinite values"),
     ("skew.npz", with_key(mu=np.zeros(192), sigma=np.triu(np.ones((192, 192)))), "not symmetric"),
     ("other.npz", with_key(mu=np.zeros(7), sigma=np.eye(7)), "statistics of 7 features, but pixel8 has 192"),
@@ -250,7 +258,7 @@ def test_statistics_of_another_extractor_or_protocol_are_rejected(tmp_path):
         path = tmp_path / "s.npz"
         np.savez(path, mu=np.zeros(192), sigma=np.eye(192), ganealogy=np.array(json.dumps(metadata)))
         with pytest.raises(GanealogyError, match=message):
-            statistics_file.check_fits(statistics_file.read(path), extractor)
+            statistics_file.check_fits(read_statistics(path), extractor)
 
 
 @pytest.mark.parametrize(

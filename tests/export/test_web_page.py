@@ -50,6 +50,31 @@ def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:
         onnxruntime_web.runtime(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"not the package", b"\x1f\x8b" + bytes(1000)])
+def test_what_npm_brings_gets_its_final_name_only_if_it_is_the_package(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
+    (tmp_path / "served").write_bytes(content)
+    (tmp_path / "npm").write_text(f"#!/bin/sh\ncp {tmp_path}/served {name}\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GanealogyError, match=r"sha512 differs; put the published file into .*build/npm"):
+        onnxruntime_web.runtime(tmp_path)
+    assert list((tmp_path / "build/npm").iterdir()) == []
+
+
+def test_an_endless_package_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_web, "LIMITED", [each.replace("2097152", "8") for each in onnxruntime_web.LIMITED])
+    name = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
+    (tmp_path / "npm").write_text(f"#!/bin/sh\ntrap '' XFSZ\ndd if=/dev/zero of={name} bs=1M\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GanealogyError, match=r"npm could not fetch .*File too large"):
+        onnxruntime_web.runtime(tmp_path)
+    assert list((tmp_path / "build/npm").iterdir()) == []
+
+
 def test_hostile_text_is_escaped(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
     run = run_record.read(make_run())
     html = web_page.render(run, best_run.score(run), Context.load(None, project), b"model", STUB)

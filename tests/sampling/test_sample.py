@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.fake_runs import run_json, write_run
+from helpers.fake_runs import recipe, run_json, write_run
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -33,7 +33,7 @@ SETTINGS = {
 
 
 def recipe_of(dcgan: dict[str, Any]) -> dict[str, Any]:
-    return {"generator": dcgan, "latent": {"size": 12, "distribution": "normal"}}
+    return {**recipe(), "generator": dcgan, "latent": {"size": 12, "distribution": "normal"}}
 
 
 NAMES = ("generator-best", "generator-last")
@@ -238,7 +238,8 @@ def test_non_finite_pictures_give_a_record_with_the_reason(tmp_path):
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
 def test_an_unfinished_training_is_refused(tmp_path, status):
-    with pytest.raises(GanealogyError, match=rf"the training is {status}; run `dvc repro train@v1`"):
+    command = "dvc repro --force --single-item train@v1"
+    with pytest.raises(GanealogyError, match=f"the training is {status}; run `{command}`"):
         sample.sample(make_run(tmp_path, status=status), SETTINGS)
 
 

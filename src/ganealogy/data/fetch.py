@@ -24,6 +24,8 @@ from ganealogy.workspace import main_root
 
 MIRROR = "GANEALOGY_MIRROR"
 CHUNK = 2**20
+MAX_BYTES = 2**35
+"""Of a download whose size is not known beforehand: far more than any data set listed here."""
 WEB_PAGE = "the server sent a web page: it requires a login, a quota is exceeded, or the file moved"
 
 
@@ -125,8 +127,11 @@ def copy(remote: Remote, source: Path, target: Path) -> None:
             while chunk := file.read(CHUNK):
                 yield chunk
 
+    size = source.stat().st_size
     try:
-        _receive(remote, chunks(), target, source.stat().st_size)
+        if remote.size not in (None, size):
+            raise _Fault(f"{size:,} bytes instead of {remote.size:,}")
+        _receive(remote, chunks(), target, size)
     except _Fault as fault:
         raise GanealogyError(f"{source}: {fault}; replace or remove it") from None
 
@@ -204,6 +209,8 @@ def _download_once(session: requests.Session, url: str, remote: Remote, target: 
         total = int(length) if length.isdecimal() else None
         if remote.size is not None and total not in (None, remote.size):
             raise _Fault(f"the server offers {total:,} bytes instead of {remote.size:,}")
+        if total is not None and total > max(MAX_BYTES, remote.size or 0):
+            raise _Fault(f"the server offers {total:,} bytes, more than {MAX_BYTES:,}")
         _receive(remote, _body(response, patience), target, total)
 
 
@@ -225,14 +232,17 @@ def _receive(remote: Remote, chunks: Iterator[bytes], target: Path, total: int |
     """Write chunks to a temporary file, and rename it to `target` if length and checksums match. Raises: _Fault."""
     hashes = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     received, expected = 0, total if remote.size is None else remote.size
+    most = MAX_BYTES if expected is None else expected
     with Progress(target.name, expected or 0, "B") as progress, writing(target) as file:
         for chunk in chunks:
             if not received and chunk[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
                 raise _Fault(WEB_PAGE)
+            received += len(chunk)
+            if received > most:
+                raise _Fault(f"it sends more than {most:,} bytes")
             file.write(chunk)
             for running in hashes.values():
                 running.update(chunk)
-            received += len(chunk)
             progress.update(len(chunk))
         if expected is not None and received != expected:
             raise _Fault(f"{received:,} bytes instead of {expected:,}", retry=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.data import packed
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.measure import Comparison, Measured, measure, suits_all_metrics, yields
@@ -18,6 +18,7 @@ from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
 from ganealogy.evaluation.reference import Reals, read_reference
 from ganealogy.files import atomic
 from ganealogy.files.images import save_png
+from ganealogy.files.integrity import verify
 from ganealogy.files.records import read_record
 from ganealogy.record_types import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
 from ganealogy.runtime import distributed
@@ -67,8 +68,8 @@ def evaluate(
 
     Raises: GanealogyError when files of the run or the reference are absent, damaged or inconsistent.
     """
-    sample: SampleJson = read_record(run / "sample/sample.json", f"run `dvc repro sample@{run.version}`")
-    trained: RunJson = read_record(run / "train/run.json", f"run `dvc repro train@{run.version}`")
+    sample: SampleJson = read_record(run / "sample/sample.json", Remedy(f"sample@{run.version}"), kind=SampleJson)
+    trained: RunJson = read_record(run / "train/run.json", Remedy(f"train@{run.version}"), kind=RunJson)
     record: MetricsJson = {
         "version": sample["version"],
         "seed": sample["seed"],
@@ -174,10 +175,9 @@ def _searches_better(first: Comparison, second: Comparison) -> bool:
 
 def _open_samples(run: RunDir, file: str, sha256: str | None) -> NDArray[np.uint8]:
     """Raises: GanealogyError when the array is absent, damaged or not the one that was recorded."""
-    path, hint = run / f"sample/{file}", f"run `dvc repro sample@{run.version}`"
-    if path.is_file() and atomic.sha256(path) != sha256:
-        raise GanealogyError(f"{path}: its sha256 differs from sample.json's; {hint}")
-    return packed.open_pictures(path, hint)
+    path, remedy = run / f"sample/{Path(file).name}", Remedy(f"sample@{run.version}")
+    verify(path, sha256, remedy)
+    return packed.open_pictures(path, remedy.damaged)
 
 
 def _searched(packed_directory: Path, fakes: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
@@ -186,5 +186,6 @@ def _searched(packed_directory: Path, fakes: NDArray[np.uint8], rows: int) -> ND
     if len(train) < rows or train.shape[1:] != fakes.shape[1:]:
         path = packed_directory / "train.npy"
         expected = f"at least {rows} pictures, as in the reference, of the samples' shape {tuple(fakes.shape[1:])}"
-        raise GanealogyError(f"{path}: shape {tuple(train.shape)}, expected {expected}; {packed.HINT}")
+        remedy = Remedy("preprocess").damaged
+        raise GanealogyError(f"{path}: shape {tuple(train.shape)}, expected {expected}; {remedy}")
     return train

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy.files import atomic
+from ganealogy.files import arrays, atomic
 
 MAX_BYTES = 2 * 2**30
 """Of all files together; the least recently used are deleted first."""
@@ -44,17 +44,19 @@ def key(extractor: Any, images: NDArray[np.uint8]) -> str:
 
 
 def read(path: Path) -> NDArray[np.float32] | None:
-    """Return the array, or None if the file is absent or damaged."""
+    """Return float32 (N, d), or None if the file is absent, damaged or no such array."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            return None
         content = path.read_bytes()
         array, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
         if hashlib.sha256(array).digest() != digest:
             return None
         os.utime(path)  # marks it as recently used
-        features: NDArray[np.float32] = np.load(BytesIO(array), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        features = arrays.parse(array)
+    except (OSError, arrays.ArrayError):
         return None
-    return features
+    return features if features.dtype == np.float32 and features.ndim == 2 else None
 
 
 def write(path: Path, features: NDArray[np.float32]) -> None:

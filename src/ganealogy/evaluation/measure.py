@@ -306,9 +306,14 @@ def metric_names(extractor: Extractor) -> list[str]:
 
 def known_metrics(extractor: str) -> list[str]:
     """Return the metrics that suit an extractor, without loading its weights."""
+    return _names(extractor_class(extractor), extractor)
+
+
+def extractor_class(extractor: str) -> type:
+    """Return the class of an extractor, without loading its weights."""
     members = vars(components.load(KIND, extractor)).values()
     own = [each for each in members if isinstance(each, type) and getattr(each, "name", None) == extractor]
-    return _names(own[0] if own else NetworkExtractor, extractor)
+    return own[0] if own else NetworkExtractor
 
 
 def _names(extractor: Any, name: str) -> list[str]:
@@ -386,8 +391,8 @@ def build_protocol(extractor: Extractor, fakes: int, reals: int, **conditions: A
     Two values of one metric are comparable only if their fingerprints are equal.
     """
     protocol = {
-        "extractor": extractor.name,
         **extractor.protocol,
+        "extractor": extractor.name,
         "fakes": fakes,
         "reals": reals,
         "split": "train",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy.data import packed
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.evaluation import battery
 from ganealogy.evaluation.battery import Member
 from ganealogy.evaluation.extractors._base import Extractor
@@ -35,6 +35,7 @@ from ganealogy.evaluation.metrics import kid, prdc
 from ganealogy.evaluation.metrics.neighbours import Matrix
 from ganealogy.evaluation.metrics.whitened import Whitening
 from ganealogy.files import atomic
+from ganealogy.files.arrays import open_npz
 from ganealogy.files.images import grid, save_png
 from ganealogy.files.integrity import NUMPY_DAMAGE, verify
 from ganealogy.files.records import read_record
@@ -52,7 +53,7 @@ RADII, SUMS, SETUP, RATIOS = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_s
 WHITENED = "whitened_{}_{}"
 """Names in the .npz of values that depend on the reals alone: computed here once instead of in every run. WHITENED is
 for a block and a field of `Whitening`."""
-HINT = "run `dvc repro reference`"
+REMEDY = Remedy("reference")
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,11 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
     """
     path = directory / f"{extractor.name}.npz"
     try:
-        anchors: AnchorsJson = read_record(directory / "anchors.json", HINT)
-        verify(path, anchors["sha256"][extractor.name], HINT)
-        with open(path, "rb") as file:  # np.load(path) would leave it open if the archive is truncated
-            arrays = dict(np.load(file, allow_pickle=False))
+        keys = ("sha256", "shape", "train", "reals", "protocol")
+        anchors: AnchorsJson = read_record(directory / "anchors.json", REMEDY, keys, AnchorsJson)
+        verify(path, anchors["sha256"].get(extractor.name), REMEDY)
+        with open_npz(path) as content:
+            arrays = {name: content.read(name) for name in content.headers}
             real, train, holdout = (arrays.pop(name) for name in ("reals", "train", "holdout"))
         image_shape, train_count = anchors["shape"], anchors["train"]
         protocols = [entry for entry in anchors["protocol"].values() if entry["extractor"] == extractor.name]
@@ -183,11 +185,15 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
         reals = _with_derived(extractor, FeatureSet(real, device), arrays)
         holdout_ratios = arrays.get(RATIOS, np.empty(0))
     except NUMPY_DAMAGE as error:
-        raise GanealogyError(f"{path}: cannot be read ({error}); {HINT}") from None
+        raise GanealogyError(f"{path}: cannot be read ({error}); {REMEDY.damaged}") from None
     if image_shape != list(shape):
-        raise GanealogyError(f"{directory}: computed from images {image_shape}, the fakes are {list(shape)}; {HINT}")
+        raise GanealogyError(
+            f"{directory}: computed from images {image_shape}, the fakes are {list(shape)}; {REMEDY.absent}"
+        )
     if not fits:
-        raise GanealogyError(f"{path}: measured with other weights or another resize than {extractor.name}'s; {HINT}")
+        raise GanealogyError(
+            f"{path}: measured with other weights or another resize than {extractor.name}'s; {REMEDY.damaged}"
+        )
     searched = FeatureSet(train, device) if len(train) else reals
     return Reals(reals, searched, FeatureSet(holdout, device), train_count, holdout_ratios)
 

@@ -1,39 +1,45 @@
 """`ganealogy measure --real PATH --fake PATH`: all metrics for any two sets of pictures, without the pipeline.
 
 A set is a directory of pictures (searched recursively), a zip of pictures, an .npy of uint8 (N, H, W, 1 or 3), or an
-.npz with one such array. It can also be an .npz of the statistics mu and sigma, which give the Fréchet distance only.
+.npz with one such array, also beside labels as guided-diffusion writes them (`arr_0`, `arr_1`). It can also be an .npz
+of the statistics mu and sigma, which give the Fréchet distance only; beside other arrays, they are what is used.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganealogy import components
-from ganealogy.data.archives import ZipPictures, is_picture
+from ganealogy.data.archives import Caps, ZipPictures, is_picture
 from ganealogy.data.pictures import SUFFIXES, Rejected, decode
-from ganealogy.errors import GanealogyError, one_of
+from ganealogy.errors import GanealogyError, one_line, one_of
 from ganealogy.evaluation import statistics_file
 from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import KIND, FeatureSet, extract, load_extractor
 from ganealogy.evaluation.measure import Comparison, build_protocol, full_name, measure
 from ganealogy.evaluation.metrics.frechet import frechet_distance
-from ganealogy.evaluation.statistics_file import Statistics
-from ganealogy.files import atomic
+from ganealogy.evaluation.statistics_file import Recorded, Statistics
+from ganealogy.files import arrays, atomic
 from ganealogy.files.images import Pictures
+from ganealogy.files.integrity import NUMPY_DAMAGE
 from ganealogy.record_types import MetricProtocol
+from ganealogy.runtime import machine
 from ganealogy.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+TAR = (".tar", ".tgz", ".tbz2", ".txz")
 DEFAULT = ("layout_edges_32_64", "effnet_lite0", "pixel8")
 MIN_PICTURES = 2
 """Per side: one picture has no covariance."""
@@ -68,15 +74,20 @@ def run(
 
     Raises: GanealogyError when a set, the statistics or an extractor cannot be used.
     """
+    json, save_statistics = (path and path.expanduser() for path in (json, save_statistics))
     with ExitStack() as stack:
         reals = open_set(real, stack)
         fakes = None if fake is None else open_set(fake, stack)
-        loaded = [load_extractor(name, device) for name in choose(extractors, reals, fakes)]
+        names = choose(extractors, reals, fakes)
+        if isinstance(reals, Statistics) and isinstance(fakes, Statistics):
+            loaded = [statistics_file.recorded(name, (reals, fakes)) for name in names]
+        else:
+            loaded = [load_extractor(name, device) for name in names]
         if save_statistics is not None:
             _check_statistics_can_be_saved(loaded, reals, save_statistics)
         for extractor in loaded:
             for side in (reals, fakes):
-                if isinstance(side, Statistics):
+                if isinstance(side, Statistics) and not isinstance(extractor, Recorded):
                     statistics_file.check_fits(side, extractor)
         result = None if fake is None else Measurement(str(real), str(fake))
         reals, fakes = _match_channels(reals, fakes, result)
@@ -105,7 +116,10 @@ def choose(names: Sequence[str], *sides: Pictures | Statistics | None) -> Sequen
         return names
     for side in sides:
         if isinstance(side, Statistics):
-            return [side.metadata.get("extractor", "inception")]
+            name = side.metadata.get("extractor", "inception")
+            if name not in components.known(KIND):
+                raise one_of("extractor", name, components.known(KIND), str(side.path))
+            return [name]
     return DEFAULT
 
 
@@ -116,21 +130,43 @@ def open_set(path: Path, stack: ExitStack) -> Pictures | Statistics:
 
     Raises: GanealogyError when `path` does not exist or contains no usable set.
     """
+    path = path.expanduser()
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if is_picture(str(file.relative_to(path))) and file.is_file())
-        return _decoded(path, [str(file) for file in files], lambda index: files[index].read_bytes(), stack)
+        return _decoded(path, [str(file) for file in files], lambda index: _read(files[index]), stack)
     if not path.is_file():
         raise GanealogyError(f"{path}: no such directory or file; give a directory of pictures, a .zip, .npy or .npz")
-    if path.suffix == ".npy":
-        return check_images(path, _load_npy(path))
-    if path.suffix == ".npz":
-        return _from_npz(path)
-    if path.suffix == ".zip":
-        pictures = ZipPictures(path)
-        stack.callback(pictures.archive.close)
-        names = [f"{path}: {pictures.name(index)}" for index in range(len(pictures))]
-        return _decoded(path, names, pictures.read, stack)
-    raise GanealogyError(f"{path}: not a directory, .zip, .npy or .npz; put the pictures into a directory")
+    match path.suffix.lower():
+        case ".npy":
+            return check_images(path, _load_npy(path))
+        case ".npz":
+            return _from_npz(path)
+        case ".zip":
+            if not is_zipfile(path):
+                raise GanealogyError(f"{path}: not a whole zip archive; make it again, or give a directory of pictures")
+            pictures = ZipPictures(path)
+            stack.callback(pictures.archive.close)
+            names = [f"{path}: {pictures.name(index)}" for index in range(len(pictures))]
+            return _decoded(path, names, pictures.read, stack)
+    raise GanealogyError(f"{path}: not a directory, .zip, .npy or .npz; {_what_to_do(path)}")
+
+
+def _what_to_do(path: Path) -> str:
+    if path.suffix.lower() in SUFFIXES:
+        return "it is one picture: give the directory that it is in"
+    if any(suffix.lower() in TAR for suffix in path.suffixes):
+        folder = path.name.partition(".")[0] or "pictures"
+        command = f"mkdir {quote(folder)} && tar -xf {quote(str(path))} -C {quote(folder)}"
+        return f"it is a tar archive: unpack it with `{command}`, and give {folder}"
+    return "put the pictures into a directory"
+
+
+def _read(file: Path) -> bytes:
+    """Raises: Rejected for a file that is larger than any picture."""
+    size, most = file.stat().st_size, Caps().member_bytes
+    if size > most:
+        raise Rejected(f"{size:,} bytes, more than the {most:,} that are allowed")
+    return file.read_bytes()
 
 
 def check_images(path: Path, images: NDArray[Any]) -> Pictures:
@@ -224,7 +260,7 @@ def _check_statistics_can_be_saved(extractors: list[Extractor], reals: Pictures 
         raise GanealogyError(
             f"--save-statistics {target}: a file has the statistics of one extractor, not of {names}: add --extractor"
         )
-    statistics_file.check_has_statistics(extractors[0])
+    statistics_file.check_has_statistics(extractors[0], extractors[0].name)
     if isinstance(reals, Statistics):
         raise GanealogyError(f"--save-statistics {target}: {reals.path} contains statistics already; give pictures")
     if target.suffix != ".npz":
@@ -237,50 +273,68 @@ def _decoded(path: Path, names: list[str], read: Callable[[int], bytes], stack: 
         raise GanealogyError(f"{path}: contains no pictures; known suffixes: {', '.join(SUFFIXES)}")
     _check_count(path, len(names))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ganealogy-")))
-    images: Pictures | None = None
-    with Progress(f"reading {path.name}", len(names), "pictures") as progress:
+    shape: tuple[int, ...] = ()
+    # Written as a plain file: a write through a memory map to a full disk kills the process.
+    with (
+        _explained_lack_of_space(folder.parent),
+        Progress(f"reading {path.name}", len(names), "pictures") as progress,
+        open(folder / "images", "wb") as file,
+    ):
         for index, name in enumerate(names):
             try:
                 picture = np.asarray(decode(read(index)).convert("RGB"))
-            except (Rejected, OSError) as error:
-                raise GanealogyError(f"{name}: {error}; replace or remove it") from None
-            if images is None:
-                shape = (len(names), *picture.shape)
-                images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
-            if picture.shape != images.shape[1:]:
-                size, first = (f"{shape[1]}x{shape[0]}" for shape in (picture.shape, images.shape[1:]))
+            except (Rejected, *NUMPY_DAMAGE) as error:
+                raise GanealogyError(f"{name}: {one_line(error)}; replace or remove it") from None
+            shape = shape or picture.shape
+            if picture.shape != shape:
+                size, first = (f"{width}x{height}" for height, width, _ in (picture.shape, shape))
                 raise GanealogyError(
                     f"{name}: {size}, but the first picture is {first}; resize all pictures of {path} to one size"
                 )
-            images[index] = picture
+            file.write(picture.tobytes())
             progress.update()
-    assert images is not None
-    return images
+    return np.memmap(folder / "images", np.uint8, "r", shape=(len(names), *shape))
+
+
+@contextmanager
+def _explained_lack_of_space(folder: Path) -> Iterator[None]:
+    """Raises: GanealogyError when the decoded pictures cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise GanealogyError(
+            f"{folder}: {reason}: decoded pictures do not fit there; free space, or set TMPDIR to a larger directory"
+        ) from None
 
 
 def _load_npy(path: Path) -> NDArray[Any]:
-    statistics_file.check_magic(path, b"\x93NUMPY", ".npy array")
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        if "allow_pickle" in str(error) or "Python object" in str(error):
-            raise GanealogyError(
-                f"{path}: contains a pickle, which can run code: save a plain array with np.save"
-            ) from None
-        raise GanealogyError(f"{path}: damaged or not an .npy array ({error}); make it again") from None
-    return array
+    with _explained(path, ".npy array", "np.save"):
+        return arrays.open_npy(path)
 
 
 def _from_npz(path: Path) -> Pictures | Statistics:
-    arrays = statistics_file.load_npz(path)
-    if statistics_file.KEYS & set(arrays):
-        return statistics_file.read(path)
-    if len(arrays) != 1:
-        names = ", ".join(sorted(arrays)) or "nothing"
-        raise GanealogyError(
-            f"{path}: contains {names}; expected one array of pictures, or the statistics mu and sigma"
-        )
-    return check_images(path, next(iter(arrays.values())))
+    with _explained(path, ".npz archive", "np.savez"), arrays.open_npz(path) as content:
+        names = set(content.headers)
+        if statistics_file.KEYS & names:
+            return statistics_file.read(path, content)
+        if len(names) != 1 and names != {"arr_0", "arr_1"}:
+            listed = ", ".join(sorted(names)) or "nothing"
+            raise GanealogyError(
+                f"{path}: contains {listed}; expected one array of pictures, or the statistics mu and sigma"
+            )
+        return check_images(path, content.read(min(names), most=machine.free_memory() // 2))
+
+
+@contextmanager
+def _explained(path: Path, kind: str, save: str) -> Iterator[None]:
+    """Raises: GanealogyError where an array cannot be used."""
+    try:
+        yield
+    except arrays.ArrayError as error:
+        if error.pickle:
+            raise GanealogyError(f"{path}: {error}: save plain arrays with {save}") from None
+        raise GanealogyError(f"{path}: damaged or not an {kind} ({error}); make it again with {save}") from None
 
 
 def _check_count(path: Path, count: int) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganealogy.errors import GanealogyError
+from ganealogy.files import atomic
 from ganealogy.workspace import NPM
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -22,6 +23,8 @@ INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7Q
 """sha512 of the package in npm's format."""
 SCRIPT, GLUE, BINARY = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
 TIMEOUT_S = 300
+LIMITED = ["sh", "-c", 'ulimit -f 2097152 && exec "$@"', "sh"]
+"""No file of the command may grow beyond 1 GiB (2 GiB where sh is bash); the package has 140 MB."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ def runtime(root: Path = Path()) -> Runtime:
     Raises: GanealogyError if npm is absent or fails, or the package is not the pinned one.
     """
     archive = root / NPM / f"{PACKAGE}-{VERSION}.tgz"
-    if not archive.is_file():
+    if archive.is_file():
+        _verify(archive)
+    else:
         _fetch(archive)
-    _verify(archive)
     with tarfile.open(archive) as package:
 
         def member(name: str) -> bytes:
@@ -65,7 +69,16 @@ def _fetch(archive: Path) -> None:
     folder = archive.parent / f".{os.getpid()}.new"
     folder.mkdir(exist_ok=True)
     try:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--no-update-notifier", "--pack-destination", "."]
+        command = [
+            *LIMITED,
+            npm,
+            "pack",
+            f"{PACKAGE}@{VERSION}",
+            "--silent",
+            "--no-update-notifier",
+            "--pack-destination",
+            ".",
+        ]
         done = subprocess.run(
             command,
             cwd=folder,
@@ -81,7 +94,9 @@ def _fetch(archive: Path) -> None:
             raise GanealogyError(
                 f"npm could not fetch {PACKAGE} {VERSION}: {message or f'exit code {done.returncode}'}"
             )
+        _verify(package)
         package.replace(archive)
+        atomic.sync_directory(archive.parent)
     except subprocess.TimeoutExpired:
         raise GanealogyError(f"npm did not fetch {PACKAGE} {VERSION} within {TIMEOUT_S} s; try again") from None
     finally:
@@ -92,7 +107,10 @@ def _verify(archive: Path) -> None:
     with open(archive, "rb") as file:
         integrity = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
     if integrity != INTEGRITY:
-        raise GanealogyError(f"{archive}: not {PACKAGE} {VERSION} (its sha512 differs); delete it and run again")
+        raise GanealogyError(
+            f"{archive.name} is not {PACKAGE} {VERSION}: its sha512 differs; put the published file into "
+            f"{archive.parent}, or move that one away, and npm fetches it again"
+        )
 
 
 def _without_source_map(script: str) -> str:

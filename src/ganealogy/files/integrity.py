@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import tokenize
 import zlib
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files import atomic
 from ganealogy.workspace import RunDir
 
@@ -24,24 +25,25 @@ NUMPY_DAMAGE = (
     EOFError,
     MemoryError,
     OverflowError,
-    RecursionError,
-    NotImplementedError,
+    RuntimeError,
     SyntaxError,
     tokenize.TokenError,
     BadZipFile,
+    lzma.LZMAError,
     zlib.error,
     struct.error,
 )
 """Raised by `np.load` on damaged files: it parses the header as Python, and archives as zips."""
 
 
-def verify(path: Path, sha256: object, hint: str) -> None:
-    """Raises: GanealogyError, which ends with `hint`, if the file is absent or its sha256 differs."""
+def verify(path: Path, sha256: object, remedy: Remedy) -> None:
+    """Raises: GanealogyError, which ends with the remedy, if the file is absent or its sha256 differs."""
     if not path.is_file():
-        raise GanealogyError(f"{path}: no such file; {hint}")
+        raise GanealogyError(f"{path}: no such file; {remedy.absent}")
     actual = atomic.sha256(path)
     if actual != sha256:
-        raise GanealogyError(f"{path}: damaged: its sha256 is {actual[:12]}..., not {str(sha256)[:12]}...; {hint}")
+        found = f"its sha256 is {actual[:12]}..., not {str(sha256)[:12]}..."
+        raise GanealogyError(f"{path}: damaged: {found}; {remedy.damaged}")
 
 
 def verify_weights(run: RunDir, trained: Mapping[str, Any], name: str) -> Path:
@@ -52,5 +54,5 @@ def verify_weights(run: RunDir, trained: Mapping[str, Any], name: str) -> Path:
     path = run / f"train/weights/{name}.safetensors"
     sums = trained.get("weights")
     if isinstance(sums, dict) and name in sums:
-        verify(path, sums[name], f"run `dvc repro --force train@{run.version}`")
+        verify(path, sums[name], Remedy(f"train@{run.version}"))
     return path

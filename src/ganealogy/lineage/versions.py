@@ -16,6 +16,9 @@ from ganealogy.lineage import recipe as recipes
 from ganealogy.params.schema import Section, parse, read_yaml
 from ganealogy.workspace import VERSION_NAME, VERSIONS
 
+MAX_ANCESTORS = 900
+"""Python's own limit of nested calls is near 1,000."""
+
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
@@ -100,6 +103,8 @@ def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str])
     if name in trail:
         circle = " → ".join([*trail[trail.index(name) :], name])
         raise GanealogyError(f"{source} {name!r} makes a cycle of parents: {circle}; one of them must be a root")
+    if len(trail) > MAX_ANCESTORS:
+        raise GanealogyError(f"{source}: more than {MAX_ANCESTORS} ancestors of {trail[0]!r}; make one of them a root")
     path = folder / f"{name}.yaml"
     if not VERSION_NAME.fullmatch(name) or not path.is_file():
         names = ", ".join(known(folder)) or "none"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from ganealogy.errors import GanealogyError, one_of
+from ganealogy.errors import one_of
 from ganealogy.files import atomic
 from ganealogy.params import schema
 from ganealogy.workspace import PARAMS, PRESETS
@@ -72,13 +72,9 @@ def _edit(params: Path, change: Any) -> str:
     round_trip = YAML()  # round trip: comments, order and quotes stay
     round_trip.width = 120
     before = params.read_text(encoding="utf-8") if params.exists() else ""
-    try:
-        content = round_trip.load(before) or {}
-    except Exception:  # read_yaml raises with the place of the fault
-        schema.read_yaml(params)
-        raise
-    if not isinstance(content, dict):
-        raise GanealogyError(f"{params}: expected a mapping of keys to values")
+    if before.strip():
+        schema.read_yaml(params)  # raises with the place of the fault
+    content = round_trip.load(before) or {}
     change(content)
     stream = StringIO()
     round_trip.dump(content, stream)

@@ -7,6 +7,7 @@ networks are in `stages/plan.py`.
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError, one_line
@@ -35,6 +37,12 @@ class Short(reprlib.Repr):
 
 
 SHORT = Short()
+
+MAX_BYTES, MAX_VALUES, MAX_DEPTH = 2**16, 10_000, 50
+"""Of a YAML file: it is parsed in under a second. Files of the project have up to 4 kB and 200 values."""
+MAX_SEEDS = 1000
+"""Of a version; a verdict uses 40."""
+NO_NEED = f"which no settings need: tree.seeds has at most {MAX_SEEDS:,}, texts at most 4,000 letters"
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -87,8 +95,8 @@ class Dataset(Section):
 
 class Tree(Section):
     versions: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    more_seeds: dict[str, list[Seed]] = {}
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS)]
+    more_seeds: dict[str, Annotated[list[Seed], Field(max_length=MAX_SEEDS)]] = {}
     """Version → seeds beside `seeds`, for versions whose verdict is open: {v7: [5, 6, 7]}."""
 
     def seeds_of(self, version: str) -> list[int]:
@@ -106,8 +114,7 @@ class Tree(Section):
     @field_validator("versions", "seeds")
     @classmethod
     def _each_once(cls, items: list[Any]) -> list[Any]:
-        twice = {item for item in items if items.count(item) > 1}
-        if twice:
+        if twice := [item for item, times in Counter(items).items() if times > 1]:
             raise ValueError(f"listed twice: {', '.join(map(str, sorted(twice)))}")
         return items
 
@@ -178,10 +185,14 @@ class Settings(Section):
 def read_yaml(path: Path) -> Any:
     """Read YAML 1.2 as DVC does: `2e-4` is a number, and a repeated key is an error.
 
-    Raises: GanealogyError when the file is absent, not UTF-8, not YAML, or not a mapping.
+    Raises: GanealogyError when the file is absent, too large, not UTF-8, not YAML, or not a mapping.
     """
     try:
-        content = YAML(typ="safe", pure=True).load(StringIO(path.read_text(encoding="utf-8")))
+        if path.stat().st_size > MAX_BYTES:
+            raise GanealogyError(f"{path}: larger than {MAX_BYTES:,} bytes, {NO_NEED}")
+        text = path.read_text(encoding="utf-8")
+        _check_size(text, path)
+        content = YAML(typ="safe", pure=True).load(StringIO(text))
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such file") from None
     except DuplicateKeyError as error:
@@ -195,6 +206,32 @@ def read_yaml(path: Path) -> Any:
     if not isinstance(content, dict):
         raise GanealogyError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
     return content
+
+
+def _check_size(text: str, path: Path) -> None:
+    """Count values as they are parsed: an alias is as many as what it stands for.
+
+    Raises: GanealogyError for too many values, for too deep ones, and for a value that contains itself.
+    """
+    count, sizes, opened = 0, dict[str, int](), list[tuple[str, int]]()
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, AliasEvent):
+            if event.anchor in [anchor for anchor, _ in opened]:
+                raise GanealogyError(f"{path}: the value &{event.anchor} contains itself; write it out")
+            count += sizes.get(event.anchor, 1)
+        elif isinstance(event, CollectionStartEvent):
+            opened.append((event.anchor, count))
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = opened.pop()
+            count += 1
+            sizes[anchor] = count - before
+        elif isinstance(event, ScalarEvent):
+            count += 1
+            sizes[event.anchor] = 1
+        if count > MAX_VALUES or len(opened) > MAX_DEPTH:
+            much = f"more than {MAX_VALUES:,} values, with aliases (*name) written out"
+            fault = f"nested deeper than {MAX_DEPTH}" if len(opened) > MAX_DEPTH else much
+            raise GanealogyError(f"{path}: {fault}, {NO_NEED}")
 
 
 def parse(model: type[BaseModel], content: Any, source: str, prefix: str = "") -> Any:
@@ -215,7 +252,7 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
         key = ".".join([prefix, *map(str, fault["loc"])] if prefix else map(str, fault["loc"]))
         if fault["type"] == "extra_forbidden":
             legal = ", ".join(_fields(model, fault["loc"][:-1]))
-            faults.append(f"unknown key {key!r}" + (f"; known here: {legal}" if legal else ""))
+            faults.append(f"unknown key {SHORT.repr(key)}" + (f"; known here: {legal}" if legal else ""))
         elif fault["type"] == "missing":
             faults.append(f"{key} is missing")
         else:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 HERE = "the workspace"
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+"""Raised for a file that is absent or not what its writer wrote, in any way."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,16 @@ def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
     seen: set[tuple[str, str]] = set()
     with repo:
         for name, commit in _revisions(root):
-            lock = yaml.safe_load(_git(root, "show", f"{commit}:dvc.lock", missing="{}")) or {}
-            outs = {
-                out["path"]: out.get("md5", "")
-                for each in (lock.get("stages") or {}).values()
-                for out in each.get("outs", [])
-            }
+            try:
+                lock = yaml.safe_load(_git(root, "show", f"{commit}:dvc.lock", missing="{}")) or {}
+                outs = {
+                    out["path"]: str(out.get("md5", ""))
+                    for each in (lock.get("stages") or {}).values()
+                    for out in each.get("outs", [])
+                }
+            except DAMAGE:
+                unknown.append(name)
+                continue
             plan, packed = outs.get(PLAN.as_posix(), ""), outs.get(PACKED.as_posix(), "")
             if not plan or not packed or (plan, packed) in seen:
                 continue
@@ -114,7 +120,7 @@ def _read(name: str, files: dict[str, Path], manifest: Path | None, unknown: lis
         return
     trainings, stages = set(), {}
     try:
-        data = json.loads(manifest.read_text())["dataset"]
+        data = str(json.loads(manifest.read_text())["dataset"])
         for place, path in files.items():
             folder, _, file = place.rpartition("/")
             content = json.loads(path.read_text())
@@ -122,7 +128,7 @@ def _read(name: str, files: dict[str, Path], manifest: Path | None, unknown: lis
                 trainings |= {run_key(content["fingerprint"], data, seed) for seed in content.get("seeds", [])}
             elif folder == "stages":
                 stages[file.removesuffix(".json")] = content["fingerprint"]
-    except (OSError, ValueError, KeyError):
+    except DAMAGE:
         unknown.append(name)
     else:
         yield Named(frozenset(trainings), stages)
@@ -133,9 +139,9 @@ def _cached(repo: Repo, oid: str) -> dict[str, Path]:
     odb: Any = repo.cache.local
     try:
         listed = json.loads(Path(odb.oid_to_path(oid)).read_text())
-    except (OSError, ValueError):
+        files = {entry["relpath"]: Path(odb.oid_to_path(entry["md5"])) for entry in listed}
+    except DAMAGE:
         return {}
-    files = {entry["relpath"]: Path(odb.oid_to_path(entry["md5"])) for entry in listed}
     return files if all(path.is_file() for path in files.values() if path.suffix != ".npy") else {}
 
 

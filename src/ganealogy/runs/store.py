@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
@@ -120,6 +122,7 @@ def put(
     if target.exists():
         remove(target)
     temporary.replace(target)
+    atomic.sync_directory(target.parent)
     return Entry(target, record)
 
 
@@ -164,7 +167,7 @@ def remove(path: Path) -> None:
 
 def _read(path: Path) -> Entry | None:
     try:
-        return Entry(path, read_record(path / RECORD, "it is made again", ("stage", "run", "made_from", "sha256")))
+        return Entry(path, read_record(path / RECORD, "it is made again", kind=EntryJson))
     except RecordError as error:
         if not error.absent:
             print(f"ganealogy: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files import atomic
 from ganealogy.files.images import Pictures, grid, save_png
 from ganealogy.files.integrity import verify_weights
@@ -213,8 +213,8 @@ def _without_pictures(out: Path, record: SampleJson) -> SampleJson:
 
 
 def _read_run(run: RunDir) -> RunJson:
-    path, hint = run / "train/run.json", f"run `dvc repro train@{run.version}`"
-    trained: RunJson = read_record(path, hint, ("status", "recipe", "protocol"))
+    path, remedy = run / "train/run.json", Remedy(f"train@{run.version}")
+    trained: RunJson = read_record(path, remedy, kind=RunJson)
     if trained["status"] not in ("finished", "diverged"):
-        raise GanealogyError(f"{path}: the training is {trained['status']}; {hint}")
+        raise GanealogyError(f"{path}: the training is {trained['status']}; {remedy.damaged}")
     return trained

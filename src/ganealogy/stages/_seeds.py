@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files import atomic
 from ganealogy.params import schema
 from ganealogy.record_types import VersionPlan
@@ -137,4 +137,4 @@ def digest(path: Path, stage: str) -> str:
     try:
         return atomic.sha256(path)
     except FileNotFoundError:
-        raise GanealogyError(f"{path}: no such file; run `dvc repro {stage}`") from None
+        raise GanealogyError(f"{path}: no such file; {Remedy(stage).absent}") from None

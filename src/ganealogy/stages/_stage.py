@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files import atomic
-from ganealogy.files.records import read_record
+from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage import fingerprint
 from ganealogy.params.schema import Train
 from ganealogy.record_types import ManifestJson, StagePlan, VersionPlan
@@ -24,7 +24,7 @@ from ganealogy.runtime import memory, process
 from ganealogy.workspace import PLAN, check_version_name, plan_path, stage_plan_path
 
 Plan = TypeVar("Plan", VersionPlan, StagePlan)
-HINT = "run `dvc repro plan` first, and name a version of tree.versions"
+PLANNING = Remedy("plan")
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,13 @@ def read_plan(path: Path, kind: type[Plan]) -> Plan:
 
     Raises: GanealogyError when there is no plan, it is damaged, or the sources changed since.
     """
-    plan: Plan = read_record(path, HINT, keys=("code", "fingerprint"))
-    code: Any = plan["code"]
-    if not isinstance(code, dict) or not all(isinstance(part, str) for part in (*code, *code.values())):
-        raise GanealogyError(f"{path}: not a plan ('code' is no mapping of modules to hashes); {HINT}")
-    fingerprint.verify(code, "since the plan was made")
+    try:
+        plan: Plan = read_record(path, PLANNING, kind=kind)
+    except RecordError as error:
+        if error.absent and kind is VersionPlan:
+            raise GanealogyError(f"{error} first, with {path.stem} in tree.versions") from None
+        raise
+    fingerprint.verify(plan["code"], "since the plan was made")
     return plan
 
 
@@ -146,9 +148,9 @@ def verify_packed(manifest: ManifestJson, directory: Path) -> None:
     """Raises: GanealogyError when a packed array does not have the sha256 of its manifest."""
     sums = manifest.get("sha256")
     for name, expected in sums.items() if isinstance(sums, dict) else ():
-        path = directory / Path(name).name
+        path, remedy = directory / Path(name).name, Remedy("preprocess").damaged
         if not path.is_file() or atomic.sha256(path) != expected:
-            raise GanealogyError(f"{path}: absent or damaged (sha256 differs from manifest.json); run `dvc repro`")
+            raise GanealogyError(f"{path}: absent or damaged (sha256 differs from manifest.json); {remedy}")
 
 
 def remove_temp_files(outs: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ganealogy.errors import Remedy
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
@@ -23,8 +24,8 @@ def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
 def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return digests of the stage's plan, the training, the samples, the reference and the data."""
     plan = _stage.read_plan(stage_plan_path("evaluate"), StagePlan)
-    training: RunJson = read_record(run / "train/run.json", f"run `dvc repro train@{version}`", ("key",))
-    manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
+    training: RunJson = read_record(run / "train/run.json", Remedy(f"train@{version}"), ("key",), RunJson)
+    manifest: ManifestJson = read_record(MANIFEST, Remedy("preprocess"), ("dataset",), ManifestJson)
     return {
         "plan": plan["fingerprint"],
         "run": training["key"],

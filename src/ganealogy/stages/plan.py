@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from filelock import FileLock
+
 from ganealogy import components
 from ganealogy.data import download
 from ganealogy.errors import GanealogyError, one_of
@@ -65,19 +67,25 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
 
 
 def write(files: PlanFiles, folder: Path = PLAN) -> None:
-    """Replace the folder by these files; a kill leaves the old plan, the new one or none, never a part."""
+    """Replace the folder by these files; a kill leaves the old plan, the new one or none, never a part.
+
+    Another process that writes a plan is waited for.
+    """
     fresh, old = (folder.with_name(f".{folder.name}.{which}.tmp") for which in ("new", "old"))
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        for name, content in files.items():
-            atomic.write_json(fresh / name, content)
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    finally:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            for name, content in files.items():
+                atomic.write_json(fresh / name, content)
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+            atomic.sync_directory(folder.parent)
+        finally:
+            for leftover in (fresh, old):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ganealogy.errors import Remedy
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
@@ -20,7 +21,7 @@ def run(version: str, seeds: list[int] | None = None) -> int:
 def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return digests of the stage's plan and of the training, whose run.json has the hashes of its weights."""
     plan = _stage.read_plan(stage_plan_path("sample"), StagePlan)
-    training: RunJson = read_record(run / "train/run.json", f"run `dvc repro train@{version}`", ("key",))
+    training: RunJson = read_record(run / "train/run.json", Remedy(f"train@{version}"), ("key",), RunJson)
     digest = atomic.sha256(run / "train/run.json")
     return {"plan": plan["fingerprint"], "run": training["key"], "train": digest}
 

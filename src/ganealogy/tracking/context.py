@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import Remedy
+from ganealogy.files.records import read_record
 from ganealogy.params.schema import Dataset
-from ganealogy.record_types import ManifestJson, TreeJson
+from ganealogy.record_types import ManifestJson, RunsOfTree, TreeJson
 from ganealogy.tracking.run_record import RunRecord, read_json
 from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
 
@@ -29,12 +30,10 @@ class Context:
     def load(cls, tree: TreeJson | None = None, root: Path = Path()) -> Context:
         """Read the files under `root`; `tree` replaces its tree.json.
 
-        Raises: GanealogyError when there is no plan.
+        Raises: GanealogyError when there is no plan, or it is damaged or of an older release.
         """
-        tree = tree or read_json(root / TREE)
-        if tree is None:
-            raise GanealogyError(f"{root / TREE}: no such file; run `ganealogy plan` first")
-        return cls(root, tree, read_json(root / MANIFEST))
+        tree = tree or read_record(root / TREE, Remedy("plan"), ("versions", "dataset"), RunsOfTree)
+        return cls(root, tree, read_json(root / MANIFEST, ("dataset",), ManifestJson))
 
     @property
     def data_name(self) -> str:

@@ -144,17 +144,17 @@ def read(directory: RunDir) -> RunRecord:
         run=run,
         ticks=_read_ticks(directory / "train/metrics.jsonl"),
         costs={stage: cost for stage, cost in costs.items() if cost},
-        sample=read_json(directory / "sample/sample.json", ("checkpoint",)),
-        evaluation=read_json(directory / "evaluate/metrics.json", ("metrics", "protocol")),
+        sample=read_json(directory / "sample/sample.json", ("checkpoint",), SampleJson),
+        evaluation=read_json(directory / "evaluate/metrics.json", ("metrics", "protocol"), MetricsJson),
     )
 
 
-def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
-    """Read a record that has `keys`; return None if the file is absent.
+def read_json(path: Path, keys: tuple[str, ...] = (), kind: Any = None) -> Any:
+    """Read a record that has `keys`, of type `kind`; return None if the file is absent.
 
     Raises: GanealogyError when it is damaged.
     """
-    return read_record(path, "run its stage again", keys) if path.exists() else None
+    return read_record(path, "run its stage again", keys, kind) if path.exists() else None
 
 
 def _read_ticks(path: Path) -> list[Tick]:

@@ -122,7 +122,7 @@ def test_absent_and_damaged_weights_are_errors_with_the_stages_command(reference
     for content in (b"", b"no weights", whole[:-5]):
         (tmp_path / mnist_cnn.FILE).write_bytes(content)
         with pytest.raises(
-            GanealogyError, match=r"mnist_cnn\.safetensors: not mnist_cnn's weights.*dvc repro reference"
+            GanealogyError, match=r"mnist_cnn\.safetensors: not mnist_cnn's weights.*--force --single-item reference"
         ):
             load_extractor("mnist_cnn", "cpu", tmp_path)
 

