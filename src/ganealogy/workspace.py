@@ -52,7 +52,9 @@ KNOWN_FILES = Path("build/inputs.json")
 """sha256 of input files by size and time."""
 WEIGHTS = Path("build/weights")
 NPM = Path("build/npm")
-MLFLOW = Path("build/mlflow")
+MLFLOW = Path("mlflow.db")
+"""MLflow's own default, so that plain `mlflow ui` shows it."""
+OLD_MLFLOW = Path("build/mlflow/mlflow.db")
 
 VERSION_NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 """Names of temporary files, of runs and of MLflow's models are longer by up to 60."""

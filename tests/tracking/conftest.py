@@ -99,7 +99,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         with store.open_client():
             pass
-    return root / "build" / "mlflow" / "mlflow.db"
+    return root / "mlflow.db"
 
 
 @pytest.fixture
@@ -132,9 +132,7 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def project(empty_project: Path, fresh_store: Path) -> Path:
     """A project with an empty store."""
-    target = empty_project / "build" / "mlflow" / "mlflow.db"
-    target.parent.mkdir(parents=True)
-    shutil.copy(fresh_store, target)
+    shutil.copy(fresh_store, empty_project)
     return empty_project
 
 

@@ -61,18 +61,18 @@ sys.exit(tracking.sync(run_dir("v3", int(sys.argv[1]))).warning)
         [experiment] = client.search_experiments()
         names = sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id]))
     assert names == [f"v3 seed {seed}" for seed in range(4)]
-    assert not list(store.home().glob("*.new*"))
+    assert not list(Path().glob("*.new*"))
 
 
 def test_a_damaged_store_costs_one_warning(finished: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    (store.home() / "mlflow.db").write_bytes(b"this is no database " * 1000)
+    Path("mlflow.db").write_bytes(b"this is no database " * 1000)
     assert_one_warning(finished, capsys, "not a database")
 
 
 def test_a_read_only_store_costs_one_warning(
     finished: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = str(store.home() / "mlflow.db").replace(" ", "%20")
+    database = str(Path("mlflow.db").resolve()).replace(" ", "%20")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{database}?mode=ro&uri=true")
     assert_one_warning(finished, capsys, "readonly")
 
@@ -80,7 +80,7 @@ def test_a_read_only_store_costs_one_warning(
 def test_a_database_locked_by_another_program_costs_one_warning(
     finished: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    connection = sqlite3.connect(store.home() / "mlflow.db")
+    connection = sqlite3.connect("mlflow.db")
     try:
         connection.execute("BEGIN EXCLUSIVE")
         assert_one_warning(finished, capsys, "locked")
@@ -95,7 +95,7 @@ def test_a_store_locked_by_another_sync(
     from filelock import FileLock
 
     monkeypatch.setattr(store, "LOCK_WAIT_S", 0.5)
-    with FileLock(store.home() / "lock", is_singleton=False):
+    with FileLock("mlflow.db.lock", is_singleton=False):
         assert_one_warning(finished, capsys, "another process")
 
 
@@ -167,7 +167,7 @@ def test_a_kill_during_the_creation_leaves_no_store(empty_project: Path, monkeyp
         patch.setattr(SqlAlchemyStore, "delete_experiment", die)
         with store.open_client():
             pass
-    assert not (store.home() / "mlflow.db").exists()
+    assert not Path("mlflow.db").exists()
     with store.open_client() as client:
         assert client.search_experiments() == []
 
@@ -179,8 +179,8 @@ def test_the_users_store_takes_precedence(project: Path, monkeypatch: pytest.Mon
     assert store.artifact_location("anime 64×64") is None
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    assert store.uri() == f"sqlite:///{tmp_path}/build/mlflow/mlflow.db"
-    assert store.artifact_location("anime 64×64") == (tmp_path / "build/mlflow/artifacts/anime-64x64").as_uri()
+    assert store.uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store.artifact_location("anime 64×64") == (tmp_path / "mlartifacts/anime-64x64").as_uri()
 
 
 def test_importing_tracking_imports_no_mlflow() -> None:
@@ -210,7 +210,7 @@ def test_a_moved_project_keeps_its_store(
         assert "the project was at" in capsys.readouterr().err
         assert "sample/grid.png" in [file.path for file in client.list_artifacts(run_id, "sample")]
         [experiment] = client.search_experiments()
-        assert experiment.artifact_location.startswith(store.home().as_uri())
+        assert experiment.artifact_location.startswith(moved.as_uri())
         [version] = client.search_model_versions()
         address = client.get_model_version_download_uri(version.name, version.version)
         assert (Path(unquote(urlsplit(address).path)) / "MLmodel").is_file()
@@ -228,10 +228,10 @@ def test_opening_a_store_leaves_the_environment_alone(project: Path, monkeypatch
         assert "MLFLOW_TRACKING_URI" not in os.environ
         assert mlflow.get_tracking_uri() == store.uri()
     address = f"sqlite:///{project / 'user.db'}"
-    shutil.copy(project / "build/mlflow/mlflow.db", project / "user.db")
+    shutil.copy(project / "mlflow.db", project / "user.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with store.open_client():
         assert os.environ["MLFLOW_TRACKING_URI"] == address == mlflow.get_tracking_uri()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with store.open_client():
-        assert mlflow.get_tracking_uri() == f"sqlite:///{project}/build/mlflow/mlflow.db"
+        assert mlflow.get_tracking_uri() == f"sqlite:///{project}/mlflow.db"

@@ -253,8 +253,7 @@ def check_store() -> Iterator[Finding]:
         with store.open_client() as client:
             count = len(client.search_experiments())
     except store.StoreError as failure:
-        hint = "repair it, or move it away and run `ganealogy sync`: the run directories have all of its content"
-        yield Finding("✗", f"MLflow store {store.display_uri()}: {failure}; {hint}")
+        yield Finding("✗", f"MLflow store {store.display_uri()}: {failure}; {failure.repair}")
     else:
         yield Finding("✓", f"MLflow store {store.display_uri()} opens, {count} experiments")
 

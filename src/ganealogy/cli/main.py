@@ -193,7 +193,10 @@ def new(name: str, parent: str) -> None:
 @click.option("--parent", type=int, help="Process id to end with.")
 @click.option("--from-store", is_flag=True, hidden=True)
 def sync(follow: Path | None, parent: int | None, from_store: bool) -> None:
-    """Post to MLflow what it lacks of the run directories."""
+    """Post to MLflow what it lacks of the run directories.
+
+    The exit code is 0 if all is posted, else 2; the warnings say why.
+    """
     from ganealogy import tracking
 
     if from_store:
@@ -203,7 +206,8 @@ def sync(follow: Path | None, parent: int | None, from_store: bool) -> None:
     elif follow is not None:
         tracking.follow(follow, parent)
     else:
-        tracking.sync_all(Path())
+        results = tracking.sync_all(Path())
+        sys.exit(process.FIXABLE if any(result.warning for result in results) else process.OK)
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy.errors import GanealogyError, one_line
+from ganealogy.runtime.addresses import without_secrets
 
 TIMEOUT_S = 10.0
 
@@ -57,13 +58,13 @@ def _check_writable(name: str, settings: dict[str, Any]) -> None:
         fs.upload_fobj(io.BytesIO(b"writable"), probe)
         fs.remove(probe)
 
-    where, hint = f"DVC remote {name} ({settings['url']})", "`dvc remote modify` changes its settings"
+    where, hint = f"DVC remote {name} ({without_secrets(settings['url'])})", "`dvc remote modify` changes its settings"
     pool = concurrent.futures.ThreadPoolExecutor(1)
     try:
         pool.submit(write).result(TIMEOUT_S)
     except TimeoutError:
         raise GanealogyError(f"{where}: no answer within {TIMEOUT_S:g} s; {hint}") from None
     except Exception as error:  # storage clients raise errors of any class
-        raise GanealogyError(f"{where}: cannot be written: {one_line(error)}; {hint}") from None
+        raise GanealogyError(f"{where}: cannot be written: {without_secrets(one_line(error))}; {hint}") from None
     finally:
         pool.shutdown(wait=False)

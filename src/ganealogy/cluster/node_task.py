@@ -22,7 +22,7 @@ import tempfile
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,10 @@ class Task:
     """Unique name of the workspace: the node's folder for it."""
     name: str
     """Of the run, such as v3-1."""
-    request: dict[str, Any]
+    request: dict[str, Any] = field(repr=False)
     """A `node.Request` without `parent` and `scratch`."""
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
+    """It and `request` have passwords of stores and remotes."""
 
 
 class Board:

@@ -21,6 +21,7 @@ from ganealogy.errors import GanealogyError, one_line
 from ganealogy.files import atomic
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
+from ganealogy.runtime.addresses import without_secrets
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages._jobs import Job
 from ganealogy.workspace import KEY_LENGTH
@@ -35,7 +36,7 @@ class Remote:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """`settings`: of `dvc_remote.find`."""
-        self.address = str(settings["url"])
+        self.address = without_secrets(str(settings["url"]))
         with self.explained():
             self.fs, path = dvc_remote.file_system(settings)
             self.base = self.fs.join(path, FOLDER)
@@ -114,7 +115,9 @@ class Remote:
         except GanealogyError:
             raise
         except Exception as error:  # storage clients raise errors of any class
-            raise GanealogyError(f"DVC remote {self.address}: {type(error).__name__}: {one_line(error)}") from error
+            raise GanealogyError(
+                f"DVC remote {self.address}: {type(error).__name__}: {without_secrets(one_line(error))}"
+            ) from error
 
     def _send(self, folder: Path, sums: Mapping[str, str], record: str, *place: str) -> None:
         if self.read(*place, record) is not None:

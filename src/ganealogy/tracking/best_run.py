@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,18 +46,24 @@ def score(record: RunRecord) -> Score | None:
 def best(root: Path = Path()) -> tuple[RunRecord, Score]:
     """Return the best listed run that has a generator: by evaluation, or by the tracker if no run is evaluated.
 
+    Of several ways to measure, the one that most runs have counts: scores of two are not compared.
+
     Raises: GanealogyError when there is no plan, or no run has finished.
     """
     ranking = []
-    for directory in Context.load(None, root).run_directories():
+    context = Context.load(None, root)
+    for directory in context.run_directories():
         try:
             record = run_record.read(directory)
         except GanealogyError:
             continue  # a damaged run is not ranked; the report names it
         result = score(record)
-        if result and record.weights:
-            ranking.append((result.protocol == UNMEASURED, result.value, str(directory), record, result))
+        if result and record.weights and context.has_data_of(record):
+            ranking.append((result, record))
     if not ranking:
         raise GanealogyError("no run has finished yet; `dvc repro` trains and measures them")
-    *_, record, result = min(ranking, key=lambda entry: entry[:3])
+    ways = Counter((result.protocol != UNMEASURED, result.metric, result.protocol) for result, _ in ranking)
+    _, metric, protocol = max(ways, key=lambda way: (way[0], ways[way], way))
+    same = [(result, record) for result, record in ranking if (result.metric, result.protocol) == (metric, protocol)]
+    result, record = min(same, key=lambda entry: (entry[0].value, str(entry[1].directory)))
     return record, result

@@ -41,13 +41,20 @@ class Context:
         dataset = self.tree["dataset"]
         name = str(dataset["name"])
         if name == "folder" and (path := dataset.get("path")):
-            return Path(path).stem
+            folder = Path(path).expanduser().resolve()
+            return (folder.stem if folder.suffix.lower() == ".zip" else folder.name) or name
         default_style = Dataset.model_fields["style"].default
         style = dataset.get("style", default_style)
         return f"{name}-{style}" if name == "avatars" and style != default_style else name
 
+    def data(self, record: RunRecord | None = None) -> str:
+        """Return the digest of the run's pictures, or of data/packed, or of the first listed run; empty if none."""
+        if record is None and self.manifest is None:
+            return next((str(read_json(run / "train/run.json").get("data")) for run in self.run_directories()), "")
+        return str(record.run.get("data") if record else self.manifest and self.manifest["dataset"])
+
     def experiment(self, record: RunRecord | None = None) -> str:
-        """Return the MLflow experiment, such as `anime 64×64`: one per data set and size, so its runs are comparable.
+        """Return the name for people of an MLflow experiment, such as `anime 64×64`; `data` identifies it.
 
         `record`: the run whose size counts; None takes the plan's.
         """

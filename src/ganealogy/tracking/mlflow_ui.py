@@ -7,54 +7,86 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from ganealogy.errors import GanealogyError
+from ganealogy.runtime import process
 from ganealogy.runtime.process import Terminated
-from ganealogy.tracking import store, ui_views
+from ganealogy.tracking import store, syncing, ui_views
 from ganealogy.tracking.store import StoreError
 
 START_S = 60.0
 PORTS = range(5000, 5020)
+# No processes for language-model jobs, and no deprecation warnings of MLflow's own code.
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 TABLE = "#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey=" + ui_views.RUNS
 COMPARISON = f"{TABLE.replace(ui_views.RUNS, ui_views.VERSIONS)}&compareRunsMode=CHART"
 """Pages of the UI. The plain experiment page shows traces of language models, and its table has no metrics."""
 
 
 def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
-    """Print the addresses of the newest run's experiment and serve it until Ctrl-C or SIGTERM.
+    """Print the addresses of the newest run's experiment and serve it until Ctrl-C, SIGTERM or SIGHUP.
 
-    `port`: None takes the first free one from 5000 on. If MLFLOW_TRACKING_URI names a server, only print its address.
+    An empty store gets the runs of this project first. `port`: None takes the first free one from 5000 on. If
+    MLFLOW_TRACKING_URI names a server, only print its address.
 
-    Raises: GanealogyError when the store cannot be opened, the port is in use, or the server does not start.
+    Raises: GanealogyError when there is neither a store nor a plan, the store cannot be opened, the port is in use, or
+    the server does not start.
     """
+    newest = _newest_experiment() if _exists() else None
+    if newest is None:
+        syncing.sync_all()
+        newest = _newest_experiment()
+    if newest is None:
+        print("no run has been trained yet; `dvc repro` trains them", flush=True)
+    pages = [page.format(newest) for page in (COMPARISON, TABLE)] if newest else [""]
+    if store.is_server(store.uri()):
+        _print_pages(store.display_uri(), pages)
+        return
+    port = free_port(host, PORTS if port is None else range(port, port + 1))
+    _stop_on_signals()
+    with tempfile.TemporaryDirectory(prefix="ganealogy-ui-") as folder:  # MLflow leaves lock files in it
+        environment = {**os.environ, **ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": store.uri(), "TMPDIR": folder}
+        server = subprocess.Popen(_command(host, port), env=environment, stdout=subprocess.DEVNULL, process_group=0)
+        # It ends the group when the pipe closes: this process can be killed, and the server starts one of its own.
+        watch = ["/bin/sh", "-c", 'read _; rm -rf "$1"; kill -9 0', "sh", folder]
+        watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=server.pid)
+        try:
+            _wait_until_ready(server, host, port)
+            _print_pages(f"http://{host}:{port}", pages)
+            print("(Ctrl-C stops it)", flush=True)
+            if server.wait() != 0:
+                raise GanealogyError(f"the MLflow server ended with code {server.returncode}; its messages are above")
+        except (KeyboardInterrupt, Terminated):
+            print("MLflow UI stopped", flush=True)
+        finally:
+            _stop(server)
+            watcher.communicate()
+
+
+def _exists() -> bool:
+    file = store.database()
+    return file is None or file.exists()
+
+
+def _newest_experiment() -> str | None:
+    """Return the id of the newest run's experiment. Raises: GanealogyError when the store cannot be opened."""
     try:
         with store.open_client() as client:
             experiments = [experiment.experiment_id for experiment in client.search_experiments()]
             newest = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
     except StoreError as failure:
-        hint = "repair it, or move it away and run `ganealogy sync`"
-        raise GanealogyError(f"MLflow store {store.display_uri()}: {failure}; {hint}") from None
-    pages = [page.format(newest[0].info.experiment_id) for page in (COMPARISON, TABLE)] if newest else [""]
-    if store.is_server(store.uri()):
-        _print_pages(store.display_uri(), pages)
-        return
-    port = free_port(host, PORTS if port is None else range(port, port + 1))
-    # No processes for language-model jobs, and no deprecation warnings of MLflow's own code.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
-    server = subprocess.Popen(_command(host, port), env=environment, stdout=subprocess.DEVNULL, process_group=0)
-    try:
-        _wait_until_ready(server, host, port)
-        _print_pages(f"http://{host}:{port}", pages)
-        print("(Ctrl-C stops it)", flush=True)
-        if server.wait() != 0:
-            raise GanealogyError(f"the MLflow server ended with code {server.returncode}; its messages are above")
-    except (KeyboardInterrupt, Terminated):
-        print("MLflow UI stopped", flush=True)
-    finally:
-        _stop(server)
+        raise GanealogyError(f"MLflow store {store.display_uri()}: {failure}; {failure.repair}") from None
+    return newest[0].info.experiment_id if newest else None
+
+
+def _stop_on_signals() -> None:
+    process.raise_on_sigterm()
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # of nohup
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
 
 def _print_pages(server: str, pages: list[str]) -> None:
@@ -65,8 +97,7 @@ def _print_pages(server: str, pages: list[str]) -> None:
 def _command(host: str, port: int) -> list[str]:
     names = [f"{name}:{port}" for name in dict.fromkeys([host, "127.0.0.1", "localhost"])]
     options = {
-        "--backend-store-uri": store.uri(),
-        "--default-artifact-root": (store.home() / "artifacts" / "default").as_uri(),
+        "--default-artifact-root": store.artifact_root(),
         "--host": host,
         "--port": str(port),
         "--workers": "1",

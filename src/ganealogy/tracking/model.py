@@ -44,7 +44,8 @@ def log_generator(
         [mlflow_run.info.experiment_id], filter_string=f"source_run_id = '{mlflow_run.info.run_id}'"
     ):
         same_weights = (model.params or {}).get("weights_sha256") == weights
-        if model.status == "READY" and same_weights and current is None:
+        is_whole = model.status == "READY" and bool(client.list_logged_model_artifacts(model.model_id))
+        if is_whole and same_weights and current is None:
             current = model
         else:
             client.delete_logged_model(model.model_id)
@@ -54,12 +55,15 @@ def log_generator(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow suggests type hints and an input example; the signature replaces them
         recipe = Path(folder) / "recipe.json"
-        atomic.write_json(recipe, {name: run[name] for name in ("version", "recipe", "protocol")})
+        contents = {name: run[name] for name in ("version", "recipe", "protocol")}
+        atomic.write_json(recipe, {**contents, "weights_sha256": weights})
+        # MLflow refuses links, which DVC makes with `cache.type symlink`.
+        copy = Path(shutil.copyfile(record.weights, Path(folder) / record.weights.name))
         with mlflow.start_run(run_id=mlflow_run.info.run_id, log_system_metrics=False):
             logged = mlflow.pyfunc.log_model(
                 name=NAME,
                 python_model=str(SCRIPT),
-                artifacts={"weights": str(record.weights), "recipe": str(recipe)},
+                artifacts={"weights": str(copy), "recipe": str(recipe)},
                 code_paths=[str(_copy_code(Path(folder)))],
                 signature=_signature(record),
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],

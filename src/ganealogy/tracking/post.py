@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from mlflow.entities import FileInfo, Run
 
 KEY = "ganealogy.key"
+DATA = "ganealogy.data"
 FILES = "ganealogy.files"
+RECIPE = "recipe.yaml"
 IMAGES = "samples"
 EXPERIMENT_KIND = "mlflow.experimentKind"  # without it the UI shows pages for language models
 BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits per call
@@ -35,17 +37,40 @@ BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits per call
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "diverged": "FAILED", "interrupted": "KILLED"}
 
 
-def experiment(client: MlflowClient, name: str) -> str:
-    """Find or create an experiment and return its id. Call under the store's lock."""
-    existing = client.get_experiment_by_name(name)
-    if existing is None:
-        new: str = client.create_experiment(
-            name, store.artifact_location(name), {EXPERIMENT_KIND: "custom_model_development"}
-        )
-        return new
-    if existing.lifecycle_stage == "deleted":
-        client.restore_experiment(existing.experiment_id)
-    return existing.experiment_id
+def experiment(client: MlflowClient, name: str, data: str) -> str:
+    """Find or create the experiment of a data set and return its id. Call under the store's lock.
+
+    The tag `DATA` identifies it, so a person can rename it. It gets `name` if that is free, else with digits of the
+    digest `data`. An experiment of an earlier version, without the tag, is taken over if it has runs on this data.
+    """
+    from mlflow.entities import ViewType
+
+    tagged = client.search_experiments(ViewType.ALL, filter_string=f"tags.`{DATA}` = '{data}'")
+    # An active one first, then the oldest: a person can copy tags.
+    for found in sorted(tagged, key=lambda found: (found.lifecycle_stage == "deleted", int(found.experiment_id))):
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+    free = name
+    for free in (name, f"{name} · {data[:6]}", f"{name} · {data}"):
+        taken = client.get_experiment_by_name(free)
+        if taken is None:
+            break
+        if DATA not in taken.tags and _is_of(client, taken.experiment_id, data):
+            if taken.lifecycle_stage == "deleted":
+                client.restore_experiment(taken.experiment_id)
+            client.set_experiment_tag(taken.experiment_id, DATA, data)
+            return taken.experiment_id
+    tags = {EXPERIMENT_KIND: "custom_model_development", DATA: data}
+    new: str = client.create_experiment(free, store.artifact_location(free), tags)
+    return new
+
+
+def _is_of(client: MlflowClient, experiment_id: str, data: str) -> bool:
+    """Whether the experiment has runs on this data."""
+    from mlflow.entities import ViewType
+
+    return bool(client.search_runs([experiment_id], f"tags.`{DATA}` = '{data}'", ViewType.ALL, max_results=1))
 
 
 def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
@@ -55,7 +80,7 @@ def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
 
 
 def find_or_create(client: MlflowClient, experiment_id: str, record: RunRecord, context: Context) -> Run:
-    """Find or create the MLflow run of a run directory. Call under the store's lock."""
+    """Find or create the MLflow run of a run directory, whatever its name. Call under the store's lock."""
     existing = find(client, experiment_id, record.key)
     if existing is not None:
         return existing
@@ -65,7 +90,7 @@ def find_or_create(client: MlflowClient, experiment_id: str, record: RunRecord, 
         experiment_id,
         start_time=record.start_ms,
         run_name=context.with_experiment(record.title),
-        tags={KEY: record.key} | {name: value for name, value in origin.items() if value},
+        tags={KEY: record.key, DATA: context.data(record)} | {name: value for name, value in origin.items() if value},
     )
 
 
@@ -99,7 +124,7 @@ def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Cont
         "device": record.costs.get("train", {}).get("device_name"),
         "arithmetic": record.costs.get("train", {}).get("arithmetic"),
         "ganealogy.plan": run.get("plan"),
-        "ganealogy.data": run.get("data"),
+        DATA: run.get("data"),
         "mlflow.source.name": f"train@{run['version']}",
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": "\n\n".join(str(part).strip() for part in note if part),
@@ -163,12 +188,15 @@ def final_metrics(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> i
     """Post metrics that differ from the store's, such as those of an evaluation with other settings."""
     from mlflow.entities import Metric
 
+    run_id, posted = mlflow_run.info.run_id, mlflow_run.data.metrics
     now = int(time.time() * 1000)
     step = 0  # the UI draws metrics with only this step as bars, others as curves
-    new = {name: value for name, value in record.final_metrics.items() if mlflow_run.data.metrics.get(name) != value}
+    new = {name: value for name, value in record.final_metrics.items() if posted.get(name) != value}
+    # The latest is the one with the last time, also where the clock was set back.
+    before = [point.timestamp for name in new if name in posted for point in client.get_metric_history(run_id, name)]
     if new:
-        points = [Metric(name, value, now, step) for name, value in new.items()]
-        client.log_batch(mlflow_run.info.run_id, metrics=points)
+        time_ms = max([now, *(last + 1 for last in before)])
+        client.log_batch(run_id, metrics=[Metric(name, value, time_ms, step) for name, value in new.items()])
     return len(new)
 
 
@@ -197,13 +225,15 @@ def grids(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
 def files(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
     """Post recipe, samples and evaluation, where absent or changed by the digests in the tag `FILES`."""
     run_id = mlflow_run.info.run_id
-    posted = json.loads(mlflow_run.data.tags.get(FILES, "{}"))
+    # The recipe is in each: without it the folder with the files was removed.
+    are_there = any(file.path == RECIPE for file in client.list_artifacts(run_id))
+    posted = json.loads(mlflow_run.data.tags.get(FILES, "{}")) if are_there else {}
     recipe = {name: record.run.get(name) for name in ("version", "parent", "seed", "recipe", "protocol")}
-    digests = {"recipe.yaml": atomic.digest(recipe)[:16]}
+    digests = {RECIPE: atomic.digest(recipe)[:16]}
     digests |= {name: atomic.sha256(path)[:16] for name, path in record.files.items()}
     new = [name for name, digest in digests.items() if posted.get(name) != digest]
     for name in new:
-        if name == "recipe.yaml":
+        if name == RECIPE:
             client.log_text(run_id, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), name)
         else:
             client.log_artifact(run_id, str(record.files[name]), str(Path(name).parent))
@@ -245,10 +275,10 @@ def report(client: MlflowClient, experiment_id: str, page: Path, context: Contex
         if context.dvc_experiment:
             report_tags["dvc.exp_name"] = context.dvc_experiment
         oldest = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], max_results=1)
-        start_ms = oldest[0].info.start_time - 1 if oldest else None
+        start_ms = max(0, oldest[0].info.start_time - 1) if oldest else None
         mlflow_run = client.create_run(experiment_id, start_ms, report_tags, context.with_experiment("report"))
     digest = atomic.sha256(page)
-    if mlflow_run.data.tags.get(FILES) == digest:
+    if mlflow_run.data.tags.get(FILES) == digest and client.list_artifacts(mlflow_run.info.run_id, "report"):
         return mlflow_run.info.run_id, 0
     client.log_artifact(mlflow_run.info.run_id, str(page), "report")
     client.set_tag(mlflow_run.info.run_id, FILES, digest)

@@ -1,8 +1,9 @@
-"""The model registry: one registered model per data set and size, one version per trained run, one alias `best`.
+"""The model registry: a registered model per data set and measuring protocol, one version per run, one alias `best`.
 
     mlflow.pyfunc.load_model("models:/anime-32x32@best").predict([], params={"n": 16, "seed": 0, "temperature": 0.7})
 
-A version is registered once, replaced when the weights change, and deleted with its run.
+Its tags identify a model, not its name: `best` never compares runs on other pictures, or measured in another way. A
+version is registered when its run is measured, replaced when the weights change, and deleted with its run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from ganealogy.tracking import best_run
+from ganealogy.tracking import best_run, post
 from ganealogy.tracking.best_run import Score
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.run_record import RunRecord
@@ -19,7 +20,7 @@ from ganealogy.tracking.run_record import RunRecord
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 BEST = "best"
 METRIC, SCORE, PROTOCOL = "metric", "score", "metric_protocol"
@@ -28,7 +29,7 @@ PAGE = 200
 
 
 def model_name(experiment: str) -> str:
-    """Return the experiment's name in a form for URLs and shells: `anime 32×32` → anime-32x32.
+    """Return the name of an experiment in a form for URLs and shells: `anime 32×32` → anime-32x32.
 
     MLflow refuses `/` and `:`. A name with special characters gets six digits of its hash, which keeps names distinct.
     """
@@ -41,42 +42,45 @@ def model_name(experiment: str) -> str:
 def register(
     client: MlflowClient, mlflow_run: Run, model: LoggedModel | None, record: RunRecord, context: Context
 ) -> int:
-    """Register the run's generator, update the alias `best`, and return the number of new versions.
+    """Register the run's generator where it is measured, update the alias `best`, return the number of new versions.
 
     `model`: the logged model; None deletes the run's versions.
     """
-    experiment = context.experiment(record)
-    name = model_name(experiment)
-    versions = _versions(client, name, f"run_id = '{mlflow_run.info.run_id}'")
-    source = f"models:/{model.model_id}" if model else None  # the sqlite store keeps it, but not the model_id
-    current = next((version for version in versions if version.source == source), None)
-    created = 0
-    if model is not None and source is not None and current is None:
-        _create_model(client, name, experiment)
-        tags = {tag: value for tag, value in _tags(record, context).items() if value is not None}
-        current = client.create_model_version(
-            name, source, mlflow_run.info.run_id, tags=tags, model_id=model.model_id, await_creation_for=0
-        )
-        created = 1
-    for version in versions:
-        if current is None or version.version != current.version:
-            client.delete_model_version(name, version.version)
-    if current is not None:
-        _set_tags(client, current, _tags(record, context))
     score = _evaluated_score(record)
-    if score is not None and (versions or created):
-        update_best_alias(client, name, score.metric, score.protocol)
+    source = f"models:/{model.model_id}" if model else None  # the sqlite store keeps it, but not the model_id
+    registered = _models(client, context.data(record))
+    name = None
+    if score is not None and model is not None:
+        name = _find_or_create(client, registered, score, context.experiment(record), context.data(record))
+    created = 0
+    for each in dict.fromkeys([*(known.name for known in registered), *([name] if name else [])]):
+        versions = _versions(client, each, f"run_id = '{mlflow_run.info.run_id}'")
+        current = next((version for version in versions if version.source == source), None)
+        stale = [version for version in versions if version is not current]
+        if each == name and model is not None:
+            if current is None:
+                current = client.create_model_version(
+                    each, source, mlflow_run.info.run_id, model_id=model.model_id, await_creation_for=0
+                )
+                created += 1
+            _set_tags(client, current, _tags(record, context))
+        for version in stale:
+            client.delete_model_version(each, version.version)
+        if stale or each == name:
+            update_best_alias(client, each)
     return created
 
 
-def update_best_alias(client: MlflowClient, name: str, metric: str, protocol: str) -> None:
-    """Set the alias `best` to the version with the lowest `metric` by `protocol`; delete it if no version has one."""
+def update_best_alias(client: MlflowClient, name: str) -> None:
+    """Set the alias `best` to the version with the lowest score by the model's protocol; delete it if there is none."""
+    model = client.get_registered_model(name)
+    protocol = (model.tags.get(METRIC), model.tags.get(PROTOCOL))
     ranking = [
         (float(version.tags[SCORE]), int(version.version))
         for version in _versions(client, name)
-        if (version.tags.get(METRIC), version.tags.get(PROTOCOL)) == (metric, protocol)
+        if (version.tags.get(METRIC), version.tags.get(PROTOCOL)) == protocol and SCORE in version.tags
     ]
-    current = client.get_registered_model(name).aliases.get(BEST)
+    current = model.aliases.get(BEST)
     if ranking:
         winner = str(min(ranking)[1])
         if str(current) != winner:
@@ -85,16 +89,19 @@ def update_best_alias(client: MlflowClient, name: str, metric: str, protocol: st
         client.delete_registered_model_alias(name, BEST)
 
 
-def prune(client: MlflowClient, experiment: str) -> int:
-    """Delete the versions of deleted runs, update the alias `best`, and return the number of deleted versions."""
-    name, deleted = model_name(experiment), 0
-    for version in _versions(client, name):
-        if _run_exists(client, version.run_id):
-            continue
-        client.delete_model_version(name, version.version)
-        deleted += 1
-        if METRIC in version.tags:
-            update_best_alias(client, name, version.tags[METRIC], version.tags.get(PROTOCOL, ""))
+def prune(client: MlflowClient, data: str) -> int:
+    """Delete the versions of deleted runs, update the alias `best`, and return the number of deleted versions.
+
+    `data`: digest of the pictures.
+    """
+    deleted = 0
+    for model in _models(client, data):
+        gone = [version for version in _versions(client, model.name) if not _run_exists(client, version.run_id)]
+        for version in gone:
+            client.delete_model_version(model.name, version.version)
+        if gone:
+            update_best_alias(client, model.name)
+        deleted += len(gone)
     return deleted
 
 
@@ -112,11 +119,43 @@ def _run_exists(client: MlflowClient, run_id: str | None) -> bool:
     return active
 
 
-def _create_model(client: MlflowClient, name: str, experiment: str) -> None:
-    """Create the registered model unless it exists."""
-    if not client.search_registered_models(f"name = '{name}'"):
-        description = f"Generators of the family tree trained on {experiment}; `{BEST}` has the best primary metric."
-        client.create_registered_model(name, tags={KIND: experiment}, description=description)
+def _models(client: MlflowClient, data: str) -> list[RegisteredModel]:
+    """Return the registered models of a data set, which a person may have renamed."""
+    return list(client.search_registered_models(f"tags.`{post.DATA}` = '{data}'"))
+
+
+def _find_or_create(
+    client: MlflowClient, registered: list[RegisteredModel], score: Score, experiment: str, data: str
+) -> str:
+    """Return the name of the registered model of a data set and protocol.
+
+    A new one is named after the experiment, with six digits of its own if that name is taken. A model of an earlier
+    version, without these tags, is taken over if all its versions are of runs on this data.
+    """
+    tags = {METRIC: score.metric, PROTOCOL: score.protocol}
+    for model in registered:
+        if tags.items() <= model.tags.items():
+            return str(model.name)
+    name = model_name(experiment)
+    taken = client.search_registered_models(f"name = '{name}'")
+    own = {KIND: experiment, post.DATA: data, **tags}
+    if taken and KIND in taken[0].tags and post.DATA not in taken[0].tags and _is_of(client, name, data):
+        for tag, value in own.items():
+            client.set_registered_model_tag(name, tag, value)
+        return name
+    if taken:
+        name = f"{name}-{hashlib.sha256(f'{data} {score.metric} {score.protocol}'.encode()).hexdigest()[:6]}"
+    description = (
+        f"Generators trained on {experiment}; `{BEST}` has the lowest {score.metric} of protocol {score.protocol}."
+    )
+    client.create_registered_model(name, tags=own, description=description)
+    return name
+
+
+def _is_of(client: MlflowClient, name: str, data: str) -> bool:
+    """Whether all versions are of runs on this data."""
+    runs = [version.run_id for version in _versions(client, name)]
+    return all(run and client.get_run(run).data.tags.get(post.DATA) == data for run in runs)
 
 
 def _versions(client: MlflowClient, name: str, condition: str = "") -> list[ModelVersion]:

@@ -1,8 +1,9 @@
 """Open the MLflow store, and turn its failures into `StoreError`.
 
-The store is that of MLFLOW_TRACKING_URI, else a sqlite file under DVC_ROOT, which `dvc exp run --temp` shares with the
-workspace. A store that is down, slow, locked, damaged or read-only costs seconds and one line of output, never a
-training or a report: a later sync posts the run directories.
+The store is that of MLFLOW_TRACKING_URI, else mlflow.db in the project, where plain `mlflow ui` looks for it; DVC_ROOT
+names the project in the copies of `dvc exp run --temp`. Files of runs are in mlartifacts beside a sqlite store. A store
+that is down, slow, locked, damaged or read-only costs seconds and one line of output, never a training or a report: a
+later sync posts the run directories.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import sys
 import time
@@ -18,11 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
-from ganealogy.workspace import MLFLOW, main_root
+from ganealogy.runtime.addresses import without_secrets
+from ganealogy.workspace import MLFLOW, OLD_MLFLOW, main_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +33,13 @@ if TYPE_CHECKING:
 ADDRESS = "MLFLOW_TRACKING_URI"
 LOCK_WAIT_S = 30.0
 BUSY_WAIT_S = 4.0
-SQLITE = "sqlite:///"
+SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?!file:|:memory:)([^?]+)")
+"""Address of a sqlite file, with its path, in which SQLAlchemy decodes %."""
+ARTIFACTS = "mlartifacts"
+OLD_ARTIFACTS = f"/{OLD_MLFLOW.parent}/artifacts/"
+OLD_SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+)")
+REPAIR = "repair it, or move it away and run `ganealogy sync`: the run directories have all of its content"
+POST_LATER = "the run directories are complete; `ganealogy sync` posts them later"
 ADDRESS_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -55,22 +64,39 @@ ENVIRONMENT = {
 
 
 class StoreError(Exception):
-    """The store could not be read or written. The message is one line with the cause."""
+    """The store could not be read or written. The message is one line with the cause; `cure` says what to do."""
 
-
-def home() -> Path:
-    """Return build/mlflow of the main workspace, also inside an experiment's temporary copy."""
-    return main_root() / MLFLOW
+    def __init__(self, cause: str, cure: str = "") -> None:
+        """`cure`: empty if the cause may pass, or a person has to look."""
+        super().__init__(cause)
+        self.cure = cure or POST_LATER
+        self.repair = cure or REPAIR
+        """The cure where nothing is to be posted."""
 
 
 def uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or the address of the sqlite file in `home()`."""
-    return os.environ.get(ADDRESS) or f"{SQLITE}{home() / 'mlflow.db'}"
+    """Return MLFLOW_TRACKING_URI, or the address of the project's sqlite file."""
+    return os.environ.get(ADDRESS) or sqlite_uri(_own_database())
 
 
-def display_uri(address: str | None = None) -> str:
-    """Return `address`, by default the store's, without user name and password."""
-    return re.sub(r"//[^/@]*@", "//", address or uri())
+def _own_database() -> Path:
+    """Return mlflow.db of the main workspace, or the file that earlier versions kept below build if it is there."""
+    old = main_root() / OLD_MLFLOW
+    return old if old.exists() else main_root() / MLFLOW
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the address of a sqlite file; SQLAlchemy reads `%` and `?` in one as codes.
+
+    For an address that begins with `sqlite:///`, MLflow makes the folder with the quoted name.
+    """
+    quoted = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" if quoted == str(path) else f"sqlite+pysqlite:///{quoted}"
+
+
+def display_uri() -> str:
+    """Return the store's address without user name and password."""
+    return without_secrets(uri())
 
 
 def is_server(address: str) -> bool:
@@ -81,8 +107,19 @@ def artifact_location(experiment: str) -> str | None:
     """Return the folder for a new experiment's files; None: the server chooses. The default would be ./mlruns."""
     if is_server(uri()):
         return None
-    folder = re.sub(r"[^A-Za-z0-9.-]+", "-", experiment.replace("×", "x")).strip("-")
-    return (home() / "artifacts" / folder).as_uri()
+    folder = re.sub(r"[^A-Za-z0-9.-]+", "-", experiment.replace("×", "x")).strip("-.") or "dataset"
+    return f"{artifact_root()}/{folder}"
+
+
+def artifact_root() -> str:
+    """Return the address of the folder for files: beside a sqlite file, which it is as long-lived as.
+
+    For another database it is MLFLOW_DEFAULT_ARTIFACT_ROOT, or in the project.
+    """
+    file = database()
+    if file is None and (given := os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")):
+        return given.rstrip("/")
+    return ((file.parent if file else main_root()) / ARTIFACTS).as_uri()
 
 
 def prepare_environment() -> None:
@@ -103,9 +140,11 @@ def open_client() -> Iterator[MlflowClient]:
     import mlflow  # noqa: F401  # takes seconds to a minute, so before the lock
 
     try:
-        home().mkdir(parents=True, exist_ok=True)
-        with FileLock(home() / "lock", timeout=LOCK_WAIT_S):
-            file = database()
+        file = database()
+        lock = file.with_name(f"{file.name}.lock") if file else main_root() / "build" / "mlflow.lock"
+        if not lock.parent.exists():
+            lock.parent.mkdir(parents=True)
+        with FileLock(lock, timeout=LOCK_WAIT_S):
             if file:
                 _check(file)
             with _mlflow_errors():
@@ -113,7 +152,7 @@ def open_client() -> Iterator[MlflowClient]:
                     _initialise(file)
                 yield _client(uri())
     except Timeout:
-        raise StoreError(f"another process has held {home() / 'lock'} for {LOCK_WAIT_S:.0f} s") from None
+        raise StoreError(f"another process has held {lock} for {LOCK_WAIT_S:.0f} s") from None
     except (OSError, sqlite3.Error) as error:
         raise StoreError(_one_line(error)) from error
 
@@ -127,14 +166,33 @@ def _mlflow_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise StoreError(_one_line(error)) from error
+        raise _explained(error) from error
+
+
+def _explained(error: Exception) -> StoreError:
+    """Return the error; for a database of another MLflow it names the cure, with the address that MLflow's lacks."""
+    import mlflow
+
+    found = OLD_SCHEMA.search(str(error))
+    if found is None:
+        return StoreError(_one_line(error))
+    revision, place = found[1], shlex.quote(uri())
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    if not list(migrations.glob(f"{revision}_*.py")):
+        cure = "install the MLflow that wrote it, or move the store away and run `ganealogy sync`"
+        return StoreError(f"its schema ({revision}) is of a newer MLflow than {mlflow.__version__}", cure)
+    if place != shlex.quote(display_uri()):  # a password in it
+        place = f'"${ADDRESS}"'
+    return StoreError(
+        f"its schema ({revision}) is of an older MLflow than {mlflow.__version__}",
+        f"make a backup of it, run `mlflow db upgrade {place}`, then `ganealogy sync`",
+    )
 
 
 def database() -> Path | None:
-    """Return the store's sqlite file; None for a server or another database."""
-    address = uri()
-    plain = address.startswith(SQLITE) and not address.startswith(f"{SQLITE}file:")
-    return Path(address.removeprefix(SQLITE)) if plain else None
+    """Return the absolute path of the store's sqlite file; None for a server or another database."""
+    found = SQLITE.match(uri())
+    return Path(unquote(found[1])).resolve() if found else None
 
 
 def _check(database: Path) -> None:
@@ -147,29 +205,35 @@ def _check(database: Path) -> None:
     connection = sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True, timeout=BUSY_WAIT_S)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        if database.parent == home():
-            _follow_move(connection)
+        _follow_move(connection, database.parent)
         connection.commit()
     finally:
         connection.close()
 
 
-def _follow_move(connection: sqlite3.Connection) -> None:
-    """Update the absolute addresses of files in the database after the project was moved or copied."""
-    artifacts = f"{(home() / 'artifacts').as_uri()}/"
-    suffix = "/build/mlflow/artifacts/"
-    addresses = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
-    local = [text for text in addresses if text.startswith("file:") and suffix in text]
-    stale = {text[: text.index(suffix) + len(suffix)] for text in local if not text.startswith(artifacts)}
-    for old in stale:
-        changed = 0
-        for table, column in ADDRESS_COLUMNS:
-            changed += connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-                (artifacts, len(old) + 1, len(old), old),
-            ).rowcount
-        if changed > 1:  # more than the empty experiment "Default"
-            print(f"MLflow: the project was at {old.removesuffix(suffix)}; its store is updated", file=sys.stderr)
+def _follow_move(connection: sqlite3.Connection, folder: Path) -> None:
+    """Update the absolute addresses of files in the database after its `folder` was moved or copied.
+
+    An address is updated where the files are beside the database.
+    """
+    try:
+        addresses = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments") if row[0]]
+    except sqlite3.OperationalError:  # no MLflow database yet
+        return
+    for suffix, beside in ((f"/{ARTIFACTS}/", ARTIFACTS), (OLD_ARTIFACTS, "artifacts")):
+        here = f"{(folder / beside).as_uri()}/"
+        if not here.endswith(suffix) or not (folder / beside).is_dir():
+            continue
+        split = [text.rpartition(suffix) for text in addresses if text.startswith("file:") and suffix in text]
+        moved = {f"{old}{suffix}" for old, _, rest in split if (folder / beside / unquote(rest)).is_dir()}
+        for old in moved - {here}:
+            for table, column in ADDRESS_COLUMNS:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (here, len(old) + 1, len(old), old),
+                )
+            where = unquote(old.removeprefix("file://").removesuffix(suffix))
+            print(f"MLflow: the project was at {where}; its store is updated", file=sys.stderr)
 
 
 def _initialise(database: Path) -> None:
@@ -179,16 +243,17 @@ def _initialise(database: Path) -> None:
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    database.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in database.parent.glob(f".{database.name}.*.new*"):
+    for leftover in database.parent.glob(f"{database.name}.*.new*"):
         leftover.unlink()
     # A new name each time, because MLflow caches connections by file name.
-    fresh = database.with_name(f".{database.name}.{time.time_ns()}.new")
-    artifacts = (home() / "artifacts" / "default").as_uri()
-    store = SqlAlchemyStore(f"{SQLITE}{fresh}", artifacts)  # type: ignore[no-untyped-call]
+    fresh = database.with_name(f"{database.name}.{time.time_ns()}.new")
+    store = SqlAlchemyStore(sqlite_uri(fresh), artifact_root())  # type: ignore[no-untyped-call]
     store.delete_experiment("0")  # type: ignore[no-untyped-call]  # the UI would show an empty "Default" first
     store.engine.dispose()
-    fresh.replace(database)
+    if database.exists():  # `mlflow ui` made it meanwhile
+        fresh.unlink()
+    else:
+        fresh.replace(database)
 
 
 def _client(address: str) -> MlflowClient:
@@ -211,9 +276,7 @@ def _cached_client(address: str) -> MlflowClient:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return the first line of the innermost cause: the wrapping errors are longer and less specific."""
+    """Return the text of the innermost cause on one line: the wrapping errors are longer and less specific."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = display_uri(lines[0]) if lines else type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return without_secrets(" ".join(str(error).split())) or type(error).__name__

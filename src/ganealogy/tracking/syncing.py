@@ -106,9 +106,9 @@ def sync_all(root: Path = Path()) -> list[SyncResult]:
             progress.update(note=results[-1].title)
             if results[-1].store_failed:
                 return results
-    if todo:
+    if todo and context.data():
         _prune(context)
-    if (root / REPORT_PAGE).is_file():
+    if context.data() and (root / REPORT_PAGE).is_file():
         results.append(_sync_report(root / REPORT_PAGE, context))
     return results
 
@@ -118,7 +118,7 @@ def _post_run(client: MlflowClient, record: RunRecord, context: Context) -> tupl
 
     The order matters if it is interrupted: names and tags first, large files last.
     """
-    experiment_id = post.experiment(client, context.experiment(record))
+    experiment_id = post.experiment(client, context.experiment(record), context.data(record))
     ui_views.save(client, experiment_id, context)
     mlflow_run = post.find_or_create(client, experiment_id, record, context)
     posted = {
@@ -139,7 +139,7 @@ def _prune(context: Context) -> None:
     """Delete the model versions of deleted runs."""
     try:
         with store.open_client() as client:
-            registry.prune(client, context.experiment())
+            registry.prune(client, context.data())
     except StoreError as failure:
         _print_warning(_failure_line("the registered model", failure))
 
@@ -147,7 +147,7 @@ def _prune(context: Context) -> None:
 def _sync_report(page: Path, context: Context) -> SyncResult:
     try:
         with store.open_client() as client:
-            experiment_id = post.experiment(client, context.experiment())
+            experiment_id = post.experiment(client, context.experiment(), context.data())
             run_id, posted = post.report(client, experiment_id, page, context)
     except StoreError as failure:
         line = _failure_line("the report", failure)
@@ -182,5 +182,4 @@ def _is_held(directory: Path) -> bool:
 
 
 def _failure_line(what: str, failure: StoreError) -> str:
-    hint = "the run directories are complete; `ganealogy sync` posts them later"
-    return f"MLflow: {what} not posted to {store.display_uri()}: {failure}; {hint}"
+    return f"MLflow: {what} not posted to {store.display_uri()}: {failure}; {failure.cure}"
