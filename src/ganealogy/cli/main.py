@@ -12,7 +12,7 @@ from ganealogy.cli import stage_verbs
 from ganealogy.cli._groups import SectionedGroup
 from ganealogy.cli.stage_verbs import FILE, SEED
 from ganealogy.errors import GanealogyError
-from ganealogy.runtime import process
+from ganealogy.runtime import process, streams
 
 DEBUG = "--debug"
 EPILOG = """
@@ -321,6 +321,7 @@ def main() -> None:
     process.raise_on_sigterm()
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]  # accepted before and after the verb
 
+    @streams.for_show()
     def run() -> None:
         try:
             code = cli.main(arguments, standalone_mode=False)
