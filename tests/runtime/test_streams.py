@@ -34,7 +34,9 @@ sys.exit(process.report_errors(run, debug=False))
 """
 
 
-def run(folder: Path, redirect: str = "", program: str = PROGRAM, **environment: str) -> subprocess.CompletedProcess[bytes]:
+def run(
+    folder: Path, redirect: str = "", program: str = PROGRAM, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
     """Run a program by a shell with its streams redirected. Its code is that of the first part of a pipe."""
     (folder / "program.py").write_text(program, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(Path("src").resolve()), "COLUMNS": "60", **environment}
@@ -79,7 +81,9 @@ def test_a_full_device_is_named_and_ends_no_stage(stage: str, code: int, tmp_pat
 
 def test_a_closed_stream_takes_no_other_file_s_place(tmp_path: Path) -> None:
     """Without standard output, the next file that is opened gets its descriptor, and what is printed."""
-    program = PROGRAM.replace('open("finished", "w").close()', 'open("finished", "w").write(str(open("f", "w").fileno()))')
+    program = PROGRAM.replace(
+        'open("finished", "w").close()', 'open("finished", "w").write(str(open("f", "w").fileno()))'
+    )
     run(tmp_path, ">&- <&-", program)
     assert int((tmp_path / "finished").read_text()) > 2
 
@@ -111,7 +115,9 @@ def test_the_log_of_a_worker_has_no_control_characters(tmp_path: Path) -> None:
     stream = workers._Lines(log, sender)
     print("ganealogy: v1 \x1b[2J猫\u202e", file=stream)
     print("ValueError: \x1b]52;c;x\x07\b\b", file=stream)
-    assert (tmp_path / "log").read_text() == "ganealogy: v1 \\x1b[2J猫\\u202e\nValueError: \\x1b]52;c;x\\x07\\x08\\x08\n"
+    assert (
+        tmp_path / "log"
+    ).read_text() == "ganealogy: v1 \\x1b[2J猫\\u202e\nValueError: \\x1b]52;c;x\\x07\\x08\\x08\n"
     assert sent == ["ganealogy: v1 \\x1b[2J猫\\u202e"]
     os.close(log)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,7 @@ from ganealogy.files import atomic
 from ganealogy.files.images import Pictures
 from ganealogy.record_types import MetricProtocol
 from ganealogy.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from ganealogy.runtime.tables import Column, Fitted
 
 DEFAULT = ("layout_edges_32_64", "effnet_lite0", "pixel8")
 MIN_PICTURES = 2
@@ -160,20 +158,23 @@ def check_images(path: Path, images: NDArray[Any]) -> Pictures:
     return images
 
 
-def table(result: Measurement) -> Table:
+def table(result: Measurement) -> Fitted:
     """Return a table of each metric with its value and protocol fingerprint, or the reason why it was not measured."""
-    from rich.table import Table
-
-    rows = Table(title=f"{result.fake} against {result.real}", title_justify="left")
-    for header in ("metric", "value", "protocol", "extractor", "reals", "fakes"):
-        rows.add_column(header, justify="right" if header in ("value", "reals", "fakes") else "left")
+    columns = [
+        Column("metric"),
+        Column("value", right=True),
+        Column("protocol", wraps=True, spare=1),
+        Column("extractor", wraps=True, spare=2),
+        Column("reals", right=True, spare=3),
+        Column("fakes", right=True, spare=4),
+    ]
+    rows = []
     for name, value in result.metrics.items():
         protocol = result.protocol[name]
         counts = [str(protocol[side] or "?") for side in ("reals", "fakes")]
-        rows.add_row(name, f"{value:.6g}", protocol["fingerprint"], protocol["extractor"], *counts)
-    for name, reason in result.not_measured.items():
-        rows.add_row(name, "not measured", "", reason)
-    return rows
+        rows.append([name, f"{value:.6g}", protocol["fingerprint"], protocol["extractor"], *counts])
+    rows += [[name, "not measured", reason, "", "", ""] for name, reason in result.not_measured.items()]
+    return Fitted(columns, rows, title=f"{result.fake} against {result.real}")
 
 
 def _compare(
