@@ -37,3 +37,18 @@ def one_line(error: BaseException) -> str:
     """Return the first line of an error's text, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters, which could steer a terminal or reverse the order of a line.
+
+    They are written as escapes such as `\\x1b`, and white space other than line breaks as spaces.
+    """
+    if text.isprintable():
+        return text
+    shown = (letter if letter.isprintable() or letter == "\n" else _visible(letter) for letter in text)
+    return "".join(shown)
+
+
+def _visible(letter: str) -> str:
+    return " " if letter.isspace() else ascii(letter)[1:-1]

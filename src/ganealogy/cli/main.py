@@ -12,7 +12,7 @@ from ganealogy.cli import stage_verbs
 from ganealogy.cli._groups import SectionedGroup
 from ganealogy.cli.stage_verbs import FILE, SEED
 from ganealogy.errors import GanealogyError
-from ganealogy.runtime import process
+from ganealogy.runtime import process, streams
 
 DEBUG = "--debug"
 EPILOG = """
@@ -100,7 +100,7 @@ def seeds(version: str, difference: float, power: float) -> None:
 
     from ganealogy.report import seeds as planning
 
-    Console().print(*planning.render(planning.plan_seeds(Path(), version, difference, power)))
+    Console().print(*planning.render(planning.plan_seeds(Path(), version, difference, power)), crop=False)
 
 
 @cli.command()
@@ -161,8 +161,8 @@ def show(version: str) -> None:
     from ganealogy.lineage import recipe, tables, versions
 
     member = versions.read_family([version])[version]
-    tables.show(tables.recipe(member, recipe.complete(member.recipe, str(member.path))))
-    click.echo(f"{member.file.idea.strip()}\n{member.file.source}")
+    shown = tables.recipe(member, recipe.complete(member.recipe, str(member.path)))
+    tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}")
 
 
 @cli.command()
@@ -325,6 +325,7 @@ def main() -> None:
     process.raise_on_sigterm()
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]  # accepted before and after the verb
 
+    @streams.for_show()
     def run() -> None:
         try:
             code = cli.main(arguments, standalone_mode=False)

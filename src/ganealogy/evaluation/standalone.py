@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import is_zipfile
 
 import numpy as np
@@ -35,9 +35,7 @@ from ganealogy.files.integrity import NUMPY_DAMAGE
 from ganealogy.record_types import MetricProtocol
 from ganealogy.runtime import machine
 from ganealogy.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from ganealogy.runtime.tables import Column, Fitted
 
 TAR = (".tar", ".tgz", ".tbz2", ".txz")
 DEFAULT = ("layout_edges_32_64", "effnet_lite0", "pixel8")
@@ -196,20 +194,23 @@ def check_images(path: Path, images: NDArray[Any]) -> Pictures:
     return images
 
 
-def table(result: Measurement) -> Table:
+def table(result: Measurement) -> Fitted:
     """Return a table of each metric with its value and protocol fingerprint, or the reason why it was not measured."""
-    from rich.table import Table
-
-    rows = Table(title=f"{result.fake} against {result.real}", title_justify="left")
-    for header in ("metric", "value", "protocol", "extractor", "reals", "fakes"):
-        rows.add_column(header, justify="right" if header in ("value", "reals", "fakes") else "left")
+    columns = [
+        Column("metric"),
+        Column("value", right=True),
+        Column("protocol", wraps=True, spare=1),
+        Column("extractor", wraps=True, spare=2),
+        Column("reals", right=True, spare=3),
+        Column("fakes", right=True, spare=4),
+    ]
+    rows = []
     for name, value in result.metrics.items():
         protocol = result.protocol[name]
         counts = [str(protocol[side] or "?") for side in ("reals", "fakes")]
-        rows.add_row(name, f"{value:.6g}", protocol["fingerprint"], protocol["extractor"], *counts)
-    for name, reason in result.not_measured.items():
-        rows.add_row(name, "not measured", "", reason)
-    return rows
+        rows.append([name, f"{value:.6g}", protocol["fingerprint"], protocol["extractor"], *counts])
+    rows += [[name, "not measured", reason, "", "", ""] for name, reason in result.not_measured.items()]
+    return Fitted(columns, rows, title=f"{result.fake} against {result.real}")
 
 
 def _compare(

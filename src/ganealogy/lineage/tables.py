@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.tree import Tree
 
 from ganealogy.lineage.changes import changes
@@ -14,74 +14,141 @@ from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
 from ganealogy.record_types import PlannedVersion, Recipe, TreeJson
+from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+LONGEST_CHANGE = 72
+"""Letters of a change in the plan's table; `ganealogy diff` has the rest."""
+BELOW = "(below)"
+"""Stands in a table for a value that is too long for its column."""
+NARROW = 80
 
 
-def table(plan: TreeJson, times: Mapping[str, str] | None = None) -> Table:
+def table(plan: TreeJson, times: Mapping[str, str] | None = None) -> Fitted:
     """Return the versions of a plan: children below their parents, changes, parameters and operations.
 
-    `times`: version → what a run of it takes on this machine, where that is known.
+    `times`: version → what a run of it takes on this machine, where that is known. A narrow terminal shows ideas in
+    place of changes.
     """
     recipes = {member["name"]: member["recipe"] for member in plan["versions"]}
-    shown = Table(title="versions", title_justify="left", caption=_protocol(plan), caption_justify="left")
-    shown.add_column("version", no_wrap=True)
-    shown.add_column("idea", overflow="fold")
-    shown.add_column("what changes", overflow="fold")
-    shown.add_column("D", justify="right", no_wrap=True)
-    shown.add_column("G", justify="right", no_wrap=True)
-    shown.add_column("MFLOP", justify="right", no_wrap=True)
-    if times:
-        shown.add_column("a run", justify="right", no_wrap=True)
-    for depth, member in _ordered(plan["versions"]):
+    columns = [
+        Column("version"),
+        Column("idea", wraps=True),
+        Column("what changes", wraps=True, spare=4),
+        Column("D", right=True, spare=3),
+        Column("G", right=True, spare=2),
+        Column("MFLOP", right=True, spare=1),
+        *([Column("a run", right=True)] if times else []),
+    ]
+    ordered = _ordered(plan["versions"])
+    deepest = max((depth for depth, _ in ordered), default=0)
+    rows = []
+    for depth, member in ordered:
         counts, parent = member["parameters"] or {}, member["parent"]
         lines = changes(member["changes"], recipes[parent], member["recipe"]) if parent else []
-        shown.add_row(
-            "  " * depth + ("└ " if depth else "") + member["name"] + ("" if member["listed"] else " (not trained)"),
-            escape(member["title"]),
-            escape("\n".join(str(line).removeprefix("adversary.") for line in lines)) or "a root: the complete recipe",
-            *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
-            "–" if member["flops"] is None else f"{member['flops'] / 1e6:,.0f}",
-            *([times.get(member["name"], "–")] if times else []),
+        changed = "\n".join(_shortened(str(line).removeprefix("adversary.")) for line in lines)
+        listed = "" if member["listed"] else " (not trained)"
+        rows.append(
+            [
+                indent(depth, deepest, NARROW) + ("└ " if depth else "") + member["name"] + listed,
+                member["title"],
+                changed or "a root: the complete recipe",
+                *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
+                "–" if member["flops"] is None else f"{member['flops'] / 1e6:,.0f}",
+                *([times.get(member["name"], "–")] if times else []),
+            ]
         )
-    return shown
+    return Fitted(columns, rows, title="versions", caption=_protocol(plan))
 
 
-def tree(family: dict[str, Version]) -> Tree:
-    """Return all versions as a tree of titles."""
-    top = Tree("versions", hide_root=True)
-    branches: dict[str | None, Tree] = {None: top}
-    for name, version in family.items():
-        branches[name] = branches[version.parent].add(f"[bold]{name}[/bold] {escape(version.file.title)}")
-    return top
+@dataclass(frozen=True)
+class FamilyTree:
+    """All versions as a tree of titles; a tree too deep for the terminal has smaller steps."""
+
+    family: Mapping[str, Version]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        depths: dict[str | None, int] = {None: -1}
+        for name, version in self.family.items():
+            depths[name] = depths[version.parent] + 1
+        deepest = max(depths.values())
+        if 8 * deepest > options.max_width:
+            for depth, name in _in_order(self.family):
+                prefix = indent(depth, deepest, options.max_width) + ("└ " if depth else "")
+                yield text(f"{prefix}{name} {self.family[name].file.title}")
+            return
+        top = Tree("versions", hide_root=True)
+        branches: dict[str | None, Tree] = {None: top}
+        for name, version in self.family.items():
+            label = text(f"{name} {version.file.title}")
+            label.stylize("bold", 0, len(name))
+            branches[name] = branches[version.parent].add(label)
+        yield top
 
 
-def recipe(version: Version, completed: Recipe) -> Table:
+def tree(family: dict[str, Version]) -> FamilyTree:
+    return FamilyTree(family)
+
+
+@dataclass(frozen=True)
+class Values:
+    """A table of dotted keys with their values; those too long for their column follow it, each over the full width."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """Key, values, and as many more cells as `headings` names."""
+    title: str = ""
+    values: Sequence[int] = (1,)
+    """Columns with values."""
+    bold: set[int] = field(default_factory=set)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        rows = [[row[0].removeprefix("adversary.") if width < NARROW else row[0], *row[1:]] for row in self.rows]
+        columns = range(len(self.headings))
+        others = sum(widest([self.headings[at], *(row[at] for row in rows)]) for at in columns if at not in self.values)
+        room = (width - others - GAP * len(self.headings)) // len(self.values)
+        fits = max(room, len(BELOW), *(len(self.headings[at]) for at in self.values))
+        below = []
+        for row in rows:
+            for at in self.values:
+                if widest([row[at]]) > fits:
+                    of = f" ({self.headings[at]})" if len(self.values) > 1 else ""
+                    below.append(f"{row[0]}{of}: {row[at]}")
+                    row[at] = BELOW
+        yield Fitted([Column(heading) for heading in self.headings], rows, self.title, bold=self.bold).table(width)
+        yield from map(text, below)
+
+
+def recipe(version: Version, completed: Recipe) -> Values:
     """Return the values of a version's complete recipe, and the ancestor or default that each comes from."""
-    shown = Table(title=f"{version.name}: {escape(version.file.title)}", title_justify="left")
-    for column in ("key", "value", "from"):
-        shown.add_column(column, overflow="fold")
-    for key, value in flatten(completed).items():
-        origin = version.origins.get(key, "default")
-        own = origin == version.name
-        shown.add_row(key, escape(as_text(value)), origin, style="bold" if own else "")
-    return shown
+    rows = [[key, as_text(value), version.origins.get(key, "default")] for key, value in flatten(completed).items()]
+    own = {index for index, row in enumerate(rows) if row[-1] == version.name}
+    return Values(["key", "value", "from"], rows, f"{version.name}: {version.file.title}", bold=own)
 
 
-def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Table:
+def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Values:
     """Return the values in which two complete recipes differ."""
     left, right = flatten(recipes[first]), flatten(recipes[second])
-    shown = Table()
-    for column in ("key", first, second):
-        shown.add_column(column, overflow="fold")
-    for key in dict.fromkeys([*left, *right]):
-        if (key in left, left.get(key)) != (key in right, right.get(key)):
-            shown.add_row(key, *(escape(as_text(side[key])) if key in side else "–" for side in (left, right)))
-    return shown
+    rows = [
+        [key, *(as_text(side[key]) if key in side else "–" for side in (left, right))]
+        for key in dict.fromkeys([*left, *right])
+        if (key in left, left.get(key)) != (key in right, right.get(key))
+    ]
+    return Values(["key", first, second], rows, values=(1, 2))
 
 
-def show(*parts: Table | Tree) -> None:
+def show(*parts: RenderableType) -> None:
+    """Print tables, trees and plain texts on standard output."""
     console = Console()
     for part in parts:
-        console.print(part)
+        console.print(text(part) if isinstance(part, str) else part)
+
+
+def _shortened(change: str) -> str:
+    return change if len(change) <= LONGEST_CHANGE else f"{change[: LONGEST_CHANGE - 1]}…"
 
 
 def _ordered(
@@ -93,6 +160,15 @@ def _ordered(
     for member in members:
         if member["parent"] == parent:
             found += [(depth, member), *_ordered(members, member["name"], depth + 1)]
+    return found
+
+
+def _in_order(family: Mapping[str, Version], parent: str | None = None, depth: int = 0) -> list[tuple[int, str]]:
+    """Return (depth, name), children after their parent."""
+    found = []
+    for name, version in family.items():
+        if version.parent == parent:
+            found += [(depth, name), *_in_order(family, name, depth + 1)]
     return found
 
 

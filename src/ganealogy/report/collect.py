@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ganealogy.errors import GanealogyError, one_line
-from ganealogy.files.records import RecordError, read_record
+from ganealogy.errors import GanealogyError, one_line, printable
+from ganealogy.files import records
+from ganealogy.files.records import RecordError
 from ganealogy.lineage.changes import changes
 from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
 from ganealogy.verdicts import noise
@@ -76,9 +77,29 @@ def prune(root: Path = Path()) -> list[str]:
 def _tree(root: Path) -> Json:
     path = root / TREE
     tree: Json = read_record(path, "to make it, run: ganealogy plan")
-    if not isinstance(tree.get("versions"), list):
+    entries = tree.get("versions")
+    if not isinstance(entries, list) or not all(map(_is_version, entries)):
         raise GanealogyError(f"{path}: no list of versions; to make it again, run: ganealogy plan")
     return tree
+
+
+def _is_version(entry: Any) -> bool:
+    """Return whether this is an entry whose names may go into paths, anchors and commands."""
+    names = [entry.get("name"), entry.get("parent") or "v1"] if isinstance(entry, dict) else [None]
+    return all(isinstance(name, str) and VERSION_NAME.fullmatch(name) for name in names)
+
+
+def read_record(path: Path, hint: str, keys: tuple[str, ...] = ()) -> Any:
+    """Return a record, which may be a colleague's, without control characters in its texts."""
+    return _printable(records.read_record(path, hint, keys))
+
+
+def _printable(content: Any) -> Any:
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, dict):
+        return {printable(key): _printable(value) for key, value in content.items()}
+    return [_printable(value) for value in content] if isinstance(content, list) else content
 
 
 def _versions(tree: Json) -> list[Version]:

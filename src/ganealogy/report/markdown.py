@@ -48,9 +48,9 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
     """Return the report as Markdown. `drawn`: figure → path relative to the report."""
     jinja = Environment(
         loader=PackageLoader("ganealogy.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False, finalize=_finalize,  # Markdown is escaped by the filter `plain`
+        autoescape=False, finalize=_finalize,  # Markdown is escaped by the filters `plain` and `code`
     )  # fmt: skip
-    jinja.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain}
+    jinja.filters |= {"figure": wording.figure, "count": wording.count, "plain": plain, "code": code}
     verdicts = VerdictTable.of(findings)
     text = jinja.get_template("report.md").render(
         findings=findings,
@@ -131,7 +131,7 @@ def contrasts(findings: Findings, verdicts: VerdictTable) -> list[dict[str, str]
     return [
         {
             "version": name,
-            "against": other,
+            "against": plain(other),
             "verdict": _against(findings, verdict),
             "interval": effect_range(findings.primary_metric, verdict) or "–",
             "why": plain(verdict.why),
@@ -206,8 +206,14 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
 
 
+def code(content: object) -> str:
+    """Return untrusted text as code: it must not end the code or a table's cell."""
+    text = " ".join(str(content).split()).replace("`", "'").replace("|", r"\|")
+    return f"`{text}`"
+
+
 def _heading(metric: str) -> str:
-    return f"`{metric}` {direction(metric)}".strip()
+    return f"{code(metric)} {direction(metric)}".strip()
 
 
 def _cell(findings: Findings, verdicts: VerdictTable, version: Version, metric: str, seeds: bool = True) -> str:
@@ -232,7 +238,7 @@ def _against(findings: Findings, verdict: Verdict | None, bundle: str = "") -> s
 def _changed(version: Version) -> str:
     if version.parent is None:
         return "root"
-    lines = [f"`{change.key}` {plain(change.values)}" for change in version.changes]
+    lines = [f"{code(change.key)} {plain(change.values)}" for change in version.changes]
     return "<br>".join(lines) or "only the text"
 
 

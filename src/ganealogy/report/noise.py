@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ganealogy.record_types import NoiseJson
 from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Json
 from ganealogy.report.verdict_table import verdicts_for
+from ganealogy.runtime.tables import Column, Fitted
 from ganealogy.verdicts import noise
 from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.noise import LABELS, amount
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Row = dict[str, str]
 """Heading → cell."""
@@ -88,23 +84,14 @@ def draws(record: NoiseJson) -> list[Row]:
     ]
 
 
-def terminal(record: NoiseJson) -> Table:
+def terminal(record: NoiseJson) -> Fitted:
     """Return the table of `ganealogy noise`, with its sentence below."""
-    from rich import box
-    from rich.table import Table
-
     metric = record["lead"]
     of = "of its logarithm, in percent of the value" if scale(metric) == "log" else "in its own unit"
-    table = Table(
+    rows = draws(record)
+    return Fitted(
+        [Column(heading, wraps=True) for heading in (rows[0] if rows else ())],
+        [list(row.values()) for row in rows],
         title=f"{record['version']}: how {metric} varies, {of}",
         caption=noise.sentence(noise.spreads(record), metric),
-        box=box.SIMPLE,
-        title_justify="left",
-        caption_justify="left",
     )
-    rows = draws(record)
-    for heading in rows[0] if rows else ():
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(*row.values())
-    return table

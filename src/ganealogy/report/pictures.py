@@ -19,7 +19,8 @@ from PIL import Image
 
 from ganealogy.errors import one_line
 from ganealogy.files import images
-from ganealogy.files.records import RecordError, read_record
+from ganealogy.files.records import RecordError
+from ganealogy.report.collect import read_record
 from ganealogy.report.findings import Findings, Gap, Run
 from ganealogy.workspace import REFERENCE
 

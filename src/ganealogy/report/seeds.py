@@ -12,6 +12,7 @@ from ganealogy.report import wording
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.verdict_table import parents_of, trained
+from ganealogy.runtime.tables import Column, Fitted, text
 from ganealogy.verdicts import power, significance
 from ganealogy.verdicts.looks import ALPHA, LOOKS
 from ganealogy.verdicts.significance import percent
@@ -19,6 +20,7 @@ from ganealogy.workspace import PARAMS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 MOST = max(LOOKS)
 
@@ -96,16 +98,15 @@ def plan_seeds(root: Path, name: str, difference: float = 0.1, target_power: flo
 
 def render(plan: SeedPlan) -> list[RenderableType]:
     """Return a table of differences and seeds, what the existing seeds detect, and what to type."""
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Group
 
     edges = wording.plural(plan.spread.family, "edge")
-    table = Table(title=f"{plan.version} against {plan.parent} on {plan.metric}", title_justify="left")
-    table.add_column("difference", justify="right")
-    table.add_column(f"seeds of both, 1 of {edges}")
-    for row in plan.requirements:
-        style = "bold" if row.difference == plan.difference else ""
-        table.add_row(percent(row.difference), _seeds(row), style=style)
+    table = Fitted(
+        [Column("difference", right=True), Column(f"seeds of both, 1 of {edges}", wraps=True)],
+        [[percent(row.difference), _seeds(row)] for row in plan.requirements],
+        title=f"{plan.version} against {plan.parent} on {plan.metric}",
+        bold={at for at, row in enumerate(plan.requirements) if row.difference == plan.difference},
+    )
     *first, last = LOOKS
     lines = [
         f"Seeds of the first look that detects the difference with a probability of {percent(plan.target_power)}, and "
@@ -117,7 +118,15 @@ def render(plan: SeedPlan) -> list[RenderableType]:
         if plan.detectable is not None
         else f"The existing seeds detect nothing: {plan.seeds} of the {min(LOOKS)} that a verdict needs.",
     ]
-    return [table, Text("\n".join([*lines, "", *_instructions(plan)]))]
+    return [table, Group(*map(_line, [*lines, "", *_instructions(plan)]))]
+
+
+def _line(content: str) -> Text:
+    """Return a line for the terminal. An indented one is to be copied, so it stays whole, however long."""
+    line = text(content)
+    if content.startswith(" "):
+        line.no_wrap, line.overflow = True, "ignore"
+    return line
 
 
 def _instructions(plan: SeedPlan) -> list[str]:

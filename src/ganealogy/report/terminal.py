@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, printable
 from ganealogy.files.records import RecordError
 from ganealogy.report import second_opinions, wording
 from ganealogy.report.collect import collect
@@ -23,6 +23,7 @@ from ganealogy.report.verdict_table import (
     verdict_label,
     verdicts_for,
 )
+from ganealogy.runtime.tables import GAP, indent, text, widest
 from ganealogy.verdicts.estimates import Estimate
 from ganealogy.verdicts.significance import EQUIVALENT, Verdict
 
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 NO_RESULTS = "no results here yet; to train and measure the versions, run: dvc repro"
 STYLES = {"better": "green", "worse": "red"}
 """Class of a verdict → style."""
-GAP = 2
-"""Columns of space between columns."""
-INDENT, INDENT_SHARE = 2, 1 / 6
-"""Columns per generation, less where the deepest one would be indented by more than this share of the width."""
 TITLE_WIDTH, VERDICT_WIDTH = 8, 13
 """A terminal that leaves less for titles has intervals below means, verdicts of this width, and gaps of 1."""
 
@@ -73,15 +70,15 @@ def summary(root: Path, width: int) -> Group:
         raise GanealogyError(NO_RESULTS)
     verdicts = verdicts_for(findings, findings.primary_metric)
     parts: list[Text | Table] = [
-        Text(outcome(findings, verdicts).sentence, style="bold"),
-        *map(Text, against_sentences(against_for(findings))),
-        Text(f"{basis(findings)}\n", style="dim"),
+        Text(printable(outcome(findings, verdicts).sentence), style="bold"),
+        *map(text, against_sentences(against_for(findings))),
+        Text(printable(f"{basis(findings)}\n"), style="dim"),
         _table(_rows(findings, verdicts, width), width),
     ]
     tested = any(verdict.p is not None for verdict in verdicts.values())
     notes = [family(findings) if tested else "", _notes(findings, verdicts)]
     if any(notes):
-        parts.append(Text("\n" + "\n".join(filter(None, notes)), style="dim"))
+        parts.append(Text(printable("\n" + "\n".join(filter(None, notes))), style="dim"))
     return Group(*parts)
 
 
@@ -95,13 +92,13 @@ def _table(rows: list[Row], width: int) -> Table:
     lines = [headings, *rows]
     aligned = max(len(row.mean) for row in rows)
     distances = [f"{line.mean:>{aligned}} {line.interval}".rstrip() for line in lines]
-    titles, verdicts = _widest(line.title for line in lines), _widest(line.verdict.plain for line in lines)
-    taken = _widest(line.version for line in lines) + _widest(line.seconds for line in lines)
-    room = width - taken - _widest(distances) - verdicts - 4 * GAP
+    titles, verdicts = widest(line.title for line in lines), widest(line.verdict.plain for line in lines)
+    taken = widest(line.version for line in lines) + widest(line.seconds for line in lines)
+    room = width - taken - widest(distances) - verdicts - 4 * GAP
     narrow = room < min(TITLE_WIDTH, titles)
     if narrow:
         distances, verdicts = [f"{line.mean}\n{line.interval}".rstrip() for line in lines], min(verdicts, VERDICT_WIDTH)
-        room = width - taken - _widest(part for text in distances for part in text.split("\n")) - verdicts - 4
+        room = width - taken - widest(part for text in distances for part in text.split("\n")) - verdicts - 4
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else GAP, 0, 0), header_style="dim")
     table.add_column(headings.version, no_wrap=True)
     table.add_column(headings.title, no_wrap=True, overflow="ellipsis", width=max(1, min(titles, room)))
@@ -114,23 +111,17 @@ def _table(rows: list[Row], width: int) -> Table:
     return table
 
 
-def _widest(texts: Iterable[str]) -> int:
-    from rich.cells import cell_len
-
-    return max(map(cell_len, texts))
-
-
 def _rows(findings: Findings, verdicts: dict[str, Verdict], width: int) -> list[Row]:
     """Return a row per version, children after their parent; an ancestor that is not listed has no numbers."""
     from rich.text import Text
 
     estimates = estimates_for(findings, findings.primary_metric)
     ordered = [pair for root in findings.roots for pair in _descendants(root, 0)]
-    step = min(INDENT, width * INDENT_SHARE / max([1, *(depth for depth, _ in ordered)]))
+    deepest = max((depth for depth, _ in ordered), default=0)
     rows = []
     for depth, version in ordered:
-        name = " " * int(depth * step) + ("└ " if depth else "") + version.name
-        title = _printable(version.title)
+        name = indent(depth, deepest, width) + ("└ " if depth else "") + version.name
+        title = " ".join(printable(version.title).split())
         if version.listed:
             mean, interval = _distance(estimates.get(version.name))
             verdict = _verdict(verdicts.get(version.name))
@@ -177,8 +168,3 @@ def _notes(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
         lines = [bundle(version), *(line.short for line in problems(version))]
         found[version.name] = [*filter(None, lines), *marks.get(version.name, {})]
     return " · ".join(f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines)
-
-
-def _printable(text: str) -> str:
-    """Return a title in one line, without the control characters that would steer a terminal."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, printable
 from ganealogy.files import atomic
 
 PR_SET_PDEATHSIG = 1
@@ -186,7 +186,7 @@ def single_printable_line(text: str) -> str:
     """Return the text as one line of limited length without control characters, which could move the cursor."""
     line = " ".join(text.split())
     line = line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    return printable(line)
 
 
 def report_errors(work: Callable[[], None], debug: bool) -> int:

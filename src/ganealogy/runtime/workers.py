@@ -9,7 +9,6 @@ a shared queue would. The number of jobs at a time changes no result.
 from __future__ import annotations
 
 import contextlib
-import io
 import multiprocessing
 import os
 import signal
@@ -24,8 +23,8 @@ from multiprocessing import connection as connections
 from pathlib import Path
 from typing import Any, Protocol
 
-from ganealogy.errors import GanealogyError, one_line
-from ganealogy.runtime import process
+from ganealogy.errors import GanealogyError, one_line, printable
+from ganealogy.runtime import process, streams
 
 GUARD = "ganealogy.runtime.fork_server_guard"
 LIBRARIES = (
@@ -254,18 +253,25 @@ def _redirect(log: str, sender: _Sender) -> None:
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = _Lines(open(2, "wb", buffering=0, closefd=False), sender)  # noqa: SIM115
+    sys.stdout, sys.stderr = _Log(1, "utf-8"), _Lines(2, sender)
 
 
-class _Lines(io.TextIOWrapper):
+class _Log(streams.Shown):
+    """A stream to a log, which contains no control characters."""
+
+    def write(self, text: str) -> int:
+        return super().write(printable(text))
+
+
+class _Lines(_Log):
     """A stream that also sends the user's lines through the pipe."""
 
-    def __init__(self, raw: Any, sender: _Sender) -> None:
-        super().__init__(raw, encoding="utf-8", errors="replace", line_buffering=True, write_through=True)
+    def __init__(self, descriptor: int, sender: _Sender) -> None:
+        super().__init__(descriptor, "utf-8")
         self.sender, self.line = sender, ""
 
     def write(self, text: str) -> int:
+        text = printable(text)
         written = super().write(text)
         self.line += text
         *complete, self.line = self.line.split("\n")
