@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import io
 import os
+import platform
 import queue
 import time
 import zipfile
@@ -139,7 +140,7 @@ def task(job: Job, request: dict[str, Any], allocation: Allocation, root: Path) 
         environment["DVC_ROOT"] = str(root)  # see `workspace.main_root`
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):  # nodes can post to a server while a run trains
         environment |= {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_TRACKING_")}
-    project = hashlib.sha256(f"{os.uname().nodename}:{root}".encode()).hexdigest()[:12]
+    project = hashlib.sha256(f"{platform.node()}:{root}".encode()).hexdigest()[:12]
     return Task(project, job.name, {**request, **own}, environment)
 
 

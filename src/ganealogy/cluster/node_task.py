@@ -1,13 +1,13 @@
 """The Ray task of one job: unpack the bundle on the node, run `cluster/node.py` there, and pass its messages on.
 
-Ray ships this module by value and it imports only the standard library, so a node needs the environment (torch, dvc,
+Ray ships this module by value and it imports only what torch needs, too, so a node needs the environment (torch, dvc,
 ray), but neither the repository nor the package: the bundle contains the code.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import getpass
 import importlib.metadata
 import io
@@ -16,6 +16,7 @@ import os
 import platform
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 MESSAGE = "\x1e"
 """Precedes a message of the child, in JSON, on its standard output; other lines belong to the log."""
@@ -99,11 +102,44 @@ def run_task(task: Task, bundle: bytes, board: Any) -> Outcome:
 
 
 def scratch(project: str) -> Path:
-    """Make and return this node's folder for `project`, in GANEALOGY_SCRATCH or the system's temporary directory."""
-    base = os.environ.get("GANEALOGY_SCRATCH") or f"{tempfile.gettempdir()}/ganealogy-{getpass.getuser()}"
-    path = Path(base) / project
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make and return this node's folder for `project`, in GANEALOGY_SCRATCH or the system's temporary directory.
+
+    Raises: PermissionError when another user could exchange what is in it.
+    """
+    given = os.environ.get("GANEALOGY_SCRATCH")
+    user = getattr(os, "getuid", getpass.getuser)()
+    base = Path(given).resolve() if given else Path(tempfile.gettempdir()).resolve() / f"ganealogy-{user}"
+    path = base / project
+    for folder in (base, path):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(path)
     return path
+
+
+def check_private(path: Path) -> None:
+    """Check that only this user has access to a folder, and that no other can rename it or a folder above it.
+
+    The code of a job is unpacked in it. Windows has no owners of this kind; its temporary directory is the user's own.
+
+    Raises: PermissionError naming the folder at fault.
+    """
+    if not hasattr(os, "getuid"):
+        return
+    trusted = (os.getuid(), 0, Path("/").stat().st_uid)  # in a user namespace, root is another number
+    for folder in (path, *path.parents):
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            fault = "is no folder of its own but a link"
+        elif status.st_uid not in (trusted[:1] if folder == path else trusted):
+            fault = f"belongs to another user ({status.st_uid})"
+        elif folder == path and status.st_mode & 0o077:
+            fault = f"is open to other users (mode {stat.S_IMODE(status.st_mode):o})"
+        elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+            fault = f"can be changed by other users (mode {stat.S_IMODE(status.st_mode):o})"
+        else:
+            continue
+        remedy = "set GANEALOGY_SCRATCH to a folder of your own before `ray start` on this node"
+        raise PermissionError(errno.EPERM, f"{fault}, who could exchange the code of a job; {remedy}", str(folder))
 
 
 def run_child(task: Task, base: Path, folder: Path, post: Callable[..., None]) -> Outcome:
@@ -146,23 +182,15 @@ def run_child(task: Task, base: Path, folder: Path, post: Callable[..., None]) -
 @contextlib.contextmanager
 def temporary_folder(base: Path, name: str) -> Iterator[Path]:
     """Make a folder and delete it afterwards. First delete the folders of killed tasks, whose locks are free."""
-    for stale_lock in base.glob("*.lock"):
-        folder = base / stale_lock.stem
-        if folder.is_dir():
-            with open(stale_lock, "w") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                shutil.rmtree(folder, ignore_errors=True)
-                stale_lock.unlink(missing_ok=True)
+    for stale in base.glob("*.lock"):
+        with contextlib.suppress(Timeout), FileLock(stale, timeout=0):
+            shutil.rmtree(base / stale.stem, ignore_errors=True)
+            stale.unlink(missing_ok=True)
     folder = base / f"{name}-{uuid.uuid4().hex[:8]}"
-    lock = base / f"{folder.name}.lock"
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the kernel releases it when the process dies
+    with FileLock(base / f"{folder.name}.lock") as lock:  # the kernel releases it when the process dies
         folder.mkdir()  # after the lock: else another task could delete it as stale
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+            Path(lock.lock_file).unlink(missing_ok=True)

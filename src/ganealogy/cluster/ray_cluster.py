@@ -57,6 +57,7 @@ def connected(address: str, dashboard: bool = True) -> Iterator[Any]:
     Raises: GanealogyError when no cluster answers at `address`.
     """
     ray = ray_module()
+    _check_own(address)
     _check_reachable(address)
     try:
         context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -68,6 +69,22 @@ def connected(address: str, dashboard: bool = True) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_own(address: str) -> None:
+    """Check who wrote the file that `auto` follows: it lies where every user may write, and a cluster runs code.
+
+    Raises: GanealogyError when it is another user.
+    """
+    if address != "auto" or "RAY_ADDRESS" in os.environ or not hasattr(os, "getuid"):
+        return
+    temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    file = Path(temporary, "ray", "ray_current_cluster")
+    if os.path.lexists(file) and (owner := file.lstat().st_uid) != os.getuid():
+        raise GanealogyError(
+            f"--address auto: {file} was written by another user ({owner}), so the cluster is not yours; "
+            "if you trust it, give its address, HOST:PORT"
+        )
 
 
 def _check_reachable(address: str) -> None:
