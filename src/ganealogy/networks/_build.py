@@ -78,7 +78,12 @@ def load_generator(path: Path | str, recipe: Mapping[str, Any], protocol: Mappin
 
     Raises: GanealogyError if the file is absent, damaged, or of another network.
     """
-    network = generator(recipe, protocol)
+    try:
+        network = generator(recipe, protocol)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise GanealogyError(
+            f"{path}: its run.json describes no network ({error!r}); train the version again"
+        ) from None
     try:
         with safe_open(str(path), "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is not iterable)
