@@ -14,7 +14,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 # Tests that start no process, or few.
 FAST := $(addprefix tests/,adversary networks sampling verdicts lineage params evaluation/metrics)
-# Stage commands are `env PYTHONPATH=src python -m ganealogy …`: the environment's python must come first.
+# Stage commands are `python src/ganealogy …`: the environment's python must come first.
 RUN := env PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=src
 
 .PHONY: repro test test-fast docs test-oldest soak lint ui live bench setup setup-dev lock clean

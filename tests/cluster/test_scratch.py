@@ -133,9 +133,7 @@ def test_somebody_elses_folder_is_refused_without_root(shared: Path, monkeypatch
         node_task.check_private(path)
 
 
-def test_a_scratch_of_ones_own_may_be_a_link(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scratch_of_ones_own_may_be_a_link(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person's link, such as ~/scratch, to a large disk."""
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "disk")
@@ -155,9 +153,7 @@ def test_the_folder_of_a_killed_task_is_removed_and_that_of_a_live_one_stays(tmp
 
 
 @pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
-def test_auto_follows_no_file_of_another_user(
-    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_follows_no_file_of_another_user(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv(variable, str(tmp_path))
     began: list[Any] = []

@@ -27,7 +27,8 @@ def optimizer_step(network_name: str, recipe: Component, network: nn.Module) -> 
 
 def modules(kind: str, builder: str, parts: list[Component], device: torch.device) -> list[Any]:
     """Build a recipe's list of components, in its order."""
-    return [getattr(components.load(kind, part["name"]), builder)(**options(part)).to(device) for part in parts]
+    built = (getattr(components.load(kind, part["name"]), builder)(**options(part)) for part in parts)
+    return [precisions.place(module, device) for module in built]
 
 
 def game(

@@ -103,7 +103,7 @@ def work(job: Job, request: Request, reporter: Reporter, logs: Path) -> Ended:
     try:
         return with_ranks(job, request["ranks"], in_a_worker) if request["ranks"] > 1 else in_a_worker(job)
     finally:
-        if interruption:
+        if interruption and hasattr(signal, "alarm"):
             signal.alarm(LAST_UPLOAD_S)  # ends this process if the storage does not answer
         process.default_signals()
 

@@ -22,7 +22,7 @@ def writing(path: Path | str) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        os.fchmod(handle, 0o644)  # mkstemp uses 0600, unreadable in a DVC cache that a group shares
+        Path(name).chmod(0o644)  # mkstemp uses 0600, unreadable in a DVC cache that a group shares
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()

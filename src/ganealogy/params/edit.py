@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from ganealogy.errors import one_of
+from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.params import schema
 from ganealogy.workspace import PARAMS, PRESETS

@@ -135,7 +135,7 @@ class Train(Section):
     tracker: str = "layout_edges_32_64"
     """Extractor whose Fréchet distance picks `best`: a network for long trainings."""
     tracker_images: Annotated[int, Field(ge=32, le=100_000)] = 1000
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of a training; a different number changes the last bits. GANEALOGY_THREADS overrides it. Trainings
     run side by side, so one thread each is fastest."""

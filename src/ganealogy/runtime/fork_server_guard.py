@@ -4,16 +4,15 @@ The server must outlive Ctrl-C and SIGTERM, which the workers handle, and must d
 that (`process.die_with_parent`), stop and save a checkpoint. Without this, they would live on after `kill -9`.
 """
 
-import ctypes
 import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+from ganealogy.runtime import parent
 
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:  # the stage ended in between
+    in_time = parent.signal_on_death(signal.SIGKILL)
+    if not in_time or os.getppid() == 1:  # the stage ended in between
         os._exit(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -14,7 +13,7 @@ TIMEOUT_S = 20
 
 def cores() -> int:
     """Return the cores that this process may use: its affinity, and the container's share of processor time."""
-    available = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _text(CGROUP / "cpu.max").partition(" ")
     if quota.isdigit() and period.strip().isdigit():
         available = min(available, math.ceil(int(quota) / int(period)))

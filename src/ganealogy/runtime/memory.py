@@ -6,7 +6,6 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 COLLECT_EVERY = 100_000
@@ -35,6 +34,18 @@ def keep_freed() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def peak() -> int:
+    """Return the largest resident memory of this process so far, in bytes; its present one if no peak is known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil  # type: ignore[import-untyped]
+
+        usage = psutil.Process().memory_info()
+        return int(getattr(usage, "peak_wset", usage.rss))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def limit(size: int) -> None:
     """Let this process take `size` bytes more; an allocation above fails with MemoryError.
 
@@ -43,7 +54,8 @@ def limit(size: int) -> None:
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        with open("/proc/self/statm") as statm:
+            pages = int(statm.read().split()[0])
         _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         total = pages * resource.getpagesize() + size
         resource.setrlimit(resource.RLIMIT_AS, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard))

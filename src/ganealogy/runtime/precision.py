@@ -20,11 +20,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
 from ganealogy.record_types import Precision
 
 AMPERE = (8, 0)
 """Lowest compute capability with TF32."""
+WITHOUT_FLOAT64 = frozenset({"mps"})
+"""Kinds of devices that have no float64: Apple's GPUs."""
 
 
 @contextmanager
@@ -62,3 +65,17 @@ def on(device: str | torch.device, precision: Precision) -> Precision:
         return precision
     has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE
     return "tf32" if has_tf32 else "fp32"
+
+
+def widest(device: str | torch.device) -> torch.dtype:
+    """Return the widest float type of a device: float64, or float32 where it has none."""
+    return torch.float32 if torch.device(device).type in WITHOUT_FLOAT64 else torch.float64
+
+
+def place(module: nn.Module, device: str | torch.device) -> nn.Module:
+    """Move a module to a device; its float64 buffers become the device's widest type."""
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.dtype is torch.float64:
+                part._buffers[name] = buffer.to(widest(device))
+    return module.to(device)

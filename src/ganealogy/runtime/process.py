@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -18,8 +17,7 @@ from filelock import FileLock, Timeout
 
 from ganealogy.errors import GanealogyError, printable
 from ganealogy.files import atomic
-
-PR_SET_PDEATHSIG = 1
+from ganealogy.runtime import parent
 
 OK, UNEXPECTED, FIXABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes; the last two are 128 + the signal's number, as shells have it."""
@@ -50,11 +48,7 @@ def raise_on_sigterm() -> None:
 
 def die_with_parent() -> None:
     """On Linux, get SIGTERM when the parent is killed: a killed DVC leaves its stages running."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it ended in between
+    if not parent.signal_on_death(signal.SIGTERM):
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -204,7 +204,7 @@ def _end(worker: Worker, logs: Path) -> Ended:
     if worker.ended is not None:
         return worker.ended
     if code is not None and code < 0:
-        hint = "; was the memory full?" if -code == signal.SIGKILL else ""
+        hint = "; was the memory full?" if -code == getattr(signal, "SIGKILL", None) else ""
         return Ended("killed", reason=f"its process was killed by {signal.Signals(-code).name}{hint}")
     lines = [line for line in last_lines(logs / f"{worker.job.name}.log") if line.strip()]
     return Ended("killed", reason=f"its process ended with {code}: {lines[-1] if lines else 'it printed nothing'}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +15,7 @@ from ganealogy.record_types import StagePlan, VersionPlan
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
 from ganealogy.runtime import machine, process
+from ganealogy.runtime.memory import peak as peak_memory
 from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job
@@ -146,8 +145,7 @@ class _Clock:
         step = _between(self.ends[times.WARM_UP], self.ends[last]).times(1 / (last - times.WARM_UP))
         tick = _less(_between(self.ends[last], end), step)
         start = _less(Seconds(self.ends[0].cpu, self.ends[0].wall - self.born.wall), tick)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return Measured(start, step, tick, peak)
+        return Measured(start, step, tick, peak_memory())
 
 
 def _now() -> Seconds:

@@ -164,15 +164,22 @@ def remove_temp_files(outs: Sequence[Path]) -> None:
 
 
 def setup_device(settings: Train) -> str:
-    """Set torch's threads and kernel selection. Return the device, "cuda" or "cpu".
+    """Set torch's threads and kernel selection. Return the device, "cuda", "mps" or "cpu".
 
-    Raises: GanealogyError when params.yaml names cuda and torch has no GPU.
+    `auto` is a NVIDIA GPU or the CPU. Apple's GPUs are taken only by name, because they have not been tried.
+
+    Raises: GanealogyError when params.yaml names a GPU that torch does not see.
     """
     import torch
 
     memory.keep_freed()
     torch.set_num_threads(process.threads(settings.threads))
     torch.backends.cudnn.benchmark = not settings.deterministic  # measure once which algorithm is fastest per shape
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise GanealogyError("params.yaml: train.device is cuda, and torch sees no GPU; set it to auto or cpu")
-    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    has_gpu = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if settings.device == "auto":
+        return "cuda" if has_gpu["cuda"] else "cpu"
+    if not has_gpu.get(settings.device, True):
+        raise GanealogyError(
+            f"params.yaml: train.device is {settings.device}, and torch sees no such GPU; set it to auto or cpu"
+        )
+    return settings.device

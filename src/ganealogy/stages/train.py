@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shutil
 import signal
 import sys
@@ -25,7 +24,7 @@ from ganealogy.params.schema import Train
 from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, VersionPlan
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
-from ganealogy.runtime import process
+from ganealogy.runtime import memory, process
 from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
 from ganealogy.stages._stage import Stage
@@ -237,7 +236,7 @@ def cost(outcome: Outcome, device: str) -> CostJson:
     """Return clocks and host: everything about a training that may differ when it is repeated."""
     import torch
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = memory.peak()
     device_name = platform.processor() or platform.machine()
     if device.startswith("cuda"):
         peak, device_name = torch.cuda.max_memory_allocated(), torch.cuda.get_device_name()

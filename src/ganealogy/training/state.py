@@ -13,7 +13,7 @@ from ganealogy import record_types
 from ganealogy.adversary import build as adversary
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import _build as networks
-from ganealogy.runtime import distributed
+from ganealogy.runtime import distributed, precision
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Best
 from ganealogy.training.cuda_graph import CUDAGraphs
@@ -96,7 +96,8 @@ class TrainingState:
             kimg = self.progress.step * self.batch_size / 1000
             self.ema.update(kimg, self.batch_size / 1000, self.progress.step / self.steps)
         for name, value in losses.items():
-            self.loss_sums[name] = self.loss_sums[name] + value.double() if name in self.loss_sums else value.double()
+            wide = value.to(precision.widest(value.device))
+            self.loss_sums[name] = self.loss_sums[name] + wide if name in self.loss_sums else wide
         return losses
 
     def raise_if_diverged(self) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ganealogy.runtime import precision
+
 
 class ScheduledAdam(torch.optim.Adam):
     """`weight_decay` is decoupled from the gradient, as in AdamW."""
@@ -39,7 +41,7 @@ def _step(
         return value.to(dtype) if isinstance(value, torch.Tensor) else value
 
     torch._foreach_add_(steps, 1)
-    count = steps[0].double()
+    count = steps[0].to(precision.widest(steps[0].device))
     if isinstance(decay, torch.Tensor) or decay:
         torch._foreach_mul_(parameters, scalar(1 - rate * decay))
     torch._foreach_mul_(means, scalar(beta1))

@@ -31,7 +31,7 @@ class LeCam(Penalty):
         """Return λ (E[max(0, D(x) - α_F)²] + E[max(0, α_R - D(G(z)))²]), and 0 until the start."""
         real, fake = step.real_logits, step.fake_logits
         with torch.no_grad():
-            now = torch.stack([real.mean(), fake.mean()]).double()
+            now = torch.stack([real.mean(), fake.mean()]).to(self.anchors.dtype)
             # Comparisons are bools, or tensors on the device: as factors of a tensor, both give the same bits.
             self.anchors.copy_(now + (self.anchors - now) * (step.progress >= self.start) * self.decay)
         anchors = self.anchors.to(real.dtype).clone()
