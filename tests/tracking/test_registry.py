@@ -138,11 +138,17 @@ def test_a_run_deleted_in_the_ui_is_posted_again_once(three: list[RunDir]) -> No
         assert len(client.search_model_versions(f"name = '{NAME}'")) == 3
 
 
-def test_an_unevaluated_run_is_not_best(project: Path, lab: SimpleNamespace) -> None:
+def test_a_run_is_registered_when_it_is_measured(project: Path, lab: SimpleNamespace) -> None:
+    """A model has one way to measure, and before that the run has none; its generator is logged."""
     run = lab.make_run(project, "v1", 0)
+    measured = json.loads((run / "evaluate/metrics.json").read_text())
     (run / "evaluate/metrics.json").unlink()
     sync_all()
-    assert held() == {"v1-0": ("1", "", None)}
+    with store.open_client() as client:
+        assert client.search_registered_models() == []
+    write_run(run, metrics=measured)
+    sync_all()
+    assert held() == {"v1-0": ("1", "123.5", "best")}
 
 
 def test_a_sync_killed_between_model_and_version_is_completed_by_the_next(

@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_created(
 ) -> None:
     (tmp_path / "file").write_text("a file instead of a folder")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "file"))
-    assert_one_warning(finished, capsys, "Not a directory")
+    assert_one_warning(finished, capsys, f"exists: '{tmp_path / 'file'}'")
 
 
 def test_a_dead_server_costs_one_warning(
@@ -216,7 +216,7 @@ def test_a_moved_project_keeps_its_store(
         assert (Path(unquote(urlsplit(address).path)) / "MLmodel").is_file()
     result = tracking.sync(run_dir("v3", 1, moved))
     assert result.run_id == run_id
-    assert set(result.posted.values()) == {0}
+    assert set(result.posted.values()) == {0}, result.posted
     assert capsys.readouterr().err == ""
 
 

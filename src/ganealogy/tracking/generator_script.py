@@ -20,6 +20,7 @@ MAX_VALUES = 2**26
 """Of one answer: pixels times channels. As JSON they take up to 1 GB."""
 MAX_TEMPERATURE = 10.0
 MAX_LATENT = 1000.0
+CURE = "delete this model in the MLflow UI; `ganealogy sync` then logs it again"
 
 
 class Generator(PythonModel):
@@ -32,7 +33,7 @@ class Generator(PythonModel):
 
         content = json.loads(Path(context.artifacts["recipe"]).read_text(encoding="utf-8"))
         weights = Path(context.artifacts["weights"])
-        integrity.verify(weights, content["weights_sha256"], "run `ganealogy sync` to log the model again")
+        integrity.verify(weights, content["weights_sha256"], CURE)
         protocol = content["protocol"]
         self.latent = content["recipe"]["latent"]
         self.limit = max(1, min(MAX_PICTURES, MAX_VALUES // (protocol["image_size"] ** 2 * protocol["channels"])))
@@ -49,7 +50,8 @@ class Generator(PythonModel):
         from ganealogy.sampling.generate import generate
         from ganealogy.sampling.latents import sample_latents
 
-        params = {"n": 16, "seed": 0, "temperature": 1.0} | (params or {})
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        params = {"n": 16, "seed": 0, "temperature": 1.0} | given
         temperature = params["temperature"]
         _check("temperature", temperature, 0 <= temperature <= MAX_TEMPERATURE, f"0 to {MAX_TEMPERATURE:g}")
         latents = self._latents(model_input)

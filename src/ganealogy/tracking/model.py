@@ -31,6 +31,7 @@ def log_generator(
     Returns the logged model, or None if the run has no generator, and the number of new models.
     """
     import mlflow
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     # Lazy: a training imports this module, and its fingerprint has only what it computes with.
     from ganealogy.files.integrity import verify_weights
@@ -44,7 +45,7 @@ def log_generator(
         [mlflow_run.info.experiment_id], filter_string=f"source_run_id = '{mlflow_run.info.run_id}'"
     ):
         same_weights = (model.params or {}).get("weights_sha256") == weights
-        is_whole = model.status == "READY" and bool(client.list_logged_model_artifacts(model.model_id))
+        is_whole = model.status == "READY" and bool(get_artifact_repository(model.artifact_location).list_artifacts())
         if is_whole and same_weights and current is None:
             current = model
         else:

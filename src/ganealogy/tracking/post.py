@@ -275,7 +275,7 @@ def report(client: MlflowClient, experiment_id: str, page: Path, context: Contex
         if context.dvc_experiment:
             report_tags["dvc.exp_name"] = context.dvc_experiment
         oldest = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], max_results=1)
-        start_ms = max(0, oldest[0].info.start_time - 1) if oldest else None
+        start_ms = max(1, oldest[0].info.start_time - 1) if oldest else None
         mlflow_run = client.create_run(experiment_id, start_ms, report_tags, context.with_experiment("report"))
     digest = atomic.sha256(page)
     if mlflow_run.data.tags.get(FILES) == digest and client.list_artifacts(mlflow_run.info.run_id, "report"):

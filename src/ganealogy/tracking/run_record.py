@@ -119,16 +119,19 @@ class RunRecord:
         return path if self.status == "finished" and path.is_file() else None
 
     def time_ms(self, step: int | None = None) -> int:
-        """Return when the run reached `step` (None: its newest state), from the files' times, in ms since 1970, ≥ 0."""
+        """Return when the run reached `step` (None: its newest state), in ms since 1970, from the files' times.
+
+        It is at least 1, because MLflow takes no negative times, and 0 for now.
+        """
         path = self.grids.get(step) if step is not None else None
-        return max(0, int((path or self.directory / "train/run.json").stat().st_mtime * 1000))
+        return max(1, int((path or self.directory / "train/run.json").stat().st_mtime * 1000))
 
     @property
     def start_ms(self) -> int:
         """Start of the training, in ms since 1970."""
         seconds = self.costs.get("train", {}).get("seconds")
         first = self.time_ms(min(self.grids)) if self.grids else self.time_ms()
-        return max(0, self.time_ms() - int(seconds * 1000)) if seconds and self.status != "running" else first
+        return max(1, self.time_ms() - int(seconds * 1000)) if seconds and self.status != "running" else first
 
 
 def read(directory: RunDir) -> RunRecord:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ADDRESS = "MLFLOW_TRACKING_URI"
 LOCK_WAIT_S = 30.0
 BUSY_WAIT_S = 4.0
+POOL = "MLFLOW_SQLALCHEMYSTORE_POOL"
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?!file:|:memory:)([^?]+)")
 """Address of a sqlite file, with its path, in which SQLAlchemy decodes %."""
 ARTIFACTS = "mlartifacts"
@@ -126,6 +127,9 @@ def prepare_environment() -> None:
     """Set MLflow's variables for this process and its children, except those that the user has set."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if not any(name.startswith(POOL) for name in os.environ):
+        # Open connections would go on writing to a store that was moved or deleted meanwhile.
+        os.environ[f"{POOL}CLASS"] = "NullPool"
     for name in ("mlflow", "alembic", "urllib3"):  # `StoreError` reports failures
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -142,8 +146,7 @@ def open_client() -> Iterator[MlflowClient]:
     try:
         file = database()
         lock = file.with_name(f"{file.name}.lock") if file else main_root() / "build" / "mlflow.lock"
-        if not lock.parent.exists():
-            lock.parent.mkdir(parents=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=LOCK_WAIT_S):
             if file:
                 _check(file)
