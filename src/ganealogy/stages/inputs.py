@@ -23,6 +23,7 @@ from ganealogy.lineage import fingerprint
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings
 from ganealogy.runtime import process
+from ganealogy.stages import _experiment
 from ganealogy.workspace import INPUTS, KNOWN_FILES, NOISE, WEIGHTS, main_root
 
 COMPONENTS = Path("components")
@@ -34,6 +35,8 @@ def run() -> dict[str, Any]:
     Raises: GanealogyError when params.yaml is wrong or a file cannot be read.
     """
     settings = schema.load()
+    if note := _experiment.note(settings):
+        process.warn(note)
     before = _read(INPUTS)
     known = _KnownFiles(main_root() / KNOWN_FILES)
     record = {
