@@ -83,7 +83,7 @@ V1 = "build/runs/v1"
         (damaged(f"{V1}/train/0/run.json"), "dvc repro train@v1 --force"),
         (damaged(f"{V1}/train/0/metrics.jsonl"), "dvc repro train@v1 --force"),
         (removed(f"{V1}/sample/0/images.npy"), "dvc repro sample@v1"),
-        (damaged(f"{V1}/sample/0/sample.json"), "dvc repro sample@v1"),
+        (damaged(f"{V1}/sample/0/images.npy"), "dvc repro sample@v1"),
         (damaged(f"{V1}/evaluate/0/metrics.json"), "dvc repro evaluate@v1"),
         (of_another_protocol, "dvc repro --force evaluate@v3"),
     ],

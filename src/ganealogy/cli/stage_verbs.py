@@ -45,11 +45,13 @@ def plan() -> None:
 
     With the time that the runs take, for recipes that were measured on this machine before their first training.
     """
-    from ganealogy.lineage import tables
+    from ganealogy.lineage import tables, versions
     from ganealogy.params import schema
     from ganealogy.stages import _side_by_side, plan
 
     tree = plan.run()
+    for file, why in versions.misnamed().items():
+        process.warn(f"versions/{file} is not read: {why}")
     times, sentence = _side_by_side.times_of_plan(schema.load())
     tables.show(tables.table(tree, times))
     if sentence:

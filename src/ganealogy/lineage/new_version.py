@@ -33,7 +33,7 @@ def new(name: str, parent: str, folder: Path = VERSIONS, params: Path = PARAMS) 
     Raises: GanealogyError for a name that is taken or not plain, or an unknown parent.
     """
     path = folder / f"{check_version_name(name)}.yaml"
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise GanealogyError(f"{path} exists already; choose another name, or edit it")
     read_family([parent], folder)  # raises for an unknown or faulty parent
     atomic.write_text(path, FILE.substitute(parent=parent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.tree import Tree
@@ -184,5 +184,17 @@ def _protocol(plan: TreeJson) -> str:
     data, train = plan["dataset"], plan["protocol"]
     return (
         f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "
-        f"{train['batch_size']} · base learning rate {train['lr']:g} · {_seeds(plan)}"
+        f"{train['batch_size']} · base learning rate {train['lr']:g}{_unmoved(plan)} · {_seeds(plan)}"
     )
+
+
+def _unmoved(plan: TreeJson) -> str:
+    """Return which listed versions have rates of their own: ` (not of v6 and v10; of v5 for G alone)`."""
+    wholly, partly = [], []
+    for member in plan["versions"]:
+        optimizers: Mapping[str, Any] = member["recipe"].get("optimizers", {})
+        follow = [name[0].upper() for name, each in optimizers.items() if isinstance(each.get("lr"), str)]
+        if member["listed"] and optimizers and len(follow) < len(optimizers):
+            (partly if follow else wholly).append(member["name"] + "".join(f" for {name} alone" for name in follow))
+    said = [f"not of {' and '.join(wholly)}" if wholly else "", f"of {' and '.join(partly)}" if partly else ""]
+    return f" ({'; '.join(filter(None, said))})" if any(said) else ""

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
 from ganealogy.params.schema import Section, parse, read_yaml
-from ganealogy.workspace import VERSION_NAME, VERSIONS
+from ganealogy.workspace import NOT_A_VERSION_NAME, VERSION_NAME, VERSIONS
 
 MAX_ANCESTORS = 900
 """Python's own limit of nested calls is near 1,000."""
@@ -61,7 +61,30 @@ class Version:
 
 def known(folder: Path = VERSIONS) -> list[str]:
     """Return the names of all version files, v2 before v10."""
-    return sorted((file.stem for file in folder.glob("*.yaml")), key=_natural)
+    names = (file.stem for file in folder.glob("*.yaml") if file.is_file())
+    return sorted(filter(VERSION_NAME.fullmatch, names), key=_natural)
+
+
+def misnamed(folder: Path = VERSIONS) -> dict[str, str]:
+    """Return file → why it is no version file, and what to do, for files that look like one.
+
+    Hidden files and the copies that editors keep are left out.
+    """
+    found = {}
+    for path in sorted(folder.glob("*")):
+        name = path.name
+        if not re.search(r"\.ya?ml(\.txt)?$", name, flags=re.I) or name.startswith("."):
+            continue
+        stem = re.sub(r"(\.ya?ml|\.txt)+$", "", name, flags=re.I)
+        plain = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
+        plain = plain if VERSION_NAME.fullmatch(plain) else f"v{plain}"
+        if not path.is_file():
+            found[name] = "not a file: move it out of the folder"
+        elif not VERSION_NAME.fullmatch(stem):
+            found[name] = f"{stem!r} {NOT_A_VERSION_NAME}: rename it, such as to {plain}.yaml"
+        elif name != f"{stem}.yaml":
+            found[name] = f"version files end in .yaml: rename it to {stem}.yaml"
+    return found
 
 
 def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]:
@@ -108,7 +131,9 @@ def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str])
     path = folder / f"{name}.yaml"
     if not VERSION_NAME.fullmatch(name) or not path.is_file():
         names = ", ".join(known(folder)) or "none"
-        raise GanealogyError(f"{source}: no version {name!r} ({path} does not exist); known: {names}")
+        meant = {file: why for file, why in misnamed(folder).items() if f"{name}.yaml" in (file, why.split()[-1])}
+        others = "".join(f"; {folder / file}: {why}" for file, why in meant.items())
+        raise GanealogyError(f"{source}: no version {name!r} ({path} does not exist); known: {names}{others}")
     file: VersionFile = parse(VersionFile, read_yaml(path), str(path))
     if file.parent is None:
         assert file.recipe is not None

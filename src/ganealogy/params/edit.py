@@ -62,8 +62,9 @@ def add_version(name: str, params: Path = PARAMS) -> str:
     """Add a version to tree.versions. Return the difference, empty if it was listed."""
 
     def add(content: Any) -> None:
-        if name not in content["tree"]["versions"]:
-            content["tree"]["versions"].append(name)
+        versions = content["tree"]["versions"]
+        if name not in versions:
+            versions.append(name)
 
     return _edit(params, add)
 
@@ -71,11 +72,15 @@ def add_version(name: str, params: Path = PARAMS) -> str:
 def _edit(params: Path, change: Any) -> str:
     round_trip = YAML()  # round trip: comments, order and quotes stay
     round_trip.width = 120
-    before = params.read_text(encoding="utf-8") if params.exists() else ""
+    before = schema.read_text(params) if params.exists() else ""
     if before.strip():
         schema.read_yaml(params)  # raises with the place of the fault
     content = round_trip.load(before) or {}
-    change(content)
+    try:
+        change(content)
+    except (AttributeError, KeyError, TypeError):  # a key that `change` needs is absent, or of another type
+        schema.parse(schema.Settings, schema.read_yaml(params), str(params))
+        raise
     stream = StringIO()
     round_trip.dump(content, stream)
     after = stream.getvalue()

@@ -6,7 +6,9 @@ networks are in `stages/plan.py`.
 
 from __future__ import annotations
 
+import re
 import reprlib
+import unicodedata
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -182,19 +184,42 @@ class Settings(Section):
     evaluate: Evaluate = Evaluate()
 
 
+ODD = re.compile("[\u00a0\u00ad\u2000-\u201f\u2028-\u202f\u2060\u2212\u3000\ufeff\uff01-\uff5e]")
+"""Letters that word processors and web pages put in place of plain ones."""
+
+
+def odd_letters(text: str) -> str:
+    """Return what to do about the first of such letters, as the end of a message; empty without any."""
+    found = ODD.search(text)
+    name = unicodedata.name(found.group(), "unknown").lower() if found else ""
+    return f"; {found.group()!a} in it is {name}: type a plain one" if found else ""
+
+
+def read_text(path: Path) -> str:
+    """Raises: GanealogyError when the file is absent, no file, or not UTF-8."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise GanealogyError(f"{path}: no such file") from None
+    except OSError as error:
+        raise GanealogyError(f"{path}: cannot be read ({error.strerror}); put a text file there") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise GanealogyError(f"{path}: line {line}: not UTF-8; in an editor, save it with the encoding UTF-8") from None
+    if "\0" in text:
+        raise GanealogyError(f"{path}: contains NUL, as UTF-16 does; in an editor, save it with the encoding UTF-8")
+    return text
+
+
 def read_yaml(path: Path) -> Any:
     """Read YAML 1.2 as DVC does: `2e-4` is a number, and a repeated key is an error.
 
     Raises: GanealogyError when the file is absent, too large, not UTF-8, not YAML, or not a mapping.
     """
+    text = read_text(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise GanealogyError(f"{path}: larger than {MAX_BYTES:,} bytes, {NO_NEED}")
-        text = path.read_text(encoding="utf-8")
         _check_size(text, path)
         content = YAML(typ="safe", pure=True).load(StringIO(text))
-    except FileNotFoundError:
-        raise GanealogyError(f"{path}: no such file") from None
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise GanealogyError(f"{path}: line {line}: {str(error.problem).splitlines()[0]}; keep one of them") from None
@@ -202,7 +227,7 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         detail = getattr(error, "problem", None) or one_line(error)
-        raise GanealogyError(f"{path}: {place}not valid YAML: {detail}") from None
+        raise GanealogyError(f"{path}: {place}not valid YAML: {detail}{_cure(text, mark)}") from None
     if not isinstance(content, dict):
         raise GanealogyError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
     return content
@@ -234,6 +259,16 @@ def _check_size(text: str, path: Path) -> None:
             raise GanealogyError(f"{path}: {fault}, {NO_NEED}")
 
 
+def _cure(text: str, mark: Any) -> str:
+    """Return what to do about a fault of YAML, as the end of a message; empty if the text does not show it."""
+    if conflict := re.search(r"^<{7} ", text, flags=re.M):
+        line = text.count("\n", 0, conflict.start()) + 1
+        return f"; git's conflict markers begin in line {line}: keep one side"
+    lines = text.splitlines()[max(0, mark.line - 1) : mark.line + 1] if mark else []
+    tab = "; indent with spaces, not tabs" if any(re.match(r" *\t", line) for line in lines) else ""
+    return tab or odd_letters("\n".join(lines))
+
+
 def parse(model: type[BaseModel], content: Any, source: str, prefix: str = "") -> Any:
     """Return `content` as a `model`.
 
@@ -252,13 +287,16 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
         key = ".".join([prefix, *map(str, fault["loc"])] if prefix else map(str, fault["loc"]))
         if fault["type"] == "extra_forbidden":
             legal = ", ".join(_fields(model, fault["loc"][:-1]))
-            faults.append(f"unknown key {SHORT.repr(key)}" + (f"; known here: {legal}" if legal else ""))
+            faults.append(
+                f"unknown key {SHORT.repr(key)}{odd_letters(key)}" + (f"; known here: {legal}" if legal else "")
+            )
         elif fault["type"] == "missing":
             faults.append(f"{key} is missing")
         else:
             message = fault["msg"].removeprefix("Value error, ")
             shown = SHORT.repr(fault["input"])
-            faults.append(f"{key} = {shown}: {message[:1].lower()}{message[1:]}" if key else message)
+            odd = odd_letters(fault["input"]) if isinstance(fault["input"], str) else ""
+            faults.append(f"{key} = {shown}: {message[:1].lower()}{message[1:]}{odd}" if key else message)
     return " · ".join(faults[:5])
 
 

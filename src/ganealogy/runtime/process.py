@@ -183,6 +183,11 @@ def single_printable_line(text: str) -> str:
     return printable(line)
 
 
+def warn(text: str) -> None:
+    """Print a line for the user on standard error."""
+    print(f"ganealogy: {single_printable_line(text)}", file=sys.stderr, flush=True)
+
+
 def report_errors(work: Callable[[], None], debug: bool) -> int:
     """Run `work`. Return the exit code: 0, 2 with one line for an error to fix, 130 for Ctrl-C, 143 for SIGTERM.
 
@@ -193,7 +198,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     except (GanealogyError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"ganealogy: {single_printable_line(message(error))}", file=sys.stderr)
+        warn(message(error))
         return FIXABLE
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)

@@ -28,6 +28,7 @@ from ganealogy.lineage import fingerprint
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings
 from ganealogy.runtime import process
+from ganealogy.stages import _experiment
 from ganealogy.workspace import INPUTS, KNOWN_FILES, NOISE, WEIGHTS, main_root
 
 COMPONENTS = Path("components")
@@ -40,6 +41,8 @@ def run() -> dict[str, Any]:
     """
     settings = schema.load()
     check(settings)
+    if note := _experiment.note(settings):
+        process.warn(note)
     before = _read(INPUTS)
     known = _KnownFiles(main_root() / KNOWN_FILES)
     record = {
