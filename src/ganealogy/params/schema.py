@@ -176,6 +176,10 @@ class Evaluate(Section):
     """Listed versions with which the report compares every other one, beside each child with its parent."""
 
 
+WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads", "runs_per_gpu"}}
+"""Settings that say where or how fast, not what to compute."""
+
+
 class Settings(Section):
     dataset: Dataset
     tree: Tree
@@ -196,8 +200,10 @@ def odd_letters(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Raises: GanealogyError when the file is absent, no file, or not UTF-8."""
+    """Raises: GanealogyError when the file is absent, no file, too large, or not UTF-8."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise GanealogyError(f"{path}: larger than {MAX_BYTES:,} bytes, {NO_NEED}")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such file") from None

@@ -11,8 +11,7 @@ import yaml
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage.flatten import flatten
 from ganealogy.params import schema
-from ganealogy.params.schema import Settings
-from ganealogy.stages.plan import WHERE_ONLY
+from ganealogy.params.schema import WHERE_ONLY, Settings
 from ganealogy.workspace import PARAMS
 
 EXPERIMENT = "DVC_EXP_NAME"

@@ -19,7 +19,7 @@ from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import Version, known, left_out, read_family
-from ganealogy.params.schema import Settings, load
+from ganealogy.params.schema import WHERE_ONLY, Settings, load
 from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
 from ganealogy.runtime import process
 from ganealogy.stages import inputs
@@ -29,8 +29,6 @@ from ganealogy.workspace import PARAMS, PLAN, VERSIONS
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
-# Settings that say where or how fast, not what to compute.
-WHERE_ONLY = {"dataset": {"mirror"}, "train": {"device", "threads", "runs_per_gpu"}}
 # Settings that only the trainings use, and those that only the report's verdicts use.
 TRAINING_ONLY = {"flip"}
 VERDICTS_ONLY = {"equivalence_margin", "against"}
