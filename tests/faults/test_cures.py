@@ -175,7 +175,7 @@ EXAMPLES = {
 
 def filled(command: str) -> list[str]:
     """Return the words of a command, its holes filled with samples."""
-    samples = {"name": "train", "stage": "sample", "runs": "5", "arguments[0]": "init"}
+    samples = {"name": "train", "stage": "sample@v1", "runs": "5", "arguments[0]": "init"}
     text = re.sub(r"\{(.+?)\}(?!\])", lambda hole: samples.get(hole.group(1), "v1"), command)
     return shlex.split(re.sub(r"<[\w ]+>", "origin", text))
 
@@ -193,7 +193,13 @@ def check_ganealogy(words: list[str]) -> None:
 def check_dvc(words: list[str]) -> None:
     from dvc.cli.parser import get_main_parser
 
-    parsed = get_main_parser().parse_args(words)
+    try:
+        parsed = get_main_parser().parse_args(words)
+    except DvcParserError:  # the name of a command, without what it needs
+        with pytest.raises(SystemExit) as done:
+            get_main_parser().parse_args([*words, "--help"])
+        assert not done.value.code
+        return
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     for target in getattr(parsed, "targets", None) or []:
         stage, at, version = str(target).partition("@")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 # Set before Keras is imported, which would write its settings into the home directory.
@@ -19,6 +21,8 @@ from torch import nn
 from ganealogy.errors import GanealogyError
 from ganealogy.networks import keras_dcgan
 from ganealogy.networks._build import parameter_count
+
+atexit.register(shutil.rmtree, os.environ["KERAS_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ganealogy.report import second_opinions
 from ganealogy.report.collect import collect
 from ganealogy.report.problems import problems, reason_missing, worsened
+from ganealogy.report.verdict_table import verdicts_for
 
 
 def test_problems_are_short_in_the_tree_and_complete_in_the_table(shared_project: Path) -> None:
@@ -23,3 +25,15 @@ def test_problems_are_short_in_the_tree_and_complete_in_the_table(shared_project
 
 def test_a_training_that_became_worse_after_its_best() -> None:
     assert worsened(50, 151) and not worsened(50, 60) and not worsened(None, 60) and not worsened(0, 1)
+
+
+def test_a_collapsed_parent_stands_beside_the_child_s_verdict(shared_project: Path) -> None:
+    """v5 collapsed: a child that is better than it need not be good."""
+    findings = collect(shared_project)
+    child = next(version for version in findings.listed if version.name == "v3")
+    assert second_opinions.collapsed_parents(findings, verdicts_for(findings, findings.primary_metric)) == {}
+    child.parent = "v5"
+    verdicts = verdicts_for(findings, findings.primary_metric)
+    marks = second_opinions.marks(findings, verdicts)
+    assert verdicts["v3"].effect is not None
+    assert marks["v3"]["parent collapsed"] == "parent collapsed: v5 seed 0, by which a child looks better"

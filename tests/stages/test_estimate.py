@@ -14,7 +14,7 @@ from helpers import trainings
 from ganealogy.params import schema
 from ganealogy.record_types import VersionPlan
 from ganealogy.runs import times
-from ganealogy.stages import _estimate, _side_by_side
+from ganealogy.stages import _estimate, _side_by_side, plan
 from ganealogy.stages._jobs import Job
 from ganealogy.workspace import plan_path, run_dir
 
@@ -48,6 +48,26 @@ def test_the_time_is_told_before_a_long_training_and_kept(workspace: Path, monke
     said_again = train(workspace)
     assert "measuring" not in said_again and "about" not in said_again, "nothing is left to do"
     assert _estimate.missing([Job("v1", 0)], schema.load()) == []
+
+
+def test_the_first_training_of_a_tree_tells_the_time_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dvc repro` trains one version after another: an hour of the first says nothing about the day of all."""
+    folder = trainings.workspace(tmp_path / "my work", kimg=4.8, ticks=3)
+    params = (folder / "params.yaml").read_text().replace("versions: [v1]", "versions: [v1, v3, v7]")
+    (folder / "params.yaml").write_text(params)
+    plan.write(plan.make(folder / "params.yaml", trainings.ROOT / "versions"), folder / "build/plan")
+    said = train(folder).splitlines()
+    assert said[0] == "ganealogy: measuring 3 recipes to estimate the time"
+    assert said[1].startswith("ganealogy: 1 run, 1 at a time: about ")
+    assert said[2].startswith("ganealogy: with the trainings of the other versions: 3 runs, ")
+    monkeypatch.chdir(folder)
+    settings = schema.load()
+    assert len(_side_by_side.other_trainings([Job("v3", 0, ("train",))], settings)) == 1, "v1 is done, v7 is not"
+    assert _side_by_side.other_trainings([Job("v3", 0)], settings) == [], (
+        "the time of all stages is in its own sentence"
+    )
+    plan_path("v7").unlink()
+    assert _side_by_side.other_trainings([Job("v3", 0, ("train",))], settings) == []
 
 
 def test_a_short_training_is_not_measured(tmp_path: Path) -> None:

@@ -190,7 +190,8 @@ def _protocol(plan: TreeJson) -> str:
 
 def _unmoved(plan: TreeJson) -> str:
     """Return which listed versions have rates of their own: ` (not of v6 and v10; of v5 for G alone)`."""
-    wholly, partly = [], []
+    wholly: list[str] = []
+    partly: list[str] = []
     for member in plan["versions"]:
         optimizers: Mapping[str, Any] = member["recipe"].get("optimizers", {})
         follow = [name[0].upper() for name, each in optimizers.items() if isinstance(each.get("lr"), str)]

@@ -107,7 +107,7 @@ def verdict_on_the_judge(findings: Findings) -> list[str]:
         )
     if unseen := [each.name.replace("_", " ") for each in battery if each.unseen]:
         sentences.append(
-            f"Blind on this data: {wording.listed(unseen)} {'are' if len(unseen) > 1 else 'is'} as near as held-out "
+            f"Blind on this data: {wording.joined(unseen)} {'are' if len(unseen) > 1 else 'is'} as near as held-out "
             "reals, so a verdict says nothing about such faults."
         )
     if best is None:
@@ -115,7 +115,7 @@ def verdict_on_the_judge(findings: Findings) -> list[str]:
     fooled = [each.name.replace("_", " ") for each in battery if each.must_fail and each.ahead and not each.unseen]
     if fooled:
         verb = "look worse and lie" if len(fooled) > 1 else "looks worse and lies"
-        them = f"{wording.listed(fooled)} {verb} ahead of {best.name}"
+        them = f"{wording.joined(fooled)} {verb} ahead of {best.name}"
         sentences.append(f"{them}: a version can win by becoming like that.")
     elif any(member.must_fail for member in battery):
         sentences.append(f"No degraded set that looks worse than {best.name} lies ahead of it.")

@@ -93,7 +93,7 @@ def against_sentences(against: Mapping[str, Mapping[str, Verdict]]) -> list[str]
     sentences = []
     for name, row in against.items():
         by_word = {word: [each for each in row if row[each].word == word] for word in WORDS}
-        said = [f"{wording.listed(names)} {row[names[0]].label}" for names in by_word.values() if names]
+        said = [f"{wording.joined(names)} {row[names[0]].label}" for names in by_word.values() if names]
         if said:
             sentences.append(f"Against {name}: {'; '.join(said)}.")
     return sentences

@@ -1,25 +1,26 @@
-"""What stands beside a verdict without a word of its own: other judges, and the other checkpoint.
+"""What stands beside a verdict without a word of its own: other judges, the other checkpoint, collapsed runs.
 
-An edge is marked where one of them points the other way.
+An edge is marked where a judge or the checkpoint points the other way, or its parent collapsed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from statistics import fmean, stdev
+from statistics import fmean
 
 from ganealogy.report import wording
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.verdict_table import effect, verdict_label, verdicts_for
-from ganealogy.verdicts.estimates import LEVEL, mean
+from ganealogy.verdicts.estimates import half_width, mean
 from ganealogy.verdicts.metric_kinds import higher_is_better, is_distance, scale, split
 from ganealogy.verdicts.primary_metric import distances
 from ganealogy.verdicts.significance import BETTER, WORSE, Verdict
 
 
 def marks(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, str]]:
-    """Return version → mark → sentence, for edges on which another checkpoint or another judge says the opposite.
+    """Return version → mark → sentence, for edges on which another checkpoint or judge says the opposite, or the parent
+    collapsed.
 
     `verdicts`: by the leading metric and the measured checkpoint.
     """
@@ -27,10 +28,22 @@ def marks(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, dict
     for mark, sentences in (
         ("best and last disagree", checkpoints_disagree(findings, verdicts)),
         ("judges disagree", judges_disagree(findings)),
+        ("parent collapsed", collapsed_parents(findings, verdicts)),
     ):
         for name, sentence in sentences.items():
             found.setdefault(name, {})[mark] = sentence
     return found
+
+
+def collapsed_parents(findings: Findings, verdicts: Mapping[str, Verdict]) -> dict[str, str]:
+    """Return child → sentence, for compared edges with a collapsed run of the parent; the child's are its problems."""
+    collapsed = {version.name: version.flagged.get("collapsed", []) for version in findings.listed}
+    return {
+        version.name: f"parent collapsed: {wording.joined([run.label for run in runs])}, by which a child looks better"
+        for version in findings.listed
+        if version.name in verdicts and verdicts[version.name].effect is not None
+        if (runs := collapsed.get(version.parent or ""))
+    }
 
 
 def opinions(findings: Findings) -> list[str]:
@@ -51,7 +64,7 @@ def judges_disagree(findings: Findings) -> dict[str, str]:
     for version in findings.listed:
         if version.parent in listed and (against := _pointing_away(findings, version, listed[version.parent])):
             verb = "points" if len(against) == 1 else "point"
-            sentences[version.name] = f"judges disagree: {wording.listed(against)} {verb} the other way"
+            sentences[version.name] = f"judges disagree: {wording.joined(against)} {verb} the other way"
     return sentences
 
 
@@ -67,12 +80,8 @@ def _pointing_away(findings: Findings, child: Version, parent: Version) -> list[
     against = []
     for metric in opinions(findings):
         differences = _paired(metric, child, parent)
-        if len(differences) < 3 or stdev(differences) == 0:
+        if len(differences) < 3 or not (half := half_width(differences)):
             continue
-        from scipy.special import stdtrit  # a tenth of scipy.stats's time
-
-        count = len(differences)
-        half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * stdev(differences) / math.sqrt(count)
         if abs(fmean(differences)) > half and fmean(differences) * fmean(lead) < 0:
             against.append(metric)
     return against

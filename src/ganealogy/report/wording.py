@@ -98,7 +98,7 @@ def plural(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
 
 
-def listed(words: list[str]) -> str:
+def joined(words: list[str]) -> str:
     """Join such as `v1, v2 and v3`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 

@@ -22,7 +22,7 @@ class Descriptor(io.FileIO):
 
     fault: OSError | None = None
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, printable
 from ganealogy.params.schema import Settings, Train
 from ganealogy.runs import times
 from ganealogy.runs.table import RunTable, duration
@@ -15,7 +15,7 @@ from ganealogy.runtime import machine, process, workers
 from ganealogy.stages import _estimate
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages._jobs import Job
-from ganealogy.workspace import LOGS, MANIFEST, main_root
+from ganealogy.workspace import LOGS, MANIFEST, main_root, plan_path
 
 LIMIT = "GANEALOGY_JOBS"
 """Environment variable: the most runs at a time on this machine; 0 runs them in this process, for a debugger."""
@@ -39,11 +39,15 @@ def run(
         return {}
     threads = process.threads(settings.train.threads)
     logs = main_root() / LOGS
-    pace = measure(todo, settings, interruption, limit)
+    others = other_trainings(todo, settings)
+    pace = measure([*todo, *others], settings, interruption, limit)
     places = slots(settings.train, limit, _estimate.memory(todo, settings))
     expected = _estimate.expected([jobs.remaining(job) for job in todo], settings, pace)
     if len(expected) == len(todo):
-        print(f"ganealogy: {sentence(list(expected.values()), places)}", file=sys.stderr, flush=True)
+        process.warn(sentence(list(expected.values()), places))
+    whole = expected | _estimate.expected(others, settings, pace)
+    if others and len(whole) == len(todo) + len(others):
+        process.warn(f"with the trainings of the other versions: {sentence(list(whole.values()), places)}")
     for job in todo:
         if job.stages[0] == "train":  # later stages continue its log
             (logs / f"{job.name}.log").unlink(missing_ok=True)
@@ -59,7 +63,8 @@ def run(
         failures[job.name] = f"{job.label}: {end.reason or 'it was stopped'}"
         if end.how == "bug":
             lines = workers.last_lines(logs / f"{job.name}.log")
-            print("\n".join([f"ganealogy: {failures[job.name]}; a bug in Ganealogy:", *lines]), file=sys.stderr)
+            process.warn(f"{failures[job.name]}; a bug in Ganealogy:")
+            print(printable("\n".join(lines)), file=sys.stderr)
     return failures
 
 
@@ -72,9 +77,18 @@ def measure(todo: Sequence[Job], settings: Settings, interruption: process.Inter
     if new:
         places = slots(settings.train, limit)
         threads = process.threads(settings.train.threads)
-        print(f"ganealogy: measuring {len(new)} recipe{'s'[: len(new) > 1]} to estimate the time", file=sys.stderr)
+        process.warn(f"measuring {len(new)} recipe{'s'[: len(new) > 1]} to estimate the time")
         workers.run(_estimate.measure, new, places, workers.Watcher(), main_root() / LOGS, interruption, threads)
     return _estimate.pace(new, settings)
+
+
+def other_trainings(todo: Sequence[Job], settings: Settings) -> list[Job]:
+    """Return the trainings that the plan lacks beside these, if these are trainings alone, as in `dvc repro`."""
+    if any(job.stages != ("train",) for job in todo):
+        return []
+    names = {job.name for job in todo}
+    lacking = [job for job in planned(settings) if job.name not in names and plan_path(job.version).is_file()]
+    return [replace(job, stages=("train",)) for job in map(jobs.remaining, lacking) if "train" in job.stages]
 
 
 def planned(settings: Settings) -> list[Job]:

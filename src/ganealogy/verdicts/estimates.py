@@ -61,13 +61,10 @@ def estimate(metric: str, values: Sequence[float]) -> Estimate:
     middle = mean(metric, finite)
     if len(finite) < 2 or np.ptp(finite) <= 1e-12 * max(map(abs, finite)):
         return Estimate(finite, middle)
-    from scipy.special import stdtrit  # imports in a tenth of scipy.stats's time
-
     kind = scale(metric)
     if kind == "log" and middle == 0:
         return Estimate(finite, middle)
-    spread = (np.log(finite) if kind == "log" else np.asarray(finite)).std(ddof=1)
-    half = float(stdtrit(len(finite) - 1, (1 + LEVEL) / 2) * spread / math.sqrt(len(finite)))
+    half = half_width(np.log(finite) if kind == "log" else finite)
     if kind == "linear":
         return Estimate(finite, middle, middle - half, middle + half)
     if kind == "share" and 0 < middle < 1:
@@ -80,6 +77,15 @@ def estimate(metric: str, values: Sequence[float]) -> Estimate:
         return Estimate(finite, middle, middle * math.exp(-wide), middle * math.exp(wide))
     except OverflowError:  # two far-apart seeds
         return Estimate(finite, middle, middle * math.exp(-wide), None)
+
+
+def half_width(values: Iterable[float]) -> float:
+    """Return half of the 95 % t interval of the mean of at least two values."""
+    from scipy.special import stdtrit  # imports in a tenth of scipy.stats's time
+
+    numbers = np.asarray(list(values), np.float64)
+    spread = numbers.std(ddof=1) / math.sqrt(len(numbers))
+    return float(stdtrit(len(numbers) - 1, (1 + LEVEL) / 2) * spread)
 
 
 def _share(logit: float) -> float:
