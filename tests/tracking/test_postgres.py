@@ -76,7 +76,8 @@ def test_two_syncs_post_a_run_once(
     address = f"http://127.0.0.1:{port}"
     log = tmp_path / "server.log"
     with log.open("w") as file:
-        server = subprocess.Popen([*command, *store], stdout=file, stderr=file, start_new_session=True)
+        quiet = {"env": {**os.environ, "TMPDIR": str(tmp_path)}, "stdout": file, "stderr": file}
+        server = subprocess.Popen([*command, *store], start_new_session=True, **quiet)
     try:
         deadline = time.monotonic() + 200
         while not answers(f"{address}/health"):
@@ -131,5 +132,6 @@ TEXTS = """
 select key, value from tags; select key, value from params; select artifact_uri from runs;
 select artifact_location from experiments; select key, value from experiment_tags;
 select source, description from model_versions; select key, value from registered_model_tags;
-select source, profile from datasets; select artifact_location from logged_models; select * from logged_model_tags
+select dataset_source, dataset_profile from datasets; select artifact_location from logged_models;
+select * from logged_model_tags
 """
