@@ -22,6 +22,7 @@ import pytest
 from helpers import trainings
 
 from ganealogy.data.fetch import Remote
+from ganealogy.files import atomic
 
 SOURCE = Path("src/ganealogy")
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))
@@ -253,6 +254,9 @@ def test_the_ui_answers_only_this_machine(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     environment = {**inherited, "PYTHONPATH": str(trainings.ROOT / "src")}
+    atomic.write_json(
+        tmp_path / "build/plan/tree.json", {"versions": [], "dataset": {"name": "mnist", "image_size": 32}}
+    )
     command = [sys.executable, "-m", "ganealogy", "ui", "--port", str(port)]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -91,7 +91,7 @@ def test_an_empty_store_is_filled(
         tracking.ui()
     with store.open_client() as client:
         assert len(client.search_runs(["1"])) == 1
-    assert "no run" not in capsys.readouterr().out
+    assert "no run" not in capsys.readouterr().err
 
 
 def test_without_runs_it_says_how_to_get_them(
@@ -100,7 +100,7 @@ def test_without_runs_it_says_how_to_get_them(
     monkeypatch.setattr(mlflow_ui, "free_port", stop)
     with pytest.raises(StoppedError):
         tracking.ui()
-    assert "no run has been trained yet; `dvc repro` trains them" in capsys.readouterr().out
+    assert "no run has been trained yet; `dvc repro` trains them" in capsys.readouterr().err
 
 
 def test_outside_of_a_project_it_leaves_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,8 @@ def test_two_syncs_post_a_run_once(
     address = f"http://127.0.0.1:{port}"
     log = tmp_path / "server.log"
     with log.open("w") as file:
-        server = subprocess.Popen([*command, *store], stdout=file, stderr=file, start_new_session=True)
+        quiet = {"env": {**os.environ, "TMPDIR": str(tmp_path)}, "stdout": file, "stderr": file}
+        server = subprocess.Popen([*command, *store], start_new_session=True, **quiet)
     try:
         deadline = time.monotonic() + 200
         while not answers(f"{address}/health"):
@@ -102,3 +103,35 @@ def answers(address: str) -> bool:
             return bool(page.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def test_a_database_is_posted_to_without_a_server_and_nothing_shows_its_password(
+    finished: RunDir, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    psql = [program("psql"), postgres, "-AtX", "-c"]
+    subprocess.run([*psql, "create database direct"], check=True, capture_output=True)
+    place = postgres.removeprefix("postgresql://tester").removesuffix("postgres")
+    address = f"postgresql+psycopg2://tester:s3cret{place}direct"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", (tmp_path / "shared").as_uri())
+    first, second = tracking.sync(finished), tracking.sync(finished)
+    assert first.warning is None and first.run_id == second.run_id
+    assert sum(second.posted.values()) == 0
+    assert list((tmp_path / "shared").rglob("recipe.yaml")) and not Path("mlartifacts").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("/direct", "/absent"))
+    failed = tracking.sync(finished)
+    assert failed.warning is not None and "absent" in failed.warning
+    out, err = capfd.readouterr()
+    written = [path.read_bytes() for folder in (Path(), tmp_path) for path in folder.rglob("*") if path.is_file()]
+    dump = subprocess.run([*psql[:1], f"postgresql://tester{place}direct", "-AtX", "-c", TEXTS], capture_output=True)
+    assert dump.returncode == 0 and dump.stdout
+    assert not [text for text in (out.encode(), err.encode(), dump.stdout, *written) if b"s3cret" in text]
+
+
+TEXTS = """
+select key, value from tags; select key, value from params; select artifact_uri from runs;
+select artifact_location from experiments; select key, value from experiment_tags;
+select source, description from model_versions; select key, value from registered_model_tags;
+select dataset_source, dataset_profile from datasets; select artifact_location from logged_models;
+select * from logged_model_tags
+"""

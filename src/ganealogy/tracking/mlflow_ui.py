@@ -41,7 +41,7 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
         syncing.sync_all()
         newest = _newest_experiment()
     if newest is None:
-        print("no run has been trained yet; `dvc repro` trains them", flush=True)
+        print("no run has been trained yet; `dvc repro` trains them", file=sys.stderr, flush=True)
     pages = [page.format(newest) for page in (COMPARISON, TABLE)] if newest else [""]
     if store.is_server(store.uri()):
         _print_pages(store.display_uri(), pages)

@@ -47,7 +47,7 @@ def register(
     `model`: the logged model; None deletes the run's versions.
     """
     score = _evaluated_score(record)
-    source = f"models:/{model.model_id}" if model else None  # the sqlite store keeps it, but not the model_id
+    source = f"models:/{model.model_id}" if model else ""  # the sqlite store keeps it, but not the model_id
     registered = _models(client, context.data(record))
     name = None
     if score is not None and model is not None:

@@ -274,7 +274,10 @@ def _client(address: str) -> MlflowClient:
 @functools.cache
 def _cached_client(address: str) -> MlflowClient:
     import mlflow
+    from sqlalchemy import create_engine
 
+    if not is_server(address) and database() is None:
+        create_engine(address).connect().close()  # MLflow tries for two minutes to reach a database
     return mlflow.MlflowClient(address)
 
 
