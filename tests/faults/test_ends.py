@@ -67,7 +67,7 @@ def breaking() -> None:
     main()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_stop_during_a_write_leaves_no_half_written_file(number: int, code: int, workspace: Path) -> None:
     """The signal arrives while `preprocess` has a file open."""
     found, said = trainings.run(trainings.in_module, workspace, __file__, "stopped", number)
@@ -87,10 +87,21 @@ def stopped(number: int) -> None:
         assert list(Path("data/packed").glob(".*.tmp")), "it is writing"
         print("the fault fired")
         os.kill(os.getpid(), number)
-        time.sleep(5)  # never to its end: the signal's exception comes first
+        time.sleep(1)  # never to its end: the signal's exception comes first
 
     np.lib.format.write_array_header_1_0 = signalled  # type: ignore[assignment]
     trainings.verb("preprocess")
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(workspace: Path) -> None:
+    found, said = trainings.run(trainings.in_module, workspace, __file__, "unhurt")
+    assert found == 0 and "the fault fired" in said, said
+    assert (workspace / "data/packed/manifest.json").is_file()
+
+
+def unhurt() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stopped(signal.SIGHUP)
 
 
 def test_a_damaged_plan_or_manifest_names_its_cure(workspace: Path) -> None:

@@ -94,7 +94,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return list(folder.glob("build/wip/*/checkpoints/*.json"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_stopped_training_saves_a_checkpoint_and_a_second_trainer_is_refused(
     number: int, code: int, tmp_path: Path
 ) -> None:

@@ -140,7 +140,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=30)[1]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_reaches_the_workers_which_save_their_work(number: int, code: int, tmp_path: Path) -> None:
     process, below = waiting(tmp_path, "waits1", "waits2", "later")
     process.send_signal(number)
@@ -152,11 +152,13 @@ def test_a_signal_reaches_the_workers_which_save_their_work(number: int, code: i
     assert all_gone(below)
 
 
-def test_ctrl_c_in_a_terminal_reaches_the_whole_group(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_terminals_signal_reaches_the_whole_group(number: int, code: int, tmp_path: Path) -> None:
+    """Ctrl-C, and the signal of a terminal that is closed."""
     process, below = waiting(tmp_path, "waits1", "waits2")
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 130, output
+    assert process.returncode == code, output
     assert (tmp_path / "waits1.saved").exists() and (tmp_path / "waits2.saved").exists()
     assert all_gone(below)
 

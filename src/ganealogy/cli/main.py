@@ -18,7 +18,7 @@ DEBUG = "--debug"
 EPILOG = """
 \b
 Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line ·
-130 stopped by Ctrl-C · 143 stopped by SIGTERM · 1 a bug in Ganealogy, with its traceback.
+130 stopped by Ctrl-C · 143 by SIGTERM · 129 by a closed terminal · 1 a bug in Ganealogy, with its traceback.
 """
 
 
@@ -322,7 +322,7 @@ def use(name: str, path: str | None) -> None:
 
 def main() -> None:
     """Run the verb on the command line. Exits with a code of EPILOG."""
-    process.raise_on_sigterm()
+    process.raise_on_stop()
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]  # accepted before and after the verb
 
     @streams.for_show()

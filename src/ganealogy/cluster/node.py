@@ -54,7 +54,7 @@ class Request(TypedDict):
 
 def main() -> None:
     """Do the job that standard input describes; print messages, the last with the outcome."""
-    process.raise_on_sigterm()
+    process.raise_on_stop()
     request: Request = json.load(sys.stdin)
     process.die_with_parent()
     if os.getppid() != request["parent"]:

@@ -193,7 +193,8 @@ def _serve(
     caps: tuple[float, int] | None,
 ) -> None:
     """Answer items with (True, result) or (False, error) until the parent ends. Ctrl-C is left to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, *process.stop_signals()[1:]):  # the process that started this one ends it
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     memory.keep_freed()
     contexts: list[Any] = []

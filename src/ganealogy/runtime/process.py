@@ -19,8 +19,9 @@ from ganealogy.errors import GanealogyError, printable
 from ganealogy.files import atomic
 from ganealogy.runtime import parent
 
-OK, UNEXPECTED, FIXABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-"""Exit codes; the last two are 128 + the signal's number, as shells have it."""
+OK, UNEXPECTED, FIXABLE, HUNG_UP, INTERRUPTED, TERMINATED = 0, 1, 2, 129, 130, 143
+"""Exit codes; the last three are 128 + the signal's number, as shells have it."""
+STOPPED = (HUNG_UP, INTERRUPTED, TERMINATED)
 
 
 LONGEST = 1000
@@ -28,22 +29,34 @@ LONGEST = 1000
 
 
 class Terminated(BaseException):
-    """SIGTERM as an exception, so that temporary files are cleaned up."""
+    """SIGTERM or SIGHUP as an exception, so that temporary files are cleaned up."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-def _terminate(_number: int, _frame: object) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: object) -> None:
+    raise Terminated(number)
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return SIGTERM, and SIGHUP, of a closed terminal, where the system has it and `nohup` does not ignore it."""
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    heard = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN
+    return [signal.SIGTERM, hangup] if hangup is not None and heard else [signal.SIGTERM]
 
 
 def default_signals() -> None:
-    """Undo an `Interruption`: Ctrl-C and SIGTERM raise again."""
-    raise_on_sigterm()
+    """Undo an `Interruption`: Ctrl-C, SIGTERM and SIGHUP raise again."""
+    raise_on_stop()
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def raise_on_sigterm() -> None:
-    """Raise Terminated on SIGTERM; by default Python exits at once and leaves its temporary files."""
-    signal.signal(signal.SIGTERM, _terminate)
+def raise_on_stop() -> None:
+    """Raise Terminated on `stop_signals`; by default Python exits at once and leaves its temporary files."""
+    for number in stop_signals():
+        signal.signal(number, _terminate)
 
 
 def die_with_parent() -> None:
@@ -53,11 +66,11 @@ def die_with_parent() -> None:
 
 
 class Interruption:
-    """True after SIGTERM or Ctrl-C, for checks between steps; `exit_code` is then 143 or 130."""
+    """True after SIGTERM, SIGHUP or Ctrl-C, for checks between steps; `exit_code` is then 143, 129 or 130."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*stop_signals(), signal.SIGINT):
             signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: object) -> None:
@@ -112,7 +125,7 @@ def remove_unless_held(directory: Path) -> bool:
 def torchrun(ranks: int, verb: list[str], threads: int) -> int:
     """Run `python -m ganealogy VERB` as `ranks` processes that share the threads. Return the exit code.
 
-    It is 143 or 130 after SIGTERM or Ctrl-C; the ranks have then saved a checkpoint.
+    It is one of STOPPED after a signal; the ranks have then saved a checkpoint.
     """
     die_with_parent()
     interruption = Interruption()
@@ -189,7 +202,7 @@ def warn(text: str) -> None:
 
 
 def report_errors(work: Callable[[], None], debug: bool) -> int:
-    """Run `work`. Return the exit code: 0, 2 with one line for an error to fix, 130 for Ctrl-C, 143 for SIGTERM.
+    """Run `work`. Return the exit code: 0, 2 with one line for an error to fix, or one of STOPPED.
 
     `debug` prints the traceback before the line. Other errors are bugs: they propagate, and Python exits with 1.
     """
@@ -203,7 +216,7 @@ def report_errors(work: Callable[[], None], debug: bool) -> int:
     except KeyboardInterrupt:
         print("ganealogy: stopped", file=sys.stderr)
         return INTERRUPTED
-    except Terminated:
+    except Terminated as stop:
         print("ganealogy: stopped", file=sys.stderr)
-        return TERMINATED
+        return 128 + stop.number
     return OK

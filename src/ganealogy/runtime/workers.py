@@ -212,7 +212,7 @@ def _end(worker: Worker, logs: Path) -> Ended:
 
 def _inside(work: Work, job: Job, pipe: Any, log: str, environment: dict[str, str]) -> None:
     """The main function of a worker."""
-    process.raise_on_sigterm()
+    process.raise_on_stop()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process.die_with_parent()
     os.environ.clear()

@@ -90,7 +90,7 @@ def with_torchrun(ranks: int, todo: Sequence[Job]) -> dict[str, str]:
     for job in todo:
         verb = [job.stages[0], job.version, "--seeds", str(job.seed)]
         code = process.torchrun(ranks, verb, process.threads(settings.threads))
-        if code in (process.INTERRUPTED, process.TERMINATED):
+        if code in process.STOPPED:
             break
         if code:
             failures[job.name] = f"{job.label} ended with {code}"

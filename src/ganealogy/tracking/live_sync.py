@@ -103,7 +103,8 @@ def follow(work: Path, parent_pid: int | None = None, interval_s: float = INTERV
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     threading.Thread(target=_exit_with_parent, args=(parent_pid or os.getppid(), stop), daemon=True).start()
     warnings: list[str] = []
 

@@ -47,7 +47,7 @@ def ui(port: int | None = None, host: str = "127.0.0.1") -> None:
         _print_pages(store.display_uri(), pages)
         return
     port = free_port(host, PORTS if port is None else range(port, port + 1))
-    _stop_on_signals()
+    process.raise_on_stop()
     with tempfile.TemporaryDirectory(prefix="ganealogy-ui-") as folder:  # MLflow leaves lock files in it
         environment = {**os.environ, **ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": store.uri(), "TMPDIR": folder}
         server = subprocess.Popen(_command(host, port), env=environment, stdout=subprocess.DEVNULL, process_group=0)
@@ -81,12 +81,6 @@ def _newest_experiment() -> str | None:
     except StoreError as failure:
         raise GanealogyError(f"MLflow store {store.display_uri()}: {failure}; {failure.repair}") from None
     return newest[0].info.experiment_id if newest else None
-
-
-def _stop_on_signals() -> None:
-    process.raise_on_sigterm()
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # of nohup
-        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
 
 def _print_pages(server: str, pages: list[str]) -> None:

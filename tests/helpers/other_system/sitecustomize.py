@@ -12,7 +12,7 @@ from types import ModuleType
 
 ABSENT = {"fcntl", "resource", "pwd", "grp", "termios"}
 HIDDEN = {
-    "os": "fchmod fchown fork getpgid getuid killpg mkfifo posix_fallocate pread preadv setsid "
+    "os": "fchmod fchown fork getpgid getuid killpg mkfifo nice posix_fallocate pread preadv setsid "
     "sched_getaffinity statvfs uname",
     "signal": "SIGALRM SIGHUP SIGKILL SIGQUIT SIGUSR1 SIGUSR2 alarm pthread_sigmask setitimer",
 }
