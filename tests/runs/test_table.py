@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ganealogy.runs.table import LINE_EVERY_S, RunTable, duration
-from ganealogy.runtime.progress import short
+from ganealogy.runtime.progress import Progress, short
 from ganealogy.runtime.workers import Ended
 
 
@@ -138,3 +138,19 @@ def test_durations_are_for_people() -> None:
         "3 min 20 s",
         "2 h 05 min",
     ]
+
+
+def test_texts_of_runs_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Reasons of failures quote libraries, which quote files; a node names itself."""
+    hostile = "a [/x] \x1b[2J\n\u202eb\b"
+    table = RunTable(["v1-0", "v1-1"], 1, console=Console(width=100, file=io.StringIO()))
+    table.on_start("v1-0")
+    table.on_progress("v1-0", {"stage": hostile, "node": hostile})
+    drawn = io.StringIO()
+    Console(width=100, file=drawn).print(table.table(100, 20))
+    table.on_end("v1-0", Ended("error", reason=hostile))
+    with Progress(hostile, 1) as progress:
+        progress.say(hostile)
+        progress.update(1, hostile)
+    for shown in (drawn.getvalue(), capsys.readouterr().err):
+        assert "a [/x]" in shown and all(letter.isprintable() or letter == "\n" for letter in shown)

@@ -94,6 +94,7 @@ def test_a_closed_stream_takes_no_other_file_s_place(tmp_path: Path) -> None:
         ("\x1b]52;c;Y2F0\x07", rb"\x1b]52;c;Y2F0\x07"),  # writes to the clipboard
         ("\x1bPq\x9b2J", rb"\x1bPq\x9b2J"),
         ("gnp\u202eexe.cat", rb"gnp\u202eexe.cat"),
+        ("ganealogy: x\x1b[2J\b", rb"ganealogy: x\x1b[2J\x08"),
         ("\x1b[32mgreen\x1b[0m", b"\x1b[32mgreen\x1b[0m"),  # as progress bars have it
     ],
 )

@@ -11,7 +11,7 @@ import click
 from ganealogy.cli import stage_verbs
 from ganealogy.cli._groups import SectionedGroup
 from ganealogy.cli.stage_verbs import FILE, SEED
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, printable
 from ganealogy.runtime import process, streams
 
 DEBUG = "--debug"
@@ -317,7 +317,7 @@ def use(name: str, path: str | None) -> None:
     from ganealogy.params import edit
 
     with process.explain_full_disk("params.yaml"):
-        click.echo(edit.use(name, path) or f"params.yaml is already {name}'s")
+        click.echo(printable(edit.use(name, path) or f"params.yaml is already {name}'s"))
 
 
 def main() -> None:

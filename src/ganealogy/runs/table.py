@@ -15,7 +15,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from ganealogy.runtime.process import single_printable_line
 from ganealogy.runtime.progress import short
+from ganealogy.runtime.tables import text
 from ganealogy.runtime.workers import Ended, Watcher
 
 REDRAW_S = 0.25
@@ -80,7 +82,9 @@ class RunTable(Watcher):
         values = dict(progress)
         row.state = str(values.pop("stage", row.state))
         row.fraction = float(values.pop("fraction", row.fraction))
-        row.node, row.note = str(values.pop("node", row.node)), str(values.pop("note", row.note))
+        row.node, row.note = (
+            single_printable_line(str(values.pop(key, was))) for key, was in (("node", row.node), ("note", row.note))
+        )
         row.numbers |= {key: float(value) for key, value in values.items()}
 
     def on_line(self, name: str, line: str) -> None:
@@ -92,7 +96,7 @@ class RunTable(Watcher):
 
     def on_end(self, name: str, ended: Ended) -> None:
         row = self.rows[name]
-        row.ended, row.note = self.clock(), ended.reason
+        row.ended, row.note = self.clock(), single_printable_line(ended.reason)
         row.state = "failed" if ended.failed else "stopped" if ended.how == "stopped" else "done"
         if self.live is None:
             took = f" in {duration(row.ended - row.began)}" if row.began is not None and row.state == "done" else ""
@@ -117,10 +121,10 @@ class RunTable(Watcher):
     def title(self) -> str:
         done = sum(row.state == "done" for row in self.rows.values())
         left = self.seconds_left()
-        text = f"{done} of {len(self.rows)} runs{f', {duration(left)} left' if left else ''}"
+        line = f"{done} of {len(self.rows)} runs{f', {duration(left)} left' if left else ''}"
         if left and self.later:
-            text += f", {duration(left + self.later * self._factor())} for the whole tree"
-        return text
+            line += f", {duration(left + self.later * self._factor())} for the whole tree"
+        return line
 
     def _factor(self) -> float:
         """Return by how much the runs so far were slower than expected."""
@@ -190,7 +194,7 @@ class RunTable(Watcher):
             if several:  # each version's time on the first row that shows it
                 seconds = left.pop(version_of(name), None)
                 cells.append(duration(seconds) if seconds else "")
-            table.add_row(*cells, *([row.node] if nodes else ()), style=COLOURS.get(row.state))
+            table.add_row(*cells, *([text(row.node)] if nodes else ()), style=COLOURS.get(row.state))
         return table
 
     def _cells(self, name: str, row: Row, wide: bool) -> list[Any]:
@@ -204,7 +208,14 @@ class RunTable(Watcher):
             left = duration((self.clock() - (row.began or 0)) / row.fraction * (1 - row.fraction))
         elif row.ended is not None and row.began is not None:
             left = f"in {duration(row.ended - row.began)}"
-        return [name, row.state, part, *(shown if wide else ()), short(numbers["fd"]) if "fd" in numbers else "", left]
+        return [
+            text(name),
+            text(row.state),
+            part,
+            *(shown if wide else ()),
+            short(numbers["fd"]) if "fd" in numbers else "",
+            left,
+        ]
 
     def __enter__(self) -> RunTable:
         if self.live is not None:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from ganealogy.runtime.process import single_printable_line
+
 T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
@@ -36,6 +38,7 @@ class Progress:
     def __init__(
         self, label: str, total: float, unit: str = "it", initial: float = 0, pieces: tuple[float, str] | None = None
     ) -> None:
+        label = single_printable_line(label)  # it may name a file
         self.label, self.total, self.unit, self.done, self.pieces = label, total, unit, initial, pieces
         self.started = self.printed = time.monotonic()
         self.initial = initial
@@ -54,6 +57,7 @@ class Progress:
 
     def update(self, n: float = 1, note: str = "") -> None:
         self.done += n
+        note = single_printable_line(note)
         self.note = note or self.note
         if self.bar is not None:
             if note:
@@ -64,6 +68,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
+        text = single_printable_line(text)
         if self.bar is not None:
             self.bar.write(text, file=sys.stderr)
         else:

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, printable
 
 STEERING = re.compile("\x1b(?!\\[)|[\x07\x80-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Escape sequences other than colours and moves of the cursor, which progress bars need, and controls of direction."""
+
+
+USERS_LINES = ("ganealogy: ", "warning: ")
+"""Beginnings of lines for the user, which have no colours: all control characters in them are made visible."""
 
 
 class Descriptor(io.FileIO):
@@ -38,6 +42,8 @@ class Shown(io.TextIOWrapper):
         super().__init__(io.BufferedWriter(self.descriptor), encoding, errors="replace", line_buffering=True)
 
     def write(self, text: str) -> int:
+        if text.startswith(USERS_LINES):
+            text = printable(text)
         return super().write(STEERING.sub(lambda found: ascii(found.group())[1:-1], text))
 
 

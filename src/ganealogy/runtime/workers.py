@@ -276,6 +276,6 @@ class _Lines(_Log):
         self.line += text
         *complete, self.line = self.line.split("\n")
         for line in complete:
-            if line.startswith(("ganealogy: ", "warning: ")):
+            if line.startswith(streams.USERS_LINES):
                 self.sender.send("line", line)
         return written
