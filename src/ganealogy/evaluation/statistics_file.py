@@ -113,7 +113,7 @@ class Recorded:
         raise NotImplementedError
 
 
-def recorded(name: str, sides: Sequence[Statistics]) -> Extractor:
+def recorded(name: str, sides: Sequence[Statistics]) -> Recorded:
     """Return the extractor of statistics on both sides. Its weights are not needed.
 
     Raises: GanealogyError when they are of another extractor, of two protocols, or of another dimension.

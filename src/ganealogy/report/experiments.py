@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -63,9 +63,16 @@ def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
     if len(names) < 2 or len(set(names)) < len(names):
         given = ", ".join(names) or "none"
         raise GanealogyError(f"--exp needs two or more experiments, each named once; got {given}")
+    from dvc.repo.brancher import switch
+
     with _opened(root) as repo:
         commits = {name: _commit(repo, name) for name in names}
-        return [_copy_results(repo, name, commit, into / str(at)) for at, (name, commit) in enumerate(commits.items())]
+        found = []
+        for at, (name, commit) in enumerate(commits.items()):
+            # By the project's own root, which may be a folder of a larger git repository.
+            with switch(repo, commit) if commit else nullcontext():
+                found.append(_copy_results(repo, name, commit, into / str(at)))
+        return found
 
 
 @contextmanager
@@ -111,7 +118,7 @@ def _commit(repo: Repo, name: str) -> str:
 def _copy_results(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
     from dvc.api import DVCFileSystem
 
-    files = DVCFileSystem(repo.root_dir, rev=commit or None)
+    files = DVCFileSystem(repo=repo)
     missing: dict[str, None] = {}
     tree = _copy(files, TREE, into, missing)
     if tree is None:

@@ -94,7 +94,7 @@ def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
     with repo:
         for name, commit in _revisions(root):
             try:
-                lock = yaml.safe_load(_git(root, "show", f"{commit}:dvc.lock", missing="{}")) or {}
+                lock = yaml.safe_load(_git(root, "show", f"{commit}:./dvc.lock", missing="{}")) or {}
                 outs = {
                     out["path"]: str(out.get("md5", ""))
                     for each in (lock.get("stages") or {}).values()

@@ -78,8 +78,9 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
     ):
         outcome, device = train(stage, identity, work, schema.load().train, interruption, send_progress)
         if outcome.status == "interrupted":
-            by_keys = interruption.signal in (None, signal.SIGINT)
-            raise KeyboardInterrupt if by_keys else process.Terminated(interruption.signal)
+            if interruption.signal in (None, signal.SIGINT):
+                raise KeyboardInterrupt
+            raise process.Terminated(interruption.signal)
         stage.verify()
         return publish(work, identity, outcome, device, made_from(version, seed, run)) if first else None  # type: ignore[return-value]
 
