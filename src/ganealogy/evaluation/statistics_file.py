@@ -100,7 +100,7 @@ def _metadata(path: Path, content: Archive) -> dict[str, Any]:
     return {key: value for key, value in recorded.items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recorded:
     """An extractor as two statistics files describe it: enough to compare them, without its weights."""
 
@@ -113,7 +113,7 @@ class Recorded:
         raise NotImplementedError
 
 
-def recorded(name: str, sides: Sequence[Statistics]) -> Recorded:
+def recorded(name: str, sides: Sequence[Statistics]) -> Extractor:
     """Return the extractor of statistics on both sides. Its weights are not needed.
 
     Raises: GanealogyError when they are of another extractor, of two protocols, or of another dimension.

@@ -18,6 +18,7 @@ from ganealogy.workspace import KEY_LENGTH, MANIFEST, PACKED, PLAN, WORK, main_r
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+    from dvc.scm import SCMError
 
 HERE = "the workspace"
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
@@ -88,8 +89,8 @@ def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
         yield from _read(HERE, files, root / MANIFEST, unknown)
     try:
         repo = Repo(str(root))
-    except NotDvcRepoError:
-        raise GanealogyError(f"{root.resolve()}: not a DVC project") from None
+    except (NotDvcRepoError, SCMError):
+        raise GanealogyError(f"{root.resolve()}: not a DVC project in a git repository") from None
     seen: set[tuple[str, str]] = set()
     with repo:
         for name, commit in _revisions(root):

@@ -28,12 +28,16 @@ class Generator(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Raises: GanealogyError when the weights are not those that the run wrote."""
-        from ganealogy.files import integrity
+        from ganealogy.errors import GanealogyError
+        from ganealogy.files import atomic
         from ganealogy.networks._build import load_generator
 
         content = json.loads(Path(context.artifacts["recipe"]).read_text(encoding="utf-8"))
         weights = Path(context.artifacts["weights"])
-        integrity.verify(weights, content["weights_sha256"], CURE)
+        if not weights.is_file() or atomic.sha256(weights) != content["weights_sha256"]:
+            raise GanealogyError(
+                f"{weights}: absent, or its sha256 is not that of the weights that the run wrote; {CURE}"
+            )
         protocol = content["protocol"]
         self.latent = content["recipe"]["latent"]
         self.limit = max(1, min(MAX_PICTURES, MAX_VALUES // (protocol["image_size"] ** 2 * protocol["channels"])))
