@@ -100,7 +100,7 @@ def _metadata(path: Path, content: Archive) -> dict[str, Any]:
     return {key: value for key, value in recorded.items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recorded:
     """An extractor as two statistics files describe it: enough to compare them, without its weights."""
 
