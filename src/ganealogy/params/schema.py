@@ -7,6 +7,7 @@ networks are in `stages/plan.py`.
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -192,7 +193,9 @@ def read_yaml(path: Path) -> Any:
             raise GanealogyError(f"{path}: larger than {MAX_BYTES:,} bytes, {NO_NEED}")
         text = path.read_text(encoding="utf-8")
         _check_size(text, path)
-        content = YAML(typ="safe", pure=True).load(StringIO(text))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # several lines about numbers of YAML 1.1
+            content = YAML(typ="safe", pure=True).load(StringIO(text))
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such file") from None
     except DuplicateKeyError as error:
