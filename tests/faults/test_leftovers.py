@@ -53,7 +53,7 @@ def files(folder: Path) -> list[str]:
 
 def check_store(workspace: Workspace, versions: list[str], seeds: int) -> None:
     """Each run is in the store once, finished, with one model; beside them is only the report."""
-    client = MlflowClient(f"sqlite:///{workspace.path / 'build/mlflow/mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{workspace.path / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name != 'Default'")
     runs = client.search_runs([experiment.experiment_id])
     names = [f"{version} seed {seed}" for version in versions for seed in range(seeds)]

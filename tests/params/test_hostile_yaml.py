@@ -88,7 +88,6 @@ def test_an_alias_of_a_small_value_works(tmp_path: Path) -> None:
     "value", ["no", "on", "010", "0o10", "0x1f", "1e3", "1_000", "2001-01-01", "~", "null", "12:30:45"]
 )
 @pytest.mark.parametrize("directive", ["", "%YAML 1.1\n---\n"])
-@pytest.mark.filterwarnings("ignore::ruamel.yaml.error.MantissaNoDotYAML1_1Warning")
 def test_a_value_that_yaml_takes_for_no_text_is_named_where_a_name_is_expected(
     value: str, directive: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
+import warnings
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -225,7 +226,9 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path)
     try:
         _check_size(text, path)
-        content = YAML(typ="safe", pure=True).load(StringIO(text))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # several lines about numbers of YAML 1.1
+            content = YAML(typ="safe", pure=True).load(StringIO(text))
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise GanealogyError(f"{path}: line {line}: {str(error.problem).splitlines()[0]}; keep one of them") from None
