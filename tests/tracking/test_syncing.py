@@ -270,7 +270,7 @@ def test_a_run_on_other_data_is_refused(finished: RunDir, project: Path) -> None
 
 
 def test_without_a_plan_or_a_run_the_error_names_the_command(project: Path) -> None:
-    with pytest.raises(GanealogyError, match="train the version"):
+    with pytest.raises(GanealogyError, match="dvc repro train@v1"):
         tracking.sync(run_dir("v1", 0, project))
     (project / "build/plan/tree.json").unlink()
     with pytest.raises(GanealogyError, match="ganealogy plan"):

@@ -14,6 +14,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Dataset
 from ganealogy.record_types import ManifestJson, TreeJson
 from ganealogy.tracking.run_record import RunRecord, read_json
+from ganealogy.tracking.run_record import read as read_run
 from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
 
 
@@ -31,10 +32,10 @@ class Context:
 
         Raises: GanealogyError when there is no plan.
         """
-        tree = tree or read_json(root / TREE)
+        tree = tree or read_json(root / TREE, "run `ganealogy plan`")
         if tree is None:
             raise GanealogyError(f"{root / TREE}: no such file; run `ganealogy plan` first")
-        return cls(root, tree, read_json(root / MANIFEST))
+        return cls(root, tree, read_json(root / MANIFEST, "run `dvc repro preprocess`"))
 
     @property
     def data_name(self) -> str:
@@ -51,7 +52,7 @@ class Context:
     def data(self, record: RunRecord | None = None) -> str:
         """Return the digest of the run's pictures, or of data/packed, or of the first listed run; empty if none."""
         if record is None and self.manifest is None:
-            return next((str(read_json(run / "train/run.json").get("data")) for run in self.run_directories()), "")
+            return next((str(read_run(run).run.get("data")) for run in self.run_directories()), "")
         return str(record.run.get("data") if record else self.manifest and self.manifest["dataset"])
 
     def experiment(self, record: RunRecord | None = None) -> str:
