@@ -162,6 +162,9 @@ def work_dir(key: str, root: Path | None = None) -> Path:
     return (root or main_root()) / WORK / key[:KEY_LENGTH]
 
 
+UNFINISHED = "unfinished"
+
+
 def unfinished(work: Path) -> RunDir:
     """Return a training in its folder of `WORK`. Only its stage `train` has files."""
-    return RunDir.below(work, "unfinished", 0)
+    return RunDir.below(work, UNFINISHED, 0)

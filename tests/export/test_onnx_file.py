@@ -118,7 +118,7 @@ def test_the_best_run_is_selected_by_default(make_run, project: Path) -> None:  
     )
     with pytest.raises(GanealogyError, match="which seed"):
         select_run.choose("v1", None, project)
-    with pytest.raises(GanealogyError, match=r"v1/train/7/run\.json.*train the version"):
+    with pytest.raises(GanealogyError, match=r"v1/train/7/run\.json.*dvc repro train@v1"):
         select_run.choose("v1", 7, project)
 
 

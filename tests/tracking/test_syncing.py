@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -163,6 +164,47 @@ def test_a_sync_killed_anywhere_is_completed_by_the_next(
         assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
+def test_syncs_killed_at_every_call_of_mlflow_post_each_item_once(
+    finished: RunDir, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sync is killed one call later, until one gets through."""
+    from mlflow import MlflowClient
+
+    class Killed(BaseException):
+        pass
+
+    def counted(call: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) >= kills:
+                raise Killed
+            return call(*args, **kwargs)
+
+        return wrapper
+
+    writes = ("create_", "set_", "log_", "delete_", "update_", "finalize_")
+    with monkeypatch.context() as patch:
+        for name in dir(MlflowClient):
+            if name.startswith(writes):
+                patch.setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+        kills, is_done = 0, False
+        while not is_done:
+            calls = iter(range(1000))
+            with suppress(Killed):
+                is_done = tracking.sync(finished).warning is None
+            kills += not is_done
+    assert kills > 5, "no sync was killed"
+    held = lab.contents(sync(finished).run_id)
+    assert set(sync(finished).posted.values()) == {0}
+    assert all(len({step for step, _ in points}) == len(points) for points in held["metrics"].values())
+    assert len([path for path in held["artifacts"] if path.startswith("images/")]) == 6
+    assert len(held["models"]) == 1
+    with store.open_client() as client:
+        [experiment] = client.search_experiments()
+        assert len(client.search_runs([experiment.experiment_id])) == 1
+        assert len(client.search_model_versions()) == 1
+        assert client.get_model_version_by_alias("avatars-16x16", "best").tags["score"] == "123.5"
+
+
 def test_an_empty_image_in_the_store_is_posted_again(finished: RunDir) -> None:
     """A kill during the copy leaves an empty file."""
     sync(finished)
@@ -228,7 +270,7 @@ def test_a_run_on_other_data_is_refused(finished: RunDir, project: Path) -> None
 
 
 def test_without_a_plan_or_a_run_the_error_names_the_command(project: Path) -> None:
-    with pytest.raises(GanealogyError, match="train the version"):
+    with pytest.raises(GanealogyError, match="dvc repro train@v1"):
         tracking.sync(run_dir("v1", 0, project))
     (project / "build/plan/tree.json").unlink()
     with pytest.raises(GanealogyError, match="ganealogy plan"):

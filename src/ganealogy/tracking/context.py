@@ -15,6 +15,7 @@ from ganealogy.files.records import read_record
 from ganealogy.params.schema import Dataset
 from ganealogy.record_types import ManifestJson, RunsOfTree, TreeJson
 from ganealogy.tracking.run_record import RunRecord, read_json
+from ganealogy.tracking.run_record import read as read_run
 from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
 
 
@@ -33,7 +34,7 @@ class Context:
         Raises: GanealogyError when there is no plan, or it is damaged or of an older release.
         """
         tree = tree or read_record(root / TREE, Remedy("plan"), ("versions", "dataset"), RunsOfTree)
-        return cls(root, tree, read_json(root / MANIFEST, ("dataset",), ManifestJson))
+        return cls(root, tree, read_json(root / MANIFEST, Remedy("preprocess"), ("dataset",), ManifestJson))
 
     @property
     def data_name(self) -> str:
@@ -50,7 +51,7 @@ class Context:
     def data(self, record: RunRecord | None = None) -> str:
         """Return the digest of the run's pictures, or of data/packed, or of the first listed run; empty if none."""
         if record is None and self.manifest is None:
-            return next((str(read_json(run / "train/run.json").get("data")) for run in self.run_directories()), "")
+            return next((str(read_run(run).run.get("data")) for run in self.run_directories()), "")
         return str(record.run.get("data") if record else self.manifest and self.manifest["dataset"])
 
     def experiment(self, record: RunRecord | None = None) -> str:

@@ -216,7 +216,7 @@ def grids(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
             continue
         for file in posted:  # incomplete: an earlier sync was interrupted
             _delete(mlflow_run, file.path)
-        image, time_ms = _picture(picture), record.time_ms(step)
+        image, time_ms = _picture(picture, run_record.damaged(record.directory, "train")), record.time_ms(step)
         client.log_image(run_id, image, key=IMAGES, step=step, timestamp=time_ms, synchronous=True)
         count += 1
     return count
@@ -252,7 +252,7 @@ def status(client: MlflowClient, mlflow_run: Run, record: RunRecord, force: bool
         known = ", ".join(STATUSES)
         raise GanealogyError(
             f"{record.directory}/train/run.json: unknown status {record.status!r}; known: {known}; "
-            "train the version again"
+            f"{run_record.damaged(record.directory, 'train')}"
         )
     if mlflow_run.info.status == status and not force:
         return
@@ -286,12 +286,12 @@ def report(client: MlflowClient, experiment_id: str, page: Path, context: Contex
     return mlflow_run.info.run_id, 1
 
 
-def _picture(path: Path) -> Image.Image:
+def _picture(path: Path, hint: str) -> Image.Image:
     try:
         with Image.open(path) as file:
             return file.copy()
     except OSError as error:
-        raise GanealogyError(f"{path}: not a readable image ({error}); train the version again") from None
+        raise GanealogyError(f"{path}: not a readable image ({error}); {hint}") from None
 
 
 def _delete(mlflow_run: Run, path: str) -> None:

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ganealogy.errors import GanealogyError
+from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.files.records import read_record
 from ganealogy.lineage.flatten import as_text, flatten
 from ganealogy.record_types import CostJson, MetricsJson, RunJson, SampleJson
-from ganealogy.workspace import RUN_STAGES, RunDir
+from ganealogy.workspace import RUN_STAGES, UNFINISHED, RunDir
 
 Tick: TypeAlias = "dict[str, Any]"
 """A line of metrics.jsonl: tick, step, kimg, epoch, d_images, losses and scores."""
@@ -140,27 +140,45 @@ def read(directory: RunDir) -> RunRecord:
     Raises: GanealogyError when run.json is absent or a file is damaged.
     """
     keys = ("key", "version", "seed", "status", "recipe", "protocol")
-    run = read_record(directory / "train/run.json", "train the version", keys)
-    costs = {stage: read_json(directory.costs[stage]) for stage in RUN_STAGES}
+    run = read_record(directory / "train/run.json", again(directory, "train"), keys)
+    costs = {stage: read_json(directory.costs[stage], again(directory, stage)) for stage in RUN_STAGES}
     return RunRecord(
         directory=directory,
         run=run,
-        ticks=_read_ticks(directory / "train/metrics.jsonl"),
+        ticks=_read_ticks(directory / "train/metrics.jsonl", damaged(directory, "train")),
         costs={stage: cost for stage, cost in costs.items() if cost},
-        sample=read_json(directory / "sample/sample.json", ("checkpoint",), SampleJson),
-        evaluation=read_json(directory / "evaluate/metrics.json", ("metrics", "protocol"), MetricsJson),
+        sample=read_json(directory / "sample/sample.json", again(directory, "sample"), ("checkpoint",), SampleJson),
+        evaluation=read_json(
+            directory / "evaluate/metrics.json",
+            again(directory, "evaluate"),
+            ("metrics", "protocol", "lead"),
+            MetricsJson,
+        ),
     )
 
 
-def read_json(path: Path, keys: tuple[str, ...] = (), kind: Any = None) -> Any:
+def again(directory: RunDir, stage: str) -> str | Remedy:
+    """Return what makes a file of the run again, for an error message."""
+    if directory.version == UNFINISHED:
+        return "run `dvc repro`, which trains it again"
+    return Remedy(f"{stage}@{directory.version}")
+
+
+def damaged(directory: RunDir, stage: str) -> str:
+    """Return what makes a damaged file of the run again."""
+    remedy = again(directory, stage)
+    return remedy.damaged if isinstance(remedy, Remedy) else remedy
+
+
+def read_json(path: Path, hint: str | Remedy, keys: tuple[str, ...] = (), kind: Any = None) -> Any:
     """Read a record that has `keys`, of type `kind`; return None if the file is absent.
 
-    Raises: GanealogyError when it is damaged.
+    Raises: GanealogyError when it is damaged, which ends with `hint`.
     """
-    return read_record(path, "run its stage again", keys, kind) if path.exists() else None
+    return read_record(path, hint, keys, kind) if path.exists() else None
 
 
-def _read_ticks(path: Path) -> list[Tick]:
+def _read_ticks(path: Path, hint: str) -> list[Tick]:
     """Read the complete lines: the training may be writing the last one.
 
     Raises: GanealogyError when a line is damaged.
@@ -173,7 +191,7 @@ def _read_ticks(path: Path) -> list[Tick]:
         ticks = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return [{**tick, "step": int(tick["step"]), "kimg": float(tick["kimg"])} for tick in ticks]
     except (ValueError, TypeError, KeyError) as error:
-        raise GanealogyError(f"{path}: damaged line ({error}); train the version again") from None
+        raise GanealogyError(f"{path}: damaged line ({error}); {hint}") from None
 
 
 def tick_metrics(tick: Tick) -> dict[str, float]:
