@@ -26,3 +26,30 @@ def test_each_fault_has_its_tests(number: str, lines: str) -> None:
     assert len(listed) == len(lines.splitlines()) > 0, "one file and one test per line"
     missing = [f"{file}: {name}" for file, name in listed if name not in defined_in(Path("tests") / file)]
     assert not missing
+
+
+def removing(path: Path) -> bool:
+    """Return whether a module calls something that removes or renames a file."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    names = {node.func.attr: node for node in calls}  # type: ignore[attr-defined]
+    of_paths = any(node.func.attr == "replace" and len(node.args) == 1 and not node.keywords for node in calls)  # type: ignore[attr-defined]
+    return (
+        of_paths
+        or bool(names.keys() & {"unlink", "rmtree", "rmdir", "rename", "removedirs", "move"})
+        or any(
+            node.func.attr == "remove" and ast.unparse(node.func.value) in ("os", "fs", "self.fs", "store")  # type: ignore[attr-defined]
+            for node in calls
+        )
+    )
+
+
+def test_every_place_that_removes_files_is_listed() -> None:
+    source = Path("src/ganealogy")
+    found = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if removing(path)}
+    rows = re.findall(r"^\| (`.+?`) \|", PAGE.read_text(), flags=re.M)
+    listed = {name for row in rows for name in re.findall(r"`(.+?\.py)`", row)}
+    assert found == listed

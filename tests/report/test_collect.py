@@ -169,12 +169,14 @@ def test_prune_removes_only_versions_that_the_plan_does_not_list(project: Path) 
     shutil.copytree(runs / "v1", runs / "v9")
     shutil.copytree(runs / "v1/train", runs / "v1-0/train")  # a run in the folders of an older Ganealogy
     (runs / "notes").mkdir()
+    (runs / "v9/notes.txt").write_text("mine")
     (runs / "v8").symlink_to(runs / "v1", target_is_directory=True)
     path = project / "build/plan/tree.json"
     versions = json.loads(path.read_text())["versions"]
     edit(path, versions=[entry | {"listed": entry["name"] != "v7"} for entry in versions])
     assert prune(project) == ["v1-0", "v7", "v9"]
-    assert {path.name for path in runs.iterdir()} == {"v1", "v3", "v5", "notes", "v8"}
+    assert {path.name for path in runs.iterdir()} == {"v1", "v3", "v5", "notes", "v8", "v9"}
+    assert [path.name for path in (runs / "v9").iterdir()] == ["notes.txt"]
     assert [path.name for path in sorted((runs / "v5/train").iterdir())] == ["0", "1"]
     assert (project / "data/packed/manifest.json").exists()
     assert prune(project) == []

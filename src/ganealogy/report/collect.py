@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def collect(root: Path = Path()) -> Findings:
 def prune(root: Path = Path()) -> list[str]:
     """Remove the results of versions that the plan does not list; return their names. The store keeps them.
 
-    Links and other directories stay.
+    Links stay, and whatever else is in a version's folder.
     """
     tree = _tree(root)
     planned = {entry["name"] for entry in tree["versions"] if entry.get("listed")}
@@ -69,7 +70,10 @@ def prune(root: Path = Path()) -> list[str]:
     for path in sorted((root / RUNS).glob("*")):
         results = VERSION_NAME.fullmatch(path.name) and any((path / part).is_dir() for part in (*RUN_STAGES, "cost"))
         if results and path.name not in planned and not path.is_symlink():
-            shutil.rmtree(path)
+            for part in (*RUN_STAGES, "cost"):
+                shutil.rmtree(path / part, ignore_errors=True)
+            with suppress(OSError):  # not empty
+                path.rmdir()
             removed.append(path.name)
     return removed
 
