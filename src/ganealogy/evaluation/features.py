@@ -14,6 +14,7 @@ from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import feature_cache
 from ganealogy.evaluation.extractors._base import Extractor
+from ganealogy.evaluation.extractors._network import NetworkExtractor
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
 from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.evaluation.metrics.neighbours import Matrix
@@ -99,6 +100,13 @@ def moments_by_torch(values: NDArray[Any], device: str) -> Moments:
     rows -= mean
     rows /= (len(rows) - 1) ** 0.5
     return Moments(mean.cpu().numpy(), covariance=(rows.T @ rows).cpu().numpy())
+
+
+def extractor_class(extractor: str) -> type:
+    """Return the class of an extractor, without loading its weights."""
+    members = vars(components.load(KIND, extractor)).values()
+    own = [each for each in members if isinstance(each, type) and getattr(each, "name", None) == extractor]
+    return own[0] if own else NetworkExtractor
 
 
 def load_extractor(name: str, device: str, reference: Path = REFERENCE) -> Extractor:

@@ -19,12 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors._base import Extractor
-from ganealogy.evaluation.extractors._network import NetworkExtractor
 from ganealogy.evaluation.extractors.pictures import unflatten
-from ganealogy.evaluation.features import KIND, FeatureSet, moments
+from ganealogy.evaluation.features import FeatureSet, extractor_class, moments
 from ganealogy.evaluation.metrics import fd_infinity, inception_score, kid, prdc
 from ganealogy.evaluation.metrics.classifier_score import class_metrics
 from ganealogy.evaluation.metrics.diversity import diversity
@@ -307,13 +305,6 @@ def metric_names(extractor: Extractor) -> list[str]:
 def known_metrics(extractor: str) -> list[str]:
     """Return the metrics that suit an extractor, without loading its weights."""
     return _names(extractor_class(extractor), extractor)
-
-
-def extractor_class(extractor: str) -> type:
-    """Return the class of an extractor, without loading its weights."""
-    members = vars(components.load(KIND, extractor)).values()
-    own = [each for each in members if isinstance(each, type) and getattr(each, "name", None) == extractor]
-    return own[0] if own else NetworkExtractor
 
 
 def _names(extractor: Any, name: str) -> list[str]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ganealogy.errors import GanealogyError
 from ganealogy.evaluation.extractors._base import Extractor
-from ganealogy.evaluation.features import FeatureSet
-from ganealogy.evaluation.measure import extractor_class, suits_all_metrics
+from ganealogy.evaluation.features import FeatureSet, extractor_class
+from ganealogy.evaluation.measure import suits_all_metrics
 from ganealogy.evaluation.metrics.frechet import Moments
 from ganealogy.files import atomic
 from ganealogy.files.arrays import Archive
