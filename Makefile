@@ -107,5 +107,7 @@ lock:
 	cp requirements-dev.lock requirements.lock
 	$(COMPILE) -o requirements.lock
 
+# Not build/weights: it may contain weights that you put there.
 clean:
-	rm -rf build data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html reports/compare.html
+	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name weights -exec rm -rf {} +
+	rm -rf data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html reports/compare.html

@@ -147,3 +147,15 @@ def test_make_lock_gives_the_running_lock_the_versions_of_the_other(checkout: Wo
     assert "--extra" not in compile_running and compile_running.endswith(f"-o {RUNNING}")
     for line in (compile_all, compile_running):
         assert all(option in line for option in ("--universal", "--generate-hashes", "--no-emit-index-url"))
+
+
+def test_clean_keeps_weights_and_everything_that_no_stage_wrote(checkout: Workspace) -> None:
+    """The names have spaces: each is one argument."""
+    kept = ["build/weights/my clip.safetensors", "notes", "reports/my notes.md", "data/my pictures/1.png"]
+    gone = ["build/my notes/1.txt", "build/store/train/1/out", "data/packed/train.npy", "reports/index.html"]
+    for name in (*kept, *gone):
+        (checkout.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.path / name).touch()
+    checkout.run("make", "clean")
+    assert [name for name in (*kept, *gone) if (checkout.path / name).exists()] == kept
+    checkout.run("make", "clean")

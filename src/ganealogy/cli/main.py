@@ -10,7 +10,7 @@ import click
 
 from ganealogy.cli import stage_verbs
 from ganealogy.cli._groups import SectionedGroup
-from ganealogy.cli.stage_verbs import FILE, SEED
+from ganealogy.cli.stage_verbs import FILE, SEED, OutputFile
 from ganealogy.errors import GanealogyError, printable
 from ganealogy.runtime import process, streams
 
@@ -222,7 +222,7 @@ def ui(port: int | None) -> None:
 @cli.command()
 @click.argument("version", required=False)
 @click.argument("seed", type=SEED, required=False)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Default: reports/live/VERSION-SEED.onnx.")
+@click.option("--out", type=OutputFile(".onnx"), help="Default: reports/live/VERSION-SEED.onnx.")
 def export(version: str | None, seed: int | None, out: Path | None) -> None:
     """Write the generator of VERSION and SEED, or of the best run, as ONNX, and compare it with torch."""
     from ganealogy.export import onnx_file, select_run
@@ -273,11 +273,7 @@ def gc(yes: bool, ignore_unknown: bool) -> None:
 
     garbage = gc.find()
     if garbage.unknown and not ignore_unknown:
-        names = ", ".join(garbage.unknown[:5])
-        raise GanealogyError(
-            f"{names}: their plan is not in DVC's cache, so what they need is not known: `dvc fetch --all-commits "
-            "build/plan data/packed` gets it, `ganealogy gc --ignore-unknown` continues without it"
-        )
+        raise gc.unreadable(garbage.unknown)
     stages = Counter(entry.record["stage"] for entry in garbage.entries)
     parts = [f"{count} of {stage}" for stage, count in stages.items()]
     parts += [f"{len(garbage.unfinished)} unfinished"] if garbage.unfinished else []

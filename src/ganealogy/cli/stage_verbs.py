@@ -28,6 +28,20 @@ class SeedList(click.ParamType):  # type: ignore[type-arg]
         return list(dict.fromkeys(seeds))
 
 
+class OutputFile(click.Path):
+    """A file to write. Only one of the same kind, by its ending, is replaced: a wrong name costs no picture."""
+
+    def __init__(self, suffix: str) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+        self.suffix = suffix
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        path = Path(super().convert(value, parameter, context)).expanduser()
+        if path.exists() and path.suffix.lower() != self.suffix:
+            self.fail(f"{path} exists and is no {self.suffix} file: choose another name", parameter, context)
+        return path
+
+
 SEEDS = click.option("--seeds", type=SeedList(), help="Such as 0,2,5 or 0-4; default: those of the plan.")
 FILE = click.Path(path_type=Path)
 RANKS = click.option(
@@ -139,8 +153,8 @@ def evaluate(version: str, seeds: list[int] | None, ranks: int) -> None:
 @click.option(
     "--extractor", "extractors", multiple=True, help="Repeatable; default: layout_edges_32_64, effnet_lite0 and pixel8."
 )
-@click.option("--json", type=FILE, help="File to write the numbers and their protocols to.")
-@click.option("--save-statistics", type=FILE, help="File (.npz) to write mu and sigma of the reals to.")
+@click.option("--json", type=OutputFile(".json"), help="File to write the numbers and their protocols to.")
+@click.option("--save-statistics", type=OutputFile(".npz"), help="File (.npz) to write mu and sigma of the reals to.")
 def measure(
     real: Path, fake: Path | None, extractors: tuple[str, ...], json: Path | None, save_statistics: Path | None
 ) -> None:
@@ -151,6 +165,9 @@ def measure(
     """
     if fake is None and save_statistics is None:
         raise click.UsageError("--real needs --fake, or --save-statistics")
+    for option, written in (("--json", json), ("--save-statistics", save_statistics)):
+        if written is not None and any(side is not None and _is_same(written, side) for side in (real, fake)):
+            raise click.UsageError(f"{option} {written} is one of the sets that are measured: choose another name")
     import torch
     from rich.console import Console
 
@@ -165,6 +182,11 @@ def measure(
             click.echo(note)
     for written in filter(None, (json, save_statistics)):
         click.echo(f"wrote {written}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    other = other.expanduser()
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 @click.command()

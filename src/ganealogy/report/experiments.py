@@ -79,16 +79,37 @@ def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
 def _opened(root: Path) -> Iterator[Repo]:
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
-    from dvc.scm import NoSCM
+    from dvc.scm import NoSCM, SCMError
 
     try:
         repo = Repo(str(root))
     except NotDvcRepoError:
         raise GanealogyError(f"{root.resolve()}: not a DVC project; experiments are made with: dvc exp run") from None
+    except SCMError:
+        raise GanealogyError(
+            f"{root.resolve()}: no git repository, which DVC needs for experiments; run: git init"
+        ) from None
     with repo:
         if isinstance(repo.scm, NoSCM):
-            raise GanealogyError(f"{root.resolve()}: no git repository, which DVC needs for experiments; run: git init")
+            raise GanealogyError(
+                f"{root.resolve()}: its DVC works without git, and experiments need it; run: git init && "
+                "dvc config --unset core.no_scm"
+            )
+        if _is_empty(repo):
+            raise GanealogyError(
+                f"{root.resolve()}: no commit yet, and experiments start from one; run: git add -A && git commit -m start"
+            )
         yield repo
+
+
+def _is_empty(repo: Repo) -> bool:
+    """Return whether the git repository has no commit."""
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return repo.scm.get_rev() is None
+    except SCMError:
+        return True
 
 
 def _commit(repo: Repo, name: str) -> str:

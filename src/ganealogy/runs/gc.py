@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dvc.scm import SCMError
 
 HERE = "the workspace"
+RUN_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+"""The names of folders that may be removed; a person's own have others."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
 """Raised for a file that is absent or not what its writer wrote, in any way."""
 
@@ -67,10 +70,27 @@ def find(root: Path = Path()) -> Garbage:
             garbage.entries.append(entry)
     short = {key[:KEY_LENGTH] for key in trainings}
     for folder in sorted((main_root() / WORK).glob("*")):
-        if folder.is_dir() and folder.name not in short:
+        if folder.is_dir() and RUN_KEY.fullmatch(folder.name) and folder.name not in short:
             garbage.unfinished.append(folder)
     garbage.unfinished += store.leftovers()
     return garbage
+
+
+def unreadable(unknown: list[str]) -> GanealogyError:
+    """Return the error for revisions that cannot be read, with the commands that fetch their plans."""
+    experiments = [name.rpartition("/")[2] for name in unknown if name.startswith("refs/exps/")]
+    cures = []
+    if HERE in unknown:
+        cures.append("`dvc repro preprocess` (the workspace)")
+    if len(unknown) > len(experiments) + (HERE in unknown):
+        cures.append("`dvc fetch --all-commits build/plan data/packed` (commits)")
+    if experiments:
+        cures.append(f"`dvc exp pull <git remote> {' '.join(experiments)}` (experiments)")
+    names = ", ".join(dict.fromkeys(name.rpartition("/")[2] for name in unknown[:5]))
+    return GanealogyError(
+        f"{names}: the plan is not in DVC's cache, so what they need is not known; to get it, run: "
+        f"{' and '.join(cures)}; `ganealogy gc --ignore-unknown` continues without it"
+    )
 
 
 def _is_named(entry: Entry, named: Iterable[Named]) -> bool:
