@@ -291,13 +291,20 @@ def gc(yes: bool, ignore_unknown: bool) -> None:
 @cli.command()
 @click.argument("what", type=click.Choice(["inception"]))
 def fetch(what: str) -> None:
-    """Download the weights of pytorch-fid's Inception, and turn on FID in params.yaml."""
+    """Download the weights of pytorch-fid's Inception, and turn on FID in params.yaml.
+
+    In a folder without params.yaml, it downloads the weights for `ganealogy measure --extractor inception` there.
+    """
     from ganealogy.data.fetch import mirror
     from ganealogy.evaluation.extractors._inception_weights import fetch_weights
     from ganealogy.params import edit, schema
+    from ganealogy.workspace import PARAMS
 
     with process.explain_full_disk("build/weights", "params.yaml"):
-        fetch_weights(mirror(schema.load().dataset.mirror))
+        path = fetch_weights(mirror(schema.load().dataset.mirror if PARAMS.exists() else None))
+        if not PARAMS.exists():
+            click.echo(f"wrote {path}; `ganealogy measure --extractor inception` in this folder measures FID")
+            return
         edit.add_extractor(what)
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
 

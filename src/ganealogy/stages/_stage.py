@@ -93,9 +93,9 @@ def deps_and_outs(stage: str, version: str | None = None) -> tuple[list[Path], l
         outs += [Path(item) for item in entry.get("metrics", [])]
     except FileNotFoundError:
         raise GanealogyError(f"{path}: no such file; run in the project's folder") from None
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
-        raise GanealogyError(f"{path}: {reason}; `git checkout dvc.yaml` restores it") from None
+        raise GanealogyError(f"{path}: {reason}; mend it, or drop your edits with `git checkout dvc.yaml`") from None
     return deps, outs
 
 
