@@ -59,7 +59,6 @@ def summary() -> None:
 
 
 def _fraction(context: click.Context, option: click.Parameter, text: str) -> float:
-    from ganealogy.errors import GanealogyError
     from ganealogy.verdicts import power
 
     try:
@@ -303,7 +302,7 @@ def fetch(what: str) -> None:
     with process.explain_full_disk("build/weights", "params.yaml"):
         path = fetch_weights(mirror(schema.load().dataset.mirror if PARAMS.exists() else None))
         if not PARAMS.exists():
-            click.echo(f"wrote {path}; `ganealogy measure --extractor inception` in this folder measures FID")
+            click.echo(f"wrote {path}; `ganealogy measure` in this folder can compute FID with --extractor inception")
             return
         edit.add_extractor(what)
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")

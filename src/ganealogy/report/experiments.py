@@ -97,7 +97,8 @@ def _opened(root: Path) -> Iterator[Repo]:
             )
         if _is_empty(repo):
             raise GanealogyError(
-                f"{root.resolve()}: no commit yet, and experiments start from one; run: git add -A && git commit -m start"
+                f"{root.resolve()}: no commit yet, and experiments start from one; "
+                "run: git add -A && git commit -m start"
             )
         yield repo
 

