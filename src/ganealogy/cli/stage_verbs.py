@@ -36,7 +36,7 @@ class OutputFile(click.Path):
         self.suffix = suffix
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
-        path = Path(super().convert(value, parameter, context)).expanduser()
+        path = Path(str(super().convert(value, parameter, context))).expanduser()
         if path.exists() and path.suffix.lower() != self.suffix:
             self.fail(f"{path} exists and is no {self.suffix} file: choose another name", parameter, context)
         return path
