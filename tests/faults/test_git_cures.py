@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 from helpers.pipeline import Workspace
+
+from ganealogy.cli import doctor
 
 
 @pytest.fixture
@@ -66,10 +67,11 @@ def test_a_damaged_dvc_yaml_is_cured_by_git(place: Workspace) -> None:
     assert "dvc.yaml" not in place.ganealogy("preprocess").stdout
 
 
-def test_the_doctor_names_git_init(place: Workspace) -> None:
+def test_the_doctor_names_git_init(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.path)
+
     def faults() -> list[str]:
-        environment = {"PATH": f"{place.path}{os.pathsep}{os.environ['PATH']}"}
-        return [line for line in place.ganealogy("doctor", **environment).stdout.splitlines() if "git init" in line]
+        return [finding.text for finding in doctor.check_programs() if "git init" in finding.text]
 
     (line,) = faults()
     (command,) = re.findall("`(git .+?)`", line)

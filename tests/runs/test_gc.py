@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A committed workspace with v1 at a budget of its own, and an experiment at another."""
     workspace = fresh(tmp_path_factory.mktemp("gc") / "my work")
     workspace.edit("params.yaml", "[v1, v3]", "[v1]")
+    workspace.dvc("remote", "add", "-q", "-d", "store", str(workspace.path.parent / "remote"))
     workspace.dvc("repro")
     workspace.run("git", "add", "-A")
     workspace.run("git", "commit", "-q", "-m", "first results")
@@ -75,12 +77,32 @@ def test_a_revision_that_cannot_be_read_stops_it(workspace: Workspace) -> None:
     assert entries(workspace) == {"train": 1, "sample": 1, "evaluate": 1}, "the workspace's own plan is there"
 
 
+def test_the_commands_in_the_message_fetch_what_is_needed(workspace: Workspace, tmp_path: Path) -> None:
+    """A commit's plan, and an experiment's, come by different commands."""
+    workspace.run("git", "init", "-q", "--bare", str(tmp_path / "bare"))
+    workspace.run("git", "remote", "add", "origin", str(tmp_path / "bare"))
+    workspace.dvc("push")
+    workspace.dvc("exp", "push", "origin", "faster")
+    shutil.rmtree(workspace.path / ".dvc/cache")
+    said = workspace.ganealogy("gc", "--yes").stdout
+    assert said.startswith("ganealogy: HEAD, faster: ")
+    commits, experiments = re.findall(r"`(dvc .+?)`", said)
+    workspace.dvc(*commits.split()[1:])
+    said = workspace.ganealogy("gc", "--yes").stdout
+    assert said.startswith("ganealogy: faster: ") and re.findall(r"`(dvc .+?)`", said) == [experiments]
+    workspace.dvc(*experiments.replace("<git remote>", "origin").split()[1:])
+    assert workspace.ganealogy("gc", "--yes").stdout == "nothing to remove; 6 results are in use\n"
+
+
 def test_unfinished_trainings_of_no_plan_go(workspace: Workspace) -> None:
     stale = workspace.path / "build/wip/0123456789abcdef0123"
     (stale / "checkpoints").mkdir(parents=True)
+    notes = workspace.path / "build/wip/my notes"
+    notes.mkdir()
     (stale / "checkpoints" / "000000004.safetensors").write_bytes(bytes(2_000_000))
     done = workspace.ganealogy("gc", "--yes")
     assert done.stdout == "frees 2 MB: results 1 unfinished; 6 in use stay\n" and not stale.exists()
+    assert notes.exists(), "it is no run's"
 
 
 def test_what_killed_processes_left_in_the_store_goes(workspace: Workspace) -> None:
