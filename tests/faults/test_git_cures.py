@@ -77,3 +77,14 @@ def test_the_doctor_names_git_init(place: Workspace, monkeypatch: pytest.MonkeyP
     (command,) = re.findall("`(git .+?)`", line)
     place.run(*command.split())
     assert faults() == []
+
+
+@pytest.mark.parametrize("state", ["no DVC", "its git was removed"])
+def test_gc_is_one_line_outside_dvc_or_git(state: str, place: Workspace) -> None:
+    place.run("git", "init", "-q")
+    if state != "no DVC":
+        place.dvc("init", "-q")
+        shutil.rmtree(place.path / ".git")
+    done = place.ganealogy("gc", "--yes")
+    assert done.returncode == 2 and "not a DVC project in a git repository" in done.stdout
+    assert done.stdout.count("\n") == 1

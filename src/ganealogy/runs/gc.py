@@ -19,7 +19,6 @@ from ganealogy.workspace import KEY_LENGTH, MANIFEST, PACKED, PLAN, WORK, main_r
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-    from dvc.scm import SCMError
 
 HERE = "the workspace"
 RUN_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
@@ -103,6 +102,7 @@ def _is_named(entry: Entry, named: Iterable[Named]) -> bool:
 def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
+    from dvc.scm import SCMError
 
     if (root / PLAN).is_dir():
         files = {path.relative_to(root / PLAN).as_posix(): path for path in (root / PLAN).rglob("*.json")}
