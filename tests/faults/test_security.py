@@ -117,6 +117,8 @@ WRITERS = {
     "files/atomic.py": "the door itself",
     "training/run_files.py": "metrics.jsonl grows by a line; readers take whole lines, a resume cuts the rest",
     "data/sources/anime.py": "nowhere (os.devnull), where Kaggle's client prints its help",
+    "data/workers.py": "nowhere (os.devnull), where decoders print",
+    "evaluation/standalone.py": "pixels, in a temporary directory",
     "tracking/model.py": "a copy in a temporary directory, for MLflow to take",
     "runs/store.py": "copies beside the final name, which then get it by a rename",
     "runtime/workers.py": "the log of a run, which grows as it comes",

@@ -213,7 +213,8 @@ def test_moments_by_torch_equal_numpys(count, decay):
     np.testing.assert_allclose(ours.covariance, theirs.covariance, rtol=1e-12, atol=1e-14)
     assert ours.trace == pytest.approx(theirs.trace, rel=1e-12)
     reals = Moments.of(b)
-    assert frechet_distance(ours, reals) == pytest.approx(frechet_distance(theirs, reals), rel=1e-12)
+    # Covariances that agree to 1e-12 give distances that agree to about 1e-11: some processors add in another order.
+    assert frechet_distance(ours, reals) == pytest.approx(frechet_distance(theirs, reals), rel=1e-10)
 
 
 def test_bad_features_are_rejected_before_they_are_sent_to_a_gpu():

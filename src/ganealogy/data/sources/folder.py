@@ -17,7 +17,7 @@ from ganealogy.data.names import class_folders, printable
 from ganealogy.data.pictures import SIGNATURE_BYTES, SUFFIXES
 from ganealogy.data.user_files import check_path
 from ganealogy.errors import GanealogyError
-from ganealogy.files.atomic import write_text, writing
+from ganealogy.files import atomic
 from ganealogy.record_types import DatasetSettings
 from ganealogy.runtime.progress import track
 
@@ -77,11 +77,11 @@ def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str
     target = raw / ARCHIVE
     if root.is_dir():
         found, passed_over = _walk(root)
-        with writing(target) as file:
+        with atomic.writing(target) as file:
             write_stored(file, track(_contents(found), "packing pictures", len(found), "pictures"))
     elif tar := open_tar(root):
         pictures = TarPictures(root, tar)
-        with tar, writing(target) as file:
+        with tar, atomic.writing(target) as file:
             write_stored(file, track(_some(pictures, root), "packing pictures", 0, "pictures"))
         passed_over = pictures.passed_over
     else:
@@ -92,7 +92,7 @@ def fetch(settings: DatasetSettings, raw: Path, mirror: Path | None) -> list[str
         return [ARCHIVE]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(sorted(passed_over))
-    write_text(raw / PASSED_OVER, text.getvalue())
+    atomic.write_text(raw / PASSED_OVER, text.getvalue())
     return [ARCHIVE, PASSED_OVER]
 
 
