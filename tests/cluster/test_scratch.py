@@ -99,7 +99,7 @@ FAULTS: dict[Callable[[Path], None], str] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_another_user_could_exchange_runs_nothing_until_the_cure_is_typed(
+def test_what_another_user_could_exchange_runs_nothing_until_the_remedy_is_typed(
     fault: Callable[[Path], None], shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 43: the folder was there before the first job, made by somebody else."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ganealogy.data.names import class_folders, printable, quoted
+from ganealogy.data.names import class_folders, printable_name, quoted
 
 ODD = [
     *("t:01.png", "new\nline.png", "a\\b.png", "..\\up.png", "\udcff\udcfe.png", "trailing .png ", "dot.png."),
@@ -19,17 +19,17 @@ ODD = [
 
 @pytest.mark.parametrize("name", ODD)
 def test_any_name_is_shown_in_printable_characters(name: str) -> None:
-    assert printable(name).isprintable() and "\\" not in printable(name)
+    assert printable_name(name).isprintable() and "\\" not in printable_name(name)
 
 
 @pytest.mark.parametrize("name", ["photo 1.png", "犬/été.png", "😀.png", "100%.png", "ab:c.png", "set/c:d.png"])
 def test_usual_names_stay_as_they_are(name: str) -> None:
-    assert printable(name) == name
+    assert printable_name(name) == name
 
 
 def test_different_names_stay_different() -> None:
-    names = [*ODD, *map(printable, ODD), "t%3A01.png", "%", "%4", "%41", "A"]
-    assert len({printable(name) for name in names}) == len(set(names))
+    names = [*ODD, *map(printable_name, ODD), "t%3A01.png", "%", "%4", "%41", "A"]
+    assert len({printable_name(name) for name in names}) == len(set(names))
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -1,4 +1,4 @@
-"""A user's files in, around or beside a stage's outputs are refused before DVC deletes them, and the cure works."""
+"""A user's files in, around or beside a stage's outputs are refused before DVC deletes them, and the remedy works."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_many_files_are_named_by_their_folder_and_all_can_be_moved() -> None:
     assert len([path for path in Path("kept").rglob("*") if path.is_file()]) == 400
 
 
-def test_nothing_is_overwritten_by_the_cure() -> None:
+def test_nothing_is_overwritten_by_the_remedy() -> None:
     for content in ("first", "second"):
         Path("data/raw/note").write_text(content)
         with pytest.raises(GanealogyError) as caught:

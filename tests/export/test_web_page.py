@@ -16,6 +16,7 @@ from ganealogy.export.onnxruntime_web import Runtime
 from ganealogy.tracking import best_run, run_record
 from ganealogy.tracking.context import Context
 
+PACKAGE = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
 STUB = Runtime("var ort = '</script>';", "export default 0;", b"\0asm")
 
 
@@ -27,22 +28,27 @@ def test_without_npm_the_error_says_what_to_install(make_run, project: Path, mon
     assert not (project / "reports/live.html").exists()
 
 
+def install_npm(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program called npm, which runs a line of shell, first on the path."""
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 @pytest.mark.parametrize(
     ("body", "message"), [("echo broken wire >&2; exit 1", "broken wire"), ("exit 0", "exit code 0")]
 )
 def test_a_failing_npm_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
 ) -> None:
-    (tmp_path / "npm").write_text(f"#!/bin/sh\n{body}\n")
-    (tmp_path / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    install_npm(body, tmp_path, monkeypatch)
     with pytest.raises(GanealogyError, match=message):
         onnxruntime_web.runtime(tmp_path)
     assert list((tmp_path / "build/npm").iterdir()) == []
 
 
 def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:
-    archive = tmp_path / f"build/npm/onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
+    archive = tmp_path / "build/npm" / PACKAGE
     archive.parent.mkdir(parents=True)
     with tarfile.open(archive, "w:gz") as package:
         package.addfile(tarfile.TarInfo("package/dist/ort.wasm.min.js"), io.BytesIO())
@@ -54,11 +60,8 @@ def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:
 def test_what_npm_brings_gets_its_final_name_only_if_it_is_the_package(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
     (tmp_path / "served").write_bytes(content)
-    (tmp_path / "npm").write_text(f"#!/bin/sh\ncp {tmp_path}/served {name}\n")
-    (tmp_path / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    install_npm(f'cp "{tmp_path}/served" {PACKAGE}', tmp_path, monkeypatch)
     with pytest.raises(GanealogyError, match=r"sha512 differs; put the published file into .*build/npm"):
         onnxruntime_web.runtime(tmp_path)
     assert list((tmp_path / "build/npm").iterdir()) == []
@@ -66,10 +69,7 @@ def test_what_npm_brings_gets_its_final_name_only_if_it_is_the_package(
 
 def test_an_endless_package_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime_web, "LIMITED", [each.replace("2097152", "8") for each in onnxruntime_web.LIMITED])
-    name = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
-    (tmp_path / "npm").write_text(f"#!/bin/sh\ntrap '' XFSZ\ndd if=/dev/zero of={name} bs=1M\n")
-    (tmp_path / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    install_npm(f"trap '' XFSZ; dd if=/dev/zero of={PACKAGE} bs=1M", tmp_path, monkeypatch)
     with pytest.raises(GanealogyError, match=r"npm could not fetch .*File too large"):
         onnxruntime_web.runtime(tmp_path)
     assert list((tmp_path / "build/npm").iterdir()) == []

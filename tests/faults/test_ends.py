@@ -104,7 +104,7 @@ def unhurt() -> None:
     stopped(signal.SIGHUP)
 
 
-def test_a_damaged_plan_or_manifest_names_its_cure(workspace: Path) -> None:
+def test_a_damaged_plan_or_manifest_names_its_remedy(workspace: Path) -> None:
     for path, arguments in (("build/plan/versions/v1.json", "train v1"), ("data/packed/manifest.json", "train v1")):
         whole = (workspace / path).read_bytes()
         (workspace / path).write_text(json.dumps(["no", "mapping"]))

@@ -68,7 +68,7 @@ MOUNT = 'mount -t tmpfs -o size="$1" none "$2" && shift && shift && exec "$@"'
 
 
 @pytest.mark.parametrize(("make", "size"), [(folder, "100k"), (folder, "684k"), (zipped, "4k")])
-def test_a_full_temporary_directory_is_one_line_and_another_one_cures_it(
+def test_a_full_temporary_directory_is_one_line_and_another_one_repairs_it(
     make: Callable[[Path, np.ndarray], Path], size: str, tmp_path: Path
 ) -> None:
     """A real file system of that size; the pictures need 720 kB."""
@@ -97,10 +97,10 @@ def test_a_full_temporary_directory_is_one_line_and_another_one_cures_it(
     assert done.returncode == 2 and done.stdout.strip() == "[]", done
     [line] = [line for line in done.stderr.splitlines() if line.startswith("ganealogy: ")]
     assert f"{full}: No space left on device" in line and "set TMPDIR" in line, line
-    cured = subprocess.run(
+    again = subprocess.run(
         [*space, *read], env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
     )
-    assert cured.returncode == 0 and cured.stdout.split()[0] == str(noise(60).sum()), cured
+    assert again.returncode == 0 and again.stdout.split()[0] == str(noise(60).sum()), again
 
 
 def bomb(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A user's own pictures through DVC: changes are noticed, nothing is deleted, and every cure works as typed."""
+"""A user's own pictures through DVC: changes are noticed, nothing is deleted, and every remedy works as typed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_after_an_error_about_a_picture_removing_it_helps(workspace: Workspace) 
     assert counts(workspace)["found"] == 60
 
 
-def test_a_damaged_archive_in_data_raw_is_cured_by_the_command_in_the_message(workspace: Workspace) -> None:
+def test_a_damaged_archive_in_data_raw_is_repaired_by_the_command_in_the_message(workspace: Workspace) -> None:
     archive = workspace.path / "data/raw/pictures.zip"
     archive.chmod(0o644)
     archive.write_bytes(archive.read_bytes()[:-30])
@@ -133,9 +133,9 @@ def test_a_path_that_dvc_would_empty_is_refused_before_anything_is_deleted(path:
     assert f"dataset.path = '{path}' is " in output, output
     assert sorted(workspace.path.joinpath("data").rglob("*")) == before
     moved = "photos"
-    if cure := re.findall("move it, `(.*)`, and set dataset.path to (.*)", output):
-        workspace.run("bash", "-c", cure[0][0])
-        moved = cure[0][1]
+    if remedy := re.findall("move it, `(.*)`, and set dataset.path to (.*)", output):
+        workspace.run("bash", "-c", remedy[0][0])
+        moved = remedy[0][1]
     else:
         shutil.rmtree(place / "set")
     workspace.edit("params.yaml", f"path: {path}", f"path: {moved}")

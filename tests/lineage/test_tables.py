@@ -33,7 +33,7 @@ def test_versions_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_the_tree_shows_children_below_parents() -> None:
-    lines = text(tables.tree(read_family(["v1", "v3", "v4", "v8"]))).splitlines()
+    lines = text(tables.FamilyTree(read_family(["v1", "v3", "v4", "v8"]))).splitlines()
     assert lines[0].startswith("v1 ")
     assert any("└── v4" in line and line.index("v4") > 4 for line in lines)
 

@@ -1,4 +1,4 @@
-"""params.yaml and version files as editors, word processors and Windows leave them: one line each, with the cure."""
+"""params.yaml and version files as editors, word processors and Windows leave them: one line each, with the remedy."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def test_habits_of_editors_do_no_harm(content: bytes, tmp_path: Path) -> None:
     assert schema.load(params).tree.versions == ["v1", "v3", "v5"]
 
 
-@pytest.mark.parametrize(("content", "message", "cure"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_of_the_text_is_named_with_its_cure(
-    content: bytes, message: str, cure: Callable[[bytes], bytes], tmp_path: Path
+@pytest.mark.parametrize(("content", "message", "remedy"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_the_text_is_named_with_its_remedy(
+    content: bytes, message: str, remedy: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     params = tmp_path / "params.yaml"
     for work in (schema.load, lambda path: edit.add_version("v5", path), lambda path: edit.use("folder", None, path)):
@@ -87,7 +87,7 @@ def test_a_fault_of_the_text_is_named_with_its_cure(
             with pytest.raises(GanealogyError, match=message):
                 work(params)
             assert params.read_bytes() == content
-    params.write_bytes(cure(content))
+    params.write_bytes(remedy(content))
     assert schema.load(params).train.kimg == 0.064
 
 
@@ -109,7 +109,7 @@ def versions(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "cure"),
+    ("name", "remedy"),
     [
         ("v2.yml", "v2.yaml"),
         ("V2.yaml", "v2.yaml"),
@@ -120,14 +120,14 @@ def versions(tmp_path: Path) -> Path:
         ("2.yaml", "v2.yaml"),
     ],
 )
-def test_a_misnamed_version_file_is_named_with_its_cure(name: str, cure: str, versions: Path) -> None:
+def test_a_misnamed_version_file_is_named_with_its_remedy(name: str, remedy: str, versions: Path) -> None:
     shutil.copy("versions/v2.yaml", versions / name)
     assert known(versions) == ["v1", "v3"]
-    version = cure.removesuffix(".yaml")
-    with pytest.raises(GanealogyError, match=f"rename it,? (such as )?to {cure}$"):
+    version = remedy.removesuffix(".yaml")
+    with pytest.raises(GanealogyError, match=f"rename it,? (such as )?to {remedy}$"):
         read_family([version], versions)
-    assert misnamed(versions)[name].endswith(f"to {cure}")
-    (versions / name).rename(versions / cure)
+    assert misnamed(versions)[name].endswith(f"to {remedy}")
+    (versions / name).rename(versions / remedy)
     assert version in known(versions) and read_family([version], versions) and misnamed(versions) == {}
 
 

@@ -72,7 +72,7 @@ def of_a_difference(tree: TreeJson, tmp_path: Path) -> tuple[Any, list[str]]:
 
 
 def of_the_family(tree: TreeJson, tmp_path: Path) -> tuple[Any, list[str]]:
-    return tables.tree(read_family(known())), ["DiffAugment", "Relativistic", "tutorial's"]
+    return tables.FamilyTree(read_family(known())), ["DiffAugment", "Relativistic", "tutorial's"]
 
 
 def of_seeds(tree: TreeJson, tmp_path: Path) -> tuple[Any, list[str]]:
@@ -137,7 +137,7 @@ def test_a_deep_family_has_smaller_steps(tmp_path: Path) -> None:
     for at in range(1, 40):
         file = child(update={"parent": f"v{at - 1}", "title": "One more"})
         family[f"v{at}"] = version.__class__(f"v{at}", file, version.path, {}, {})
-    text = printed(tables.tree(family), 60)
+    text = printed(tables.FamilyTree(family), 60)
     assert len(text.splitlines()) == 40 and max(map(cell_len, text.splitlines())) <= 60 and "v39 One more" in text
 
 
@@ -159,7 +159,9 @@ def test_a_version_s_words_do_not_steer_the_terminal(content: str, whole_tree: T
     folder = standalone.Measurement(content, content)
     for part in (
         tables.table(cast(TreeJson, {**whole_tree, "versions": members})),
-        tables.tree({"v3": named.__class__("v3", named.file.model_copy(update={"parent": None}), named.path, {}, {})}),
+        tables.FamilyTree(
+            {"v3": named.__class__("v3", named.file.model_copy(update={"parent": None}), named.path, {}, {})}
+        ),
         tables.recipe(named, cast(Any, {"labels": content})),
         tables.difference("v1", "v3", cast(Any, {"v1": {"a": content}, "v3": {"a": 1}})),
         standalone.table(folder),

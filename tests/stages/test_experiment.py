@@ -68,7 +68,7 @@ def test_without_a_last_run_there_is_nothing_to_note(
     assert _experiment.note(settings, tmp_path / "dvc.lock") == _experiment.note(settings, tmp_path / "none") == ""
 
 
-def test_dvc_shows_the_note_and_another_value_is_its_cure(tmp_path: Path, lock: Path) -> None:
+def test_dvc_shows_the_note_and_another_value_is_its_remedy(tmp_path: Path, lock: Path) -> None:
     """The stage that always runs, as DVC runs it in an experiment, with the lock of a `dvc repro`."""
     workspace = fresh(tmp_path / "my work")
     (workspace.path / "dvc.lock").write_text(lock.read_text())

@@ -133,6 +133,18 @@ def test_a_changed_evaluation_becomes_the_latest(finished: RunDir, lab: SimpleNa
         assert client.get_run(run_id).data.metrics["evaluate/fd_pixel8"] == 99.0
 
 
+def check_posted_once(run: RunDir, lab: SimpleNamespace) -> None:
+    """Each item of a finished run is in the store once, after one more sync."""
+    held = lab.contents(sync(run).run_id)
+    assert set(sync(run).posted.values()) == {0}
+    assert all(len({step for step, _ in points}) == len(points) for points in held["metrics"].values())
+    assert len([path for path in held["artifacts"] if path.startswith("images/")]) == 6
+    assert len(held["models"]) == 1
+    with store.open_client() as client:
+        [experiment] = client.search_experiments()
+        assert len(client.search_runs([experiment.experiment_id])) == 1
+
+
 @pytest.mark.parametrize("cut", ["parameters", "curves", "grids", "half a grid", "files", "log_generator"])
 def test_a_sync_killed_anywhere_is_completed_by_the_next(
     finished: RunDir, lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, cut: str
@@ -154,14 +166,7 @@ def test_a_sync_killed_anywhere_is_completed_by_the_next(
         else:
             patch.setattr(model if cut == "log_generator" else post, cut, die)
         tracking.sync(finished)
-    held = lab.contents(sync(finished).run_id)
-    assert set(sync(finished).posted.values()) == {0}
-    assert all(len({step for step, _ in points}) == len(points) for points in held["metrics"].values())
-    assert len([path for path in held["artifacts"] if path.startswith("images/")]) == 6
-    assert len(held["models"]) == 1
-    with store.open_client() as client:
-        [experiment] = client.search_experiments()
-        assert len(client.search_runs([experiment.experiment_id])) == 1
+    check_posted_once(finished, lab)
 
 
 def test_syncs_killed_at_every_call_of_mlflow_post_each_item_once(
@@ -193,14 +198,8 @@ def test_syncs_killed_at_every_call_of_mlflow_post_each_item_once(
                 is_done = tracking.sync(finished).warning is None
             kills += not is_done
     assert kills > 5, "no sync was killed"
-    held = lab.contents(sync(finished).run_id)
-    assert set(sync(finished).posted.values()) == {0}
-    assert all(len({step for step, _ in points}) == len(points) for points in held["metrics"].values())
-    assert len([path for path in held["artifacts"] if path.startswith("images/")]) == 6
-    assert len(held["models"]) == 1
+    check_posted_once(finished, lab)
     with store.open_client() as client:
-        [experiment] = client.search_experiments()
-        assert len(client.search_runs([experiment.experiment_id])) == 1
         assert len(client.search_model_versions()) == 1
         assert client.get_model_version_by_alias("avatars-16x16", "best").tags["score"] == "123.5"
 

@@ -77,8 +77,8 @@ def test_mps_is_taken_where_torch_has_it_and_refused_where_not(monkeypatch: pyte
         GanealogyError, match=r"train\.device is mps, and torch sees no such GPU; set it to auto or cpu"
     ):
         _stage.setup_device(settings)
-    for cure in ("auto", "cpu"):
-        assert _stage.setup_device(settings.model_copy(update={"device": cure})) in ("cpu", "cuda")
+    for remedy in ("auto", "cpu"):
+        assert _stage.setup_device(settings.model_copy(update={"device": remedy})) in ("cpu", "cuda")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert _stage.setup_device(settings) == "mps"
     assert _stage.setup_device(settings.model_copy(update={"device": "cpu"})) == "cpu"

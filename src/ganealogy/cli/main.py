@@ -150,7 +150,7 @@ def tree() -> None:
     """Print the family tree of all files in versions/."""
     from ganealogy.lineage import tables, versions
 
-    tables.show(tables.tree(versions.read_family(versions.known())))
+    tables.show(tables.FamilyTree(versions.read_family(versions.known())))
 
 
 @cli.command()

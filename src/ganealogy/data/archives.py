@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ganealogy.data.names import printable
+from ganealogy.data.names import printable_name
 from ganealogy.data.pictures import SIGNATURE_BYTES, SUFFIXES, Rejected, has_signature
 from ganealogy.errors import GanealogyError
 
@@ -83,7 +83,7 @@ def _slashes(name: str) -> str:
 
 def _shown(info: zipfile.ZipInfo) -> str:
     name = _slashes(info.filename)
-    return name if name.isprintable() else printable(name)  # a zip of this project has printable names
+    return name if name.isprintable() else printable_name(name)  # a zip of this project has printable names
 
 
 def _leaves(name: str) -> bool:
@@ -153,7 +153,7 @@ def why_not(name: str, header: Callable[[], bytes]) -> str:
     suffix = posixpath.splitext(name)[1].lower()
     if suffix in SUFFIXES or has_signature(header()):
         return ""
-    return f"not a picture ({printable(suffix)})" if suffix else "not a picture"
+    return f"not a picture ({printable_name(suffix)})" if suffix else "not a picture"
 
 
 class ZipPictures:
@@ -248,9 +248,9 @@ class TarPictures:
                     names.add(member.name)
                     header = file.read(SIGNATURE_BYTES)
                     if reason := why_not(member.name, lambda header=header: header):  # type: ignore[misc]
-                        self.passed_over.append((printable(member.name), reason))
+                        self.passed_over.append((printable_name(member.name), reason))
                     else:
-                        yield printable(member.name), header + file.read()
+                        yield printable_name(member.name), header + file.read()
         except DAMAGE as error:
             raise GanealogyError(f"{self.path}: not a whole tar archive ({error}); {ADVICE}") from None
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 ESCAPED = re.compile(r"%(?=[0-9A-Fa-f]{2})|\\|^.:")
 
 
-def printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """Return a name with `%41` in place of what is no printable character, a backslash or a drive's colon.
 
     Different names stay different, and usual ones as they are. The bytes are those of the file system.

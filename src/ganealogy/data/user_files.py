@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ganealogy import components
-from ganealogy.data.names import printable, quoted
+from ganealogy.data.names import printable_name, quoted
 from ganealogy.errors import GanealogyError
 from ganealogy.workspace import PACKED, PLAN, RAW, REFERENCE, REPORT_FIGURES, RUNS, main_root
 
@@ -39,7 +39,7 @@ def check_path(path: Path, key: str, around: bool = True) -> Path:
 
     Raises: GanealogyError when it lies in an output or another folder of the project, or contains one.
     """
-    shown = f"{key} = {printable(str(path))!r}"
+    shown = f"{key} = {printable_name(str(path))!r}"
     real = path.resolve()
     for root in dict.fromkeys((Path.cwd(), main_root())):
         for own in (*map(str, OUTPUTS), *PROJECT):
@@ -49,7 +49,7 @@ def check_path(path: Path, key: str, around: bool = True) -> Path:
                 source, target = os.path.relpath(real), f"my-{real.name}"
                 raise GanealogyError(
                     f"{shown} is {own} or lies in it, {why}: move it, `mv {quoted(source)} {quoted(target)}`, "
-                    f"and set {key} to {printable(target)}"
+                    f"and set {key} to {printable_name(target)}"
                 )
             if _same(folder, real) or (around and any(_same(real, place) for place in folder.resolve().parents)):
                 raise GanealogyError(
@@ -64,7 +64,7 @@ def check_outputs() -> None:
     strangers = sorted({stranger for output in (str(RAW), *OWN) for stranger in _strangers(Path(output))})
     if not strangers:
         return
-    names = ", ".join(printable(str(path)) for path in strangers[:SHOWN])
+    names = ", ".join(printable_name(str(path)) for path in strangers[:SHOWN])
     more = f" and {len(strangers) - SHOWN} more" if len(strangers) > SHOWN else ""
     targets = {path: Path(KEPT) / path.parent for path in strangers[: 4 * SHOWN]}
     moves = "; ".join(

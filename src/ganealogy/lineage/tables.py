@@ -88,10 +88,6 @@ class FamilyTree:
         yield top
 
 
-def tree(family: dict[str, Version]) -> FamilyTree:
-    return FamilyTree(family)
-
-
 @dataclass(frozen=True)
 class Values:
     """A table of dotted keys with their values; those too long for their column follow it, each over the full width."""

@@ -236,7 +236,7 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         detail = getattr(error, "problem", None) or one_line(error)
-        raise GanealogyError(f"{path}: {place}not valid YAML: {detail}{_cure(text, mark)}") from None
+        raise GanealogyError(f"{path}: {place}not valid YAML: {detail}{_remedy(text, mark)}") from None
     if not isinstance(content, dict):
         raise GanealogyError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
     return content
@@ -268,7 +268,7 @@ def _check_size(text: str, path: Path) -> None:
             raise GanealogyError(f"{path}: {fault}, {NO_NEED}")
 
 
-def _cure(text: str, mark: Any) -> str:
+def _remedy(text: str, mark: Any) -> str:
     """Return what to do about a fault of YAML, as the end of a message; empty if the text does not show it."""
     if conflict := re.search(r"^<{7} ", text, flags=re.M):
         line = text.count("\n", 0, conflict.start()) + 1

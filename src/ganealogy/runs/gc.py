@@ -78,17 +78,17 @@ def find(root: Path = Path()) -> Garbage:
 def unreadable(unknown: list[str]) -> GanealogyError:
     """Return the error for revisions that cannot be read, with the commands that fetch their plans."""
     experiments = [name.rpartition("/")[2] for name in unknown if name.startswith("refs/exps/")]
-    cures = []
+    remedies = []
     if HERE in unknown:
-        cures.append("`dvc repro preprocess` (the workspace)")
+        remedies.append("`dvc repro preprocess` (the workspace)")
     if len(unknown) > len(experiments) + (HERE in unknown):
-        cures.append("`dvc fetch --all-commits build/plan data/packed` (commits)")
+        remedies.append("`dvc fetch --all-commits build/plan data/packed` (commits)")
     if experiments:
-        cures.append(f"`dvc exp pull <git remote> {' '.join(experiments)}` (experiments)")
+        remedies.append(f"`dvc exp pull <git remote> {' '.join(experiments)}` (experiments)")
     names = ", ".join(dict.fromkeys(name.rpartition("/")[2] for name in unknown[:5]))
     return GanealogyError(
         f"{names}: the plan is not in DVC's cache, so what they need is not known; to get it, run: "
-        f"{' and '.join(cures)}; `ganealogy gc --ignore-unknown` continues without it"
+        f"{' and '.join(remedies)}; `ganealogy gc --ignore-unknown` continues without it"
     )
 
 

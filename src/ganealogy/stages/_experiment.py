@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -27,7 +26,7 @@ def note(settings: Settings, lock: Path = Path("dvc.lock")) -> str:
         before = schema.parse(Settings, recorded, str(lock))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, GanealogyError):
         return ""  # the first run, or one of an older Ganealogy
-    old, new = (_flat(each) for each in (before, settings))
+    old, new = (flatten(each.model_dump()) for each in (before, settings))
     changed = [key for key in new | old if new.get(key) != old.get(key)]
     if not set(changed) <= {f"{section}.{key}" for section, keys in WHERE_ONLY.items() for key in keys}:
         return ""
@@ -38,7 +37,3 @@ def note(settings: Settings, lock: Path = Path("dvc.lock")) -> str:
         f"experiment {os.environ[EXPERIMENT]}: {what}; unless code or versions changed, nothing trains and its numbers "
         f"are the same: give -S another value (train.lr is {settings.train.lr:g})"
     )
-
-
-def _flat(settings: Settings) -> dict[str, Any]:
-    return flatten(settings.model_dump())

@@ -95,7 +95,7 @@ def deps_and_outs(stage: str, version: str | None = None) -> tuple[list[Path], l
         raise GanealogyError(f"{path}: no such file; run in the project's folder") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
-        raise GanealogyError(f"{path}: {reason}; mend it, or drop your edits with `git checkout dvc.yaml`") from None
+        raise GanealogyError(f"{path}: {reason}; correct it, or drop your edits with `git checkout dvc.yaml`") from None
     return deps, outs
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ganealogy import components
 from ganealogy.data import fetch, user_files
-from ganealogy.data.names import printable
+from ganealogy.data.names import printable_name
 from ganealogy.data.sources.folder import NoPicturesError
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
@@ -116,7 +116,7 @@ def _mirror(settings: Settings, before: Any, known: _KnownFiles) -> Any:
     """
     source = components.load("data.sources", settings.dataset.name, "dataset.name")
     names = getattr(source, "ARCHIVES", None)
-    kept = {name: sum for name, sum in (before or {}).items() if names is None or name in names} or None
+    kept = {name: digest for name, digest in (before or {}).items() if names is None or name in names} or None
     try:
         folder = fetch.mirror(settings.dataset.mirror)
     except fetch.NoMirrorError as error:
@@ -178,7 +178,7 @@ class _KnownFiles:
 
     def sha256(self, file: Path) -> str:
         """Raises: GanealogyError if the file cannot be read."""
-        name = printable(str(file.absolute()))
+        name = printable_name(str(file.absolute()))
         try:
             status = file.stat()
             stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
@@ -188,7 +188,7 @@ class _KnownFiles:
         except OSError as error:
             reason = error.strerror or error
             raise GanealogyError(
-                f"{printable(str(file))}: cannot be read ({reason}); fix its permissions or move it"
+                f"{printable_name(str(file))}: cannot be read ({reason}); fix its permissions or move it"
             ) from None
         self.now[name] = entry
         return str(entry[-1])

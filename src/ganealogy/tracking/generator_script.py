@@ -20,7 +20,7 @@ MAX_VALUES = 2**26
 """Of one answer: pixels times channels. As JSON they take up to 1 GB."""
 MAX_TEMPERATURE = 10.0
 MAX_LATENT = 1000.0
-CURE = "delete this model in the MLflow UI; `ganealogy sync` then logs it again"
+REMEDY = "delete this model in the MLflow UI; `ganealogy sync` then logs it again"
 
 
 class Generator(PythonModel):
@@ -36,7 +36,7 @@ class Generator(PythonModel):
         weights = Path(context.artifacts["weights"])
         if not weights.is_file() or atomic.sha256(weights) != content["weights_sha256"]:
             raise GanealogyError(
-                f"{weights}: absent, or its sha256 is not that of the weights that the run wrote; {CURE}"
+                f"{weights}: absent, or its sha256 is not that of the weights that the run wrote; {REMEDY}"
             )
         protocol = content["protocol"]
         self.latent = content["recipe"]["latent"]

@@ -65,14 +65,14 @@ ENVIRONMENT = {
 
 
 class StoreError(Exception):
-    """The store could not be read or written. The message is one line with the cause; `cure` says what to do."""
+    """The store could not be read or written. The message is one line with the cause; `remedy` says what to do."""
 
-    def __init__(self, cause: str, cure: str = "") -> None:
-        """`cure`: empty if the cause may pass, or a person has to look."""
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        """`remedy`: empty if the cause may pass, or a person has to look."""
         super().__init__(cause)
-        self.cure = cure or POST_LATER
-        self.repair = cure or REPAIR
-        """The cure where nothing is to be posted."""
+        self.remedy = remedy or POST_LATER
+        self.repair = remedy or REPAIR
+        """The remedy where nothing is to be posted."""
 
 
 def uri() -> str:
@@ -173,7 +173,7 @@ def _mlflow_errors() -> Iterator[None]:
 
 
 def _explained(error: Exception) -> StoreError:
-    """Return the error; for a database of another MLflow it names the cure, with the address that MLflow's lacks."""
+    """Return the error; for a database of another MLflow it names the remedy, with the address that MLflow's lacks."""
     import mlflow
 
     found = OLD_SCHEMA.search(str(error))
@@ -182,8 +182,8 @@ def _explained(error: Exception) -> StoreError:
     revision, place = found[1], shlex.quote(uri())
     migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     if not list(migrations.glob(f"{revision}_*.py")):
-        cure = "install the MLflow that wrote it, or move the store away and run `ganealogy sync`"
-        return StoreError(f"its schema ({revision}) is of a newer MLflow than {mlflow.__version__}", cure)
+        remedy = "install the MLflow that wrote it, or move the store away and run `ganealogy sync`"
+        return StoreError(f"its schema ({revision}) is of a newer MLflow than {mlflow.__version__}", remedy)
     if place != shlex.quote(display_uri()):  # a password in it
         place = f'"${ADDRESS}"'
     return StoreError(

@@ -182,4 +182,4 @@ def _is_held(directory: Path) -> bool:
 
 
 def _failure_line(what: str, failure: StoreError) -> str:
-    return f"MLflow: {what} not posted to {store.display_uri()}: {failure}; {failure.cure}"
+    return f"MLflow: {what} not posted to {store.display_uri()}: {failure}; {failure.remedy}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ganealogy.data.archives import Caps, TarPictures, ZipPictures, is_hidden, open_tar, why_not, write_stored
 from ganealogy.data.fetch import Remote, copy, from_root
-from ganealogy.data.names import class_folders, printable
+from ganealogy.data.names import class_folders, printable_name
 from ganealogy.data.pictures import SIGNATURE_BYTES, SUFFIXES
 from ganealogy.data.user_files import check_path
 from ganealogy.errors import GanealogyError
@@ -35,7 +35,7 @@ class NoPicturesError(GanealogyError):
 
 def credit(settings: DatasetSettings) -> dict[str, str]:
     name = from_root(settings.get("path") or "").name
-    title = f"Your own pictures: {printable(name)}"
+    title = f"Your own pictures: {printable_name(name)}"
     return {"title": title, "artist": "", "licence": "their licence is yours to state", "licence_url": "", "url": ""}
 
 
@@ -120,7 +120,7 @@ def existing(path: str | Path | None) -> Path:
     """
     root = from_root(path) if path else Path()
     if not path or not (root.is_dir() or root.is_file()):
-        shown = printable(str(path or ""))
+        shown = printable_name(str(path or ""))
         raise NoPicturesError(
             f"{KEY} = {shown!r}: no such directory or zip or tar archive; name the folder of your pictures"
         )
@@ -140,7 +140,7 @@ def _walk(root: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
     for folder, folders, names in os.walk(root, onerror=refuse):
         for name in names:
             file = Path(folder, name)
-            inside = printable(file.relative_to(root).as_posix())
+            inside = printable_name(file.relative_to(root).as_posix())
             reason = _why_not(inside, file)
             if reason:
                 passed_over.append((inside, reason))
@@ -150,7 +150,7 @@ def _walk(root: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
             file = Path(folder, name)
             if is_hidden(name) or file.is_symlink():
                 reason = "a link to a folder" if file.is_symlink() else "a hidden folder"
-                passed_over.append((printable(file.relative_to(root).as_posix()), reason))
+                passed_over.append((printable_name(file.relative_to(root).as_posix()), reason))
         folders[:] = [name for name in folders if not is_hidden(name)]
     if not pictures:
         raise _no_pictures(root)
@@ -176,7 +176,7 @@ def _some(pictures: TarPictures, root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _no_pictures(root: Path) -> NoPicturesError:
-    return NoPicturesError(f"{KEY} = {printable(str(root))!r}: no pictures in it; add {', '.join(SUFFIXES)} files")
+    return NoPicturesError(f"{KEY} = {printable_name(str(root))!r}: no pictures in it; add {', '.join(SUFFIXES)} files")
 
 
 def _header(file: Path) -> bytes:
@@ -197,5 +197,5 @@ def _contents(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
 
 def _unreadable(path: Path | str, error: OSError) -> GanealogyError:
     return GanealogyError(
-        f"{printable(str(path))}: cannot be read ({error.strerror}); fix its permissions or move it elsewhere"
+        f"{printable_name(str(path))}: cannot be read ({error.strerror}); fix its permissions or move it elsewhere"
     )

@@ -20,7 +20,7 @@ from ganealogy.workspace import run_dir
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str]:
     """A workspace, what `summary` says in it before the first run, and after the command that this names."""
-    workspace = fresh(tmp_path_factory.mktemp("cures") / "my work")
+    workspace = fresh(tmp_path_factory.mktemp("remedies") / "my work")
     workspace.run("git", "rm", "-q", "--cached", "-r", "reports")
     before = workspace.ganealogy("summary")
     assert before.returncode == 2
@@ -43,7 +43,7 @@ def gaps(workspace: Workspace) -> list[Gap]:
     return [gap for gap in findings.gaps if gap.hint and not gap.what.startswith("fid")]
 
 
-def test_without_results_the_cure_makes_some(finished: tuple[Workspace, str, str]) -> None:
+def test_without_results_the_remedy_makes_some(finished: tuple[Workspace, str, str]) -> None:
     workspace, before, after = finished
     assert "no results here yet" in before and "verdict" in after
     assert gaps(workspace) == []
@@ -89,7 +89,7 @@ V1 = "build/runs/v1"
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_gap_is_gone_after_its_cure(
+def test_a_gap_is_gone_after_its_remedy(
     finished: tuple[Workspace, str, str], fault: Callable[[Path], None], hint: str
 ) -> None:
     workspace = finished[0]
@@ -101,7 +101,9 @@ def test_a_gap_is_gone_after_its_cure(
 
 
 @pytest.mark.parametrize("fault", [removed("build/plan/tree.json"), damaged("build/plan/tree.json")])
-def test_a_plan_is_made_again_by_its_cure(finished: tuple[Workspace, str, str], fault: Callable[[Path], None]) -> None:
+def test_a_plan_is_made_again_by_its_remedy(
+    finished: tuple[Workspace, str, str], fault: Callable[[Path], None]
+) -> None:
     workspace = finished[0]
     fault(workspace.path)
     said = workspace.ganealogy("report").stdout
@@ -111,7 +113,7 @@ def test_a_plan_is_made_again_by_its_cure(finished: tuple[Workspace, str, str], 
     assert gaps(workspace) == []
 
 
-def test_edited_code_is_cured_by_another_repro(finished: tuple[Workspace, str, str]) -> None:
+def test_edited_code_is_repaired_by_another_repro(finished: tuple[Workspace, str, str]) -> None:
     workspace = finished[0]
     workspace.append("src/ganealogy/report/palette.py", "EDITED = True")
     said = workspace.ganealogy("report").stdout
@@ -120,7 +122,7 @@ def test_edited_code_is_cured_by_another_repro(finished: tuple[Workspace, str, s
     assert workspace.ganealogy("report").returncode == 0
 
 
-def test_too_few_seeds_are_cured_as_the_message_says(finished: tuple[Workspace, str, str]) -> None:
+def test_too_few_seeds_are_repaired_as_the_message_says(finished: tuple[Workspace, str, str]) -> None:
     """The four messages of `ganealogy seeds`, in the order in which a person meets them."""
     workspace = finished[0]
     said = workspace.ganealogy("seeds", "v3").stdout

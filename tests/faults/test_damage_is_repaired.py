@@ -36,7 +36,7 @@ WEIGHTS = f"{RUN}/train/0/weights/generator-last.safetensors"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project in which `dvc repro evaluate@v1` has run."""
-    workspace = pipeline.fresh(tmp_path_factory.mktemp("cures") / "project")
+    workspace = pipeline.fresh(tmp_path_factory.mktemp("remedies") / "project")
     (workspace.path / "params.yaml").write_text(PARAMS)
     (workspace.path / "pictures").mkdir()
     rng = np.random.default_rng(0)
@@ -90,7 +90,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "verb", "damage"), CASES, ids=[case[0] for case in CASES])
-def test_the_command_of_a_message_about_a_damaged_file_cures_it(
+def test_the_command_of_a_message_about_a_damaged_file_repairs_it(
     path: str, verb: str, damage: Callable[[Path], None], project: Workspace
 ) -> None:
     file = project.path / path
@@ -102,13 +102,13 @@ def test_the_command_of_a_message_about_a_damaged_file_cures_it(
     assert code == 2, said
     command = quoted(line, path)
     project.run(*command, GANEALOGY_JOBS="0")
-    assert file.read_bytes() == before, f"{' '.join(command)} did not cure {path}"
+    assert file.read_bytes() == before, f"{' '.join(command)} did not repair {path}"
     code, said = trainings.run(trainings.verb, project.path, *verb.split())
     assert code == 0, said
 
 
 @pytest.mark.parametrize(("path", "verb"), [(WEIGHTS, "sample v1"), ("data/reference/pixel8.npz", "evaluate v1")])
-def test_the_command_of_a_message_about_an_absent_file_cures_it(path: str, verb: str, project: Workspace) -> None:
+def test_the_command_of_a_message_about_an_absent_file_repairs_it(path: str, verb: str, project: Workspace) -> None:
     (project.path / path).unlink()
     code, said = trainings.run(trainings.verb, project.path, *verb.split())
     assert code == 2, said
@@ -119,7 +119,7 @@ def test_the_command_of_a_message_about_an_absent_file_cures_it(path: str, verb:
     assert code == 0, said
 
 
-def test_a_tree_of_an_older_release_is_named_and_planning_cures_it(project: Workspace) -> None:
+def test_a_tree_of_an_older_release_is_named_and_planning_repairs_it(project: Workspace) -> None:
     from ganealogy.tracking.context import Context
 
     tree = project.path / "build/plan/tree.json"

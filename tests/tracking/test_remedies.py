@@ -1,4 +1,4 @@
-"""Each message of the store names a cure: the fault before, the cure as it is typed, the fault gone after."""
+"""Each message of the store names a remedy: the fault before, the remedy as it is typed, the fault gone after."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_experiments_need_git_and_a_commit(state: str, fault: str, place: Worksp
     assert fault not in compare(place)
 
 
-def test_a_damaged_dvc_yaml_is_cured_by_git(place: Workspace) -> None:
+def test_a_damaged_dvc_yaml_is_repaired_by_git(place: Workspace) -> None:
     place.run("git", "init", "-q")
     place.run("git", "add", "dvc.yaml")
     place.run("git", "commit", "-q", "-m", "start")

@@ -102,7 +102,7 @@ def test_dvc_yaml_is_restored(content: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     expected = _stage.deps_and_outs("train", "v1")
     (tmp_path / "dvc.yaml").write_text(content)
-    with pytest.raises(GanealogyError, match=r"(?s)dvc\.yaml: cannot be read .*mend it") as error:
+    with pytest.raises(GanealogyError, match=r"(?s)dvc\.yaml: cannot be read .*correct it") as error:
         _stage.deps_and_outs("train", "v1")
     project.run(*shlex.split(command(error.value)))
     assert _stage.deps_and_outs("train", "v1") == expected
