@@ -46,6 +46,8 @@ def test_the_imitation_hides_what_it_says(workspace: Workspace) -> None:
 
 
 def test_a_module_of_the_current_directory_replaces_none(workspace: Workspace) -> None:
+    for name in SHADOWS:  # not one that Python itself reads for `-m`
+        (workspace.path / f"{name}.py").unlink(missing_ok=True)
     (workspace.path / "statistics.py").write_text("raise SystemExit('the wrong module')\n")
     for command in (["src/ganealogy"], ["-m", "ganealogy"]):
         assert "family tree" in workspace.run(sys.executable, *command, "--help").stdout

@@ -41,6 +41,19 @@ with Repo() as repo, repo.lock:
     stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
 """
 """As `dvc commit --force`, which would write the lock once per stage."""
+ONE_FILE = {
+    "data/raw": "source.json",
+    "data/packed": "manifest.json",
+    "data/reference": "real.png",
+    "cost/train": "{seed}.json",
+    "cost/sample": "{seed}.json",
+    "cost/evaluate": "{seed}.json",
+    "/train": "{seed}/run.json",
+    "/sample": "{seed}/sample.json",
+    "/evaluate": "{seed}/metrics.json",
+    "reports/report": "curves.png",
+}
+"""End of an output that is a directory → a file that a stage writes there."""
 SHIPPED = [f"v{number}" for number in range(1, 17)]
 
 
@@ -131,9 +144,8 @@ class Workspace:
         for output in self.outputs():
             path = self.path / output
             if not path.exists():
-                whole = Path(output).suffix == ""  # a directory
-                seeds = self.seeds if output.startswith("build/runs/") else [None]
-                for each in [path / ("content" if seed is None else str(seed)) if whole else path for seed in seeds]:
+                name = next((name for folder, name in ONE_FILE.items() if output.endswith(folder)), "")
+                for each in dict.fromkeys(path / name.format(seed=seed) for seed in self.seeds):
                     each.parent.mkdir(parents=True, exist_ok=True)
                     each.write_text(f"{output}\n")
         self.run(sys.executable, "-c", COMMIT)

@@ -104,7 +104,7 @@ def test_missing_and_damaged_weights_are_found(place: Path) -> None:
     inception.weights_path().parent.mkdir(parents=True)
     inception.weights_path().write_bytes(b"damaged")
     [line] = bad(list(doctor.check_weights(settings())))
-    assert "sha256" in line and "remove it" in line
+    assert "sha256" in line and "run `ganealogy fetch inception`" in line
 
 
 def broken_store(how: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_what_another_user_could_exchange_runs_nothing_until_the_remedy_is_typed
     fault(own(shared))
     if fault is open_to_the_group:
         monkeypatch.setenv("GANEALOGY_SCRATCH", str(own(shared)))
-    monkeypatch.setattr("sys.modules", {**node_task.sys.modules, "ray": Mock()})
+    monkeypatch.setitem(sys.modules, "ray", Mock())
     task = node_task.Task("project", "v1-0", {}, {})
     monkeypatch.setattr(node_task, "run_child", lambda task, base, folder, post: ("done", str(folder), []))
     how, reason, _ = node_task.run_task(task, bundle(), Mock())

@@ -34,6 +34,7 @@ from ganealogy.runtime import process
 from ganealogy.stages import _stage
 from ganealogy.tracking import run_record
 from ganealogy.training import checkpoint
+from ganealogy.workspace import unfinished
 
 ROOT = Path(__file__).parents[2]
 
@@ -341,7 +342,7 @@ def test_any_run_directory_ends_well(place: Path, run: Any, ticks: bytes) -> Non
     (place / "train").mkdir(exist_ok=True)
     (place / "train" / "run.json").write_text(json.dumps(run))
     (place / "train" / "metrics.jsonl").write_bytes(ticks)
-    ends_well(lambda: run_record.read(place))
+    ends_well(lambda: run_record.read(unfinished(place)))
 
 
 def test_names_cannot_control_the_terminal() -> None:

@@ -29,7 +29,7 @@ def test_runs_leave_nothing_behind(versions: list[str], seeds: int, tmp_path: Pa
     workspace = fresh(tmp_path / "workspace")
     workspace.edit("params.yaml", "[v1, v3]", f"[{', '.join(versions)}]")
     workspace.edit("params.yaml", "seeds: [0]", f"seeds: {list(range(seeds))}")
-    workspace.run("git", "commit", "-q", "-a", "-m", "more runs")
+    workspace.run("git", "commit", "-q", "-a", "--allow-empty", "-m", "more runs")
     places = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "temporary"}
     for folder in places.values():
         folder.mkdir()

@@ -81,8 +81,8 @@ def stage_of(dvc: psutil.Process) -> str | None:
             with contextlib.suppress(psutil.Error):  # it has ended, and its parent has not noticed yet
                 lines.append(child.cmdline())
     for line in lines:
-        if "ganealogy" in line and "sync" not in line:  # of MLflow, beside the stages
-            return line[line.index("ganealogy") + 1] if line[-1] != "ganealogy" else None
+        if "src/ganealogy" in line and "sync" not in line:  # of MLflow, beside the stages
+            return line[line.index("src/ganealogy") + 1]
     return "pool" if any("forkserver" in part for line in lines for part in line) else None
 
 

@@ -105,7 +105,7 @@ def test_without_runs_it_says_how_to_get_them(
 
 def test_outside_of_a_project_it_leaves_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(GanealogyError, match="ganealogy plan"):
+    with pytest.raises(GanealogyError, match="dvc repro plan"):
         tracking.ui()
     assert list(tmp_path.iterdir()) == []
 

@@ -272,7 +272,7 @@ def test_without_a_plan_or_a_run_the_error_names_the_command(project: Path) -> N
     with pytest.raises(GanealogyError, match="dvc repro train@v1"):
         tracking.sync(run_dir("v1", 0, project))
     (project / "build/plan/tree.json").unlink()
-    with pytest.raises(GanealogyError, match="ganealogy plan"):
+    with pytest.raises(GanealogyError, match="dvc repro plan"):
         tracking.sync_all(Path())
 
 

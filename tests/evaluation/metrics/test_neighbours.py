@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 
 from ganealogy.evaluation.metrics import neighbours
@@ -28,7 +29,7 @@ def test_equals_scipy_over_all_pairs(side, monkeypatch):
 
 
 @SIDES
-def test_ties_come_in_index_order(side, monkeypatch):
+def test_copies_are_found_and_none_twice(side, monkeypatch):
     """Each picture occurs four times, one five times, spread over the set, so that k ends among copies.
 
     The last tile of 16 columns has one picture.
@@ -38,9 +39,20 @@ def test_ties_come_in_index_order(side, monkeypatch):
     pictures = rng.standard_normal((24, 70)).astype(np.float32)
     points = np.concatenate([pictures] * 4 + [pictures[:1]])
     for queries in (pictures, rng.standard_normal((200, 70)).astype(np.float32)):
-        pairs = cdist(queries.astype(np.float64), points.astype(np.float64))  # equal bits for copies
+        pairs = cdist(queries.astype(np.float64), points.astype(np.float64))
         indices, _ = nearest(queries, points, 6)
-        np.testing.assert_array_equal(indices, pairs.argsort(axis=1, kind="stable")[:, :6])
+        found = np.take_along_axis(pairs, indices, axis=1)
+        np.testing.assert_allclose(found, np.sort(pairs, axis=1)[:, :6], rtol=1e-12)
+        assert (np.diff(np.sort(indices, axis=1), axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_equal_distances_come_in_index_order(k):
+    tile = torch.tensor(np.random.default_rng(0).integers(0, 4, (40, 30)), dtype=torch.float64)
+    values, columns = neighbours._k_smallest_stable(tile.clone(), k)
+    order = tile.numpy().argsort(axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(columns, order)
+    np.testing.assert_array_equal(values, np.take_along_axis(tile.numpy(), order, axis=1))
 
 
 @SIDES

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -57,13 +56,12 @@ def squared_distances(
     queries *= -2
     for columns in blocks_b:
         centred = points[columns].double() - centre
-        column_squares, padded = _squared_lengths(centred), _padded(centred, blocks_b[0].stop).T
+        column_squares = _squared_lengths(centred)
         for rows in blocks_a:
             if half and columns.start < rows.start:
                 continue
             scale = query_squares[rows, None] + column_squares
-            products = _padded(queries[rows], blocks_a[0].stop) @ padded
-            squares = products[: scale.shape[0], : scale.shape[1]].add_(scale)
+            squares = (queries[rows] @ centred.T).add_(scale)
             yield rows, columns, squares.masked_fill_(squares < scale.mul_(ROUNDING), 0)
 
 
@@ -72,8 +70,9 @@ def nearest(
 ) -> tuple[Indices, Matrix]:
     """Return the k nearest of (m >= k, d) for each of (n, d): indices and distances, both (n, k).
 
-    Nearest first; ties in index order. `on_tile` is called with every tile of squared distances, for callers that need
-    all distances too.
+    Nearest first. Equal distances come in index order; those of copies may differ by rounding, because the matrix
+    products of some processors sum in an order that depends on the column. `on_tile` is called with every tile of
+    squared distances, for callers that need all distances too.
     """
     squares = torch.full((len(queries), k), torch.inf, dtype=torch.float64, device=device)
     indices = torch.zeros((len(queries), k), dtype=torch.int64, device=device)
@@ -106,14 +105,6 @@ def squared_spacings(points: NDArray[Any], k: int, device: str = "cpu") -> Matri
 def _squared_lengths(rows: Tensor) -> Tensor:
     """(n, d) → (n,), without a squared copy of the rows."""
     return torch.linalg.vector_norm(rows, dim=1).square()
-
-
-def _padded(rows: Tensor, length: int) -> Tensor:
-    """Append zero rows up to `length`.
-
-    Products of equal shape are summed in equal order, so that copies of a picture give equal bits in every tile.
-    """
-    return rows if len(rows) == length else functional.pad(rows, (0, 0, 0, length - len(rows)))
 
 
 def _k_smallest_stable(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:
