@@ -101,12 +101,25 @@ def test_wrong_options_are_refused_before_any_stage_runs(
 
 
 def test_an_unwritable_remote_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    """And used after the command in the message."""
     (tmp_path / "file").write_text("not a folder")
     workspace.dvc("remote", "add", "--local", "-f", "-d", "store", str(tmp_path / "file" / "store"))
     with pytest.raises(GanealogyError, match=r"DVC remote store \(.*\): cannot be written") as caught:
         dvc_remote.find(workspace.path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "`dvc remote modify`" in str(caught.value)
     assert not (workspace.path / "build").exists(), "a stage has run"
+    workspace.dvc("remote", "modify", "--local", "store", "url", str(tmp_path / "folder"))
+    assert dvc_remote.find(workspace.path) is not None
+
+
+def test_a_remote_that_is_not_defined_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.dvc("remote", "add", "--local", "-f", "store", str(tmp_path / "store"))
+    workspace.dvc("config", "--local", "core.remote", "stor")
+    with pytest.raises(GanealogyError, match=r"'stor', which is not defined; `dvc remote list`"):
+        dvc_remote.find(workspace.path)
+    shown = workspace.dvc("remote", "list").split()[0]
+    workspace.dvc("config", "--local", "core.remote", shown)
+    assert dvc_remote.find(workspace.path) is not None
 
 
 def test_a_node_without_a_repository_opens_the_remote(workspace: Workspace, tmp_path: Path) -> None:
@@ -128,6 +141,10 @@ def test_without_a_remote_every_node_must_see_the_folder(tmp_path: Path, monkeyp
     monkeypatch.setattr(ray_cluster, "check_nodes", lambda ray, describe, root: False)
     with pytest.raises(GanealogyError, match="dvc remote add -d store ADDRESS"), fill.on_cluster("here:1"):
         pass
+    bare.dvc("remote", "add", "-d", "store", str(tmp_path / "store"))
+    with fill.on_cluster("here:1"):
+        pass
+    bare.dvc("remote", "remove", "store")
     monkeypatch.setattr(ray_cluster, "check_nodes", lambda ray, describe, root: True)
     with fill.on_cluster("here:1"):
         pass

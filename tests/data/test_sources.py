@@ -12,6 +12,7 @@ import struct
 import sys
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,21 @@ def test_mnist_is_read_from_a_mirror(tmp_path: Path, mnist_mirror: Any) -> None:
     digits = mnist.pictures([tmp_path / "raw" / name for name in source["files"]])
     assert len(digits) == 40 and digits.labels is not None and (digits.labels == labels).all()
     assert all((digits.read(index) == images[index]).all() for index in range(40))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:20])])
+def test_mnist_files_that_are_damaged_later_come_again(
+    tmp_path: Path, mnist_mirror: Any, damage: Callable[[Path], object]
+) -> None:
+    """`dvc repro download` runs the stage again, because its output has changed."""
+    raw = tmp_path / "raw"
+    download(settings("mnist", mirror=str(mnist_mirror[0])), raw)
+    files = [raw / name for name in mnist.FILES]
+    damage(files[0])
+    with pytest.raises(GanealogyError, match="run `dvc repro download`"):
+        mnist.pictures([path for path in files if path.exists()])
+    download(settings("mnist", mirror=str(mnist_mirror[0])), raw)
+    assert len(mnist.pictures(files)) > 0
 
 
 def test_mnist_files_with_other_checksums_are_refused(tmp_path: Path, mirror: Path) -> None:

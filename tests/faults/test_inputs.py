@@ -242,6 +242,9 @@ def test_a_changed_plan_during_a_training_fails_it(tmp_path: Path) -> None:
     folder = trainings.workspace(tmp_path / "work")
     code, said = trainings.run(trainings.train, folder, "v1", edit="build/plan/versions/v1.json")
     assert code == 2 and "build/plan/versions/v1.json: changed while the stage ran" in said, said
+    assert "Run `dvc repro` again" in said
+    code, said = trainings.run(trainings.train, folder, "v1")
+    assert code == 0 and (folder / "build/runs/v1/train/0/run.json").is_file(), said
     code, said = trainings.run(trainings.train, trainings.workspace(tmp_path / "same"), "v1", edit="params.yaml")
     assert code == 0, "the plan says what is trained, not params.yaml: " + said
 

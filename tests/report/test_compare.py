@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_the_page_escapes_text_and_lists_what_the_cache_lacks(sides: list[Experi
     sides[1].missing = [f"build/runs/v{number}/evaluate" for number in range(8)]
     html = render(sides)
     assert HOSTILE not in html and "&lt;script&gt;alert(1)" in html
-    assert "DVC's cache lacks build/runs/v0/evaluate" in html and "and 2 more" in html
+    assert "DVC's cache and remote lack build/runs/v0/evaluate" in html and "and 2 more" in html
     assert html.count('alt="Samples of v1 in') == 2
     assert "http" not in html.replace("http-equiv", ""), "nothing from a network"
 
@@ -130,7 +131,7 @@ def test_experiments_are_read_without_a_checkout(workspace: Workspace) -> None:
     assert page == workspace.path / "reports/compare.html"
     assert "train.lr" in html and "<td>0.0002</td><td>0.0004</td>" in html
     assert "the same runs" in html and html.count("<img src=") >= 6
-    assert "cache lacks" not in html
+    assert "cache and remote lack" not in html
     assert not (workspace.path / "build").exists()
     assert workspace.run("git", "status", "--short").stdout == before
 
@@ -194,7 +195,38 @@ def test_outputs_missing_from_the_cache_are_listed_with_the_command(workspace: W
     lost.chmod(0o644)
     lost.unlink()
     html = compare(["base", "faster"], copy).read_text()
-    assert "faster: DVC's cache lacks build/runs/v1/train" in html and "dvc exp pull" in html
+    assert "faster: DVC's cache and remote lack build/runs/v1/train" in html and "dvc exp push" in html
     shutil.rmtree(copy / ".dvc/cache")
-    with pytest.raises(GanealogyError, match=r"DVC's cache.*dvc exp pull"):
+    with pytest.raises(GanealogyError, match=r"DVC's cache.*dvc exp push"):
         compare(["base", "faster"], copy)
+
+
+def test_results_come_by_the_commands_in_the_message(workspace: Workspace, tmp_path: Path) -> None:
+    """The cache is on another machine, and the DVC remote is newer than the experiments."""
+    there = Workspace(Path(shutil.copytree(workspace.path, tmp_path / "there", symlinks=True)))
+    there.run("git", "init", "-q", "--bare", str(tmp_path / "bare"))
+    there.run("git", "remote", "add", "origin", str(tmp_path / "bare"))
+    here = Workspace(Path(shutil.copytree(there.path, tmp_path / "here", symlinks=True)))
+    shutil.rmtree(here.path / ".dvc/cache")
+    for name in ("base", "faster"):
+        with pytest.raises(GanealogyError, match=f"{name} .*DVC's cache") as caught:
+            compare(["base", "faster"], here.path)
+        push, _, add = re.findall("`(.*?)`", str(caught.value))
+        for machine in (there, here):
+            machine.run(*add.replace("NAME ADDRESS", f"store {tmp_path / 'store'} -f").split())
+        there.run(*push.replace("<git remote>", "origin").split())
+    assert "cache and remote lack" not in compare(["base", "faster"], here.path).read_text()
+
+
+def test_two_experiments_of_one_name_are_told_apart_by_their_commits(workspace: Workspace, tmp_path: Path) -> None:
+    copy = Workspace(Path(shutil.copytree(workspace.path, tmp_path / "copy", symlinks=True)))
+    commits = copy.dvc("exp", "list", "--sha-only").split()
+    for message in ("another base", "newer than both"):
+        copy.run("git", "commit", "-q", "--allow-empty", "-m", message)
+        if message == "another base":
+            base = copy.run("git", "rev-parse", "HEAD").stdout.strip()
+            copy.run("git", "update-ref", f"refs/exps/{base[:2]}/{base[2:]}/base", commits[1])
+    with pytest.raises(GanealogyError, match=r"base: more than one experiment.*dvc exp list"):
+        compare(["base", "faster"], copy.path)
+    shown = copy.dvc("exp", "list", "--all-commits", "--sha-only").split()
+    assert set(commits) <= set(shown) and compare(commits, copy.path).is_file()

@@ -94,6 +94,14 @@ def test_the_commands_in_the_message_fetch_what_is_needed(workspace: Workspace, 
     assert workspace.ganealogy("gc", "--yes").stdout == "nothing to remove; 6 results are in use\n"
 
 
+def test_the_workspaces_own_plan_is_made_by_the_command_in_the_message(workspace: Workspace) -> None:
+    (workspace.path / "data/packed/manifest.json").unlink()
+    said = workspace.ganealogy("gc", "--yes").stdout
+    assert "`dvc repro preprocess` (the workspace)" in said
+    workspace.dvc("repro", "preprocess")
+    assert "the plan is not in DVC's cache" not in workspace.ganealogy("gc", "--yes").stdout
+
+
 def test_unfinished_trainings_of_no_plan_go(workspace: Workspace) -> None:
     stale = workspace.path / "build/wip/0123456789abcdef0123"
     (stale / "checkpoints").mkdir(parents=True)

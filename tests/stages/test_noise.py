@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,14 +46,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def ganealogy(workspace: Workspace, *arguments: str) -> str:
+    code, output, errors = attempt(workspace, *arguments)
+    assert code == 0, errors
+    return output
+
+
+def attempt(workspace: Workspace, *arguments: str, jobs: str = "0") -> tuple[int, str, str]:
     source = str(trainings.ROOT / "src")
     command = [sys.executable, "-m", "ganealogy", *arguments]
-    environment = workspace.environment(PYTHONPATH=source, GANEALOGY_JOBS="0")
+    environment = workspace.environment(PYTHONPATH=source, GANEALOGY_JOBS=jobs)
     done = subprocess.run(
         command, cwd=workspace.path, env=environment, text=True, capture_output=True, timeout=280, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.returncode, done.stdout, done.stderr
 
 
 def stored(workspace: Workspace) -> dict[str, dict[str, object]]:
@@ -98,3 +105,14 @@ def test_the_first_grid_is_that_of_seed_0_unless_the_weights_vary(workspace: Wor
         name = json.loads((path / "entry.json").read_text())["run"]
         grids[name] = (path / "out/grids/000000.png").read_bytes()
     assert grids["v1-order-1"] == grids["v1-steps-1"] == grids["v1-0"] != grids["v1-initialise-1"]
+
+
+def test_runs_that_failed_are_done_by_the_commands_in_the_message(workspace: Workspace) -> None:
+    (workspace.path / "data/reference/pixel8.npz").unlink()
+    shutil.rmtree(workspace.path / "build/store/evaluate")
+    code, _, said = attempt(workspace, "noise", "v1", "--runs", "2", jobs="1")
+    assert code == 2, said
+    again, first = re.search(r"`ganealogy (noise .*?)`", said), re.search("`dvc repro (.*?)`", said)
+    assert again and first, said
+    ganealogy(workspace, first[1])
+    assert "order of the batches" in ganealogy(workspace, *again[1].split())

@@ -44,13 +44,20 @@ class Experiment:
 
     @property
     def hint(self) -> str:
-        """The command that fetches the missing outputs."""
-        return pull_hint(self.name)
+        """What makes the missing outputs readable here."""
+        return push_hint(self.name)
 
 
-def pull_hint(name: str) -> str:
-    """Return the command that fetches the outputs of an experiment or a commit into the cache."""
-    return f"dvc exp pull <git remote> {name} (an experiment) or dvc fetch --all-commits (a commit)"
+def push_hint(name: str) -> str:
+    """Return the command that makes outputs of an experiment or a commit readable here.
+
+    Files that the cache lacks are read from the DVC remote. DVC pushes to, and reads from, the default remote that the
+    commit's own .dvc/config has.
+    """
+    return (
+        f"`dvc exp push <git remote> {name}` (an experiment) or `dvc push --all-commits` (a commit) where it was run; "
+        "a DVC remote newer than the commit needs `dvc remote add --local -d NAME ADDRESS`, there and here"
+    )
 
 
 def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
@@ -145,8 +152,9 @@ def _copy_results(repo: Repo, name: str, commit: str, into: Path) -> Experiment:
     tree = _copy(files, TREE, into, missing)
     if tree is None:
         where = f"{name} ({commit[:7]})" if commit else name
-        why = "is missing from DVC's cache" if missing else "was never made"
-        raise GanealogyError(f"{where}: {PLAN} {why}; to get it, run: {pull_hint(name) if missing else 'dvc exp run'}")
+        if missing:
+            raise GanealogyError(f"{where}: {PLAN} is missing from DVC's cache and remote; type {push_hint(name)}")
+        raise GanealogyError(f"{where}: {PLAN} was never made; to get it, run: dvc exp run")
     plan = json.loads(tree)
     if any("seeds" not in entry for entry in plan["versions"]):
         raise GanealogyError(f"{name}: made by an older Ganealogy, whose runs were in other folders; run it again")
