@@ -1,4 +1,4 @@
-"""The tests that docs/faults.md names for each fault exist."""
+"""The tests that docs/faults.md names for each fault, and SECURITY.md for each input, exist."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 SECTIONS = re.findall(r"^## (\d+)\. .+?\n\n((?:- .+\n?)+)", PAGE.read_text(), flags=re.M)
 
@@ -26,6 +27,13 @@ def test_each_fault_has_its_tests(number: str, lines: str) -> None:
     assert len(listed) == len(lines.splitlines()) > 0, "one file and one test per line"
     missing = [f"{file}: {name}" for file, name in listed if name not in defined_in(Path("tests") / file)]
     assert not missing
+
+
+def test_each_input_that_is_not_trusted_has_its_tests() -> None:
+    rows = re.findall(r"^\| (.+?) \| .+? \| (?:no|as values, not as code) \|", SECURITY, flags=re.M)
+    listed = re.findall(r"^- (.+?): `(\S+?\.py)`: `(\w+)`$", SECURITY, flags=re.M)
+    assert set(rows) == {row for row, _, _ in listed} and len(rows) == 7
+    assert [line for line in listed if line[2] not in defined_in(Path("tests") / line[1])] == []
 
 
 def removing(path: Path) -> bool:
