@@ -21,7 +21,7 @@ SET_UPS = (".venv/.ready", ".venv/.ready-dev", ".venv/.ready-live")
 def test_the_fast_tests_are_most_of_the_unit_tests(tmp_path: Path) -> None:
     """Collected, not run: each of them runs in this suite too."""
     workspace = Workspace(ROOT)
-    shown = workspace.run("make", "-n", "test-fast", "--assume-old", ".venv/.ready-dev").stdout
+    shown = workspace.run("make", "-n", "test-fast", "--assume-old", ".venv/.ready-dev", PYTEST_ARGS="").stdout
     (arguments,) = re.findall(r"-m pytest .*? -m '(?:.+?)' (.+)", shown)
     folders = arguments.split()
     assert all((ROOT / folder).exists() for folder in folders)

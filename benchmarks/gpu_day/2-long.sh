@@ -20,7 +20,7 @@ VERSIONS=${VERSIONS:-v1 v2}
 workspace "$WORK/long" "${SIDE:-64}" "$KIMG" "${VERSIONS// /, }"
 collecting
 trainings=()
-for version in $VERSIONS; do train "$version" $(($(left) - 110)) & trainings+=($!); done
+for version in $VERSIONS; do train "$version" $(($(left) - ${KEPT:-110})) & trainings+=($!); done
 wait "${trainings[@]}" $reference
 measures=()
 for version in $VERSIONS; do measure "$version" & measures+=($!); done

@@ -5,8 +5,8 @@
 VERSIONS=${VERSIONS:-v1 v9 v12}
 workspace "$WORK/r3gan" "${SIDE:-32}" "${KIMG:-2000}" "${VERSIONS// /, }, v16"
 collecting
-train v16 $(($(left) - 110)) & trainings=($!)
-(for version in $VERSIONS; do train "$version" $(($(left) - 110)); done) & trainings+=($!)
+train v16 $(($(left) - ${KEPT:-110})) & trainings=($!)
+(for version in $VERSIONS; do train "$version" $(($(left) - ${KEPT:-110})); done) & trainings+=($!)
 wait "${trainings[@]}" $reference
 measures=()
 for version in $VERSIONS v16; do measure "$version" & measures+=($!); done

@@ -1,5 +1,6 @@
 # Shared by the commands of this folder, which source it first.
 # DEVICE  cuda, or cpu for a rehearsal          LIMIT  seconds per command
+# KEPT    seconds of LIMIT for what follows the trainings
 # BAG     input: whl/*.whl and pictures.??, a zip of pictures in pieces
 # WORK    files for the next command            OUT    results, written as they are computed
 set -u

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -76,12 +78,12 @@ SCRIPT = """
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
     return subprocess.Popen(
         [sys.executable, "script.py", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -89,8 +91,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def run(folder: Path, *arguments: str) -> tuple[int, str]:
-    process = start(folder, *arguments)
+def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    process = start(folder, *arguments, **environment)
     output, _ = process.communicate(timeout=DEADLINE_S)
     return process.returncode, output
 
@@ -119,6 +121,18 @@ def test_a_library_that_cannot_be_loaded_costs_only_time(preload: str, tmp_path:
     (tmp_path / "broken.py").write_text("raise RuntimeError('not here')\n")
     code, output = run(tmp_path, "good,last", "2", preload)
     assert code == 0 and "ENDED good done" in output and "ENDED last done" in output, output
+
+
+@pytest.mark.parametrize("length", [75, 76, 110])
+def test_the_temporary_directory_may_have_a_long_path(length: int, tmp_path: Path) -> None:
+    """A socket's path has at most 107 bytes."""
+    folder = tempfile.mkdtemp(prefix="g", dir="/tmp")
+    place = Path(folder, "x" * (length - len(folder) - 1))
+    place.mkdir()
+    code, output = run(tmp_path, "good", "1", TMPDIR=str(place))
+    assert code == 0 and "ENDED good done" in output, output
+    assert list(place.iterdir()) == []
+    shutil.rmtree(folder)
 
 
 def waiting(folder: Path, *names: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:

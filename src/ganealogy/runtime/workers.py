@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -20,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as connections
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +52,8 @@ POLL_S = 0.2
 REMIND_S = 1.0
 """Between two SIGTERMs to a worker that is to stop: one that is just starting ignores the first."""
 START_ATTEMPTS = 10
+LONGEST_TEMPORARY = 107 - len("/pymp-12345678/listener-12345678")
+"""Bytes in the path of a temporary directory that leave room for a socket's: Linux allows 107 in all."""
 LAST_LINES = 20
 """Lines of a failed job's log that the error shows."""
 
@@ -120,6 +124,7 @@ def run(
     for name in THREADS:  # read when the libraries are loaded, in the server
         os.environ[name] = str(threads)
     if sys.platform == "linux":
+        _make_socket_folder()
         CONTEXT.set_forkserver_preload([GUARD, *LIBRARIES])
     logs.mkdir(parents=True, exist_ok=True)
     waiting = deque(jobs)
@@ -151,6 +156,20 @@ def run(
             worker.process.kill()
             worker.process.join()
     return ended
+
+
+def _make_socket_folder() -> None:
+    """Make the folder of multiprocessing's sockets in /tmp if the path of the temporary directory is too long.
+
+    Python 3.14 does so itself.
+    """
+    if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TEMPORARY:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    try:
+        util.get_temp_dir()  # remembered, and removed at the end
+    finally:
+        tempfile.tempdir = before
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
