@@ -79,6 +79,23 @@ def test_the_doctor_names_git_init(place: Workspace, monkeypatch: pytest.MonkeyP
     assert faults() == []
 
 
+@pytest.mark.parametrize(("git", "command"), [("", "dvc init"), ("..", "dvc init --subdir")])
+def test_the_doctor_names_dvc_init(git: str, command: str, place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy without its hidden folders, at the root of a git repository or below it."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(place.path.parent.parent))
+    place.run("git", "init", "-q", git or ".")
+    shutil.rmtree(place.path / ".dvc", ignore_errors=True)
+    monkeypatch.chdir(place.path)
+
+    def faults() -> list[str]:
+        return [finding.text for finding in doctor.check_programs() if ".dvc is missing" in finding.text]
+
+    (line,) = faults()
+    assert f"`{command}`" in line
+    place.run(*command.split())
+    assert faults() == []
+
+
 @pytest.mark.parametrize("state", ["no DVC", "its git was removed"])
 def test_gc_is_one_line_outside_dvc_or_git(state: str, place: Workspace) -> None:
     place.run("git", "init", "-q")

@@ -29,6 +29,8 @@ END = re.compile(rf"( \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
 REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
     "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
+    "cli/doctor.py: dvc init": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
+    "cli/doctor.py: dvc init --subdir": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
     "stages/_stage.py: git checkout dvc.yaml":
         "faults/test_git_remedies.py::test_a_damaged_dvc_yaml_is_repaired_by_git",
     "report/experiments.py: git init": "faults/test_git_remedies.py::test_experiments_need_git_and_a_commit",

@@ -130,16 +130,20 @@ def check_versions() -> Iterator[Finding]:
 
 def check_programs() -> Iterator[Finding]:
     """Check git, DVC, and the `python` that DVC's stages start."""
+    here = Path().resolve()
     if shutil.which("git") is None:
         yield Finding("✗", "git is not installed, and DVC needs it: install it")
     elif subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, check=False).returncode:
         yield Finding("✗", "this is not a git repository: run `git init`")
+    elif not any((folder / ".dvc").is_dir() for folder in (here, *here.parents)):
+        command = "dvc init" if (here / ".git").exists() else "dvc init --subdir"
+        yield Finding("✗", f"DVC does not know this project, because .dvc is missing: run `{command}`")
     else:
         yield Finding("✓", "git is installed, and this is a repository")
-    python, here = shutil.which("python"), Path(sys.executable).parent
-    if python is None or Path(python).parent.resolve() != here.resolve():
+    python, ours = shutil.which("python"), Path(sys.executable).parent
+    if python is None or Path(python).parent.resolve() != ours.resolve():
         first = f"`python` is {python}" if python else "there is no `python` on the PATH"
-        yield Finding("✗", f"{first}, but DVC's stages need {here}/python: run `source {here}/activate`")
+        yield Finding("✗", f"{first}, but DVC's stages need {ours}/python: run `source {ours}/activate`")
     try:
         yield Finding("✓", f"DVC {metadata.version('dvc')} and Python {sys.version.split()[0]}")
     except metadata.PackageNotFoundError:
