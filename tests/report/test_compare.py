@@ -195,7 +195,7 @@ def test_outputs_missing_from_the_cache_are_listed_with_the_command(workspace: W
     lost.chmod(0o644)
     lost.unlink()
     html = compare(["base", "faster"], copy).read_text()
-    assert "faster: DVC's cache and remote lack build/runs/v1/train" in html and "dvc exp push" in html
+    assert "faster: DVC's cache and remote lack build/runs/v1/train" in html and "<code>dvc exp push" in html
     shutil.rmtree(copy / ".dvc/cache")
     with pytest.raises(GanealogyError, match=r"DVC's cache.*dvc exp push"):
         compare(["base", "faster"], copy)

@@ -49,7 +49,7 @@ class Experiment:
 
 
 def push_hint(name: str) -> str:
-    """Return the command that makes outputs of an experiment or a commit readable here.
+    """Return what to type, and where, so that outputs of an experiment or a commit are readable here.
 
     Files that the cache lacks are read from the DVC remote. DVC pushes to, and reads from, the default remote that the
     commit's own .dvc/config has.
