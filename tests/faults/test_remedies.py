@@ -89,7 +89,7 @@ REMEDIES = {
     "cli/doctor.py: ganealogy fetch inception":
         "faults/test_named_remedies.py::test_inceptions_weights_are_fetched_again",
     "cli/stage_verbs.py: ganealogy report --exp A B":
-        "faults/test_remedies_of_stages.py::test_names_of_experiments_follow_their_option",
+        "test_readme.py::test_experiments_are_recorded_and_compared",
     "cluster/dvc_remote.py: dvc remote list": "cluster/test_input.py::test_a_remote_that_is_not_defined_is_refused",
     "cluster/dvc_remote.py: dvc remote modify": "cluster/test_input.py::test_an_unwritable_remote_is_refused",
     "cluster/fill.py: dvc remote add -d store ADDRESS":
