@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -116,22 +116,29 @@ def _read(path: Path, _modified_ns: int) -> tuple[str, tuple[str, ...]]:
     return hashlib.sha256("\0".join(_tokens(tree)).encode()).hexdigest(), tuple(sorted(set(_imports(tree))))
 
 
-def _tokens(node: object) -> Iterator[str]:
-    """Yield the tree in prefix order without positions, docstrings and empty fields.
+def _tokens(node: object) -> list[str]:
+    """Return the tree in prefix order without positions, docstrings and empty fields.
 
     `ast.dump` prints empty fields, which differ between Python versions.
     """
+    found: list[str] = []
+    _append_tokens(node, found.append)
+    return found
+
+
+def _append_tokens(node: object, append: Callable[[str], None]) -> None:
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for field, value in ast.iter_fields(node):
+        append(f"({type(node).__name__}")
+        for field in node._fields:
+            value = getattr(node, field, None)
             if value is None and isinstance(node, ast.Constant):
-                yield "None"
+                append("None")
             elif value is not None and value != [] and field not in {"kind", "type_comment"}:
-                yield field
-                yield from _tokens(value)
-        yield ")"
+                append(field)
+                _append_tokens(value, append)
+        append(")")
     elif isinstance(node, list):
-        yield "["
+        append("[")
         for item in node:
             # A string expression does nothing: a docstring, or documentation under a field.
             is_text = (
@@ -140,10 +147,10 @@ def _tokens(node: object) -> Iterator[str]:
                 and isinstance(item.value.value, str)
             )
             if not is_text:
-                yield from _tokens(item)
-        yield "]"
+                _append_tokens(item, append)
+        append("]")
     else:
-        yield f"{type(node).__name__}:{node!r}"
+        append(f"{type(node).__name__}:{node!r}")
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
