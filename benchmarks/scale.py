@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import socket
 import subprocess
 import sys
@@ -166,6 +167,7 @@ def scheduled(count: int, number: int, seconds: float) -> dict[str, Any]:
     lengths = [seconds * chance.uniform(*LENGTHS) for _ in range(number)]
     began = time.perf_counter()
     ray = ray_cluster.ray_module()
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())  # Ray would leave one in the home folder
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
         room = ray_cluster.allocate(ray_cluster.cluster_resources(ray), None, threads=1, gpus_per_run=0)

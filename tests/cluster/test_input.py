@@ -6,12 +6,16 @@ import contextlib
 import io
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from helpers.pipeline import Workspace, fresh
 
@@ -71,6 +75,52 @@ def test_an_address_without_a_cluster_is_refused() -> None:
         ray_cluster.connected(address),
     ):
         pass
+
+
+CONNECT = """
+import sys
+from ganealogy.cluster import ray_cluster
+with ray_cluster.connected(sys.argv[1], dashboard=False) as ray:
+    print("nodes:", len(ray.nodes()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_the_commands_in_the_messages_start_a_cluster_and_connect_with_its_token(tmp_path: Path) -> None:
+    """`ray start` is typed with more options than the message names, so that it is in no other cluster's way."""
+    pytest.importorskip("ray")
+    ray = str(Path(sys.executable).with_name("ray"))
+    environment = {**os.environ, "PYTHONPATH": "src", "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env={**environment, **more}, capture_output=True, text=True, check=False)
+
+    def connect(address: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, "-c", CONNECT, address, **more)
+
+    said = connect(f"127.0.0.1:{port}").stderr
+    arguments = re.findall(r"`ray (.+?)` prints the address", said)[0].split()
+    assert run(ray, "get-auth-token", "--generate").returncode == 0
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # short, for its sockets
+        own = [f"--port={port}", "--num-cpus=1", "--object-store-memory=80000000", f"--temp-dir={folder}"]
+        try:
+            done = run(ray, *arguments, *own, "--include-dashboard=false")
+            address = re.search(r"--address='(.+?)'", done.stdout)
+            assert address, done.stdout + done.stderr
+            refused = connect(address[1]).stderr
+            name, value = re.findall(r"if the cluster was started with a token, set (\w+)=(\w+)", refused)[-1]
+            connected = connect(address[1], **{name: value})
+            assert "nodes: 1" in connected.stdout, connected.stderr
+            lost = connect(address[1], **{name: value}, HOME=str(tmp_path / "elsewhere")).stderr.splitlines()[-1]
+            assert lost.startswith("ganealogy.errors.GanealogyError") and "no authentication token" in lost
+        finally:  # `ray stop` would stop the clusters of other tests
+            for process in psutil.process_iter(["cmdline"]):
+                if any(folder in word for word in process.info["cmdline"] or ()):
+                    process.kill()
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

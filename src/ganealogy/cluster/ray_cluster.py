@@ -20,6 +20,8 @@ from ganealogy.errors import GanealogyError
 
 CONNECT_TIMEOUT_S = 5.0
 DESCRIBE_TIMEOUT_S = 12.0
+MODE = "RAY_AUTH_MODE"
+"""`ray start` uses a token where it finds one. A driver that has an address uses it only where this is `token`."""
 RAY_UNITS = 10_000
 """Ray counts resources in these parts of one."""
 
@@ -61,8 +63,9 @@ def connected(address: str, dashboard: bool = True) -> Iterator[Any]:
     _check_reachable(address)
     try:
         context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise GanealogyError(f"--address {address}: {' '.join(str(error).split())[:300]}") from None
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        hint = "" if MODE in os.environ else f"; if the cluster was started with a token, set {MODE}=token"
+        raise GanealogyError(f"--address {address}: {' '.join(str(error).split())[:300]}{hint}") from None
     try:
         if dashboard and context.dashboard_url:
             print(f"dashboard  http://{context.dashboard_url}", flush=True)
