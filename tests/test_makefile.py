@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import sys
 import tomllib
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from helpers.pipeline import ROOT, Workspace
+
+from ganealogy.cli import doctor
 
 RUNNING, DEVELOPING = "requirements.lock", "requirements-dev.lock"
 SET_UPS = (".venv/.ready", ".venv/.ready-dev", ".venv/.ready-live")
@@ -135,6 +138,29 @@ def test_a_changed_lock_is_installed_and_make_repro_removes_nothing(checkout: Wo
     os.utime(checkout.path / RUNNING)
     assert set_up(checkout, "repro") == [RUN] and set_up(checkout, "test") == [RUN, DEVELOP]
     assert set_up(checkout, "live") == [RUN, LIVE]
+
+
+FAKE_PYTHON = """#!/bin/bash
+echo "$*" >>typed.txt
+case "$*" in "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;; esac
+"""
+
+
+def test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one(checkout: Workspace) -> None:
+    """`make setup` alone would find its mark, and pip the names and versions of broken packages."""
+    python = checkout.path / "python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    broken = checkout.path / ".venv/lib/broken.py"
+    broken.parent.mkdir()
+    broken.touch()
+    checkout.run("make", "setup", f"PYTHON={python}")
+    assert not (checkout.path / "typed.txt").exists()
+    (command,) = re.findall(r"`(.+?)`", doctor.SET_UP)
+    checkout.run("bash", "-c", f"{command} PYTHON={shlex.quote(str(python))}")
+    assert not broken.exists()
+    typed = (checkout.path / "typed.txt").read_text().splitlines()
+    assert "-m venv .venv" in typed and any(f"--require-hashes -r {RUNNING}" in line for line in typed)
 
 
 def test_make_lock_gives_the_running_lock_the_versions_of_the_other(checkout: Workspace) -> None:

@@ -30,6 +30,9 @@ REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
     "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
     "cli/doctor.py: dvc init": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
+    "cli/doctor.py: make setup": "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
+    "cluster/ray_cluster.py: ray start --head":
+        "cluster/test_input.py::test_the_commands_in_the_messages_start_a_cluster_and_connect_with_its_token",
     "cli/doctor.py: dvc init --subdir": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
     "stages/_stage.py: git checkout dvc.yaml":
         "faults/test_git_remedies.py::test_a_damaged_dvc_yaml_is_repaired_by_git",
@@ -117,7 +120,7 @@ REMEDIES = {
         "report/test_compare.py::test_results_come_by_the_commands_in_the_message",
     "report/experiments.py: dvc remote add --local -d NAME ADDRESS":
         "report/test_compare.py::test_results_come_by_the_commands_in_the_message",
-    "report/seeds.py: dvc exp run": "report/test_seeds.py::test_the_printed_options_give_the_planned_seeds",
+    "report/seeds.py: dvc exp run": "report/test_seeds.py::test_the_printed_command_gives_the_planned_seeds",
     "runs/gc.py: dvc exp pull <git remote> {' '.join(experiments)}":
         "runs/test_gc.py::test_the_commands_in_the_message_fetch_what_is_needed",
     "runs/gc.py: dvc fetch --all-commits build/plan data/packed":
@@ -145,9 +148,7 @@ REMEDIES = {
 
 PARSED_ONLY = {
     # To be typed on another machine than a test's: the network, a card or its driver is what is wrong.
-    "cli/doctor.py: make setup",
     "cluster/ray_cluster.py: pip install 'ganealogy[cluster]'",
-    "cluster/ray_cluster.py: ray start --head",
     "data/sources/anime.py: pip install 'ganealogy[kaggle]'",
     "evaluation/extractors/_timm.py: pip install 'ganealogy[vision]'",
     "export/onnx_file.py: pip install 'ganealogy[live]'",

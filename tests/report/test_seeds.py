@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers import five_seeds
 from helpers.five_seeds import edit_tree, make_tree, remove_metrics
+from helpers.pipeline import fresh
 
 from ganealogy.cli.main import cli
 from ganealogy.errors import GanealogyError
@@ -93,17 +94,19 @@ def test_after_the_last_look_nothing_helps(seeded: Path, monkeypatch: pytest.Mon
     assert "40 seeds are the last look" in output
 
 
-def test_the_printed_options_give_the_planned_seeds(seeded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dvc.utils.hydra import apply_overrides
-
+def test_the_printed_command_gives_the_planned_seeds(
+    seeded: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as it is printed, as far as the plan."""
     output = run(seeded, monkeypatch, "seeds", "v5", "--difference", "2%").output
-    (seeded / "params.yaml").write_text(
-        "dataset: {name: avatars, image_size: 32}\ntree:\n  versions: [v3, v5]\n  seeds: [0, 1, 2, 3, 4]\n"
-        "train: {kimg: 1, batch_size: 8, lr: 0.001}\n"
-    )
-    apply_overrides(seeded / "params.yaml", re.findall(r"-S '([^']*)'", output))
-    tree = schema.load(seeded / "params.yaml").tree
+    command = re.sub(r"\\\n", "", output[output.index("dvc exp run") :].partition("\n\n")[0])
+    workspace = fresh(tmp_path_factory.mktemp("seeds") / "my work")
+    workspace.edit("params.yaml", "versions: [v1, v3]\n  seeds: [0]", "versions: [v3, v5]\n  seeds: [0, 1, 2, 3, 4]")
+    workspace.run("bash", "-c", f"{command.strip()} plan")
+    tree = schema.load(workspace.path / "params.yaml").tree
     assert tree.seeds_of("v5") == tree.seeds_of("v3") == list(range(8)) and tree.seeds == [0, 1, 2, 3, 4]
+    planned = json.loads((workspace.path / "build/plan/tree.json").read_text())["versions"]
+    assert [len(entry["seeds"]) for entry in planned if entry["listed"]] == [8, 8]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ Mark = Literal["✓", "!", "✗"]
 LOW_BYTES, LEAST_BYTES = 2 * 2**30, 256 * 2**20
 """Free disk space: below LOW_BYTES a long training's checkpoints may not fit, below LEAST_BYTES nothing does."""
 TIMEOUT_S = 600
+SET_UP = "run `rm -rf .venv && make setup`"
+"""Without the first, make finds that all is done, and pip finds the versions of packages that are broken."""
 
 TORCH = """
 import json, sys
@@ -147,7 +149,7 @@ def check_programs() -> Iterator[Finding]:
     try:
         yield Finding("✓", f"DVC {metadata.version('dvc')} and Python {sys.version.split()[0]}")
     except metadata.PackageNotFoundError:
-        yield Finding("✗", "DVC is not installed in this environment: run `make setup`")
+        yield Finding("✗", f"DVC is not installed in this environment: {SET_UP}")
 
 
 def check_lock() -> Iterator[Finding]:
@@ -185,7 +187,7 @@ def check_disk() -> Iterator[Finding]:
 
 def check_torch(settings: Settings | None) -> Iterator[Finding]:
     """Import torch and torchvision in another process: a mismatched pair may crash it."""
-    hint = "install both from one place: run `make setup`"
+    hint = f"install both from one place: {SET_UP}"
     done = _python(TORCH)
     if done.returncode:
         yield Finding("✗", f"torch does not import ({_last_line(done.stderr)}): {hint}")
@@ -238,7 +240,7 @@ def check_weights(settings: Settings | None) -> Iterator[Finding]:
     names = list(dict.fromkeys([*settings.evaluate.extractors, settings.train.tracker]))
     done = _python(WEIGHTS, *names)
     if done.returncode:
-        yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): run `make setup`")
+        yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): {SET_UP}")
         return
     for name, fault in json.loads(done.stdout.splitlines()[-1]).items():
         yield Finding("✗", f"{name}: {fault}") if fault else Finding("✓", f"{name}: its weights are intact")

@@ -96,7 +96,7 @@ def obstacles(machine: Machine, release: str, built: str | None, fault: str) -> 
     `release`: of torch; `built`: the CUDA version of its build, None without; `fault`: the error of torch.cuda.init().
     """
     if built is None:
-        first = f"torch {release} is built without CUDA: run `make setup`, or install a build of torch with CUDA"
+        first = f"torch {release} is built without CUDA: run `rm -rf .venv && make setup`, or install a build with CUDA"
     else:
         first = _of_the_driver(machine, f"torch {release} with CUDA {built}", int(built.split(".")[0]), fault)
     hidden = machine.visible is not None and (HIDING.match(machine.visible) or (not first and NONE in fault))
