@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.pipeline import Workspace, fresh, ran
+from helpers.pipeline import Workspace, after_repro, fresh, ran
 
 from ganealogy.workspace import NOISE, run_dir
 
@@ -24,8 +24,7 @@ RUNS = "build/runs"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
     """A workspace after its first `dvc repro`, and what that printed."""
-    workspace = fresh(tmp_path_factory.mktemp("a path") / "with spaces")
-    return workspace, workspace.dvc("repro")
+    return after_repro(tmp_path_factory, tmp_path_factory.mktemp("a path") / "with spaces")
 
 
 @pytest.fixture
@@ -112,8 +111,8 @@ def test_experiments(workspace: Workspace) -> None:
     """`dvc exp run -S`, in the workspace and in a temporary copy, then the tables that compare."""
     workspace.run("git", "add", "dvc.lock")
     workspace.run("git", "commit", "-q", "-m", "first results")
-    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
-    plan = json.loads((workspace.path / "build/plan/versions/v1.json").read_text())
+    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004", "-S", "tree.versions=[v3]")
+    plan = json.loads((workspace.path / "build/plan/versions/v3.json").read_text())
     assert plan["recipe"]["optimizers"]["generator"]["lr"] == 0.0004
     workspace.dvc("exp", "run", "--temp", "-n", "alone", "-S", "tree.versions=[v1]", "-S", "sample.count=60")
     rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv")))}
@@ -125,7 +124,7 @@ def test_experiments(workspace: Workspace) -> None:
     assert "sample.count" in page and "not in this experiment" in page and "another protocol" in page
     workspace.dvc("exp", "apply", "faster")
     assert "0.0004" in workspace.dvc("params", "diff")
-    assert "v1.fd_pixel8" in workspace.dvc("metrics", "show")
+    assert "v3.fd_pixel8" in workspace.dvc("metrics", "show")
     workspace.dvc("plots", "show", "-o", "build/plots")
     assert "Frechet distance while training" in (workspace.path / "build" / "plots" / "index.html").read_text()
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.pipeline import Workspace, fresh, ran
+from helpers.pipeline import Workspace, fresh, ran, with_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -17,17 +17,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     outer = Workspace(tmp_path_factory.mktemp("roots") / "outer")
     inner = outer.path / "models/gan"
     inner.mkdir(parents=True)
-    workspace = fresh(inner)
+    workspace = with_results(tmp_path_factory, inner)
     shutil.rmtree(inner / ".git")
+    (inner / ".dvc/cache").rename(outer.path / "cache")
     shutil.rmtree(inner / ".dvc")
-    workspace.edit("params.yaml", "[v1, v3]", "[v1]")
     for command in ("init -q -b main", "config user.name Test", "config user.email test@example.org"):
         outer.run("git", *command.split())
     workspace.dvc("init", "--subdir", "-q")
+    (outer.path / "cache").rename(inner / ".dvc/cache")
     commit(workspace, "start")
     workspace.dvc("repro")
     commit(workspace, "ran")
-    workspace.dvc("exp", "run", "-n", "hot", "-S", "train.lr=0.0004")
+    workspace.dvc("exp", "run", "-n", "hot", "-S", "train.lr=0.0004", "-S", "tree.versions=[v1]")
     return workspace
 
 
@@ -47,7 +48,7 @@ def test_gc_keeps_what_commits_and_experiments_name(project: Workspace) -> None:
     project.run("git", "stash", "-q", "-u")  # back to HEAD: only the experiment names its run
     try:
         done = project.ganealogy("gc", "--yes")
-        assert done.returncode == 0 and "nothing to remove; 6 results are in use" in done.stdout, done.stdout
+        assert done.returncode == 0 and "nothing to remove; 9 results are in use" in done.stdout, done.stdout
     finally:
         project.run("git", "stash", "pop", "-q")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +91,47 @@ def fresh(path: Path) -> Workspace:
     workspace.run("git", "config", "user.email", "test@example.org")
     workspace.run("git", "add", "-A")
     workspace.run("git", "commit", "-q", "-m", "start")
+    return workspace
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that `make` fills once in a test session, for all workers of pytest-xdist. Edit a copy only."""
+    session = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    folder = session / name
+    with open(session / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = session / f"{name} unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def after_repro(factory: pytest.TempPathFactory, path: Path) -> tuple[Workspace, str]:
+    """Return a workspace at `path` after its first `dvc repro` of the tiny protocol, and what that printed."""
+
+    def make(folder: Path) -> None:
+        (folder / "printed.txt").write_text(fresh(folder / "with spaces").dvc("repro"))
+
+    folder = once(factory, "after repro", make)
+    shutil.copytree(folder / "with spaces", path, symlinks=True)
+    return Workspace(path), (folder / "printed.txt").read_text()
+
+
+def with_results(factory: pytest.TempPathFactory, path: Path) -> Workspace:
+    """Return a fresh workspace in which `dvc repro` finds what it ran elsewhere, as after `dvc pull --run-cache`.
+
+    For tests of what comes after a run: only what differs from the tiny protocol runs here.
+    """
+    done, _ = after_repro(factory, path.parent / "done")
+    workspace = fresh(path)
+    for name in (".dvc/cache", "build/store"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (done.path / name).rename(path / name)
+    shutil.rmtree(done.path)
     return workspace
 
 

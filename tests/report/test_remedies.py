@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.pipeline import Workspace, fresh
+from helpers.pipeline import Workspace, with_results
 
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Gap
@@ -20,7 +20,7 @@ from ganealogy.workspace import run_dir
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str]:
     """A workspace, what `summary` says in it before the first run, and after the command that this names."""
-    workspace = fresh(tmp_path_factory.mktemp("remedies") / "my work")
+    workspace = with_results(tmp_path_factory, tmp_path_factory.mktemp("remedies") / "my work")
     workspace.run("git", "rm", "-q", "--cached", "-r", "reports")
     before = workspace.ganealogy("summary")
     assert before.returncode == 2

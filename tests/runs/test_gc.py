@@ -10,21 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.pipeline import Workspace, fresh
+from helpers.pipeline import Workspace, with_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A committed workspace with v1 at a budget of its own, and an experiment at another."""
-    workspace = fresh(tmp_path_factory.mktemp("gc") / "my work")
-    workspace.edit("params.yaml", "[v1, v3]", "[v1]")
+    """A committed workspace with v1 and v3, and an experiment with v1 at another rate."""
+    workspace = with_results(tmp_path_factory, tmp_path_factory.mktemp("gc") / "my work")
     workspace.dvc("remote", "add", "-q", "-d", "store", str(workspace.path.parent / "remote"))
     workspace.dvc("repro")
     workspace.run("git", "add", "-A")
     workspace.run("git", "commit", "-q", "-m", "first results")
-    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004")
+    workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004", "-S", "tree.versions=[v1]")
     workspace.run("git", "checkout", "-q", "--", ".")
     workspace.dvc("repro")  # the plan of the first results again
     return workspace
@@ -42,19 +41,20 @@ def entries(workspace: Workspace) -> dict[str, int]:
 
 
 def test_what_a_branch_or_an_experiment_names_stays(workspace: Workspace) -> None:
-    assert entries(workspace) == {"train": 2, "sample": 2, "evaluate": 2}
-    assert workspace.ganealogy("gc").stdout == "nothing to remove; 6 results are in use\n"
+    assert entries(workspace) == {"train": 3, "sample": 3, "evaluate": 3}
+    assert workspace.ganealogy("gc").stdout == "nothing to remove; 9 results are in use\n"
     workspace.run("git", "tag", "-a", "paper", "-m", "annotated")
     workspace.edit("params.yaml", "lr: 0.0002", "lr: 0.0003")
+    workspace.edit("params.yaml", "[v1, v3]", "[v1]")
     workspace.dvc("repro")
     workspace.run("git", "checkout", "-q", "--", ".")
     workspace.dvc("repro")
     done = workspace.ganealogy("gc", "--yes")
-    assert "results 1 of train, 1 of sample, 1 of evaluate; 6 in use stay" in done.stdout and "frees " in done.stdout
-    assert entries(workspace) == {"train": 2, "sample": 2, "evaluate": 2}
+    assert "results 1 of train, 1 of sample, 1 of evaluate; 9 in use stay" in done.stdout and "frees " in done.stdout
+    assert entries(workspace) == {"train": 3, "sample": 3, "evaluate": 3}
     workspace.dvc("exp", "remove", "faster")
     assert "1 of train" in workspace.ganealogy("gc", "--yes").stdout
-    assert entries(workspace) == {"train": 1, "sample": 1, "evaluate": 1}
+    assert entries(workspace) == {"train": 2, "sample": 2, "evaluate": 2}
     shutil.rmtree(workspace.path / "build/runs")
     output = workspace.dvc("repro", "--force")
     assert ": done in" not in output, "the runs of the workspace are still in the store"
@@ -64,17 +64,17 @@ def test_nothing_is_removed_without_a_yes(workspace: Workspace) -> None:
     workspace.dvc("exp", "remove", "faster")
     done = workspace.ganealogy("gc")
     assert "frees" in done.stdout and done.returncode == 130, "no terminal to answer at"
-    assert entries(workspace)["train"] == 2
+    assert entries(workspace)["train"] == 3
 
 
 def test_a_revision_that_cannot_be_read_stops_it(workspace: Workspace) -> None:
     shutil.rmtree(workspace.path / ".dvc/cache")
     done = workspace.ganealogy("gc", "--yes")
     assert done.returncode == 2 and "not in DVC's cache" in done.stdout and "dvc fetch --all-commits" in done.stdout
-    assert entries(workspace)["train"] == 2
+    assert entries(workspace)["train"] == 3
     workspace.dvc("exp", "remove", "faster")
     assert "1 of train" in workspace.ganealogy("gc", "--yes", "--ignore-unknown").stdout
-    assert entries(workspace) == {"train": 1, "sample": 1, "evaluate": 1}, "the workspace's own plan is there"
+    assert entries(workspace) == {"train": 2, "sample": 2, "evaluate": 2}, "the workspace's own plan is there"
 
 
 def test_the_commands_in_the_message_fetch_what_is_needed(workspace: Workspace, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_commands_in_the_message_fetch_what_is_needed(workspace: Workspace, 
     said = workspace.ganealogy("gc", "--yes").stdout
     assert said.startswith("ganealogy: faster: ") and re.findall(r"`(dvc .+?)`", said) == [experiments]
     workspace.dvc(*experiments.replace("<git remote>", "origin").split()[1:])
-    assert workspace.ganealogy("gc", "--yes").stdout == "nothing to remove; 6 results are in use\n"
+    assert workspace.ganealogy("gc", "--yes").stdout == "nothing to remove; 9 results are in use\n"
 
 
 def test_the_workspaces_own_plan_is_made_by_the_command_in_the_message(workspace: Workspace) -> None:
@@ -109,7 +109,7 @@ def test_unfinished_trainings_of_no_plan_go(workspace: Workspace) -> None:
     notes.mkdir()
     (stale / "checkpoints" / "000000004.safetensors").write_bytes(bytes(2_000_000))
     done = workspace.ganealogy("gc", "--yes")
-    assert done.stdout == "frees 2 MB: results 1 unfinished; 6 in use stay\n" and not stale.exists()
+    assert done.stdout == "frees 2 MB: results 1 unfinished; 9 in use stay\n" and not stale.exists()
     assert notes.exists(), "it is no run's"
 
 
@@ -123,7 +123,7 @@ def test_what_killed_processes_left_in_the_store_goes(workspace: Workspace) -> N
     an_hour_ago = time.time() - 3700
     for path in (path for folder in old for path in [folder / "out/weights", folder / "out", folder]):
         os.utime(path, (an_hour_ago, an_hour_ago))
-    assert "frees 3 MB: results 2 unfinished; 6 in use stay" in workspace.ganealogy("gc", "--yes").stdout
+    assert "frees 3 MB: results 2 unfinished; 9 in use stay" in workspace.ganealogy("gc", "--yes").stdout
     assert not any(folder.exists() for folder in old), "nobody writes them any more"
     assert fresh_one.exists(), "another process may be writing it"
 
