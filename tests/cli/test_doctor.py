@@ -173,6 +173,15 @@ def test_a_nearly_full_disk_is_found(place: Path, monkeypatch: pytest.MonkeyPatc
         assert finding.mark == mark
 
 
+def test_a_disk_with_space_but_no_room_for_files_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(place)
+    for free, shown in ((10, True), (10_000_000, False)):
+        result = os.statvfs_result((*real[:5], 10_000_000, free, free, *real[8:]))
+        monkeypatch.setattr(os, "statvfs", lambda _path, result=result: result)
+        found = [line for line in bad(list(doctor.check_disk())) if "10 more files" in line and "`df -i`" in line]
+        assert len(found) == shown
+
+
 def test_a_check_that_fails_is_a_finding_and_the_others_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_path: object) -> None:
         raise OSError("the disk does not answer")

@@ -116,6 +116,13 @@ def test_each_job_ends_by_itself(tmp_path: Path) -> None:
     assert "Traceback" in (tmp_path / "logs/bug.log").read_text()
 
 
+def test_a_log_that_cannot_be_written_is_named_and_stops_no_other_job(tmp_path: Path) -> None:
+    (tmp_path / "logs/good.log").mkdir(parents=True)
+    code, output = run(tmp_path, "good,last", "2")
+    assert code == 0 and "ENDED last done" in output, output
+    assert "ENDED good error None logs/good.log: Is a directory" in output, output
+
+
 @pytest.mark.parametrize("preload", ["no_such_library", "broken,numpy"])
 def test_a_library_that_cannot_be_loaded_costs_only_time(preload: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('not here')\n")

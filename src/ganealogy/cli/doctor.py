@@ -25,6 +25,8 @@ Mark = Literal["✓", "!", "✗"]
 
 LOW_BYTES, LEAST_BYTES = 2 * 2**30, 256 * 2**20
 """Free disk space: below LOW_BYTES a long training's checkpoints may not fit, below LEAST_BYTES nothing does."""
+LEAST_FILES = 2_000
+"""Files that still fit on the disk; a run has dozens, DVC's cache as many again."""
 TIMEOUT_S = 600
 SET_UP = "run `rm -rf .venv && make setup`"
 """Without the first, make finds that all is done, and pip finds the versions of packages that are broken."""
@@ -183,6 +185,10 @@ def check_disk() -> Iterator[Finding]:
             yield Finding("!", f"{text}: enough for the demo; free space for longer trainings")
         else:
             yield Finding("✓", text)
+        files = os.statvfs(place) if hasattr(os, "statvfs") else None
+        if files and files.f_files and files.f_favail < LEAST_FILES:  # a file system without a limit has f_files 0
+            left = f"only {files.f_favail} more files fit in {place}, however small"
+            yield Finding("✗", f"{left} (`df -i` shows the inodes): delete some there before training")
 
 
 def check_torch(settings: Settings | None) -> Iterator[Finding]:

@@ -237,8 +237,12 @@ def _inside(work: Work, job: Job, pipe: Any, log: str, environment: dict[str, st
     os.environ.clear()
     os.environ.update(environment)
     sender = _Sender(pipe)
-    _redirect(log, sender)
-    sender.send("ended", attempt(lambda: work(job, lambda **progress: sender.send("progress", progress))))
+
+    def logged() -> Any:
+        _redirect(log, sender)
+        return work(job, lambda **progress: sender.send("progress", progress))
+
+    sender.send("ended", attempt(logged))
     pipe.close()
 
 
