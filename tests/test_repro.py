@@ -127,7 +127,13 @@ def test_ctrl_c_is_one_line_and_the_next_goes_on(workspace: Workspace) -> None:
 
 
 def test_a_limit_of_runs_at_a_time(workspace: Workspace) -> None:
-    done = workspace.run(*REPRO, "--jobs", "1")
-    assert done.returncode == 0
+    workspace.edit("params.yaml", "[v1, v3]\n  seeds: [0, 1]\n  more_seeds: {v3: [5]}", "[v1]\n  seeds: [0, 1]")
+    slow = workspace.environment(GANEALOGY_STEP_SECONDS="0.1", GANEALOGY_JOBS="2")
+    counts = set()
+    with subprocess.Popen([*REPRO, "--jobs", "1"], cwd=workspace.path, env=slow, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            counts.add(len(list((workspace.path / "build/wip").glob("*/holder"))))
+            time.sleep(0.02)
+    assert process.returncode == 0 and counts == {0, 1}
     refused = workspace.run(*REPRO, "--jobs", "0", check=False)
     assert refused.returncode == 2 and "--jobs" in refused.stdout
