@@ -84,16 +84,18 @@ def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds:
     link.parent.mkdir(parents=True)
     link.hardlink_to(weights)
     reals, fakes = write_pictures(folder / "reals", count, 4, 256), write_pictures(folder / "fakes", count, 6, 160)
-    extractors = {"bf16": "inception_bf16"} if bench.quick else {"fp32": "inception", "bf16": "inception_bf16"}
+    our_file, our_bf16_file = (folder / f"{name}.npz" for name in ("ours", "ours-bf16"))
     theirs = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", "--device", "cpu"]
     theirs += ["--batch-size", str(min(50, count)), "--num-workers", "0" if threads == 1 else str(threads)]
     ours = [sys.executable, "-W", "ignore", "-c", OURS, str(threads)]
     commands = {"theirs": [*theirs, str(reals), str(fakes)], "fp32": [*ours, str(reals), str(fakes), "inception"]}
     if not plain:
-        for kind, extractor in extractors.items():
-            file = folder / f"{kind}.npz"
+        for extractor, file in (("inception", our_file), ("inception_bf16", our_bf16_file)):
             run([sys.executable, "-c", SAVE, str(reals), extractor, str(file)])
-            commands[f"{kind} cached"] = [*ours, str(file), str(fakes), extractor]
+        commands |= {
+            "fp32 cached": [*ours, str(our_file), str(fakes), "inception"],
+            "bf16 cached": [*ours, str(our_bf16_file), str(fakes), "inception_bf16"],
+        }
     values: dict[str, float] = {}
 
     def contender(name: str) -> Callable[[], float]:
@@ -112,12 +114,11 @@ def fid(bench: claims.Benchmark, folder: Path, count: int, threads: int, rounds:
     if plain:
         return
     bench.measured("fp32 against pytorch_fid, both folders", claims.ratio(seconds["theirs"], seconds["fp32"]), "x")
-    for name in extractors:
+    for name, target in (("fp32", 3), ("bf16", 5)):
         if "theirs cached" in seconds:
             both_ratio = seconds["theirs cached"][0] / statistics.median(seconds[f"{name} cached"])
             bench.measured(f"{name} against pytorch_fid, the reals' statistics cached on both sides", both_ratio, "x")
         kept_ratio = claims.ratio(seconds["theirs"], seconds[f"{name} cached"])
-        target = {"fp32": 3, "bf16": 5}[name]
         bench.claim(f"{name} against pytorch_fid, the reals' statistics cached on ours", kept_ratio, target)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = {  # the least number of claims that each must judge
     "training": 2,
     "bf16_equivalence": 1,
-    "evaluation": 7,
+    "evaluation": 8,
     "supply": 2,
     "preprocess": 2,
     "startup": 6,

@@ -26,7 +26,7 @@ Mark = Literal["✓", "!", "✗"]
 LOW_BYTES, LEAST_BYTES = 2 * 2**30, 256 * 2**20
 """Free disk space: below LOW_BYTES a long training's checkpoints may not fit, below LEAST_BYTES nothing does."""
 LEAST_FILES = 2_000
-"""Files that still fit on the disk; a run has dozens, DVC's cache as many again."""
+"""Free inodes: below it, a tree's runs and their copies in DVC's cache may not fit. A run has dozens of files."""
 TIMEOUT_S = 600
 SET_UP = "run `rm -rf .venv && make setup`"
 """Without the first, make finds that all is done, and pip finds the versions of packages that are broken."""

@@ -20,7 +20,7 @@ from ganealogy.errors import GanealogyError
 
 CONNECT_TIMEOUT_S = 5.0
 DESCRIBE_TIMEOUT_S = 12.0
-MODE = "RAY_AUTH_MODE"
+AUTH_MODE = "RAY_AUTH_MODE"
 """`ray start` uses a token where it finds one. A driver that has an address uses it only where this is `token`."""
 RAY_UNITS = 10_000
 """Ray counts resources in these parts of one."""
@@ -56,7 +56,7 @@ def ray_module() -> Any:
 def connected(address: str, dashboard: bool = True) -> Iterator[Any]:
     """Yield Ray, connected to `address` ("auto": this machine's running cluster). `dashboard`: print its address.
 
-    Raises: GanealogyError when no cluster answers at `address`.
+    Raises: GanealogyError when no cluster answers at `address`, or when it refuses the connection.
     """
     ray = ray_module()
     _check_own(address)
@@ -64,7 +64,8 @@ def connected(address: str, dashboard: bool = True) -> Iterator[Any]:
     try:
         context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        hint = "" if MODE in os.environ else f"; if the cluster was started with a token, set {MODE}=token"
+        refused = isinstance(error, ConnectionError) and AUTH_MODE not in os.environ
+        hint = f"; if the cluster was started with a token, set {AUTH_MODE}=token" if refused else ""
         raise GanealogyError(f"--address {address}: {' '.join(str(error).split())[:300]}{hint}") from None
     try:
         if dashboard and context.dashboard_url:
