@@ -193,6 +193,16 @@ def test_only_a_relativistic_loss_uses_reals_in_the_g_step(tmp_path: Path) -> No
         assert len(seen) == looks + 2 and indices == fetched and game.batches == len(fetched)
 
 
+def test_reused_fakes_save_a_pass_of_g_and_the_reals_of_its_step(tmp_path: Path) -> None:
+    for loss in ("hinge", "relativistic_pairing"):
+        game = gan(recipe(tmp_path, {"adversary": {"loss": loss, "game": {"d_steps": 2, "reuse_fakes": True}}}))
+        passes: list[int] = []
+        game.gan.generator.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        indices: list[int] = []
+        game.step(lambda index, indices=indices: indices.append(index) or batch(index))
+        assert len(passes) == 2 and indices == [0, 1] and game.batches == 2
+
+
 def test_r3gan_is_stable_for_some_hundred_steps() -> None:
     """v15's loss and v16's networks on tiny pictures: finite, D does not win, G changes."""
     planned = recipes.resolve_rates(recipes.complete(read_family(["v16"])["v16"].recipe, "v16"), 2e-4)
@@ -219,12 +229,13 @@ def test_in_bf16_a_d_that_is_differentiated_at_images_runs_in_fp32(tmp_path: Pat
     seen: list[torch.dtype] = []
     convolution = next(part for part in discriminator.modules() if isinstance(part, torch.nn.Conv2d))
     convolution.register_forward_hook(lambda _module, _given, found: seen.append(found.dtype))
-    game.discriminator_step(batch(0), None, 0.0, tuple(game.gan.penalties))
+    fakes = batch(1)
+    game.discriminator_step(batch(0), fakes, None, 0.0, tuple(game.gan.penalties))
     exact = name in ("r1", "r2", "gradient_penalty", "dragan")
     assert set(seen) == {torch.float32 if exact else torch.bfloat16}
     seen.clear()
-    game.discriminator_step(batch(0), None, 0.0, ())
+    game.discriminator_step(batch(0), fakes, None, 0.0, ())
     assert set(seen) == {torch.bfloat16}, "a step in which no penalty is due"
     seen.clear()
-    game.generator_step(batch(0), None, 0.0)
+    game.generator_step(batch(0), game.gan.generate_fakes(4, batch(0), None), None, 0.0)
     assert seen == [torch.bfloat16]

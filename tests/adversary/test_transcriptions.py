@@ -135,20 +135,22 @@ def play_v6(G: nn.Module, D: nn.Module) -> None:
         opt_g.step()
 
 
-def play_hinge(G: nn.Module, D: nn.Module, d_rate=2e-4, g_rate=2e-4, betas=(0.5, 0.999)) -> None:
-    """v8; with 4e-4, 1e-4 and betas (0, 0.9) v9."""
+def play_hinge(
+    G: nn.Module, D: nn.Module, d_rate=2e-4, g_rate=2e-4, betas=(0.5, 0.999), reuse_fakes: bool = False
+) -> None:
+    """v8; with 4e-4, 1e-4 and betas (0, 0.9) v9. `reuse_fakes`: G's step has D's fakes, judged by the updated D."""
     opt_d = torch.optim.Adam(D.parameters(), lr=d_rate, betas=betas)
     opt_g = torch.optim.Adam(G.parameters(), lr=g_rate, betas=betas)
     reals = images()
     for step in range(STEPS):
         opt_d.zero_grad()
-        fakes = G(z()).detach()
-        real, fake = D(reals[step]), D(fakes)
+        fakes = G(z())
+        real, fake = D(reals[step]), D(fakes.detach())
         loss = torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
         loss.backward()
         opt_d.step()
         opt_g.zero_grad()
-        (-D(G(z())).mean()).backward()
+        (-D(fakes if reuse_fakes else G(z())).mean()).backward()
         opt_g.step()
 
 
@@ -273,6 +275,15 @@ def test_a_lazy_penalty_equals_the_transcription() -> None:
     generator, discriminator, trained_g, trained_d = ours("v15", **LAZY_R1)
     torch.manual_seed(2)
     play_lazy_r1(generator, discriminator)
+    assert (weights(generator) - weights(trained_g)).abs().max() < 1e-9
+    assert (weights(discriminator) - weights(trained_d)).abs().max() < 1e-9
+
+
+def test_reused_fakes_equal_the_transcription() -> None:
+    game = {"name": "alternating", "d_steps": 1, "reuse_fakes": True}
+    generator, discriminator, trained_g, trained_d = ours("v8", game=game)
+    torch.manual_seed(2)
+    play_hinge(generator, discriminator, reuse_fakes=True)
     assert (weights(generator) - weights(trained_g)).abs().max() < 1e-9
     assert (weights(discriminator) - weights(trained_d)).abs().max() < 1e-9
 

@@ -20,10 +20,15 @@ from ganealogy.adversary.schedule import Progress
 
 
 class Alternating:
-    def __init__(self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> None:
-        """`d_steps`: D updates per G update."""
-        self.gan, self.d_steps = gan, d_steps
-        self.batches = d_steps + gan.loss.needs_reals
+    def __init__(
+        self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1, reuse_fakes: bool = False
+    ) -> None:
+        """`d_steps`: D updates per G update.
+
+        `reuse_fakes`: G's step has the fakes, and the reals, of the D step before it: G runs once less.
+        """
+        self.gan, self.d_steps, self.reuse_fakes = gan, d_steps, reuse_fakes
+        self.batches = d_steps + (gan.loss.needs_reals and not reuse_fakes)
 
     def phase(self, number: int) -> Phase:
         """Return the penalties in each D step: see `Game.phase`."""
@@ -36,21 +41,29 @@ class Alternating:
         self.gan.set_progress(progress)
         for index, penalties in enumerate(self.phase(number)):
             images, classes = reals(index), None if labels is None else labels(index)
+            reused = self.reuse_fakes and index == self.d_steps - 1
             with self.gan.arithmetic(penalties):
-                scalars = self.discriminator_step(images, classes, progress, penalties)
+                with torch.set_grad_enabled(reused):  # D's loss needs no graph through G
+                    fakes = self.gan.generate_fakes(len(images), images, classes)
+                scalars = self.discriminator_step(images, fakes.detach(), classes, progress, penalties)
         if self.batches > self.d_steps:
             images, classes = reals(self.d_steps), None if labels is None else labels(self.d_steps)
         with self.gan.arithmetic():
-            return scalars | self.generator_step(images, classes, progress)
+            if not self.reuse_fakes:
+                fakes = self.gan.generate_fakes(len(images), images, classes)
+            return scalars | self.generator_step(images, fakes, classes, progress)
 
     def discriminator_step(
-        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress, penalties: Penalties
+        self,
+        reals: torch.Tensor,
+        fakes: torch.Tensor,
+        labels: torch.Tensor | None,
+        progress: Progress,
+        penalties: Penalties,
     ) -> dict[str, torch.Tensor]:
-        """Update D on (N, C, H, W) reals and as many fresh fakes."""
+        """Update D on (N, C, H, W) reals and as many fakes."""
         gan = self.gan
         discriminate = gan.discriminator_fn(progress, labels, penalties)
-        with torch.no_grad():  # D's loss needs no graph through G
-            fakes = gan.generate_fakes(len(reals), reals, labels)
         reals, fakes = gan.track_gradients(reals, penalties), gan.track_gradients(fakes, penalties)
         real_logits, fake_logits = discriminate(reals), discriminate(fakes)
         loss = gan.loss.discriminator(real_logits, fake_logits)
@@ -64,12 +77,12 @@ class Alternating:
         return {name: value.detach() for name, value in scalars.items()}
 
     def generator_step(
-        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress
+        self, reals: torch.Tensor, fakes: torch.Tensor, labels: torch.Tensor | None, progress: Progress
     ) -> dict[str, torch.Tensor]:
-        """Update G on fresh latents, as many as there are reals; only a relativistic loss uses the reals."""
+        """Update G on its images (N, C, H, W); only a relativistic loss uses the reals."""
         gan = self.gan
         discriminate = gan.discriminator_fn(progress, labels)
-        fake_logits = discriminate(gan.generate_fakes(len(reals), reals, labels))
+        fake_logits = discriminate(fakes)
         real_logits = None
         if gan.loss.needs_reals:
             with torch.no_grad():  # the reals' logits do not depend on G
