@@ -41,7 +41,7 @@ RUN_HERE = {
     "dvc exp run -S 'tree.versions=[v1,v3]'",
     "dvc exp show",
     "ganealogy plan",
-    "ganealogy new v19 --parent v8",
+    "ganealogy new my-idea --parent v8",
     "ganealogy tree",
     "ganealogy show v10",
     "ganealogy diff v3 v10",
@@ -149,12 +149,12 @@ def test_experiments_are_recorded_and_compared(workspace: Workspace) -> None:
 def test_a_new_version_trains_alone_and_joins_the_tree(workspace: Workspace) -> None:
     block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "versions.md").read_text(), flags=re.S)
     assert block
-    typed(workspace, "ganealogy new v19 --parent v8")
-    (workspace.path / "versions" / "v19.yaml").write_text(block.group(1))
+    typed(workspace, "ganealogy new my-idea --parent v8")
+    (workspace.path / "versions" / "my-idea.yaml").write_text(block.group(1))
     shown_tree = typed(workspace, "ganealogy plan").stdout
-    assert "v19" in shown_tree and "v8 (not trained)" in re.sub(r"\s+", " ", shown_tree)
+    assert "my-idea" in shown_tree and "v8 (not trained)" in re.sub(r"\s+", " ", shown_tree)
     output = typed(workspace, "dvc repro").stdout
-    assert "train@v19" in output and "Running stage 'train@v1'" not in output
+    assert "train@my-idea" in output and "Running stage 'train@v1'" not in output
 
 
 def test_results_can_be_exported_planned_checked_and_posted(workspace: Workspace) -> None:

@@ -87,3 +87,14 @@ def test_schedules_reach_their_ends_and_hold() -> None:
     assert scheduled_value({"from": 0.0, "to": 1.0, "shape": "linear"}, 0.3) == pytest.approx(0.3)
     assert scheduled_value({"from": 0, "to": 1}, 0.5) == pytest.approx(0.5), "a cosine over the whole budget by default"
     assert scheduled_value(3, 0.2) == 3.0
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_a_loss_of_several_judges_is_their_mean(name: str) -> None:
+    torch.manual_seed(0)
+    real, fake = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    loss = made(name)
+    for several, alone in ((loss.discriminator, loss.discriminator), (loss.generator, loss.generator)):
+        columns = [alone(real[:, judge], fake[:, judge]) for judge in range(3)]
+        assert several(real, fake).item() == pytest.approx(torch.stack(columns).mean().item())
+    assert loss.score(real).item() == pytest.approx(mean(loss.score(real[:, judge]).item() for judge in range(3)))

@@ -117,6 +117,15 @@ def test_its_gradient_at_the_weights_equals_finite_differences(discriminator: nn
         assert gradient[index].item() == pytest.approx(difference, rel=1e-4, abs=1e-8)
 
 
+@pytest.mark.parametrize("name", components.known("adversary.penalties"))
+def test_a_d_of_several_equal_judges_has_the_penalty_of_one(discriminator: nn.Module, name: str) -> None:
+    values = []
+    for judges in (discriminator, lambda shown: discriminator(shown)[:, None].expand(-1, 3)):
+        torch.manual_seed(3)
+        values.append(made(name)(d_step(discriminator, judges, progress=0.5)).item())
+    assert values[1] == pytest.approx(values[0]) and values[0] > 0
+
+
 def test_r1_differentiates_through_the_augmentation_at_the_original_image(discriminator: nn.Module) -> None:
     through = augment()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -135,6 +136,41 @@ def play_v6(G: nn.Module, D: nn.Module) -> None:
         opt_g.step()
 
 
+def play(
+    G: nn.Module,
+    D: nn.Module,
+    d_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    g_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    r1: float = 0.0,
+    needs_reals: bool = False,
+) -> None:
+    """Losses of real and fake logits; with `r1`, its gamma, D's gradient at the reals is penalised."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    reals = images(d_steps=1 + needs_reals)
+    for step in range(STEPS):
+        x = reals[step * (1 + needs_reals)].clone().requires_grad_()
+        fakes = G(z()).detach()
+        real, fake = D(x), D(fakes)
+        loss = d_loss(real, fake)
+        if r1:
+            loss = loss + r1 / 2 * (torch.autograd.grad(real.sum(), x, create_graph=True)[0] ** 2).sum() / BATCH
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        fake = D(G(z()))
+        g_loss(D(reals[2 * step + 1]) if needs_reals else real.detach(), fake).backward()
+        opt_g.step()
+
+
+def relativistic(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """arXiv 1807.00734, eqs. 10 to 13 with f1(y) = -log sigmoid(y) and f2(y) = f1(-y)."""
+    return (
+        -torch.log(torch.sigmoid(here - there.mean())).mean() - torch.log(1 - torch.sigmoid(there - here.mean())).mean()
+    )
+
+
 def play_hinge(
     G: nn.Module, D: nn.Module, d_rate=2e-4, g_rate=2e-4, betas=(0.5, 0.999), reuse_fakes: bool = False
 ) -> None:
@@ -251,13 +287,22 @@ PLAYS = {
     "v8": play_hinge,
     "v9": lambda G, D: play_hinge(G, D, 4e-4, 1e-4, (0.0, 0.9)),
     "v10": play_v10,
+    "v18": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
+    "v20": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
+    "lsgan": lambda G, D: play(
+        G, D, lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(), lambda _, f: 0.5 * ((f - 1) ** 2).mean()
+    ),
+    "relativistic": lambda G, D: play(G, D, relativistic, lambda r, f: relativistic(f, r), needs_reals=True),
+    "softplus-r1": lambda G, D: play(
+        G, D, lambda r, f: cross_entropy(r, 1.0) + cross_entropy(f, 0.0), lambda _, f: cross_entropy(f, 1.0), r1=1.0
+    ),
     "v15": play_v15,
     "celeba-dcgan": lambda G, D: play_bce(G, D, z=lambda: torch.rand(BATCH, 100) * 2 - 1, reals_of="celeba-dcgan"),
     "mnist-mlp": lambda G, D: play_bce(G, D, betas=(0.9, 0.999), z=lambda: z(64), reals_of="mnist-mlp"),
     "mnist-dcgan": play_mnist_dcgan,
 }
 LAZY_R1 = {"loss": {"name": "hinge"}, "penalties": [{"name": "r1", "gamma": 3.0, "every": 4}], "augment": []}
-WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {"v15": {"augment": []}}
+WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {name: {"augment": []} for name in ("v15", "v18", "v20")}
 
 
 @pytest.mark.parametrize("name", PLAYS)

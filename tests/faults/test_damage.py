@@ -284,7 +284,7 @@ FULL = {  # verb → (the most bytes a file may have, what is named)
     "sample v1 --seeds 0": (5000, "build/wip"),
     "evaluate v1 --seeds 0": (1000, "build/wip"),
     "report": (5000, "reports"),
-    "new v19 --parent v1": (100, "versions"),
+    "new my-idea --parent v1": (100, "versions"),
     "use mnist": (100, "params.yaml"),
 }
 

@@ -20,6 +20,13 @@ def test_parameter_counts_equal_the_tutorials(image_size: int, d_count: int, g_c
         assert parameter_count(dcgan.generator(128, 3, image_size, 64)) == g_count
 
 
+def test_with_nearest_doubling_g_has_nine_weights_for_sixteen_behind_the_first_layer() -> None:
+    first, whole = 128 * 256 * 16, 1_183_616 - 2 * (256 + 128 + 64)
+    with torch.device("meta"):
+        count = parameter_count(dcgan.generator(128, 3, 32, 64, doubling="nearest"))
+    assert count == first + (whole - first) * 9 // 16 + 2 * (256 + 128 + 64) == 895_552
+
+
 @pytest.mark.parametrize("image_size", [16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_output_shapes_and_range(image_size: int, channels: int) -> None:

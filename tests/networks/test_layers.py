@@ -13,6 +13,7 @@ from ganealogy.networks.layers.attention import SelfAttention
 from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import ConditionalBatchNorm2d, Projection
 from ganealogy.networks.layers.initialisation import initialise
+from ganealogy.networks.layers.nearest import NearestConv2d
 from ganealogy.networks.layers.resampling import double, halve
 
 
@@ -47,6 +48,20 @@ def test_attention_can_be_differentiated_twice() -> None:
     layer = SelfAttention(8).double()
     layer.gate.data.fill_(0.5)
     assert torch.autograd.gradgradcheck(layer, features(1, 8, 2, 2).double().requires_grad_())
+
+
+def test_nearest_doubling_and_convolution_are_two_plain_steps() -> None:
+    layer, x = NearestConv2d(3, 5).double(), features(2, 3, 4, 6).double().requires_grad_()
+    doubled = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = torch.nn.functional.conv2d(doubled, layer.weight, padding=1)
+    assert (layer(x) - expected).abs().max() < 1e-12
+    weights = features(2, 5, 8, 12).double()
+    for found, plain in zip(
+        torch.autograd.grad((layer(x) * weights).sum(), [x, layer.weight]),
+        torch.autograd.grad((expected * weights).sum(), [x, layer.weight]),
+        strict=True,
+    ):
+        assert (found - plain).abs().max() < 1e-12
 
 
 def test_doubling_repeats_pixels_and_filters_with_1_2_1() -> None:

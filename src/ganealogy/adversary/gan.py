@@ -14,7 +14,7 @@ from ganealogy import record_types
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.losses._base import Loss
 from ganealogy.adversary.optimizer_step import OptimizerStep
-from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, of_images
 from ganealogy.adversary.schedule import Progress
 from ganealogy.runtime import distributed
 from ganealogy.runtime import precision as precisions
@@ -88,7 +88,7 @@ class GAN:
     def discriminator_fn(
         self, progress: Progress, labels: torch.Tensor | None, penalties: Penalties = ()
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the function images (N, C, H, W) → logits (N,): D behind a fresh draw of the augmentations.
+        """Return the function images (N, C, H, W) → logits (N,) or (N, K): D behind a fresh draw of the augmentations.
 
         `penalties`: those of the step, which may have another precision with them.
         """
@@ -119,11 +119,11 @@ class GAN:
     def scores(
         self, real_logits: torch.Tensor, fake_logits: torch.Tensor, progress: Progress
     ) -> dict[str, torch.Tensor]:
-        """Return the scalars that the curves show of D's logits (N,); adaptive augmentations observe those of reals."""
+        """Return the scalars that the curves show of D's logits; adaptive augmentations observe those of reals."""
         with torch.no_grad():
             scalars: dict[str, torch.Tensor] = {}
             for augmentation in self.augment:
-                scalars |= augmentation.observe(real_logits, progress)
+                scalars |= augmentation.observe(of_images(real_logits), progress)
             scores = {"real_score": self.loss.score(real_logits), "fake_score": self.loss.score(fake_logits)}
             return {**scores, **scalars}
 

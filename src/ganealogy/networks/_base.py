@@ -35,4 +35,11 @@ class DiscriminatorBuilder(Protocol):
     """`discriminator(channels, image_size, width, classes, *, …)`."""
 
     def __call__(self, channels: int, image_size: int, width: int, classes: int = 0, **options: Any) -> nn.Module:
-        """Return D: images (N, C, H, W) → logits (N,), high for real images. D(images, labels) if `classes` > 0."""
+        """Return D: images (N, C, H, W) → logits (N,), high for real images. D(images, labels) if `classes` > 0.
+
+        A D of several judges returns (N, K), each judge, or each place that it judges, in a column: a loss is the mean
+        over all of them, and a penalty on D's gradient takes that of an image's mean logit.
+
+        Optional: `calibrate(images)`, called once before a training with some training pictures (N, C, H, W); what it
+        sets belongs into buffers.
+        """

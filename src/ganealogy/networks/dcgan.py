@@ -20,6 +20,7 @@ from torch import nn
 from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import Projection, apply_layer, batch_norm
 from ganealogy.networks.layers.initialisation import Init, initialise
+from ganealogy.networks.layers.nearest import NearestConv2d
 from ganealogy.networks.layers.sizes import halvings
 from ganealogy.networks.layers.spectral import spectral_norm
 
@@ -38,16 +39,23 @@ class Generator(nn.Module):
         classes: int = 0,
         *,
         activation: Literal["relu", "leaky_relu"] = "relu",
+        doubling: Literal["transposed", "nearest"] = "transposed",
         init: Init = "default",
     ) -> None:
-        """`activation`: of the hidden layers; the output has tanh. `init`: see `layers/initialisation.py`."""
+        """`activation`: of the hidden layers; the output has tanh. `init`: see `layers/initialisation.py`.
+
+        `doubling`: transposed 4x4 convolutions, or nearest doubling with 3x3 convolutions (`layers/nearest.py`).
+        """
         super().__init__()
         self.classes = classes
         widths = [width * 2**power for power in range(halvings(image_size, "dcgan") - 1, -1, -1)]
         layers: list[nn.Module] = []
         for index, (c_in, c_out) in enumerate(zip([latent_size, *widths], [*widths, channels], strict=True)):
             stride, padding = (1, 0) if index == 0 else (2, 1)  # 1x1 → 4x4, then doubling per layer
-            layers.append(initialise(nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False), init))
+            if doubling == "nearest" and index > 0:
+                layers.append(initialise(NearestConv2d(c_in, c_out), init))
+            else:
+                layers.append(initialise(nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False), init))
             if index < len(widths):
                 layers.append(batch_norm(c_out, classes))
                 layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(SLOPE, inplace=True))

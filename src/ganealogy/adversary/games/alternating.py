@@ -20,9 +20,7 @@ from ganealogy.adversary.schedule import Progress
 
 
 class Alternating:
-    def __init__(
-        self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1, reuse_fakes: bool = False
-    ) -> None:
+    def __init__(self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1, reuse_fakes: bool = False) -> None:
         """`d_steps`: D updates per G update.
 
         `reuse_fakes`: G's step has the fakes, and the reals, of the D step before it: G runs once less.

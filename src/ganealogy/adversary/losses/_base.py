@@ -8,7 +8,10 @@ import torch
 
 
 class Loss(Protocol):
-    """The class `loss` of each file in this folder. Logits are D's, (N,); results are scalars."""
+    """The class `loss` of each file in this folder. Logits are D's, (N,), or (N, K) of K judges; results are scalars.
+
+    Terms are means over images and judges. A mean over images alone, inside a term, is `mean(0)`.
+    """
 
     needs_reals: bool
     """Whether G's loss compares fakes with reals; if not, D sees no reals in G's step."""

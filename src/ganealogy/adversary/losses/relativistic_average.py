@@ -11,7 +11,7 @@ class RelativisticAverage:
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Return E[softplus(-(D(x) - E D(G)))] + E[softplus(D(G) - E D(x))]."""
-        return softplus(fake.mean() - real).mean() + softplus(fake - real.mean()).mean()
+        return softplus(fake.mean(0) - real).mean() + softplus(fake - real.mean(0)).mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
         """Return D's loss with reals and fakes exchanged."""

@@ -22,11 +22,11 @@ class DiscriminatorStep:
     """
 
     discriminate: Callable[[torch.Tensor], torch.Tensor]
-    """Images (N, C, H, W) → D's logits (N,), behind a fresh draw of the augmentations."""
+    """Images (N, C, H, W) → D's logits, (N,) or (N, K), behind a fresh draw of the augmentations."""
     reals: torch.Tensor
     fakes: torch.Tensor
     real_logits: torch.Tensor
-    """(N,), with the graph back to `reals`."""
+    """(N,) or (N, K), with the graph back to `reals`."""
     fake_logits: torch.Tensor
     progress: Progress
     """Fraction of the budget that is done, for schedules."""
@@ -56,7 +56,12 @@ class Penalty(nn.Module):
         raise NotImplementedError
 
 
+def of_images(logits: torch.Tensor) -> torch.Tensor:
+    """Return one logit per image, (N,): the mean over K judges if the logits are (N, K)."""
+    return logits if logits.dim() == 1 else logits.mean(1)
+
+
 def gradients(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Return (N, C·H·W): the gradient of each image's logit at that image; differentiable."""
-    (gradient,) = torch.autograd.grad(distributed.shard(logits).sum(), images, create_graph=True)
+    (gradient,) = torch.autograd.grad(distributed.shard(of_images(logits)).sum(), images, create_graph=True)
     return gradient.flatten(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import relu
 
-from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty
+from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, of_images
 from ganealogy.adversary.schedule import Decay, Scheduled, Until, scheduled_value
 
 
@@ -29,7 +29,7 @@ class LeCam(Penalty):
 
     def forward(self, step: DiscriminatorStep) -> torch.Tensor:
         """Return λ (E[max(0, D(x) - α_F)²] + E[max(0, α_R - D(G(z)))²]), and 0 until the start."""
-        real, fake = step.real_logits, step.fake_logits
+        real, fake = of_images(step.real_logits), of_images(step.fake_logits)
         with torch.no_grad():
             now = torch.stack([real.mean(), fake.mean()]).to(self.anchors.dtype)
             # Comparisons are bools, or tensors on the device: as factors of a tensor, both give the same bits.
