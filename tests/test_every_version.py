@@ -20,7 +20,18 @@ from ganealogy.stages import plan
 VERSIONS = sorted(path.stem for path in Path(__file__).parent.parent.joinpath("versions").glob("*.yaml"))
 BATCH = 4
 
-LEAVES = ["lsgan", "relativistic", "dragan", "softplus-r1", "instance-noise", "bcr", "lecam", "ada", "batch-stddev"]
+LEAVES = [
+    "lsgan",
+    "relativistic",
+    "feature-matching",
+    "dragan",
+    "softplus-r1",
+    "instance-noise",
+    "bcr",
+    "lecam",
+    "ada",
+    "batch-stddev",
+]
 DCGANS = [*LEAVES, *(f"v{number}" for number in [*range(1, 13), 15, 17, 18, 19, 20])]
 REFUSED = {
     **{(name, 28): r"dcgan: dataset\.image_size 28 is not a power of two from 16 up" for name in DCGANS},

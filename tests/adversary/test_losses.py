@@ -49,7 +49,15 @@ DEFINITIONS = {
 
 
 def test_every_loss_has_a_definition_here() -> None:
-    assert set(DEFINITIONS) == set(components.known("adversary.losses"))
+    assert {*DEFINITIONS, "feature_matching"} == set(components.known("adversary.losses"))
+
+
+def test_feature_matching_is_its_definition() -> None:
+    """D's loss is cross-entropy of the first column; G's, the squared distance of the others' means."""
+    real, fake = (torch.tensor([[r, r, 2 * r] for r in values], dtype=torch.float64) for values in (REAL, FAKE))
+    loss, apart = made("feature_matching"), mean(REAL) - mean(FAKE)
+    assert loss.discriminator(real, fake).item() == pytest.approx(DEFINITIONS["softplus"][0])
+    assert loss.generator(fake, real).item() == pytest.approx(apart**2 + (2 * apart) ** 2)
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)

@@ -171,6 +171,22 @@ def relativistic(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     )
 
 
+def play_feature_matching(G: nn.Module, D: nn.Module) -> None:
+    """arXiv 1606.03498, section 3.1, with the map of 4x4 before D's last convolution."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    reals = images(d_steps=2)
+    for step in range(STEPS):
+        opt_d.zero_grad()
+        (cross_entropy(D(reals[2 * step]), 1.0) + cross_entropy(D(G(z()).detach()), 0.0)).backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        of_fakes = D.layers[:-1](G(z())).mean(0)
+        of_reals = D.layers[:-1](reals[2 * step + 1]).mean(0)
+        ((of_reals - of_fakes) ** 2).sum().backward()
+        opt_g.step()
+
+
 def play_hinge(
     G: nn.Module, D: nn.Module, d_rate=2e-4, g_rate=2e-4, betas=(0.5, 0.999), reuse_fakes: bool = False
 ) -> None:
@@ -293,6 +309,7 @@ PLAYS = {
         G, D, lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(), lambda _, f: 0.5 * ((f - 1) ** 2).mean()
     ),
     "relativistic": lambda G, D: play(G, D, relativistic, lambda r, f: relativistic(f, r), needs_reals=True),
+    "feature-matching": play_feature_matching,
     "softplus-r1": lambda G, D: play(
         G, D, lambda r, f: cross_entropy(r, 1.0) + cross_entropy(f, 0.0), lambda _, f: cross_entropy(f, 1.0), r1=1.0
     ),

@@ -48,6 +48,11 @@ def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "
         ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein: .*a critic's zero has no meaning"),
         ("v1", {"adversary": {"loss": "lsgan", "augment": ["ada"]}}, "ada with lsgan: .*regresses to 1 on reals and 0"),
         ("v1", {"adversary": {"game": {"name": "simultaneous", "d_steps": 2}}}, "simultaneous with d_steps 2: .*one D"),
+        (
+            "v13",
+            {"adversary": {"loss": "feature_matching"}},
+            "needs features of D, and sngan returns logits alone; .*dcgan",
+        ),
         ("v1", {"labels": True}, "labels: true, but the data set has no labels"),
     ],
 )

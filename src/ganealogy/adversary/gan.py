@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -41,6 +41,11 @@ class GAN:
     """Arithmetic of the networks: see `runtime/precision.py`."""
     penalty_precision: record_types.Precision = "fp32"
     """Arithmetic of the D step when a penalty differentiates D."""
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the loss takes D's features beside its logits: see `losses/_base.py`."""
+        return getattr(self.loss, "needs_features", False)
 
     @property
     def device(self) -> torch.device:
@@ -88,17 +93,20 @@ class GAN:
     def discriminator_fn(
         self, progress: Progress, labels: torch.Tensor | None, penalties: Penalties = ()
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the function images (N, C, H, W) → logits (N,) or (N, K): D behind a fresh draw of the augmentations.
+        """Return the function images (N, C, H, W) → D's output behind a fresh draw of the augmentations.
+
+        The output is logits, (N,) or (N, K), or (N, 1 + F) where the loss needs features.
 
         `penalties`: those of the step, which may have another precision with them.
         """
         precision = self.step_precision(penalties)
+        network: Any = self.discriminator.with_features if self.needs_features else self.discriminator
 
         def discriminate(images: torch.Tensor) -> torch.Tensor:
             for augmentation in self.augment:
                 images = augmentation(images, progress)
             with precisions.autocast(precision, self.device.type):
-                logits = self.discriminator(images) if labels is None else self.discriminator(images, labels)
+                logits: torch.Tensor = network(images) if labels is None else network(images, labels)
             # Losses are computed in float32 even where the networks ran in bfloat16.
             return distributed.all_gather(logits if logits.dtype is torch.float64 else logits.float())
 
@@ -113,18 +121,22 @@ class GAN:
         """Return {"penalty": the scalar to add to D's loss}, 0 if no penalty is due; empty without penalties."""
         if not self.penalties:
             return {}
+        if self.needs_features:
+            output = step.discriminate
+            logits = {"real_logits": step.real_logits[:, 0], "fake_logits": step.fake_logits[:, 0]}
+            step = replace(step, discriminate=lambda images: output(images)[:, 0], **logits)
         terms = [penalty.every * penalty(step) for penalty in penalties]
         return {"penalty": torch.stack(terms).sum() if terms else step.real_logits.new_zeros(())}
 
-    def scores(
-        self, real_logits: torch.Tensor, fake_logits: torch.Tensor, progress: Progress
-    ) -> dict[str, torch.Tensor]:
-        """Return the scalars that the curves show of D's logits; adaptive augmentations observe those of reals."""
+    def scores(self, real: torch.Tensor, fake: torch.Tensor, progress: Progress) -> dict[str, torch.Tensor]:
+        """Return the scalars that the curves show of D's outputs; adaptive augmentations observe the reals' logits."""
         with torch.no_grad():
+            if self.needs_features:
+                real, fake = real[:, 0], fake[:, 0]
             scalars: dict[str, torch.Tensor] = {}
             for augmentation in self.augment:
-                scalars |= augmentation.observe(of_images(real_logits), progress)
-            scores = {"real_score": self.loss.score(real_logits), "fake_score": self.loss.score(fake_logits)}
+                scalars |= augmentation.observe(of_images(real), progress)
+            scores = {"real_score": self.loss.score(real), "fake_score": self.loss.score(fake)}
             return {**scores, **scalars}
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from ganealogy import components
+from ganealogy.adversary.losses._base import Loss
 from ganealogy.errors import GanealogyError
 from ganealogy.networks._build import options
 from ganealogy.record_types import Component, Recipe
@@ -76,6 +77,11 @@ def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
             "adversary.loss: wasserstein without a Lipschitz constraint: the loss has no minimum; add "
             "constraint: clip, a gradient penalty such as gradient_penalty or r1, or norm: spectral"
         )
+    if _needs_features(rules["loss"]) and not hasattr(discriminator, "with_features"):
+        yield (
+            f"adversary.loss: {loss} needs features of D, and {recipe['discriminator']['name']} returns logits alone; "
+            "use another discriminator, such as dcgan"
+        )
     if any(isinstance(part, nn.Sigmoid) for part in _last(discriminator)):
         yield (
             f"adversary.loss: {loss} with a sigmoid at D's output: losses take logits (bce applies its sigmoid "
@@ -84,7 +90,16 @@ def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
 
 
 def _is_relativistic(loss: Component) -> bool:
-    return components.load("adversary.losses", loss["name"]).loss(**options(loss)).needs_reals
+    return _loss(loss).needs_reals and not _needs_features(loss)
+
+
+def _needs_features(loss: Component) -> bool:
+    return getattr(_loss(loss), "needs_features", False)
+
+
+def _loss(loss: Component) -> Loss:
+    built: Loss = components.load("adversary.losses", loss["name"]).loss(**options(loss))
+    return built
 
 
 def _differentiates(penalty: Component) -> bool:

@@ -40,6 +40,7 @@ class DiscriminatorBuilder(Protocol):
         A D of several judges returns (N, K), each judge, or each place that it judges, in a column: a loss is the mean
         over all of them, and a penalty on D's gradient takes that of an image's mean logit.
 
-        Optional: `calibrate(images)`, called once before a training with some training pictures (N, C, H, W); what it
-        sets belongs into buffers.
+        Optional methods: `with_features(images, …)` → (N, 1 + F), the logit and then features, for losses that need
+        them; `calibrate(images)`, called once before a training with some training pictures (N, C, H, W): what it sets
+        belongs into buffers.
         """

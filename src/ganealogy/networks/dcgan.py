@@ -110,7 +110,14 @@ class Discriminator(nn.Module):
             self.projection = Projection(widths[-1] + batch_stddev, classes, norm == "spectral")
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        return self._logits(self.layers[:-1](images), labels)
+
+    def with_features(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (N, 1 + F): the logit, and the values of the last map of 4x4."""
         features = self.layers[:-1](images)
+        return torch.cat([self._logits(features, labels)[:, None], features.flatten(1)], dim=1)
+
+    def _logits(self, features: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         logits = self.layers[-1](features).flatten()
         return logits + self.projection(features.mean(dim=(2, 3)), labels) if self.classes else logits
 

@@ -63,29 +63,27 @@ class Alternating:
         gan = self.gan
         discriminate = gan.discriminator_fn(progress, labels, penalties)
         reals, fakes = gan.track_gradients(reals, penalties), gan.track_gradients(fakes, penalties)
-        real_logits, fake_logits = discriminate(reals), discriminate(fakes)
-        loss = gan.loss.discriminator(real_logits, fake_logits)
-        step = DiscriminatorStep(discriminate, reals, fakes, real_logits, fake_logits, progress)
-        penalty = gan.penalty(step, penalties)
+        real, fake = discriminate(reals), discriminate(fakes)
+        loss = gan.loss.discriminator(real, fake)
+        penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real, fake, progress), penalties)
         gan.d_optimizer.backward(loss + penalty["penalty"] if penalty else loss)
         gan.d_optimizer.step()
         if gan.constrain is not None:
             gan.constrain()
-        scalars = {"d_loss": loss, **penalty, **gan.scores(real_logits, fake_logits, progress)}
+        scalars = {"d_loss": loss, **penalty, **gan.scores(real, fake, progress)}
         return {name: value.detach() for name, value in scalars.items()}
 
     def generator_step(
         self, reals: torch.Tensor, fakes: torch.Tensor, labels: torch.Tensor | None, progress: Progress
     ) -> dict[str, torch.Tensor]:
-        """Update G on its images (N, C, H, W); only a relativistic loss uses the reals."""
+        """Update G on its images (N, C, H, W); only some losses use the reals."""
         gan = self.gan
         discriminate = gan.discriminator_fn(progress, labels)
-        fake_logits = discriminate(fakes)
-        real_logits = None
+        fake, real = discriminate(fakes), None
         if gan.loss.needs_reals:
-            with torch.no_grad():  # the reals' logits do not depend on G
-                real_logits = discriminate(reals)
-        loss = gan.loss.generator(fake_logits, real_logits)
+            with torch.no_grad():  # D's output on reals does not depend on G
+                real = discriminate(reals)
+        loss = gan.loss.generator(fake, real)
         gan.g_optimizer.backward(loss)
         gan.g_optimizer.step()
         return {"g_loss": loss.detach()}

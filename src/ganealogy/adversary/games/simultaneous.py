@@ -42,18 +42,17 @@ class Simultaneous:
         discriminate = gan.discriminator_fn(progress, labels, penalties)
         fakes = gan.generate_fakes(len(reals), reals, labels)
         reals = gan.track_gradients(reals, penalties)
-        real_logits, fake_logits = discriminate(reals), discriminate(fakes)
-        d_loss = gan.loss.discriminator(real_logits, fake_logits)
-        g_loss = gan.loss.generator(fake_logits, real_logits)
-        step = DiscriminatorStep(discriminate, reals, fakes, real_logits, fake_logits, progress)
-        penalty = gan.penalty(step, penalties)
+        real, fake = discriminate(reals), discriminate(fakes)
+        d_loss = gan.loss.discriminator(real, fake)
+        g_loss = gan.loss.generator(fake, real)
+        penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real, fake, progress), penalties)
         gan.d_optimizer.backward(d_loss + penalty["penalty"] if penalty else d_loss, retain_graph=True)
         gan.g_optimizer.backward(g_loss)
         gan.g_optimizer.step()
         gan.d_optimizer.step()
         if gan.constrain is not None:
             gan.constrain()
-        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **gan.scores(real_logits, fake_logits, progress)}
+        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **gan.scores(real, fake, progress)}
         return {name: value.detach() for name, value in scalars.items()}
 
 

@@ -15,6 +15,9 @@ class Loss(Protocol):
 
     needs_reals: bool
     """Whether G's loss compares fakes with reals; if not, D sees no reals in G's step."""
+    needs_features: bool
+    """Optional. If true, D's method `with_features` is called, and (N, 1 + F) take the place of the logits: the logit
+    and then D's features. Penalties and scores get the logit alone."""
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Return D's loss from the logits of reals and fakes."""
