@@ -27,7 +27,7 @@ class Latent(TypedDict):
 
 
 class AdversaryRecipe(TypedDict):
-    loss: Component
+    loss: Component | None
     game: Component
     constraint: Component | None
     penalties: list[Component]
@@ -37,7 +37,7 @@ class AdversaryRecipe(TypedDict):
 
 class OptimizersRecipe(TypedDict):
     generator: Component
-    discriminator: Component
+    discriminator: Component | None
 
 
 class Recipe(TypedDict):
@@ -45,7 +45,8 @@ class Recipe(TypedDict):
 
     latent: Latent
     generator: Component
-    discriminator: Component
+    discriminator: Component | None
+    """None without a game: see `adversary/games/flow_matching.py`. The same for its optimizer and the loss."""
     adversary: AdversaryRecipe
     optimizers: OptimizersRecipe
     ema: Component | None
@@ -362,6 +363,8 @@ class PlannedVersion(TypedDict):
     parameters: dict[str, int] | None
     flops: int | None
     """Of a training step per image; None if it is not listed."""
+    sample_flops: int | None
+    """Of a sample: one pass through G, or all steps of its sampler."""
 
 
 class SeedsOfVersion(TypedDict):

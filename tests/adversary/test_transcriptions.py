@@ -59,7 +59,8 @@ def ours(name: str, **rules: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.M
 
     `rules`: replaced in the recipe's adversary.
     """
-    recipe, protocol = recipe_of(name), NATIVE.get(name, PROTOCOL)
+    protocol = NATIVE.get(name, PROTOCOL)
+    recipe = recipes.resolve_latent(recipe_of(name), protocol["channels"], protocol["image_size"])
     recipe["adversary"] |= rules
     torch.manual_seed(1)
     generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
@@ -348,6 +349,22 @@ def test_reused_fakes_equal_the_transcription() -> None:
     play_hinge(generator, discriminator, reuse_fakes=True)
     assert (weights(generator) - weights(trained_g)).abs().max() < 1e-9
     assert (weights(discriminator) - weights(trained_d)).abs().max() < 1e-9
+
+
+def test_flow_matching_equals_the_transcription() -> None:
+    """arXiv 2210.02747, eqs. 22 and 23 with sigma_min = 0: the velocity of a straight path from noise to data."""
+    generator, _, trained, without_weights = ours("flow")
+    optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.9, 0.999))
+    torch.manual_seed(2)
+    for x1 in images():
+        x0, t = torch.randn_like(x1), torch.rand(BATCH)
+        xt = torch.stack([(1 - t[i]) * x0[i] + t[i] * x1[i] for i in range(BATCH)])
+        loss = sum(((generator.velocity(xt, t) - (x1 - x0))[i] ** 2).mean() for i in range(BATCH)) / BATCH
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (weights(generator) - weights(trained)).abs().max() < 1e-9
+    assert not list(without_weights.parameters())
 
 
 def test_a_wrong_game_exceeds_the_tolerance() -> None:

@@ -36,6 +36,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "mnist-mlp": {"image_size": 28, "channels": 1},
     "celeba-dcgan": {"image_size": 32},
     "v14": {"image_size": 32},
+    "v19": {},
+    "flow": {},
     "v1 tf32": {"precision": "tf32"},
     "v1 bf16": {"precision": "bf16"},
     "v10 bf16": {"precision": "bf16"},
@@ -69,8 +71,9 @@ class Silent:
 def plan(version: str, changes: dict[str, Any] | None = None, **protocol: Any) -> dict[str, Any]:
     """`changes`: made to the version's recipe."""
     changed = recipes.check(recipes.merge(read_family([version])[version].recipe, changes or {}), version)
-    recipe = recipes.complete(changed, version)
-    return {"recipe": recipes.resolve_rates(recipe, 2e-4), "protocol": {**PROTOCOL, **protocol}}
+    whole = {**PROTOCOL, **protocol}
+    recipe = recipes.resolve_latent(recipes.complete(changed, version), whole["channels"], whole["image_size"])
+    return {"recipe": recipes.resolve_rates(recipe, 2e-4), "protocol": whole}
 
 
 def plan_of_kind(kind: str) -> dict[str, Any]:

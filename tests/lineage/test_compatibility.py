@@ -128,3 +128,31 @@ def test_dotted_keys_contain_the_names_of_listed_components() -> None:
     assert flat["adversary.penalties.r1.gamma"][0]["value"]["from"] == 0.05
     assert version.origins["adversary.penalties.r1.gamma"] == "v15"
     assert version.origins["adversary.augment.diffaugment.name"] == "v12"
+
+
+@pytest.mark.parametrize(
+    ("parent", "changes", "message"),
+    [
+        (
+            "v1",
+            {"discriminator": None},
+            "missing: discriminator; only adversary.game: flow_matching has no discriminator",
+        ),
+        (
+            "v1",
+            {"adversary": {"game": "flow_matching"}},
+            "flow_matching has no discriminator; remove discriminator, adv",
+        ),
+        (
+            "flow",
+            {"adversary": {"penalties": ["r1"]}},
+            "flow_matching has no discriminator; remove adversary.penalties",
+        ),
+        ("flow", {"adversary": {"game": "alternating"}}, "missing: discriminator, adversary.loss, optimizers.discrim"),
+    ],
+)
+def test_a_game_has_all_of_a_discriminator_or_nothing(
+    tmp_path: Path, parent: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GanealogyError, match=message):
+        planned(tmp_path, parent, changes)

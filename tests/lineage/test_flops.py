@@ -119,3 +119,12 @@ def test_the_count_is_that_of_a_real_step(version: str, tmp_path: Path) -> None:
     exact = version != "v16"  # the matrices of ADA's pipeline are partly per batch
     expected = counter.get_total_flops() / 8
     assert flops.per_image(recipe, protocol) == (expected if exact else pytest.approx(expected, rel=1e-3))
+
+
+def test_a_sample_costs_g_or_each_pass_of_its_sampler(tmp_path: Path) -> None:
+    made = planned(tmp_path, "v1")
+    assert flops.per_sample(made["recipe"], made["protocol"]) == sum(G)
+    made = planned(tmp_path, "flow")
+    sixteen = flops.per_sample(made["recipe"], made["protocol"])
+    made["recipe"]["generator"] |= {"steps": 1, "solver": "euler"}
+    assert sixteen == 16 * flops.per_sample(made["recipe"], made["protocol"]) > 0

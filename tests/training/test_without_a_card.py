@@ -53,7 +53,8 @@ class OnTheCard(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16")])  # autocast wants a card
+# Autocast wants a card; v19 reads its frozen weights from a file.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16") and kind != "v19"])
 def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str) -> None:
     planned = plan_of_kind(kind)
     recipe, protocol = planned["recipe"], planned["protocol"]
@@ -74,7 +75,7 @@ def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str
         assert isinstance(updates[0].optimizer, ScheduledAdam)
         assert updates[0].optimizer.param_groups[0]["lr"].dtype is torch.float32
     with pytest.raises(DataDependentOutputException):
-        statistics["d_loss"].item()
+        statistics["g_loss"].item()
 
 
 def test_images_become_bytes_on_the_gpu(card: FakeTensorMode, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,9 @@ from ganealogy.networks._build import options
 from ganealogy.record_types import Component, Precision, Recipe
 from ganealogy.runtime import precision as precisions
 
+NO_OPTIMIZER: Component = {"name": "", "lr": 0.0, "schedule": None, "clip_norm": None}
+"""Of a D without parameters."""
+
 
 def optimizer_step(network_name: str, recipe: Component, network: nn.Module) -> OptimizerStep:
     """`recipe`: {"name", "lr" (a number: the plan resolves rates such as `2x`), …}."""
@@ -51,12 +54,17 @@ def game(
     if rules["constraint"] is not None:
         build: ConstraintBuilder = components.load("adversary.constraints", rules["constraint"]["name"]).constraint
         constrain = build(discriminator, **options(rules["constraint"]))
+    loss: Any = None
+    if rules["loss"] is not None:
+        loss = components.load("adversary.losses", rules["loss"]["name"]).loss(**options(rules["loss"]))
     gan = GAN(
         generator,
         discriminator,
         g_optimizer=build_optimizer("generator", recipe["optimizers"]["generator"], generator),
-        d_optimizer=build_optimizer("discriminator", recipe["optimizers"]["discriminator"], discriminator),
-        loss=components.load("adversary.losses", rules["loss"]["name"]).loss(**options(rules["loss"])),
+        d_optimizer=build_optimizer(
+            "discriminator", recipe["optimizers"]["discriminator"] or NO_OPTIMIZER, discriminator
+        ),
+        loss=loss,
         latent=recipe["latent"],
         constrain=constrain,
         penalties=tuple(modules("adversary.penalties", "penalty", rules["penalties"], device)),

@@ -33,7 +33,8 @@ class DivergenceCheck:
 
     def defer(self) -> None:
         """Record failures on the device from now on; call `raise_if_diverged` to read them."""
-        self.all_finite = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
+        if self.parameters:  # the D of flow matching has none
+            self.all_finite = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
 
     def check(self, loss: torch.Tensor) -> None:
         """Check the loss and the parameters' gradients; call it between the backward pass and the optimizer step.

@@ -25,6 +25,8 @@ Penalties: TypeAlias = tuple[Penalty, ...]
 
 @dataclass(frozen=True)
 class GAN:
+    """A version without a D has one without parameters, and no loss: `games/flow_matching.py` uses neither."""
+
     generator: nn.Module
     discriminator: nn.Module
     g_optimizer: OptimizerStep
@@ -49,7 +51,7 @@ class GAN:
 
     @property
     def device(self) -> torch.device:
-        return self.d_optimizer.parameters[0].device
+        return self.g_optimizer.parameters[0].device
 
     def due_penalties(self, d_step: int) -> Penalties:
         """Return the penalties of a D step, counted from 0: lazy ones are in some steps only."""

@@ -37,12 +37,15 @@ class OptimizerStep:
         self.parameters = list(network.parameters())
         self.divergence = DivergenceCheck(network_name, self.parameters)
         self.lr, self.options, self.schedule, self.clip_norm = lr, options, schedule, clip_norm
-        build: OptimizerBuilder = components.load("adversary.optimizers", name).optimizer
         without_dynamo.prepare()
-        self.optimizer = build(self.parameters, lr, **options)
+        if self.parameters:
+            build: OptimizerBuilder = components.load("adversary.optimizers", name).optimizer
+            self.optimizer = build(self.parameters, lr, **options)
+        else:  # the D of a version without a game
+            self.optimizer = torch.optim.SGD([{"params": []}], lr)
         for group in self.optimizer.param_groups:
             if "capturable" in group:  # by a CUDA graph: the step count is then on the device
-                group["capturable"] = self.parameters[0].is_cuda
+                group["capturable"] = any(parameter.is_cuda for parameter in self.parameters)
 
     def set_progress(self, fraction: Progress) -> None:
         """Set the learning rate and all scheduled options to their values at this fraction of the budget."""

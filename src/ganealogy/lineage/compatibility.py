@@ -29,13 +29,15 @@ def check(recipe: Recipe, discriminator: nn.Module, where: str) -> None:
 
     Raises: GanealogyError naming both ideas and why they cannot be combined.
     """
+    if recipe["adversary"]["loss"] is None:
+        return  # no game
     for reason in [*_game(recipe), *_discriminator(recipe, discriminator)]:
         raise GanealogyError(f"{where}: {reason}")
 
 
 def _game(recipe: Recipe) -> Iterator[str]:
     rules = recipe["adversary"]
-    loss, game = rules["loss"]["name"], rules["game"]
+    loss, game = _name(rules["loss"]), rules["game"]
     if game["name"] == "simultaneous" and game["d_steps"] != 1:
         yield (
             f"adversary.game: simultaneous with d_steps {game['d_steps']}: both gradients come from one latent batch, "
@@ -58,7 +60,7 @@ def _game(recipe: Recipe) -> Iterator[str]:
 
 def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
     rules = recipe["adversary"]
-    loss = rules["loss"]["name"]
+    loss = _name(rules["loss"])
     parts = list(discriminator.modules())
     slopes = [part["name"] for part in rules["penalties"] if _differentiates(part)]
     if slopes and any(isinstance(part, _BatchNorm) for part in parts):
@@ -79,7 +81,7 @@ def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
         )
     if _needs_features(rules["loss"]) and not hasattr(discriminator, "with_features"):
         yield (
-            f"adversary.loss: {loss} needs features of D, and {recipe['discriminator']['name']} returns logits alone; "
+            f"adversary.loss: {loss} needs features of D, and {_name(recipe['discriminator'])} returns logits alone; "
             "use another discriminator, such as dcgan"
         )
     if any(isinstance(part, nn.Sigmoid) for part in _last(discriminator)):
@@ -89,15 +91,20 @@ def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:
         )
 
 
-def _is_relativistic(loss: Component) -> bool:
+def _name(part: Component | None) -> str:
+    return "" if part is None else str(part["name"])
+
+
+def _is_relativistic(loss: Component | None) -> bool:
     return _loss(loss).needs_reals and not _needs_features(loss)
 
 
-def _needs_features(loss: Component) -> bool:
+def _needs_features(loss: Component | None) -> bool:
     return getattr(_loss(loss), "needs_features", False)
 
 
-def _loss(loss: Component) -> Loss:
+def _loss(loss: Component | None) -> Loss:
+    assert loss is not None
     built: Loss = components.load("adversary.losses", loss["name"]).loss(**options(loss))
     return built
 

@@ -18,6 +18,7 @@ from ganealogy.adversary.games._base import Phase
 from ganealogy.networks import _build as networks
 from ganealogy.record_types import Component, Recipe, TrainingProtocol
 from ganealogy.runtime import without_dynamo
+from ganealogy.sampling.generate import forward
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
@@ -69,6 +70,14 @@ def per_image(recipe: Recipe, protocol: TrainingProtocol) -> int:
         return _count(recipe, protocol)
     finally:
         torch.set_num_threads(threads)
+
+
+def per_sample(recipe: Recipe, protocol: TrainingProtocol) -> int:
+    """Return the operations of one generated picture, all steps of a sampler included."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounter() as counter:
+        generator = networks.generator(recipe, protocol).eval()
+        forward(generator, torch.zeros(1, recipe["latent"]["size"]), torch.zeros(1, dtype=torch.int64))
+    return counter.total
 
 
 def _count(recipe: Recipe, protocol: TrainingProtocol) -> int:

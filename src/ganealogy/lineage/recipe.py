@@ -46,12 +46,20 @@ Named = Annotated[Component, BeforeValidator(_named)]
 
 
 class Latent(Section):
-    size: Annotated[int, Field(ge=1, le=4096)]
+    size: Any
+    """Number of values; `image`: as many as a picture has."""
     distribution: Literal["normal", "uniform"] = "normal"
+
+    @field_validator("size")
+    @classmethod
+    def _is_a_size(cls, size: Any) -> Any:
+        if size == "image" or (isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= 4096):
+            return size
+        raise ValueError("use a whole number from 1 to 4096, or image")
 
 
 class Adversary(Section):
-    loss: Named
+    loss: Named | None = None
     game: Named = Component(name="alternating")
     constraint: Named | None = None
     """Applied to D's weights after each D step: `adversary/constraints/`."""
@@ -73,7 +81,7 @@ class Adversary(Section):
 
 class Optimizers(Section):
     generator: Named
-    discriminator: Named
+    discriminator: Named | None = None
 
 
 class EMA(Section):
@@ -96,7 +104,7 @@ class EMA(Section):
 class RecipeModel(Section):
     latent: Latent
     generator: Named
-    discriminator: Named
+    discriminator: Named | None = None
     adversary: Adversary
     optimizers: Optimizers
     """Each: {name, lr, schedule, clip_norm, …options}; see `adversary/optimizer_step.py`."""
@@ -104,6 +112,25 @@ class RecipeModel(Section):
     labels: bool = False
     """Class conditioning; the data set must have labels."""
 
+    @model_validator(mode="after")
+    def _has_all_of_d_or_nothing(self) -> RecipeModel:
+        parts = {
+            "discriminator": self.discriminator,
+            "adversary.loss": self.adversary.loss,
+            "optimizers.discriminator": self.optimizers.discriminator,
+        }
+        missing = [key for key, part in parts.items() if part is None]
+        if missing and self.adversary.game.name != WITHOUT_D:
+            raise ValueError(f"missing: {', '.join(missing)}; only adversary.game: {WITHOUT_D} has no discriminator")
+        parts |= {f"adversary.{key}": getattr(self.adversary, key) for key in ("constraint", "penalties", "augment")}
+        used = ", ".join(key for key, part in parts.items() if part)
+        if self.adversary.game.name == WITHOUT_D and used:
+            raise ValueError(f"adversary.game: {WITHOUT_D} has no discriminator; remove {used}")
+        return self
+
+
+WITHOUT_D = "flow_matching"
+"""The game that has no discriminator."""
 
 # Components of a recipe: dotted key → (kind, builder), in the order of error messages. An item of a list has its index
 # as key: `adversary.penalties.0`.
@@ -185,10 +212,16 @@ def resolve_rates(recipe: Recipe, base: float) -> Recipe:
     """Replace learning rates such as `4x` by that multiple of the protocol's rate; numbers stay."""
     resolved = recipe
     for network in ("generator", "discriminator"):
-        rate = recipe["optimizers"][network]["lr"]
+        rate = (recipe["optimizers"][network] or {}).get("lr")
         if isinstance(rate, str):
             resolved = _with(resolved, f"optimizers.{network}.lr", float(rate[:-1]) * base)
     return resolved
+
+
+def resolve_latent(recipe: Recipe, channels: int, image_size: int) -> Recipe:
+    """Replace a latent size of `image` by the number of values of a picture."""
+    size: Any = recipe["latent"]["size"]
+    return cast(Recipe, _with(recipe, "latent.size", channels * image_size**2)) if size == "image" else recipe
 
 
 def component_modules(recipe: Recipe) -> list[str]:

@@ -189,7 +189,8 @@ def _unmoved(plan: TreeJson) -> str:
     wholly: list[str] = []
     partly: list[str] = []
     for member in plan["versions"]:
-        optimizers: Mapping[str, Any] = member["recipe"].get("optimizers", {})
+        both: Mapping[str, Any] = member["recipe"].get("optimizers", {})
+        optimizers = {network: each for network, each in both.items() if each is not None}
         follow = [name[0].upper() for name, each in optimizers.items() if isinstance(each.get("lr"), str)]
         if member["listed"] and optimizers and len(follow) < len(optimizers):
             (partly if follow else wholly).append(member["name"] + "".join(f" for {name} alone" for name in follow))

@@ -43,10 +43,12 @@ def generator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Modu
 
 
 def discriminator(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> nn.Module:
-    """Return an untrained D (see `DiscriminatorBuilder`).
+    """Return an untrained D (see `DiscriminatorBuilder`); without one in the recipe, a module without parameters.
 
     Raises: GanealogyError if the architecture does not support the protocol's image size, or labels.
     """
+    if recipe["discriminator"] is None:
+        return nn.Identity()
     build: DiscriminatorBuilder = components.load("networks", recipe["discriminator"]["name"]).discriminator
     return build(
         protocol["channels"],

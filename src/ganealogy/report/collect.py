@@ -122,6 +122,7 @@ def _versions(tree: Json) -> list[Version]:
             recipe=recipes[entry["name"]],
             parameters=entry.get("parameters") or {},
             flops=entry.get("flops") or None,
+            sample_flops=entry.get("sample_flops") or None,
             seeds=list(entry.get("seeds") or []),
         )
         for index, entry in enumerate(tree["versions"])

@@ -122,6 +122,8 @@ class Version:
     parameters: dict[str, int]
     flops: int | None = None
     """Floating-point operations of a training step per image."""
+    sample_flops: int | None = None
+    """Of a sample, all steps of a sampler included."""
     seeds: list[int] = field(default_factory=list)
     """Those of the plan."""
     fingerprint: str = ""
@@ -171,7 +173,7 @@ class Version:
         return [
             f"{network[0].upper()}'s {optimizers[network].get('name')} at {rate:g}"
             for network in ("generator", "discriminator")
-            if (rate := number(optimizers.get(network, {}).get("lr"))) is not None
+            if (rate := number((optimizers.get(network) or {}).get("lr"))) is not None
         ]
 
     @property

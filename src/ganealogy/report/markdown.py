@@ -160,6 +160,7 @@ def costs(findings: Findings) -> list[dict[str, str]]:
             "G": wording.count(version.parameters.get("generator")),
             "D": wording.count(version.parameters.get("discriminator")),
             "per image": wording.operations(version.flops),
+            "per sample": wording.operations(version.sample_flops),
             "training, per seed": wording.operations(version.training_flops),
             "time, per seed": wording.duration(version.cost("seconds")),
             "images/s": wording.count(version.cost("images_per_second")),

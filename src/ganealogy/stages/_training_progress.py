@@ -74,5 +74,7 @@ class TrainingProgress:
     def _note(self, scalars: dict[str, float]) -> str:
         """Return such as `D 0.71 · G 1.90 · FD 0.412, best 0.406`."""
         scores = [f"{label} {short(scalars[key])}" for key, label in (("fd", "FD"), ("best", "best")) if key in scalars]
-        losses = f"D {scalars['d_loss']:.2f} · G {scalars['g_loss']:.2f}"
+        losses = " · ".join(
+            f"{network} {scalars[key]:.2f}" for key, network in (("d_loss", "D"), ("g_loss", "G")) if key in scalars
+        )
         return " · ".join(part for part in (losses, ", ".join(scores), self.warning and f"! {self.warning}") if part)

@@ -52,7 +52,7 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
     settings = load(params)
     _check_names(settings, params, versions)
     family = read_family(settings.tree.versions, versions)
-    completed = {name: recipes.complete(version.recipe, str(version.path)) for name, version in family.items()}
+    completed = {name: complete(version, settings) for name, version in family.items()}
     _check_independence(completed, settings, params)
     # Only listed versions must fit the data; an ancestor may not support this image size.
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
@@ -84,6 +84,12 @@ def write(files: PlanFiles, folder: Path = PLAN) -> None:
         finally:
             for leftover in (fresh, old):
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def complete(version: Version, settings: Settings) -> Recipe:
+    """Return the version's recipe with all defaults, and the size of its latents."""
+    recipe = recipes.complete(version.recipe, str(version.path))
+    return recipes.resolve_latent(recipe, settings.dataset.channels, settings.dataset.image_size)
 
 
 def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
@@ -130,7 +136,7 @@ def tree(
     family: dict[str, Version],
     recipe: dict[str, Recipe],
     counts: dict[str, dict[str, int]],
-    flops: dict[str, int],
+    flops: dict[str, dict[str, int]],
     settings: Settings,
     unlisted: list[str],
 ) -> TreeJson:
@@ -148,7 +154,8 @@ def tree(
             "recipe": recipe[name],
             "origins": origins(version, recipe[name]),
             "parameters": counts.get(name),
-            "flops": flops.get(name),
+            "flops": flops.get(name, {}).get("step"),
+            "sample_flops": flops.get(name, {}).get("sample"),
             "seeds": settings.tree.seeds_of(name) if name in settings.tree.versions else [],
         }
         for name, version in family.items()
@@ -197,11 +204,12 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
     return {name: _build.parameter_count(network) for name, network in networks.items()}
 
 
-def count_flops(plan: VersionPlan) -> int:
-    """Return the floating-point operations of a training step per image."""
+def count_flops(plan: VersionPlan) -> dict[str, int]:
+    """Return the floating-point operations of a training step per image, and of a sample."""
     from ganealogy.lineage import flops
 
-    return flops.per_image(plan["recipe"], plan["protocol"])
+    recipe, protocol = plan["recipe"], plan["protocol"]
+    return {"step": flops.per_image(recipe, protocol), "sample": flops.per_sample(recipe, protocol)}
 
 
 def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
@@ -286,8 +294,10 @@ def _check_independence(recipe: dict[str, Recipe], settings: Settings, params: P
     """
     judges = {"evaluate.lead": split(settings.evaluate.lead)[1], "train.tracker": settings.train.tracker}
     for version in settings.tree.versions:
-        constants = components.module_constants("networks", recipe[version]["discriminator"]["name"])
-        seen = constants.get("FEATURES_OF")
+        discriminator = recipe[version]["discriminator"]
+        if discriminator is None:
+            continue
+        seen = components.module_constants("networks", discriminator["name"]).get("FEATURES_OF")
         for key, extractor in judges.items():
             if seen is not None and extractor.startswith(str(seen)):
                 raise GanealogyError(

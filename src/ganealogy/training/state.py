@@ -129,8 +129,8 @@ class TrainingState:
         self.loss_sums.clear()
 
     def scalars(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Return d_loss and g_loss of a step, and the tracker's newest (`fd`) and best score; forces a sync."""
-        scalars = {"d_loss": losses["d_loss"].item(), "g_loss": losses["g_loss"].item()}
+        """Return a step's d_loss (with a D), g_loss, and the tracker's newest (`fd`) and best score; forces a sync."""
+        scalars: dict[str, float] = {name: losses[name].item() for name in ("d_loss", "g_loss") if name in losses}
         if self.best.latest is not None:
             scalars["fd"] = self.best.latest
         if self.best.record is not None:
