@@ -72,7 +72,8 @@ class Dataset(Section):
     count: Count | None = None
     """Maximum number of pictures (for avatars: the number to draw); null: all."""
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """Fraction held out from training, by the hash of the pixels; the floor anchor uses it."""
+    """Fraction held out from training, by the hash of the pixels; the floor anchor uses it. Not of a source with
+    official splits (cifar10), which are kept."""
     max_rejected: Fraction = 0.1
     """Preprocessing fails when more than this fraction of the pictures cannot be used."""
     style: Annotated[str, Field(pattern=r"^[a-z][a-z-]*$")] = "adventurer"
@@ -88,6 +89,14 @@ class Dataset(Section):
         if name not in components.known("data.sources"):
             raise ValueError(f"unknown data source; known: {', '.join(components.known('data.sources'))}")
         return name
+
+    @model_validator(mode="after")
+    def _official_splits_are_kept(self) -> Dataset:
+        if "holdout" not in self.model_fields_set:
+            return self
+        if components.module_constants("data.sources", self.name).get("OFFICIAL_SPLITS"):
+            raise ValueError(f"dataset.holdout is not for {self.name}, whose official splits are kept: remove it")
+        return self
 
     @model_validator(mode="after")
     def _folder_has_a_path(self) -> Dataset:
