@@ -1,4 +1,4 @@
-"""The residual networks by which Mimicry calibrates its SNGAN and its DCGAN on CIFAR-10 (Lee and Town, arXiv 2005.02494).
+"""The residual networks of Mimicry's SNGAN and DCGAN for CIFAR-10 (Lee and Town, arXiv 2005.02494).
 
 Those of Miyato et al. (arXiv 1802.05957, table 4), with 256 channels at every size in G and 128 in D, as the authors of
 Mimicry wrote them down (github.com/kwotsin/mimicry, sngan_32.py, dcgan_cifar.py, resblocks.py). What differs from the
@@ -6,9 +6,13 @@ paper's is kept: doubling is bilinear, biases have PyTorch's initial values, and
 all of D's blocks but the first. `sngan.py` has the same blocks at a fraction of the cost.
 
 D has `train.width` channels and G twice as many: width 128 is the published size. At 32 pixels with 3 channels and
-latents of 128, D then has 1,053,057 parameters and G 4,276,739, with and without spectral norm.
+latents of 128, D then has 1,053,825 parameters and G 4,276,739, with and without spectral norm.
 
-G doubles from the smallest map; at any size D halves twice and then has two blocks of one size.
+Mimicry has these networks at 32 pixels only. At other sizes here G doubles from the smallest map, and D halves to 8x8
+(28: 7x7, 48: 12x12), where it has its two blocks of one size.
+
+Without spectral norm, an untrained D's logits are as large as 100 on either side, as those of the published network:
+cross-entropy may then leave G as it is until D has moved.
 
 Shapes: N images, C channels, H = W = image size, d latent size.
 """
@@ -36,13 +40,9 @@ def glorot(layer: nn.Conv2d | nn.Linear, gain: float, spectral: bool = False) ->
     return spectral_norm(layer) if spectral else layer
 
 
-def convolutions(c_in: int, c_out: int, spectral: bool = False) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Return a block's two 3x3 convolutions and the 1x1 of its shortcut."""
-    return (
-        glorot(nn.Conv2d(c_in, c_out, 3, padding=1), sqrt(2), spectral),
-        glorot(nn.Conv2d(c_out, c_out, 3, padding=1), sqrt(2), spectral),
-        glorot(nn.Conv2d(c_in, c_out, 1), 1.0, spectral),
-    )
+def convolution(c_in: int, c_out: int, kernel: int, gain: float, spectral: bool = False) -> nn.Module:
+    """Return a convolution that preserves the size."""
+    return glorot(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2), gain, spectral)
 
 
 def double(features: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,9 @@ class UpBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
-        self.conv1, self.conv2, self.shortcut = convolutions(width, width)
+        self.conv1 = convolution(width, width, 3, sqrt(2))
+        self.conv2 = convolution(width, width, 3, sqrt(2))
+        self.shortcut = convolution(width, width, 1, 1.0)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, width, H, W) → (N, width, 2H, 2W)."""
@@ -70,24 +72,21 @@ class FirstBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, spectral: bool) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.shortcut = convolutions(channels, width, spectral)
+        self.conv1 = convolution(channels, width, 3, sqrt(2), spectral)
+        self.conv2 = convolution(width, width, 3, sqrt(2), spectral)
+        self.shortcut = convolution(channels, width, 1, 1.0, spectral)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, channels, H, W) → (N, width, H/2, W/2)."""
         return avg_pool2d(self.conv2(relu(self.conv1(images))), 2) + self.shortcut(avg_pool2d(images, 2))
 
 
-class HalvingBlock(nn.Module):
-    """D's second block: ReLU, then as the first."""
-
-    def __init__(self, width: int, spectral: bool) -> None:
-        super().__init__()
-        self.conv1, self.conv2, self.shortcut = convolutions(width, width, spectral)
+class HalvingBlock(FirstBlock):
+    """D's further block that halves: ReLU, then as the first."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, width, H, W) → (N, width, H/2, W/2)."""
-        features = relu(features)  # Mimicry's is in place, so its shortcut gets it too
-        return avg_pool2d(self.conv2(relu(self.conv1(features))), 2) + self.shortcut(avg_pool2d(features, 2))
+        """(N, channels, H, W) → (N, width, H/2, W/2)."""
+        return super().forward(relu(features))  # Mimicry's ReLU is in place, so its shortcut gets it too
 
 
 class SameSizeBlock(nn.Module):
@@ -95,7 +94,8 @@ class SameSizeBlock(nn.Module):
 
     def __init__(self, width: int, spectral: bool) -> None:
         super().__init__()
-        self.conv1, self.conv2, _ = convolutions(width, width, spectral)
+        self.conv1 = convolution(width, width, 3, sqrt(2), spectral)
+        self.conv2 = convolution(width, width, 3, sqrt(2), spectral)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, width, H, W) → (N, width, H, W)."""
@@ -124,7 +124,7 @@ class Generator(nn.Module):
         self.linear = glorot(nn.Linear(latent_size, width * self.side**2), 1.0)
         self.blocks = nn.Sequential(*(UpBlock(width) for _ in range(doublings)))
         self.norm = nn.BatchNorm2d(width)
-        self.to_image = glorot(nn.Conv2d(width, channels, 3, padding=1), 1.0)
+        self.to_image = convolution(width, channels, 3, 1.0)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         features = self.blocks(self.linear(latents).unflatten(1, (-1, self.side, self.side)))
@@ -148,11 +148,11 @@ class Discriminator(nn.Module):
         """`norm`: spectral norm on every layer, or none; `levels`: unit takes pixels to [0, 1] first."""
         super().__init__()
         refuse_classes("mimicry", classes)
-        ladder(image_size, "mimicry")
+        _, halvings = ladder(image_size, "mimicry")
         self.levels, spectral = levels, norm == "spectral"
         self.layers = nn.Sequential(
             FirstBlock(channels, width, spectral),
-            HalvingBlock(width, spectral),
+            *(HalvingBlock(width, width, spectral) for _ in range(max(1, halvings - 2))),
             SameSizeBlock(width, spectral),
             SameSizeBlock(width, spectral),
         )
