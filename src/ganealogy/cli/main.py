@@ -314,7 +314,7 @@ def fetch(what: str) -> None:
 def use(name: str, path: str | None) -> None:
     """Write the preset NAME into params.yaml, and print the changes.
 
-    NAME: demo, avatars, anime, celeba, mnist, mnist-mlp, mnist32 or folder.
+    NAME: demo, avatars, anime, celeba, cifar10, mnist, mnist-mlp, mnist32 or folder.
     """
     from ganealogy.params import edit
 
