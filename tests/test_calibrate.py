@@ -68,7 +68,7 @@ def typed(*arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("values", "code", "words"),
     [
-        ([28.95], 0, f"{NAME}: inside 25.5 to 32.5: fid 28.95; published are 28.95"),
+        ([28.95], 0, f"{NAME}: inside 25.5 to 32.5: fid 28.95; published: 28.95"),
         ([25.5], 0, "inside"),
         ([32.6], 3, "outside 25.5 to 32.5: fid 32.60"),
         ([22.0], 3, "outside"),

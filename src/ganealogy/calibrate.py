@@ -19,6 +19,7 @@ from ganealogy.lineage.versions import Calibration
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings
 from ganealogy.record_types import MetricsJson
+from ganealogy.runtime import dvc_rwlock
 from ganealogy.runtime.tables import Column, Fitted
 from ganealogy.workspace import PARAMS, VERSIONS, run_dir
 
@@ -55,7 +56,7 @@ class Outcome:
             found.insert(0, f"{wanted.metric} {self.mean:.2f}{f' ({seeds})' if len(self.values) > 1 else ''}")
         side = "inside" if self.inside else "outside"
         return (
-            f"{self.version}: {side} {low:g} to {high:g}: {', '.join(found)}; published are {wanted.value:g}\n"
+            f"{self.version}: {side} {low:g} to {high:g}: {', '.join(found)}; published: {wanted.value:g}\n"
             f"{wanted.interval.strip()}"
         )
 
@@ -93,6 +94,7 @@ def run(name: str) -> Outcome:
 
         if not inception.weights_path().is_file():  # else hours of training would come before that message
             raise GanealogyError(f"{inception.weights_path()}: no such file; {inception.FETCH}")
+    dvc_rwlock.remove_broken(Path())
     repro.dvc("repro", f"evaluate@{name}")
     return outcome(name, found[name], settings.tree.seeds_of(name))
 
