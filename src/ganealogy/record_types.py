@@ -87,7 +87,8 @@ class EvaluateSettings(TypedDict, total=False):
     lead: str
     metrics: list[str] | None
     """Those to compute and show; None: all."""
-    reals: int
+    reals: int | None
+    """None: all of train."""
     equivalence_margin: float
     against: list[str]
     count: int

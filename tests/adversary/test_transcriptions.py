@@ -293,6 +293,40 @@ def play_mnist_dcgan(G: nn.Module, D: nn.Module) -> None:
             opt.step()
 
 
+def play_mimicry(G: nn.Module, D: nn.Module, d_loss, g_loss, betas, decay: float) -> None:
+    """Five D steps, each on its own reals and fakes, then one of G. `decay`: what the rate loses over the budget."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=betas)
+    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=betas)
+    reals = images(d_steps=5)
+    for step in range(STEPS):
+        for opt in (opt_d, opt_g):
+            opt.param_groups[0]["lr"] = 2e-4 * (1 - decay * step / STEPS)
+        for index in range(5):
+            real = D(reals[5 * step + index])
+            opt_d.zero_grad()
+            d_loss(real, D(G(z()).detach())).backward()
+            opt_d.step()
+        opt_g.zero_grad()
+        g_loss(D(G(z()))).backward()
+        opt_g.step()
+
+
+def play_mimicrys_dcgan(G: nn.Module, D: nn.Module) -> None:
+    """Its G's loss has 1e-8 under the logarithm, which changes no gradient by more than that."""
+
+    def d_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
+
+    play_mimicry(G, D, d_loss, lambda fake: -torch.sigmoid(fake).log().mean(), (0.5, 0.999), 0.0)
+
+
+def play_mimicrys_sngan(G: nn.Module, D: nn.Module) -> None:
+    def d_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
+
+    play_mimicry(G, D, d_loss, lambda fake: -fake.mean(), (0.0, 0.9), 1.0)
+
+
 PLAYS = {
     "v1": play_bce,
     "v2": play_bce,
@@ -318,6 +352,8 @@ PLAYS = {
     "celeba-dcgan": lambda G, D: play_bce(G, D, z=lambda: torch.rand(BATCH, 100) * 2 - 1, reals_of="celeba-dcgan"),
     "mnist-mlp": lambda G, D: play_bce(G, D, betas=(0.9, 0.999), z=lambda: z(64), reals_of="mnist-mlp"),
     "mnist-dcgan": play_mnist_dcgan,
+    "mimicry-dcgan": play_mimicrys_dcgan,
+    "mimicry-sngan": play_mimicrys_sngan,
 }
 LAZY_R1 = {"loss": {"name": "hinge"}, "penalties": [{"name": "r1", "gamma": 3.0, "every": 4}], "augment": []}
 WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {name: {"augment": []} for name in ("v15", "v18", "v20")}

@@ -1,4 +1,4 @@
-"""A tiny MNIST in a mirror directory."""
+"""A tiny MNIST, and a tiny CIFAR-10, in a mirror directory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers.tiny_cifar import batches, pin
 from numpy.typing import NDArray
 
-from ganealogy.data.sources import mnist
+from ganealogy.data.sources import cifar10, mnist
 
 
 class Mirror(NamedTuple):
@@ -42,3 +43,24 @@ def mnist_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     monkeypatch.setattr(mnist, "FILES", checksums)
     monkeypatch.delenv("GANEALOGY_MIRROR", raising=False)
     return Mirror(folder.parent, images, labels)
+
+
+@pytest.fixture
+def cifar10_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    """Five training batches of eight pictures and a test batch of ten, under a checksum of their own.
+
+    The last picture of the test batch is the second training picture.
+    """
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+    images[49] = images[1]
+    labels = generator.integers(0, 10, 50, dtype=np.uint8)
+    records = np.concatenate([labels[:, None], images.transpose(0, 3, 1, 2).reshape(50, -1)], axis=1)
+    members = {name: records[8 * index : 8 * index + 8].tobytes() for index, name in enumerate(cifar10.TRAIN)}
+    members = {"cifar-10-batches-bin/readme.html": b"<html>", cifar10.TEST: records[40:].tobytes(), **members}
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    (folder / cifar10.ARCHIVE.name).write_bytes(batches(members))
+    pin(monkeypatch, folder)
+    monkeypatch.delenv("GANEALOGY_MIRROR", raising=False)
+    return Mirror(folder, images, labels)

@@ -67,7 +67,7 @@ def test_every_source_credits_its_artists() -> None:
         credit = source.credit(settings(name, path="x"))
         assert {"title", "artist", "licence", "licence_url", "url"} <= set(credit)
         json.dumps(credit)
-    assert set(components.known(KIND)) == {"avatars", "anime", "celeba", "mnist", "folder"}
+    assert set(components.known(KIND)) == {"avatars", "anime", "celeba", "cifar10", "mnist", "folder"}
 
 
 ADDED = """
@@ -89,7 +89,7 @@ def test_a_new_source_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     params.write_text(f"dataset: {{name: added, image_size: 16, path: x}}\n{tree_and_train}")
     with pytest.raises(GanealogyError) as caught:
         schema.load(params)
-    known = "anime, avatars, celeba, folder, mnist"
+    known = "anime, avatars, celeba, cifar10, folder, mnist"
     assert str(caught.value) == f"{params}: dataset.name = 'added': unknown data source; known: {known}"
 
     monkeypatch.setattr(components, "known", lambda kind: ("added",) if kind == KIND else ())

@@ -99,6 +99,14 @@ def test_reference_leaves_out_the_trackers_reals_and_records_a_smaller_holdout(p
     assert anchors["protocol"]["fd_pixel8"]["fakes"] == 120
 
 
+def test_without_a_maximum_all_of_train_is_the_reference(packed, tmp_path):
+    """As published FIDs have it: the tracker's fifth, too."""
+    settings = {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": None}
+    measure_reference(settings, 100, packed, tmp_path)
+    anchors = json.loads((tmp_path / "anchors.json").read_text())
+    assert anchors["reals"] == anchors["protocol"]["fd_pixel8"]["reals"] == 300
+
+
 def test_reference_is_deterministic(packed, reference, tmp_path):
     measure_reference(SETTINGS, 100, packed, tmp_path)
     for name in ("anchors.json", "pixel8.npz", "real.png"):

@@ -25,6 +25,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("sngan", {"attention": 16, "spectral": True}),
     ("sngan", {"classes": 3}),
     ("r3gan", {}),
+    ("mimicry", {"levels": "symmetric"}),
+    ("mimicry", {"levels": "unit"}),
     ("celeba_dcgan", {}),
     ("keras_dcgan", {}),
     ("mlp", {"distribution": "uniform"}),

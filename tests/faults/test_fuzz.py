@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny_cifar import batches
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from ganealogy.data import archives, packed, pictures
-from ganealogy.data.sources import mnist
+from ganealogy.data.sources import cifar10, mnist
 from ganealogy.evaluation import reference
 from ganealogy.evaluation.extractors import pixel8
 from ganealogy.files import atomic
@@ -334,6 +335,17 @@ def test_any_idx_file_ends_well(place: Path, content: bytes) -> None:
     for name, encoded in (("plain", content), ("zipped", gzip.compress(content))):
         (place / name).write_bytes(encoded)
         ends_well(lambda name=name: mnist.read_idx(place / name))
+
+
+BATCHES = batches({name: bytes(cifar10.RECORD) for name in (*cifar10.TRAIN, cifar10.TEST)})
+"""The smallest archive in CIFAR-10's format."""
+
+
+@given(content=damaged(BATCHES) | damaged(gzip.decompress(BATCHES)))
+@example(content=gzip.compress(gzip.decompress(BATCHES)[:1000]))
+def test_any_batches_end_well(place: Path, content: bytes) -> None:
+    (place / "x.tar.gz").write_bytes(content)
+    ends_well(lambda: cifar10.pictures([place / "x.tar.gz"]).read(0))
 
 
 @given(run=VALUES, ticks=damaged(b'{"tick": 0, "step": 0, "kimg": 0.0}\n'))

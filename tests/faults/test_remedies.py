@@ -103,6 +103,10 @@ REMEDIES = {
     "data/packed.py: dvc repro preprocess":
         "faults/test_remedies_of_stages.py::test_pictures_without_their_manifest_are_packed_again",
     "data/preprocess.py: dvc repro download": "faults/test_remedies_of_stages.py::test_what_was_downloaded_comes_again",
+    "calibrate.py: ganealogy use {wanted.preset}":
+        "test_calibrate.py::test_params_of_other_data_become_right_by_the_command_in_the_message",
+    "data/sources/cifar10.py: dvc repro download":
+        "data/test_cifar10.py::test_an_archive_that_is_damaged_later_comes_again",
     "data/sources/mnist.py: dvc repro download":
         "data/test_sources.py::test_mnist_files_that_are_damaged_later_come_again",
     "export/onnx_file.py: dvc repro train@{run.run['version']}":

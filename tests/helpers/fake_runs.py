@@ -112,7 +112,7 @@ def metrics_json(version: str = "v1", seed: int = 0, **changes: Any) -> MetricsJ
 def protocol_of(metric: str) -> dict[str, Any]:
     """Return how a metric was measured."""
     return {
-        "extractor": metric.split("_", 1)[1],
+        "extractor": "inception" if metric == "fid" else metric.split("_", 1)[1],
         "weights_sha256": "579344248a93e230",
         "resize": "bicubic",
         "reals": 2000,

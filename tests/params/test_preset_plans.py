@@ -14,6 +14,7 @@ RUNS = {
     "avatars": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "avatars", 32, 3),
     "anime": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "anime", 64, 3),
     "celeba": (["celeba-dcgan", "v1", "v9", "v12"], "celeba", 32, 3),
+    "cifar10": (["mimicry-dcgan", "mimicry-sngan"], "cifar10", 32, 3),
     "mnist": (["mnist-mlp", "mnist-dcgan"], "mnist", 28, 1),
     "mnist-mlp": (["mnist-mlp"], "mnist", 28, 1),
     "mnist32": (["v1", "v7"], "mnist", 32, 1),

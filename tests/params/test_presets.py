@@ -128,3 +128,13 @@ def test_versions_to_compare_with_are_listed_ones(params: Path) -> None:
 def test_the_plan_names_versions_that_are_left_out(params: Path) -> None:
     left_out = plan.make(params)["tree.json"]["left_out"]  # type: ignore[typeddict-item]
     assert "v2" in left_out and "v18" in left_out and not {"v1", "v3", "mnist-mlp"} & set(left_out)
+
+
+def test_all_of_train_is_no_reference_for_the_checkpoint_that_it_picked(params: Path) -> None:
+    rest, _, _ = params.read_text().partition("sample:")
+    evaluate = "evaluate: {extractors: [pixel8], lead: fd_pixel8, reals: null}\n"
+    params.write_text(f"{rest}sample: {{checkpoint: last}}\n{evaluate}")
+    assert schema.load(params).evaluate.reals is None
+    params.write_text(f"{rest}sample: {{checkpoint: best}}\n{evaluate}")
+    with pytest.raises(GanealogyError, match=r"evaluate\.reals = null takes in the pictures that pick .* to a number$"):
+        schema.load(params)

@@ -17,7 +17,7 @@ from ganealogy.runtime import process, streams
 DEBUG = "--debug"
 EPILOG = """
 \b
-Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line ·
+Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line · 3 `calibrate`: outside ·
 130 stopped by Ctrl-C · 143 by SIGTERM · 129 by a closed terminal · 1 a bug in Ganealogy, with its traceback.
 """
 
@@ -314,12 +314,39 @@ def fetch(what: str) -> None:
 def use(name: str, path: str | None) -> None:
     """Write the preset NAME into params.yaml, and print the changes.
 
-    NAME: demo, avatars, anime, celeba, mnist, mnist-mlp, mnist32 or folder.
+    NAME: demo, avatars, anime, celeba, cifar10, mnist, mnist-mlp, mnist32 or folder.
     """
     from ganealogy.params import edit
 
     with process.explain_full_disk("params.yaml"):
         click.echo(printable(edit.use(name, path) or f"params.yaml is already {name}'s"))
+
+
+@cli.command()
+@click.argument("name", required=False)
+def calibrate(name: str | None) -> None:
+    """Compare the number of the version NAME with the published one: inside or outside.
+
+    It tests data, training, sampling and metric together. A version file says in `calibration` which number others
+    publish, under which protocol, and which interval agrees with it. Without NAME, it lists these versions.
+
+    \b
+    ganealogy fetch inception           once: the published numbers are FIDs
+    ganealogy use cifar10               the pictures, and the protocol of mimicry-dcgan
+    ganealogy calibrate mimicry-dcgan   trains what is missing: hours on a GPU
+
+    params.yaml is not changed: where it is of another protocol, an error names the keys to set. The exit code is 0
+    inside and 3 outside; a seed that diverges is outside.
+    """
+    from ganealogy import calibrate
+    from ganealogy.lineage import tables
+
+    if name is None:
+        tables.show(calibrate.table())
+        return
+    outcome = calibrate.run(name)
+    tables.show(str(outcome))
+    sys.exit(process.OK if outcome.inside else calibrate.OUTSIDE)
 
 
 def main() -> None:

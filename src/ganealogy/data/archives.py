@@ -11,7 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -262,6 +262,29 @@ class TarPictures:
         if member.size > self.caps.member_bytes:
             return f"{member.size:,} bytes, more than the {self.caps.member_bytes:,} that are allowed"
         return "its name comes twice" if member.name in names else ""
+
+
+def read_members(path: Path, names: Collection[str], most: int) -> dict[str, bytes]:
+    """Return name → content of the named files of a tar archive, compressed or not; others are passed over.
+
+    Raises: GanealogyError if the archive is absent or damaged, or one of them is absent, no file or above `most` bytes.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with (
+            open_tar(path) or open(path, "rb") as file,
+            tarfile.open(fileobj=cast(IO[bytes], _Capped(file, most)), mode="r:") as archive,
+        ):
+            for member in archive:
+                if member.name in names and member.isreg() and member.size <= most:
+                    content = archive.extractfile(member)
+                    assert content is not None  # of a plain file
+                    found[member.name] = content.read()
+    except DAMAGE as error:  # also where there is no such file
+        raise GanealogyError(f"{path}: not a whole tar archive ({error}); run `dvc repro download`") from None
+    if missing := [name for name in names if name not in found]:
+        raise GanealogyError(f"{path}: {missing[0]} is absent, or larger than {most:,} bytes; run `dvc repro download`")
+    return found
 
 
 class _Capped:

@@ -75,9 +75,12 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
         indices, hashes, rejected = _decode(settings, reader, subset, shape, scratch)
         _check_rejected(rejected, len(subset), settings["max_rejected"], raw)
         order, copies = distinct(hashes)
-        border = int(np.count_nonzero(hashes[order, 0] < int(settings["holdout"] * 2**64)))
-        splits = {"holdout": order[:border], "train": order[border:]}
-        _check_enough(splits, len(subset), len(rejected))
+        held_out: NDArray[np.bool_] | None = getattr(reader, "held_out", None)
+        is_held_out = (
+            hashes[order, 0] < int(settings["holdout"] * 2**64) if held_out is None else held_out[indices[order]]
+        )
+        splits = {"holdout": order[is_held_out], "train": order[~is_held_out]}
+        _check_enough(splits, len(subset), len(rejected), held_out is not None)
         scratch.flush()
         content: dict[str, str] = {}
         classes: list[str] = getattr(reader, "classes", [])
@@ -297,12 +300,13 @@ def _check_rejected(rejected: list[tuple[str, str]], total: int, max_rejected: f
     )
 
 
-def _check_enough(splits: dict[str, NDArray[np.int64]], total: int, rejected: int) -> None:
+def _check_enough(splits: dict[str, NDArray[np.int64]], total: int, rejected: int, official: bool) -> None:
     for name, rows in splits.items():
         if len(rows) < 2:
             raise GanealogyError(
                 f"only {len(rows)} pictures for {name}, of {total} found, {rejected} rejected and the rest duplicates: "
-                "add pictures" + (" or raise dataset.holdout" if name == "holdout" else "")
+                + ("raise dataset.count" if official else "add pictures")
+                + (" or raise dataset.holdout" if name == "holdout" and not official else "")
             )
 
 

@@ -90,7 +90,8 @@ def measure_reference(
     Raises: GanealogyError for unknown extractors, absent weights, or too few images.
     """
     train = packed.open_split(packed_directory, "train")
-    reals = train[packed.reference_slice(len(train), settings["reals"])]
+    most = settings["reals"]
+    reals = train if most is None else train[packed.reference_slice(len(train), most)]
     holdout = packed.open_split(packed_directory, "holdout")
     held_out = holdout[:sample_count]
     if min(len(held_out), len(reals)) < MIN_IMAGES:

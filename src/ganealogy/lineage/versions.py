@@ -7,19 +7,50 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
-from ganealogy.params.schema import Section, parse, read_yaml
+from ganealogy.params.schema import Dataset, Evaluate, Sample, Section, Train, parse, read_yaml
 from ganealogy.workspace import NOT_A_VERSION_NAME, VERSION_NAME, VERSIONS
 
 MAX_ANCESTORS = 900
 """Python's own limit of nested calls is near 1,000."""
 
+SECTIONS: dict[str, type[Section]] = {"dataset": Dataset, "train": Train, "sample": Sample, "evaluate": Evaluate}
+
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class Calibration(Section):
+    """A number that others publish for a version. No training depends on it: it is in no plan."""
+
+    metric: str
+    """The distance that must lead, such as fid."""
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    accept: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
+    """Lowest and highest mean over seeds that agrees with it."""
+    interval: Text
+    """Why this interval."""
+    preset: str
+    """The preset to begin with."""
+    protocol: dict[Literal["dataset", "train", "sample", "evaluate"], dict[str, Any]]
+    """Sections of params.yaml with the values under which it is published."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Calibration:
+        low, high = self.accept
+        if not low <= self.value <= high:
+            raise ValueError(f"accept = {self.accept} does not contain the value {self.value:g}")
+        if "name" not in self.protocol.get("dataset", {}):
+            raise ValueError("protocol.dataset.name is missing")
+        for section, keys in self.protocol.items():
+            legal = SECTIONS[section].model_fields
+            if unknown := [key for key in keys if key not in legal]:
+                raise ValueError(f"protocol.{section} has no key {unknown[0]!r}; known: {', '.join(legal)}")
+        return self
 
 
 class VersionFile(Section):
@@ -34,6 +65,8 @@ class VersionFile(Section):
     """Merged over the parent's recipe."""
     recipe: dict[str, Any] | None = None
     """Roots only: the complete recipe."""
+    calibration: Calibration | None = None
+    """What `ganealogy calibrate` compares it with."""
 
     @model_validator(mode="after")
     def _root_or_child(self) -> VersionFile:

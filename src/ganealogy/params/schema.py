@@ -72,7 +72,8 @@ class Dataset(Section):
     count: Count | None = None
     """Maximum number of pictures (for avatars: the number to draw); null: all."""
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """Fraction held out from training, by the hash of the pixels; the floor anchor uses it."""
+    """Fraction held out from training, by the hash of the pixels; the floor anchor uses it. Not of a source with
+    official splits (cifar10), which are kept."""
     max_rejected: Fraction = 0.1
     """Preprocessing fails when more than this fraction of the pictures cannot be used."""
     style: Annotated[str, Field(pattern=r"^[a-z][a-z-]*$")] = "adventurer"
@@ -88,6 +89,14 @@ class Dataset(Section):
         if name not in components.known("data.sources"):
             raise ValueError(f"unknown data source; known: {', '.join(components.known('data.sources'))}")
         return name
+
+    @model_validator(mode="after")
+    def _official_splits_are_kept(self) -> Dataset:
+        if "holdout" not in self.model_fields_set:
+            return self
+        if components.module_constants("data.sources", self.name).get("OFFICIAL_SPLITS"):
+            raise ValueError(f"dataset.holdout is not for {self.name}, whose official splits are kept: remove it")
+        return self
 
     @model_validator(mode="after")
     def _folder_has_a_path(self) -> Dataset:
@@ -169,8 +178,9 @@ class Evaluate(Section):
     """The distance by which versions are compared; its extractor must be among `extractors`."""
     metrics: Annotated[list[str], Field(min_length=1)] | None = None
     """Full names of the metrics to compute and show, such as fd_pixel8; null: all that suit the extractors."""
-    reals: Annotated[int, Field(ge=64, le=10_000_000)] = 2000
-    """Maximum number of real training images in each distance."""
+    reals: Annotated[int, Field(ge=64, le=10_000_000)] | None = 2000
+    """Maximum number of real training images in each distance, without the tracker's fifth of them; null: all of train,
+    as published FIDs have it, for `sample.checkpoint` last."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
     """Margin of the equivalence test between child and parent, as a fraction of the distance."""
     against: list[str] = []
@@ -187,6 +197,15 @@ class Settings(Section):
     train: Train
     sample: Sample = Sample()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _measures_on_other_reals_than_the_tracker(self) -> Settings:
+        if self.evaluate.reals is None and self.sample.checkpoint == "best":
+            raise ValueError(
+                "evaluate.reals = null takes in the pictures that pick the checkpoint 'best': set sample.checkpoint to "
+                "last, or evaluate.reals to a number"
+            )
+        return self
 
 
 ODD = re.compile("[\u00a0\u00ad\u2000-\u201f\u2028-\u202f\u2060\u2212\u3000\ufeff\uff01-\uff5e]")

@@ -175,6 +175,8 @@ def protocol_line(findings: Findings) -> str:
         str(train.get("precision") or ""),
     ]
     fakes = findings.sample.get("count")
-    if fakes and evaluate.get("reals"):
-        parts.append(f"{count(fakes)} samples against at most {count(evaluate['reals'])} real pictures")
+    if fakes and "reals" in evaluate:
+        most = evaluate["reals"]
+        reals = "all training pictures" if most is None else f"at most {count(most)} real pictures"
+        parts.append(f"{count(fakes)} samples against {reals}")
     return " · ".join(part for part in parts if part)

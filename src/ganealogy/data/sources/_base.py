@@ -6,6 +6,7 @@ Optional:
 - `existing(path)`: check that path alone
 - `classes(files)`: the number of classes of these files
 - CLASSES: the number of classes of another source with labels
+- OFFICIAL_SPLITS: True if its reader has `held_out`, in place of `dataset.holdout`
 - ARCHIVES: the names of all files that `fetch` may write, by which a changed mirror is noticed, too
 """
 
@@ -38,7 +39,10 @@ class Source(Protocol):
 
 
 class PictureReader(Protocol):
-    """Random access to the pictures of a data source."""
+    """Random access to the pictures of a data source.
+
+    Optional: `held_out`, bool (N,): the pictures of the official held-out split, in place of a split by hash.
+    """
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -50,4 +54,4 @@ class PictureReader(Protocol):
         """Return the name used in the manifest's list of rejected pictures."""
 
     def read(self, index: int) -> bytes | Pixels:
-        """Return an encoded picture, or grey pixels (H, W). Raises: Rejected."""
+        """Return an encoded picture, or pixels, (H, W) grey or (H, W, 3). Raises: Rejected."""
