@@ -179,8 +179,8 @@ BAD = {
     "tree.seeds=[0.5]": "tree.seeds.0 = 0.5",
     "train.tracker=fid": (
         "train.tracker: unknown name 'fid'; known: "
-        "clip, dinov2, effnet_lite0, effnet_lite0_64, inception, inception_bf16, layout_edges_32_64, mnist_cnn, "
-        "pictures, pixel8"
+        "clip, dinov2, dinov2_vitl14, effnet_lite0, effnet_lite0_64, inception, inception_bf16, "
+        "layout_edges_32_64, mnist_cnn, pictures, pixel8"
     ),
     "evaluate.extractors=[vgg]": "evaluate.extractors: unknown name 'vgg'",
     "dataset.name=folder": "dataset.path must name",

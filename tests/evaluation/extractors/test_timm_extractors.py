@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ganealogy.errors import GanealogyError
-from ganealogy.evaluation.extractors import clip, dinov2
+from ganealogy.evaluation.extractors import clip, dinov2, dinov2_vitl14
 from ganealogy.evaluation.extractors._network import weights_path
 from ganealogy.files import atomic
 
@@ -92,3 +92,12 @@ def test_another_models_weights_are_rejected(tmp_path, monkeypatch):
     with pytest.raises(GanealogyError, match=r"clip\.safetensors: not the weights of timm's vit_base") as caught:
         clip.load()
     assert "\n" not in str(caught.value)
+
+
+def test_the_large_dinov2_has_1024_features() -> None:
+    """Without its weights, which are larger than a test should write."""
+    with torch.device("meta"):
+        model = timm.create_model(dinov2_vitl14.MODEL, img_size=224)
+    assert model.num_features == 1024 and len(model.blocks) == 24
+    with pytest.raises(GanealogyError, match=r"dinov2_vitl14\.safetensors: no such file; .*vit_large_patch14_dinov2"):
+        dinov2_vitl14.load()
