@@ -25,6 +25,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("sngan", {"attention": 16, "spectral": True}),
     ("sngan", {"classes": 3}),
     ("r3gan", {}),
+    ("fastgan", {}),
     ("celeba_dcgan", {}),
     ("keras_dcgan", {}),
     ("mlp", {"distribution": "uniform"}),

@@ -105,7 +105,7 @@ class NoModules(nullcontext[None]):
     parents = ("Global",)
 
 
-@pytest.mark.parametrize("version", [f"v{number}" for number in range(1, 19)])
+@pytest.mark.parametrize("version", [*(f"v{number}" for number in range(1, 19)), "fastgan"])
 def test_the_count_is_that_of_a_real_step(version: str, tmp_path: Path) -> None:
     """By torch's own counter, with the real optimizers and eight images."""
     made = planned(tmp_path, version)
