@@ -26,6 +26,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("sngan", {"classes": 3}),
     ("r3gan", {}),
     ("fastgan", {}),
+    ("stylegan2", {}),
     ("celeba_dcgan", {}),
     ("keras_dcgan", {}),
     ("mlp", {"distribution": "uniform"}),

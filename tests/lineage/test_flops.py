@@ -80,6 +80,17 @@ def test_a_lazy_penalty_costs_its_share(tmp_path: Path) -> None:
     assert lazy - none == (each - none) // 8
 
 
+def test_stylegan2_has_r1_in_each_sixteenth_step(tmp_path: Path) -> None:
+    made = planned(tmp_path, "stylegan2")
+    (r1,) = made["recipe"]["adversary"]["penalties"]
+    costs = []
+    for penalties in ([], [r1 | {"every": 1}], [r1]):
+        made["recipe"]["adversary"]["penalties"] = penalties
+        costs.append(flops.per_image(made["recipe"], made["protocol"]))
+    none, each, lazy = costs
+    assert 0 < lazy - none == (each - none) // 16
+
+
 def test_counting_changes_neither_threads_nor_random_numbers(tmp_path: Path) -> None:
     made = planned(tmp_path, "v1")
     before = torch.get_num_threads(), torch.get_rng_state()
