@@ -57,12 +57,14 @@ class Adversary(Section):
     """Applied to D's weights after each D step: `adversary/constraints/`."""
     penalties: list[Named] = Field(default=[])
     """Terms of D's loss: `adversary/penalties/`."""
+    generator_penalties: list[Named] = Field(default=[])
+    """Terms of G's loss: `adversary/generator_penalties/`."""
     augment: list[Named] = Field(default=[])
     """Applied to reals and fakes before D, in this order, in both steps: `adversary/augment/`."""
     penalty_precision: Precision | None = None
     """Precision of a D step in which a penalty differentiates D; null: the protocol's, but tf32 if that is bf16."""
 
-    @field_validator("penalties", "augment")
+    @field_validator("penalties", "generator_penalties", "augment")
     @classmethod
     def _each_once(cls, parts: list[Component]) -> list[Component]:
         names = [part.name for part in parts]
@@ -109,6 +111,7 @@ class RecipeModel(Section):
 # as key: `adversary.penalties.0`.
 LISTS = {
     "adversary.penalties": ("adversary.penalties", "penalty"),
+    "adversary.generator_penalties": ("adversary.generator_penalties", "generator_penalty"),
     "adversary.augment": ("adversary.augment", "augment"),
 }
 SLOTS = {

@@ -14,7 +14,7 @@ import torch
 from annotated_types import Ge, Le
 
 from ganealogy.adversary.games._base import Batch, Phase
-from ganealogy.adversary.gan import GAN, Penalties
+from ganealogy.adversary.gan import GAN, GeneratorPenalties, Penalties
 from ganealogy.adversary.penalties._base import DiscriminatorStep
 from ganealogy.adversary.schedule import Progress
 
@@ -26,22 +26,24 @@ class Alternating:
         self.batches = d_steps + gan.loss.needs_reals
 
     def phase(self, number: int) -> Phase:
-        """Return the penalties in each D step: see `Game.phase`."""
-        return tuple(self.gan.due_penalties(number * self.d_steps + index) for index in range(self.d_steps))
+        """Return the penalties of an update: see `Game.phase`."""
+        d_steps = range(number * self.d_steps, (number + 1) * self.d_steps)
+        return Phase(tuple(map(self.gan.due_penalties, d_steps)), self.gan.due_generator_penalties(number))
 
     def step(
         self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0, number: int = 0
     ) -> dict[str, torch.Tensor]:
         """Update D `d_steps` times and G once: see `Game.step`."""
         self.gan.set_progress(progress)
-        for index, penalties in enumerate(self.phase(number)):
+        phase = self.phase(number)
+        for index, penalties in enumerate(phase.discriminator):
             images, classes = reals(index), None if labels is None else labels(index)
             with self.gan.arithmetic(penalties):
                 scalars = self.discriminator_step(images, classes, progress, penalties)
         if self.batches > self.d_steps:
             images, classes = reals(self.d_steps), None if labels is None else labels(self.d_steps)
         with self.gan.arithmetic():
-            return scalars | self.generator_step(images, classes, progress)
+            return scalars | self.generator_step(images, classes, progress, phase.generator)
 
     def discriminator_step(
         self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress, penalties: Penalties
@@ -64,7 +66,7 @@ class Alternating:
         return {name: value.detach() for name, value in scalars.items()}
 
     def generator_step(
-        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress
+        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress, penalties: GeneratorPenalties = ()
     ) -> dict[str, torch.Tensor]:
         """Update G on fresh latents, as many as there are reals; only a relativistic loss uses the reals."""
         gan = self.gan
@@ -75,9 +77,10 @@ class Alternating:
             with torch.no_grad():  # the reals' logits do not depend on G
                 real_logits = discriminate(reals)
         loss = gan.loss.generator(fake_logits, real_logits)
-        gan.g_optimizer.backward(loss)
+        penalty = gan.generator_penalty(reals, progress, penalties)
+        gan.g_optimizer.backward(loss + penalty["g_penalty"] if penalty else loss)
         gan.g_optimizer.step()
-        return {"g_loss": loss.detach()}
+        return {name: value.detach() for name, value in {"g_loss": loss, **penalty}.items()}
 
 
 game = Alternating
