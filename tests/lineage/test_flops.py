@@ -80,15 +80,17 @@ def test_a_lazy_penalty_costs_its_share(tmp_path: Path) -> None:
     assert lazy - none == (each - none) // 8
 
 
-def test_stylegan2_has_r1_in_each_sixteenth_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "every"), [("penalties", 16), ("generator_penalties", 4)])
+def test_stylegan2s_penalties_cost_their_share(tmp_path: Path, kind: str, every: int) -> None:
     made = planned(tmp_path, "stylegan2")
-    (r1,) = made["recipe"]["adversary"]["penalties"]
-    costs = []
-    for penalties in ([], [r1 | {"every": 1}], [r1]):
-        made["recipe"]["adversary"]["penalties"] = penalties
+    rules, costs = made["recipe"]["adversary"], []
+    (penalty,) = rules[kind]
+    assert penalty["every"] == every
+    for penalties in ([], [penalty | {"every": 1}], [penalty]):
+        rules[kind] = penalties
         costs.append(flops.per_image(made["recipe"], made["protocol"]))
     none, each, lazy = costs
-    assert 0 < lazy - none == (each - none) // 16
+    assert lazy - none == pytest.approx((each - none) / every, abs=1) and lazy > none
 
 
 def test_counting_changes_neither_threads_nor_random_numbers(tmp_path: Path) -> None:

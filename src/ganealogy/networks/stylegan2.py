@@ -14,8 +14,8 @@ Other than in the paper and the authors' code:
 - In evaluation mode noise is a fixed map (`layers/noise.py`), as in the authors' pictures; their FID has fresh noise.
 - No truncation, no 16-bit floats, no clamping.
 
-With R1 in each 16th step, a step needs 3.2 times v1's FLOPs at 32 pixels and 2.7 times at 64 (width 64). Parameters of
-D / G are 2,265,889 / 1,490,419 at 32 pixels with latents of 128.
+With lazy R1 and path length a step needs 3.4 times v1's FLOPs at 32 pixels and 2.9 times at 64 (width 64). Parameters
+of D / G are 2,265,889 / 1,490,419 at 32 pixels with latents of 128.
 
 Shapes: N images, C channels, H = W = image size, d latent size, L layers with a style of their own.
 """
