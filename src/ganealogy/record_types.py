@@ -31,6 +31,7 @@ class AdversaryRecipe(TypedDict):
     game: Component
     constraint: Component | None
     penalties: list[Component]
+    generator_penalties: list[Component]
     augment: list[Component]
     penalty_precision: Precision | None
 

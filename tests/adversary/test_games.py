@@ -31,6 +31,10 @@ recipe:
 CHANGES: dict[str, Any] = {
     **{name: {"adversary": {"loss": name}} for name in components.known("adversary.losses")},
     **{name: {"adversary": {"penalties": [name]}} for name in components.known("adversary.penalties")},
+    **{
+        name: {"generator": "stylegan2", "adversary": {"generator_penalties": [name]}}
+        for name in components.known("adversary.generator_penalties")
+    },
     **{name: {"adversary": {"augment": [name]}} for name in ("ada", "diffaugment", "instance_noise")},
     "ada_pipeline": {"adversary": {"augment": [{"name": "ada_pipeline", "probability": 0.5}]}},
     **{name: {"optimizers": {"discriminator": name}} for name in components.known("adversary.optimizers")},
@@ -82,7 +86,8 @@ def test_a_version_file_can_use_each_component(tmp_path: Path, name: str, game: 
     before = [parameter.clone() for parameter in gan(planned).gan.generator.parameters()]
     played, statistics = play(planned)
     assert {"d_loss", "g_loss", "real_score", "fake_score"} <= set(statistics)
-    assert ("penalty" in statistics) == bool(planned["adversary"]["penalties"])
+    for term, key in (("penalty", "penalties"), ("g_penalty", "generator_penalties")):
+        assert (term in statistics) == bool(planned["adversary"][key])
     assert all(torch.isfinite(value) and not value.requires_grad for value in statistics.values())
     after = list(played.gan.generator.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
@@ -113,12 +118,38 @@ def test_a_lazy_penalty_counts_d_steps(tmp_path: Path) -> None:
     changes = {"adversary": {"game": {"d_steps": 2}, "penalties": [{"name": "r1", "every": 4}, "bcr"]}}
     game = gan(recipe(tmp_path, changes))
     r1, bcr = game.gan.penalties
-    assert [game.phase(number) for number in range(3)] == [((r1, bcr), (bcr,)), ((bcr,), (bcr,)), ((r1, bcr), (bcr,))]
+    phases = [game.phase(number) for number in range(3)]
+    assert [phase.discriminator for phase in phases] == [((r1, bcr), (bcr,)), ((bcr,), (bcr,)), ((r1, bcr), (bcr,))]
     only = recipe(tmp_path, {"adversary": {"penalties": [{"name": "r1", "every": 4}]}})
     shown = [gan(only).step(batch, number=number)["penalty"] for number in range(5)]
     assert shown[0] == shown[4] > 0 and shown[1] == shown[2] == shown[3] == 0
     each = gan(recipe(tmp_path, {"adversary": {"penalties": ["r1"]}})).step(batch)["penalty"]
     torch.testing.assert_close(shown[0], 4 * each)
+
+
+@pytest.mark.parametrize("name", ["alternating", "simultaneous"])
+def test_a_lazy_generator_penalty_counts_g_steps_and_moves_g_alone(tmp_path: Path, name: str) -> None:
+    changes = {"generator": {"name": "stylegan2", "mixing": 0.0}, "adversary": {"game": name}}
+    lazy = {"generator_penalties": [{"name": "path_length", "every": 4}]}
+    penalised = recipe(tmp_path, recipes.merge(changes, {"adversary": lazy}))
+    game = gan(penalised)
+    (penalty,) = game.gan.generator_penalties
+    assert [game.phase(number).generator for number in range(5)] == [(penalty,), (), (), (), (penalty,)]
+    shown = [gan(penalised).step(batch, number=number)["g_penalty"] for number in range(5)]
+    assert shown[0] == shown[4] > 0 and shown[1] == shown[2] == shown[3] == 0
+    each = {"generator_penalties": [{"name": "path_length", "every": 1}]}
+    once = gan(recipe(tmp_path, recipes.merge(changes, {"adversary": each})))
+    torch.testing.assert_close(shown[0], 4 * once.step(batch)["g_penalty"])
+    assert set(once.gan.state_dict()) == {"generator_penalties.0.mean"} and once.gan.state_dict().popitem()[1] > 0
+    plain = gan(recipe(tmp_path, changes))
+    scalars = plain.step(batch)
+    assert "g_penalty" not in scalars
+    for one, other, equal in (
+        (once.gan.discriminator, plain.gan.discriminator, True),
+        (once.gan.generator, plain.gan.generator, False),
+    ):
+        same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+        assert all(same) == equal
 
 
 def test_schedules_move_the_optimizer(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def make_run(project: Path) -> Make:
         fd: float | None = 100.0,
         best: float = 100.0,
         distribution: str = "normal",
+        latent: int = 8,
         classes: int = 0,
         **options: Any,
     ) -> RunDir:
@@ -47,7 +48,7 @@ def make_run(project: Path) -> Make:
         from ganealogy.networks import _build
 
         recipe = {
-            "latent": {"size": 8, "distribution": distribution},
+            "latent": {"size": latent, "distribution": distribution},
             "generator": {"name": network, **options},
             "labels": bool(classes),
         }
@@ -59,7 +60,7 @@ def make_run(project: Path) -> Make:
             for parameter in generator.parameters():  # no zero layers, so that each affects the images
                 parameter.add_(torch.randn_like(parameter) * 0.05)
             for _ in range(20):  # fill BatchNorm's statistics
-                generator(torch.randn(16, 8), *labels)
+                generator(torch.randn(16, latent), *labels)
         directory = run_dir(version, seed, project)
         weights = save({name: tensor.contiguous().clone() for name, tensor in generator.state_dict().items()})
         atomic.write_bytes(directory / "train/weights/generator-last.safetensors", weights)

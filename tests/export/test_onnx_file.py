@@ -27,9 +27,12 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("r3gan", {}),
     ("mimicry", {"levels": "symmetric"}),
     ("mimicry", {"levels": "unit"}),
+    ("fastgan", {}),
+    ("stylegan2", {}),
     ("celeba_dcgan", {}),
     ("keras_dcgan", {}),
     ("mlp", {"distribution": "uniform"}),
+    ("flow_unet", {"latent": 3 * 32**2, "steps": 2}),
 ]
 
 
@@ -52,7 +55,7 @@ def test_the_exported_images_equal_torchs(make_run, tmp_path: Path, network: str
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
         assert expected.std() > 0.02, "images that are not constant"
     metadata = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
-    assert metadata["latents"] == f"{options.get('distribution', 'normal')}, 8"
+    assert metadata["latents"] == f"{options.get('distribution', 'normal')}, {options.get('latent', 8)}"
     assert {"version": "v1", "seed": "0", "checkpoint": "last", "dataset": "anime 32×32"}.items() <= metadata.items()
 
 

@@ -38,10 +38,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "v14": {"image_size": 32},
     "v19": {},
     "flow": {},
+    "fastgan": {},
+    "stylegan2": {},
     "v1 tf32": {"precision": "tf32"},
     "v1 bf16": {"precision": "bf16"},
     "v10 bf16": {"precision": "bf16"},
     "v16 bf16": {"precision": "bf16"},
+    "stylegan2 bf16": {"precision": "bf16"},
     "v7 everything": {"changes": {"adversary": EVERYTHING, "discriminator": {"norm": "none"}}},
 }
 """Versions and protocols that differ in what their steps do, for tests of a single step."""

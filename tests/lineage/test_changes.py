@@ -71,6 +71,7 @@ def test_a_value_equal_to_the_parents_is_no_change() -> None:
         (["optimizers.generator.schedule.from", "optimizers.generator.schedule.until"], 1),
         (["ema.half_life_kimg", "ema.ramp", "latent.size"], 2),
         (["generator.norm", "generator.normal"], 2),
+        (["adversary.penalties", "adversary.generator_penalties"], 2),
     ],
 )
 def test_changes_are_counted_as_a_person_would(keys: list[str], count: int) -> None:
@@ -86,3 +87,4 @@ def test_bundles_of_the_shipped_tree() -> None:
             counts[name] = count_changes(changes(version.file.changes, *recipes))
     assert all(counts.values())
     assert counts["v2"] == counts["v8"] == counts["v13"] == 1 and counts["v9"] == 2 and counts["v16"] == 7
+    assert counts["fastgan"] == 1 and counts["stylegan2"] == 5

@@ -53,6 +53,7 @@ def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "
             {"adversary": {"loss": "feature_matching"}},
             "needs features of D, and sngan returns logits alone; .*dcgan",
         ),
+        ("v8", {"adversary": {"generator_penalties": ["path_length"]}}, "path_length with dcgan: .*a method style"),
         ("v1", {"labels": True}, "labels: true, but the data set has no labels"),
     ],
 )
@@ -68,8 +69,9 @@ def test_a_sigmoid_at_ds_output_is_refused() -> None:
     recipe = recipes.complete(read_family(["v8"])["v8"].recipe, "v8")
     discriminator = nn.Sequential(nn.Conv2d(3, 1, 4), nn.Flatten(0), nn.Sigmoid())
     with pytest.raises(GanealogyError, match=r"hinge with a sigmoid at D's output: .*logits"):
-        compatibility.check(recipe, discriminator, "b")
-    compatibility.check(recipe, nn.Sequential(nn.Sigmoid(), nn.Linear(3, 1)), "a gate inside is none at the output")
+        compatibility.check(recipe, nn.Tanh(), discriminator, "b")
+    gated = nn.Sequential(nn.Sigmoid(), nn.Linear(3, 1))
+    compatibility.check(recipe, nn.Tanh(), gated, "a gate inside is none at the output")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,19 @@ def test_a_lazy_penalty_costs_its_share(tmp_path: Path) -> None:
     assert lazy - none == (each - none) // 8
 
 
+@pytest.mark.parametrize(("kind", "every"), [("penalties", 16), ("generator_penalties", 4)])
+def test_stylegan2s_penalties_cost_their_share(tmp_path: Path, kind: str, every: int) -> None:
+    made = planned(tmp_path, "stylegan2")
+    rules, costs = made["recipe"]["adversary"], []
+    (penalty,) = rules[kind]
+    assert penalty["every"] == every
+    for penalties in ([], [penalty | {"every": 1}], [penalty]):
+        rules[kind] = penalties
+        costs.append(flops.per_image(made["recipe"], made["protocol"]))
+    none, each, lazy = costs
+    assert lazy - none == pytest.approx((each - none) / every, abs=1) and lazy > none
+
+
 def test_counting_changes_neither_threads_nor_random_numbers(tmp_path: Path) -> None:
     made = planned(tmp_path, "v1")
     before = torch.get_num_threads(), torch.get_rng_state()
@@ -105,7 +118,7 @@ class NoModules(nullcontext[None]):
     parents = ("Global",)
 
 
-@pytest.mark.parametrize("version", [f"v{number}" for number in range(1, 19)])
+@pytest.mark.parametrize("version", [*(f"v{number}" for number in range(1, 19)), "fastgan"])
 def test_the_count_is_that_of_a_real_step(version: str, tmp_path: Path) -> None:
     """By torch's own counter, with the real optimizers and eight images."""
     made = planned(tmp_path, version)

@@ -32,7 +32,11 @@ def weighted_sum() -> FullSizeDepthwiseConv:
     return FullSizeDepthwiseConv(3, 3, 4, groups=3, bias=False).double()
 
 
-CASES = {"double": resampling.double, "halve": resampling.halve}
+CASES: dict[str, Map] = {
+    "double": resampling.double,
+    "halve": resampling.halve,
+    "smooth": lambda x: resampling.smooth(x, padding=2),
+}
 
 
 def with_derivatives(function: Map, x: torch.Tensor) -> list[torch.Tensor]:

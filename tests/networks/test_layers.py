@@ -14,7 +14,7 @@ from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import ConditionalBatchNorm2d, Projection
 from ganealogy.networks.layers.initialisation import initialise
 from ganealogy.networks.layers.nearest import NearestConv2d
-from ganealogy.networks.layers.resampling import double, halve
+from ganealogy.networks.layers.resampling import double, halve, smooth
 
 
 def features(*shape: int) -> torch.Tensor:
@@ -86,6 +86,13 @@ def test_halving_filters_with_1_2_1_and_averages() -> None:
     inner = filtered[:, :, 1:-1, 1:-1]
     halved = (inner[:, :, ::2, ::2] + inner[:, :, 1::2, ::2] + inner[:, :, ::2, 1::2] + inner[:, :, 1::2, 1::2]) / 4
     assert torch.allclose(halve(x), halved, atol=1e-6)
+
+
+def test_smoothing_is_halving_without_the_stride() -> None:
+    x = features(2, 3, 8, 6)
+    assert torch.allclose(smooth(x, padding=1)[:, :, ::2, ::2], halve(x), atol=1e-6)
+    wide = smooth(x, padding=2)
+    assert wide.shape == (2, 3, 9, 7) and torch.allclose(wide[:, :, 1:-1, 1:-1], smooth(x, padding=1), atol=1e-6)
 
 
 def test_resampling_preserves_a_constant_image() -> None:

@@ -68,6 +68,9 @@ def game(
         latent=recipe["latent"],
         constrain=constrain,
         penalties=tuple(modules("adversary.penalties", "penalty", rules["penalties"], device)),
+        generator_penalties=tuple(
+            modules("adversary.generator_penalties", "generator_penalty", rules["generator_penalties"], device)
+        ),
         augment=modules("adversary.augment", "augment", rules["augment"], device),
         precision=precision,
         penalty_precision=precisions.of_penalties(precision, rules.get("penalty_precision")),

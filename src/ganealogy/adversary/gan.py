@@ -12,6 +12,7 @@ from torch import nn
 
 from ganealogy import record_types
 from ganealogy.adversary.augment._base import Augmentation
+from ganealogy.adversary.generator_penalties._base import GeneratorPenalty, GeneratorStep
 from ganealogy.adversary.losses._base import Loss
 from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, of_images
@@ -21,6 +22,7 @@ from ganealogy.runtime import precision as precisions
 from ganealogy.sampling.latents import sample_latents_like
 
 Penalties: TypeAlias = tuple[Penalty, ...]
+GeneratorPenalties: TypeAlias = tuple[GeneratorPenalty, ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class GAN:
     """Called after each D step."""
     penalties: Penalties
     """Terms of D's loss: see `adversary/penalties/`."""
+    generator_penalties: GeneratorPenalties
+    """Terms of G's loss: see `adversary/generator_penalties/`."""
     augment: list[Augmentation]
     """Applied to all images that D sees: see `adversary/augment/`."""
     precision: record_types.Precision = "fp32"
@@ -56,6 +60,10 @@ class GAN:
     def due_penalties(self, d_step: int) -> Penalties:
         """Return the penalties of a D step, counted from 0: lazy ones are in some steps only."""
         return tuple(penalty for penalty in self.penalties if d_step % penalty.every == 0)
+
+    def due_generator_penalties(self, g_step: int) -> GeneratorPenalties:
+        """Return the generator penalties of a G step, counted from 0."""
+        return tuple(penalty for penalty in self.generator_penalties if g_step % penalty.every == 0)
 
     def step_precision(self, penalties: Penalties) -> record_types.Precision:
         """Return the precision of a step with these penalties."""
@@ -130,6 +138,20 @@ class GAN:
         terms = [penalty.every * penalty(step) for penalty in penalties]
         return {"penalty": torch.stack(terms).sum() if terms else step.real_logits.new_zeros(())}
 
+    def generator_penalty(
+        self, like: torch.Tensor, progress: Progress, penalties: GeneratorPenalties
+    ) -> dict[str, torch.Tensor]:
+        """Return {"g_penalty": the scalar to add to G's loss}, 0 if none is due; empty without generator penalties.
+
+        `like`: a batch (N, …); the penalties get as many fresh latents, on its device.
+        """
+        if not self.generator_penalties:
+            return {}
+        if not penalties:
+            return {"g_penalty": like.new_zeros(())}
+        step = GeneratorStep(self.generator, sample_latents_like(self.latent, len(like), like=like), progress)
+        return {"g_penalty": torch.stack([penalty.every * penalty(step) for penalty in penalties]).sum()}
+
     def scores(self, real: torch.Tensor, fake: torch.Tensor, progress: Progress) -> dict[str, torch.Tensor]:
         """Return the scalars that the curves show of D's outputs; adaptive augmentations observe the reals' logits."""
         with torch.no_grad():
@@ -142,11 +164,12 @@ class GAN:
             return {**scores, **scalars}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the buffers of penalties and augmentations."""
+        """Return the buffers of both kinds of penalties and of augmentations."""
         return self._components().state_dict()
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self._components().load_state_dict(state)
 
     def _components(self) -> nn.Module:
-        return nn.ModuleDict({"penalties": nn.ModuleList(self.penalties), "augment": nn.ModuleList(self.augment)})
+        names = ("penalties", "generator_penalties", "augment")
+        return nn.ModuleDict({name: nn.ModuleList(getattr(self, name)) for name in names})

@@ -71,7 +71,8 @@ def _subject(key: str) -> str:
     if key.startswith("ema."):
         return "ema"
     key = re.sub(r"\.(from|to|shape|until)$", "", key)
-    return re.sub(r"\b(generator|discriminator|real|fake)(_|\b)", "", key)
+    # Penalties of G are other ideas than penalties of D.
+    return re.sub(r"\b(generator|discriminator|real|fake)(_(?!penalties)|\b)", "", key)
 
 
 _ABSENT = object()

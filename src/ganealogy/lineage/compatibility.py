@@ -24,14 +24,14 @@ WITHOUT_ZERO = {
 """Losses whose D does not separate reals from fakes at zero, and why."""
 
 
-def check(recipe: Recipe, discriminator: nn.Module, where: str) -> None:
-    """`recipe`: complete; `discriminator`: the network that it builds.
+def check(recipe: Recipe, generator: nn.Module, discriminator: nn.Module, where: str) -> None:
+    """`recipe`: complete; `generator`, `discriminator`: the networks that it builds.
 
     Raises: GanealogyError naming both ideas and why they cannot be combined.
     """
     if recipe["adversary"]["loss"] is None:
         return  # no game
-    for reason in [*_game(recipe), *_discriminator(recipe, discriminator)]:
+    for reason in [*_game(recipe), *_generator(recipe, generator), *_discriminator(recipe, discriminator)]:
         raise GanealogyError(f"{where}: {reason}")
 
 
@@ -56,6 +56,17 @@ def _game(recipe: Recipe) -> Iterator[str]:
             f"adversary.augment: ada with {loss}: ada uses the sign of D's logits on reals, and {WITHOUT_ZERO[loss]}; "
             "remove one of them"
         )
+
+
+def _generator(recipe: Recipe, generator: nn.Module) -> Iterator[str]:
+    name = recipe["generator"]["name"]
+    for part in recipe["adversary"]["generator_penalties"]:
+        penalty = components.load("adversary.generator_penalties", part["name"]).generator_penalty
+        if missing := [method for method in penalty.methods if not hasattr(generator, method)]:
+            yield (
+                f"adversary.generator_penalties: {part['name']} with {name}: it needs a generator with a method "
+                f"{missing[0]}; remove it, or use generator: stylegan2"
+            )
 
 
 def _discriminator(recipe: Recipe, discriminator: nn.Module) -> Iterator[str]:

@@ -65,12 +65,14 @@ class Adversary(Section):
     """Applied to D's weights after each D step: `adversary/constraints/`."""
     penalties: list[Named] = Field(default=[])
     """Terms of D's loss: `adversary/penalties/`."""
+    generator_penalties: list[Named] = Field(default=[])
+    """Terms of G's loss: `adversary/generator_penalties/`."""
     augment: list[Named] = Field(default=[])
     """Applied to reals and fakes before D, in this order, in both steps: `adversary/augment/`."""
     penalty_precision: Precision | None = None
     """Precision of a D step in which a penalty differentiates D; null: the protocol's, but tf32 if that is bf16."""
 
-    @field_validator("penalties", "augment")
+    @field_validator("penalties", "generator_penalties", "augment")
     @classmethod
     def _each_once(cls, parts: list[Component]) -> list[Component]:
         names = [part.name for part in parts]
@@ -122,7 +124,10 @@ class RecipeModel(Section):
         missing = [key for key, part in parts.items() if part is None]
         if missing and self.adversary.game.name != WITHOUT_D:
             raise ValueError(f"missing: {', '.join(missing)}; only adversary.game: {WITHOUT_D} has no discriminator")
-        parts |= {f"adversary.{key}": getattr(self.adversary, key) for key in ("constraint", "penalties", "augment")}
+        parts |= {
+            f"adversary.{key}": getattr(self.adversary, key)
+            for key in ("constraint", "penalties", "generator_penalties", "augment")
+        }
         used = ", ".join(key for key, part in parts.items() if part)
         if self.adversary.game.name == WITHOUT_D and used:
             raise ValueError(f"adversary.game: {WITHOUT_D} has no discriminator; remove {used}")
@@ -136,6 +141,7 @@ WITHOUT_D = "flow_matching"
 # as key: `adversary.penalties.0`.
 LISTS = {
     "adversary.penalties": ("adversary.penalties", "penalty"),
+    "adversary.generator_penalties": ("adversary.generator_penalties", "generator_penalty"),
     "adversary.augment": ("adversary.augment", "augment"),
 }
 SLOTS = {

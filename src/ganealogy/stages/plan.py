@@ -200,7 +200,7 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
             }
     except GanealogyError as error:
         raise GanealogyError(f"{path}: {error}") from None
-    compatibility.check(recipe, networks["discriminator"], str(path))
+    compatibility.check(recipe, networks["generator"], networks["discriminator"], str(path))
     return {name: _build.parameter_count(network) for name, network in networks.items()}
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import torch
 
-from ganealogy.adversary.gan import GAN, Penalties
+from ganealogy.adversary.gan import GAN, GeneratorPenalties, Penalties
 from ganealogy.adversary.schedule import Progress
 
 Batch = Callable[[int], torch.Tensor]
-Phase: TypeAlias = tuple[Penalties, ...]
-"""The penalties of each D step of one G update. Updates of the same phase do the same work."""
+
+
+class Phase(NamedTuple):
+    """The penalties of one G update. Updates of the same phase do the same work."""
+
+    discriminator: tuple[Penalties, ...]
+    """Those of each D step."""
+    generator: GeneratorPenalties
 
 
 class Game(Protocol):
@@ -25,7 +31,7 @@ class Game(Protocol):
     """Batches of reals per G update: one per D update, and one more where G's loss compares fakes with fresh reals."""
 
     def phase(self, number: int) -> Phase:
-        """Return the penalties in each D step of the G update `number`, which counts from 0."""
+        """Return the penalties of the G update `number`, which counts from 0."""
 
     def step(
         self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0, number: int = 0
@@ -35,6 +41,6 @@ class Game(Protocol):
         `reals(i)`: batch (N, C, H, W), i < `batches`; `labels(i)`: its classes (N,), which the fakes share; `progress`:
         fraction of the budget that is done, for schedules; `number`: G updates before this one, for lazy penalties.
 
-        Returns d_loss, g_loss, real_score, fake_score, and penalty where there is one: detached scalars, D's from its
-        last step. Raises: Diverged before an optimizer step that would spoil the weights.
+        Returns d_loss, g_loss, real_score, fake_score, and penalty and g_penalty where there is one: detached scalars,
+        D's from its last step. Raises: Diverged before an optimizer step that would spoil the weights.
         """

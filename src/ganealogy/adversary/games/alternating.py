@@ -14,7 +14,7 @@ import torch
 from annotated_types import Ge, Le
 
 from ganealogy.adversary.games._base import Batch, Phase
-from ganealogy.adversary.gan import GAN, Penalties
+from ganealogy.adversary.gan import GAN, GeneratorPenalties, Penalties
 from ganealogy.adversary.penalties._base import DiscriminatorStep
 from ganealogy.adversary.schedule import Progress
 
@@ -29,15 +29,17 @@ class Alternating:
         self.batches = d_steps + (gan.loss.needs_reals and not reuse_fakes)
 
     def phase(self, number: int) -> Phase:
-        """Return the penalties in each D step: see `Game.phase`."""
-        return tuple(self.gan.due_penalties(number * self.d_steps + index) for index in range(self.d_steps))
+        """Return the penalties of an update: see `Game.phase`."""
+        d_steps = range(number * self.d_steps, (number + 1) * self.d_steps)
+        return Phase(tuple(map(self.gan.due_penalties, d_steps)), self.gan.due_generator_penalties(number))
 
     def step(
         self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0, number: int = 0
     ) -> dict[str, torch.Tensor]:
         """Update D `d_steps` times and G once: see `Game.step`."""
         self.gan.set_progress(progress)
-        for index, penalties in enumerate(self.phase(number)):
+        phase = self.phase(number)
+        for index, penalties in enumerate(phase.discriminator):
             images, classes = reals(index), None if labels is None else labels(index)
             reused = self.reuse_fakes and index == self.d_steps - 1
             with self.gan.arithmetic(penalties):
@@ -49,7 +51,7 @@ class Alternating:
         with self.gan.arithmetic():
             if not self.reuse_fakes:
                 fakes = self.gan.generate_fakes(len(images), images, classes)
-            return scalars | self.generator_step(images, fakes, classes, progress)
+            return scalars | self.generator_step(images, fakes, classes, progress, phase.generator)
 
     def discriminator_step(
         self,
@@ -74,7 +76,12 @@ class Alternating:
         return {name: value.detach() for name, value in scalars.items()}
 
     def generator_step(
-        self, reals: torch.Tensor, fakes: torch.Tensor, labels: torch.Tensor | None, progress: Progress
+        self,
+        reals: torch.Tensor,
+        fakes: torch.Tensor,
+        labels: torch.Tensor | None,
+        progress: Progress,
+        penalties: GeneratorPenalties = (),
     ) -> dict[str, torch.Tensor]:
         """Update G on its images (N, C, H, W); only some losses use the reals."""
         gan = self.gan
@@ -84,9 +91,10 @@ class Alternating:
             with torch.no_grad():  # D's output on reals does not depend on G
                 real = discriminate(reals)
         loss = gan.loss.generator(fake, real)
-        gan.g_optimizer.backward(loss)
+        penalty = gan.generator_penalty(reals, progress, penalties)
+        gan.g_optimizer.backward(loss + penalty["g_penalty"] if penalty else loss)
         gan.g_optimizer.step()
-        return {"g_loss": loss.detach()}
+        return {name: value.detach() for name, value in {"g_loss": loss, **penalty}.items()}
 
 
 game = Alternating

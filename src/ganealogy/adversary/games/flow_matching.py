@@ -23,8 +23,8 @@ class FlowMatching:
         self.gan = gan
 
     def phase(self, number: int) -> Phase:
-        """Return no D step."""
-        return ()
+        """Return no penalties: there is no D step."""
+        return Phase((), ())
 
     def step(
         self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0, number: int = 0

@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Le
 
 from ganealogy.adversary.games._base import Batch, Phase
-from ganealogy.adversary.gan import GAN, Penalties
+from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.penalties._base import DiscriminatorStep
 from ganealogy.adversary.schedule import Progress
 
@@ -22,23 +22,23 @@ class Simultaneous:
         self.gan, self.d_steps, self.batches = gan, d_steps, d_steps
 
     def phase(self, number: int) -> Phase:
-        """Return the penalties of the only D step: see `Game.phase`."""
-        return (self.gan.due_penalties(number),)
+        """Return the penalties of an update: see `Game.phase`."""
+        return Phase((self.gan.due_penalties(number),), self.gan.due_generator_penalties(number))
 
     def step(
         self, reals: Batch, labels: Batch | None = None, progress: Progress = 0.0, number: int = 0
     ) -> dict[str, torch.Tensor]:
         """Update D and G once: see `Game.step`."""
         self.gan.set_progress(progress)
-        (penalties,) = self.phase(number)
-        with self.gan.arithmetic(penalties):
-            return self.update(reals(0), None if labels is None else labels(0), progress, penalties)
+        phase = self.phase(number)
+        with self.gan.arithmetic(*phase.discriminator):
+            return self.update(reals(0), None if labels is None else labels(0), progress, phase)
 
     def update(
-        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress, penalties: Penalties
+        self, reals: torch.Tensor, labels: torch.Tensor | None, progress: Progress, phase: Phase
     ) -> dict[str, torch.Tensor]:
         """Update both on (N, C, H, W) reals and as many fakes."""
-        gan = self.gan
+        gan, (penalties,) = self.gan, phase.discriminator
         discriminate = gan.discriminator_fn(progress, labels, penalties)
         fakes = gan.generate_fakes(len(reals), reals, labels)
         reals = gan.track_gradients(reals, penalties)
@@ -46,13 +46,15 @@ class Simultaneous:
         d_loss = gan.loss.discriminator(real, fake)
         g_loss = gan.loss.generator(fake, real)
         penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real, fake, progress), penalties)
+        g_penalty = gan.generator_penalty(reals, progress, phase.generator)
         gan.d_optimizer.backward(d_loss + penalty["penalty"] if penalty else d_loss, retain_graph=True)
-        gan.g_optimizer.backward(g_loss)
+        gan.g_optimizer.backward(g_loss + g_penalty["g_penalty"] if g_penalty else g_loss)
         gan.g_optimizer.step()
         gan.d_optimizer.step()
         if gan.constrain is not None:
             gan.constrain()
-        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **gan.scores(real, fake, progress)}
+        scores = gan.scores(real, fake, progress)
+        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **g_penalty, **scores}
         return {name: value.detach() for name, value in scalars.items()}
 
 

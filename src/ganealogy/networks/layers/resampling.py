@@ -2,7 +2,8 @@
 
 Doubling repeats every pixel and filters; halving filters and averages 2x2. Each is one convolution with a 4x4 kernel,
 the outer product of [1, 2, 1] * [1, 1] = [1, 3, 3, 1] with itself; zeros beyond the border. As [1, 3, 3, 1] is [1, 1]
-convolved three times, each also equals a few averages over 2x2 boxes.
+convolved three times, each also equals a few averages over 2x2 boxes. StyleGAN2 (arXiv 1912.04958) filters with
+[1, 3, 3, 1] at full size, between a strided 3x3 convolution and its map.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def halve(features: torch.Tensor) -> torch.Tensor:
     return halve_by_boxes(features) if is_replaced(features) else halve_by_convolution(features)
 
 
+def smooth(features: torch.Tensor, padding: int) -> torch.Tensor:
+    """(N, C, H, W) → (N, C, H + 2 · padding - 3, W + 2 · padding - 3), by the filter [1, 3, 3, 1] alone."""
+    return smooth_by_boxes(features, padding) if is_replaced(features) else smooth_by_convolution(features, padding)
+
+
 def double_by_convolution(features: torch.Tensor) -> torch.Tensor:
     channels = features.shape[1]
     return conv_transpose2d(features, _kernel(channels, 4.0, features), stride=2, padding=1, groups=channels)
@@ -35,6 +41,11 @@ def halve_by_convolution(features: torch.Tensor) -> torch.Tensor:
     return conv2d(features, _kernel(channels, 1.0, features), stride=2, padding=1, groups=channels)
 
 
+def smooth_by_convolution(features: torch.Tensor, padding: int) -> torch.Tensor:
+    channels = features.shape[1]
+    return conv2d(features, _kernel(channels, 1.0, features), padding=padding, groups=channels)
+
+
 def double_by_boxes(features: torch.Tensor) -> torch.Tensor:
     repeated = pad(interpolate(features, scale_factor=2), BORDER)
     return avg_pool2d(avg_pool2d(repeated, 2, 1), 2, 1)
@@ -42,6 +53,10 @@ def double_by_boxes(features: torch.Tensor) -> torch.Tensor:
 
 def halve_by_boxes(features: torch.Tensor) -> torch.Tensor:
     return avg_pool2d(avg_pool2d(avg_pool2d(pad(features, BORDER), 2, 1), 2, 1), 2, 2)
+
+
+def smooth_by_boxes(features: torch.Tensor, padding: int) -> torch.Tensor:
+    return avg_pool2d(avg_pool2d(avg_pool2d(pad(features, [padding] * 4), 2, 1), 2, 1), 2, 1)
 
 
 def _kernel(channels: int, gain: float, like: torch.Tensor) -> torch.Tensor:
