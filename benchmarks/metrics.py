@@ -94,12 +94,12 @@ def one_run(bench: claims.Benchmark, given: argparse.Namespace) -> None:
     size = f"{given.count:,} per side, {given.dimension:,} dimensions, {given.threads} threads, {given.device}"
     bench.measured("memory of the process with the features of three sets", memory.mib("VmRSS"), "MiB", size)
     cached: dict[str, Callable[[], object]] = {
-        "the reals' radii, cached by the reference stage": lambda: reals.squared_radii,
+        "the reals' radii, cached by the reference stage": lambda: reals.squared_spacings,
         "the reals' sums for KID, cached too": lambda: reals.kernel_sums_as_reals(kid.setup(given.count, given.count)),
     }
     shared: dict[str, Callable[[], object]] = {
         "the reals' covariance": lambda: reals.moments,
-        "the fakes' radii": lambda: fakes.squared_radii,
+        "the fakes' radii": lambda: fakes.squared_spacings,
         "nearest reals, with the counts for PRDC": lambda: comparison.neighbours,
         "the fakes' covariance": lambda: fakes.moments,
     }

@@ -90,6 +90,8 @@ class EvaluateSettings(TypedDict, total=False):
     """Those to compute and show; None: all."""
     reals: int | None
     """None: all of train."""
+    neighbours: int
+    """k of precision, recall, density and coverage."""
     equivalence_margin: float
     against: list[str]
     count: int

@@ -20,11 +20,11 @@ from ganealogy.evaluation.extractors import effnet_lite0
 from ganealogy.evaluation.extractors.pixel8 import Pixel8
 from ganealogy.evaluation.measure import full_name
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
-from ganealogy.evaluation.reference import RADII, SETUP, SUMS, measure_reference, read_reference
+from ganealogy.evaluation.reference import SETUP, SPACINGS, SUMS, measure_reference, read_reference
 from ganealogy.files import atomic
 from ganealogy.workspace import RunDir, run_dir
 
-SETTINGS = {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": 200}
+SETTINGS = {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 200}
 
 
 def faces(count: int, seed: int, size: int = 16) -> np.ndarray:
@@ -75,7 +75,10 @@ def test_anchors_are_ordered_by_visible_quality(tmp_path):
     save(tmp_path / "train.npy", faces(2500, 1))
     save(tmp_path / "holdout.npy", faces(800, 2))
     measure_reference(
-        {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": 2000}, 800, tmp_path, tmp_path / "out"
+        {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 2000},
+        800,
+        tmp_path,
+        tmp_path / "out",
     )
     anchors = json.loads((tmp_path / "out/anchors.json").read_text())
     row = anchors["metrics"]["fd_pixel8"]
@@ -91,7 +94,10 @@ def test_anchors_are_ordered_by_visible_quality(tmp_path):
 
 def test_reference_leaves_out_the_trackers_reals_and_records_a_smaller_holdout(packed, tmp_path):
     measure_reference(
-        {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": 10_000}, 500, packed, tmp_path
+        {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 10_000},
+        500,
+        packed,
+        tmp_path,
     )
     anchors = json.loads((tmp_path / "anchors.json").read_text())
     assert anchors["reals"] == 240  # 80 % of 300
@@ -101,7 +107,7 @@ def test_reference_leaves_out_the_trackers_reals_and_records_a_smaller_holdout(p
 
 def test_without_a_maximum_all_of_train_is_the_reference(packed, tmp_path):
     """As published FIDs have it: the tracker's fifth, too."""
-    settings = {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "reals": None}
+    settings = {"extractors": ["pixel8"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": None}
     measure_reference(settings, 100, packed, tmp_path)
     anchors = json.loads((tmp_path / "anchors.json").read_text())
     assert anchors["reals"] == anchors["protocol"]["fd_pixel8"]["reals"] == 300
@@ -162,7 +168,7 @@ def test_evaluate_agrees_with_the_anchors(packed, reference, tmp_path):
 def test_a_networks_features_get_every_metric(packed, tmp_path):
     save(tmp_path / "packed/train.npy", np.load(packed / "train.npy")[:170])
     save(tmp_path / "packed/holdout.npy", faces(130, 2))
-    settings = {"extractors": ["effnet_lite0_64"], "lead": "fd_pixel8", "metrics": None, "reals": 136}
+    settings = {"extractors": ["effnet_lite0_64"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 136}
     measure_reference(settings, 130, tmp_path / "packed", tmp_path / "reference")
     record = evaluate(make_run(tmp_path, faces(130, 3)), settings, tmp_path / "reference")
     names = ["fd", "fd_w64", "kid", "precision", "recall", "density", "coverage", "vendi", "diversity"]
@@ -189,7 +195,7 @@ def add_pictures(run: RunDir, file: str, images: np.ndarray) -> dict[str, Any]:
 )
 def test_the_lead_alone_is_measured_on_each_set_and_on_the_other_checkpoint(packed, tmp_path, extractor, lead):
     """Each value is what a run with only those pictures gets."""
-    settings = {"extractors": [extractor], "lead": lead, "metrics": None, "reals": 60}
+    settings = {"extractors": [extractor], "lead": lead, "metrics": None, "neighbours": 5, "reals": 60}
     measure_reference(settings | {"lead": "fd_pixel8"}, 50, packed, tmp_path / "reference")
     sets = [faces(50, seed) for seed in (3, 4, 5, 6)]
     run = make_run(tmp_path, sets[0])
@@ -279,7 +285,7 @@ def test_ema_is_recorded_outside_the_protocol(reference, tmp_path):
 
 
 def test_a_second_evaluation_reads_cached_features(packed, tmp_path, monkeypatch):
-    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "metrics": None, "reals": 50}
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 50}
     measure_reference(settings, 50, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(50, 3))
     first = evaluate(run, settings, tmp_path / "reference", cache_dir=tmp_path / "cache")
@@ -360,7 +366,7 @@ def computed(monkeypatch) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("count", [55, 52], ids=["as many as planned", "fewer"])
 def test_radii_and_sums_of_the_reals_are_read_from_the_reference(packed, tmp_path, monkeypatch, computed, count):
-    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "metrics": None, "reals": 60}
+    settings = {"extractors": ["effnet_lite0"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 60}
     measure_reference(settings, 55, packed, tmp_path / "reference", cache_dir=tmp_path / "cache")
     run = make_run(tmp_path, faces(count, 3))
     computed.clear()
@@ -390,16 +396,16 @@ def rewrite(directory: Path, **changes: np.ndarray | None) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {RADII: None, SUMS: None, SETUP: None},
-        {RADII: None},
+        {SPACINGS: None, SUMS: None, SETUP: None},
+        {SPACINGS: None},
         {SUMS: None},
         {SETUP: None},
         {"train": np.zeros((300, 192))},
         {"holdout": np.zeros((120, 191), np.float32)},
-        {RADII: np.zeros(199)},
-        {RADII: np.zeros(0)},
-        {RADII: np.zeros(200, np.float32)},
-        {RADII: np.full(200, "a")},
+        {SPACINGS: np.zeros((199, 5))},
+        {SPACINGS: np.zeros((200, 3))},
+        {SPACINGS: np.zeros((200, 5), np.float32)},
+        {SPACINGS: np.full((200, 5), "a")},
         {SUMS: np.zeros(3)},
         {SUMS: np.zeros((0, 2))},
         {SETUP: np.arange(4)},

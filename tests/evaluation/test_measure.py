@@ -172,6 +172,17 @@ def test_neighbours_and_prdc_share_one_pass_over_the_distances(passes):
     assert {name: result.metrics[f"{name}_net"] for name in expected} == expected
 
 
+def test_precision_and_recall_have_the_k_that_is_set(passes):
+    sides = features(70, 2), features(60, 1)
+    found = {k: measure(Comparison(Network(), *sides, k=k)) for k in (3, 5)}  # type: ignore[arg-type]
+    for k, result in found.items():
+        radii = [neighbours.squared_radii(side.values, k) for side in sides]
+        expected = metrics.prdc.prdc(*(side.values for side in sides), *radii, k=k)
+        assert {name: result.metrics[f"{name}_net"] for name in expected} == expected
+        assert result.protocol["precision_net"]["k"] == k
+    assert found[3].metrics["diversity_net"] == found[5].metrics["diversity_net"], "which has a k of its own"
+
+
 def test_neighbours_are_searched_in_train_and_prdc_in_the_reals():
     plain = compare(features(70, 2), holdout=features(55, 3))
     train = FeatureSet(np.concatenate([plain.reals.values, features(50, 4).values]))

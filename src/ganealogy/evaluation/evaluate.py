@@ -36,6 +36,8 @@ class Against:
 
     extractor: Extractor
     real: Reals
+    k: int
+    """See `Comparison.k`."""
     cache_dir: Path | None
     device: str
 
@@ -43,9 +45,8 @@ class Against:
         """Pass the fakes (N, H, W, C) through the extractor. All ranks must call this; the first has the features."""
         features = extract(self.extractor, fakes, label, self.cache_dir, self.device)
         real = self.real
-        return Comparison(
-            self.extractor, features, real.reals, real.train, real.holdout, real.train_count, real.holdout_ratios
-        )
+        sets = (features, real.reals, real.train, real.holdout, real.train_count, real.holdout_ratios)
+        return Comparison(self.extractor, *sets, self.k)
 
 
 def evaluate(
@@ -103,7 +104,7 @@ def evaluate(
         for name in settings["extractors"]:
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:], device)
-            against = Against(extractor, real, cache_dir, device)
+            against = Against(extractor, real, settings["neighbours"], cache_dir, device)
             comparison = against.compare(fakes, label)
             measured = (
                 measure(comparison, names=settings["metrics"], **conditions) if distributed.is_first() else Measured()

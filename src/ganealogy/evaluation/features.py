@@ -59,13 +59,12 @@ class FeatureSet:
             raise GanealogyError(f"needs more than {prdc.K} images per side, there are {len(self)}")
         return neighbours.squared_spacings(self.values, prdc.K, self.device)
 
-    @cached_property
-    def squared_radii(self) -> Matrix:
-        """Squared distance of each to its k-th nearest other, with prdc's k: (N,).
+    def squared_radii(self, k: int = prdc.K) -> Matrix:
+        """Return the squared distance of each to its k-th nearest other, k up to prdc's: (N,).
 
-        Raises: GanealogyError for k images or fewer.
+        Raises: GanealogyError for as many images as prdc's k, or fewer.
         """
-        return self.squared_spacings[:, -1].copy()
+        return self.squared_spacings[:, k - 1].copy()
 
     def kernel_sums_as_reals(self, setup: kid.Setup) -> Matrix:
         """Return KID's kernel sums within each subset, with these features as the setup's second set: (subsets,)."""

@@ -60,6 +60,8 @@ class Comparison:
     """Number of training pictures; None: all are searched."""
     holdout_ratios: Matrix | None = None
     """See `reference.Reals`; computed from `holdout` if None."""
+    k: int = prdc.K
+    """Of precision, recall, density and coverage: see `evaluate.neighbours` of params.yaml."""
 
     @property
     def searched(self) -> FeatureSet:
@@ -83,8 +85,9 @@ class Comparison:
     @cached_property
     def _among_reals(self) -> tuple[tuple[Indices, Matrix], dict[str, float]]:
         """Neighbours and PRDC from one pass over the distances, which is the slowest step of an evaluation."""
-        manifolds = prdc.Manifolds(self.fakes.squared_radii, self.reals.squared_radii, self.fakes.device)
-        return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds.values()
+        fake_radii, real_radii = self.fakes.squared_radii(self.k), self.reals.squared_radii(self.k)
+        manifolds = prdc.Manifolds(fake_radii, real_radii, self.fakes.device)
+        return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds.values(self.k)
 
     def nearest(self, points: FeatureSet, k: int, on_tile: TileCallback | None = None) -> tuple[Indices, Matrix]:
         """Return the k nearest `points` of each fake, or all if there are fewer; see neighbours.py."""
@@ -229,7 +232,7 @@ def _diversity(c: Comparison) -> Values:
     if c.reals.moments.trace == 0:
         raise GanealogyError("the real pictures all have the same features")
     traces = c.fakes.moments.trace, c.reals.moments.trace
-    result = diversity(*traces, c.fakes.squared_spacings, c.reals.squared_radii)
+    result = diversity(*traces, c.fakes.squared_spacings, c.reals.squared_radii())
     return {"diversity_{}": FlaggedValue(result.variance, "collapsed", result.collapsed, result.reason)}
 
 
@@ -271,7 +274,7 @@ METRICS = (
     Metric(("fd_w64_{}",), _whitened_head, "network", lambda c: {"components": HEAD.components}, may_lead=True),
     Metric(("fd_inf_{}",), _fd_infinity, settings=_fd_infinity_settings),
     Metric(("kid_{}", "kid_{}_se"), _kid, "network", _kid_settings, may_lead=True),
-    Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, "network", lambda c: {"k": prdc.K}),
+    Metric(("precision_{}", "recall_{}", "density_{}", "coverage_{}"), _prdc, "network", lambda c: {"k": c.k}),
     Metric(("vendi_{}",), _vendi, "network", lambda c: {"kernel": "cosine"}),
     Metric(
         ("is_{}",),

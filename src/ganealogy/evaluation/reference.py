@@ -49,7 +49,7 @@ MAX_HOLDOUT = 20_000
 which would take minutes for all, the reals and as many held-out pictures as there are fakes are searched."""
 MAX_RATIOS = 1000
 """Held-out pictures whose nearest training pictures show what is no copy."""
-RADII, SUMS, SETUP, RATIOS = f"squared_radii_{prdc.K}", "kernel_sums", "kernel_setup", "copy_ratios"
+SPACINGS, SUMS, SETUP, RATIOS = f"squared_spacings_{prdc.K}", "kernel_sums", "kernel_setup", "copy_ratios"
 WHITENED = "whitened_{}_{}"
 """Names in the .npz of values that depend on the reals alone: computed here once instead of in every run. WHITENED is
 for a block and a field of `Whitening`."""
@@ -82,7 +82,7 @@ def measure_reference(
     """Write `<extractor>.npz`, anchors.json and real.png into `out`.
 
     The .npz holds features of the reals, of all training pictures in half precision if they are searched, and of
-    held-out pictures; and what depends on these alone (RADII, SUMS, SETUP, RATIOS, WHITENED).
+    held-out pictures; and what depends on these alone (SPACINGS, SUMS, SETUP, RATIOS, WHITENED).
 
     `settings`: the evaluate section of params.yaml. `sample_count`: fakes per run. Anchors use as many held-out images,
     or all of them if there are fewer; `count` in anchors.json is the number used. `cache_dir`: see `extract`.
@@ -130,7 +130,7 @@ def measure_reference(
         sums[name] = atomic.sha256(out / f"{name}.npz")
         dimensions[name] = real_features.values.shape[1]
 
-        against = partial(_measure_sets, extractor, real_features, settings["metrics"], cache_dir, device)
+        against = partial(_measure_sets, extractor, real_features, settings, cache_dir, device)
         results = against(anchors, lambda metric: metric.anchored)
         _enter(results, table)
         # A network takes minutes for the battery, so it is for the one that leads.
@@ -202,19 +202,18 @@ def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...]
 def _measure_sets(
     extractor: Extractor,
     reals: FeatureSet,
-    names: list[str] | None,
+    settings: EvaluateSettings,
     cache_dir: Path | None,
     device: str,
     members: list[Member],
     only: Callable[[Metric], bool],
 ) -> dict[str, Measured]:
     """Return the results of each set, by its name."""
-    return {
-        member.name: measure(
-            Comparison(extractor, _extract_distinct(extractor, member, cache_dir, device), reals), only, names
-        )
-        for member in members
-    }
+    k, results = settings["neighbours"], dict[str, Measured]()
+    for member in members:
+        fakes = _extract_distinct(extractor, member, cache_dir, device)
+        results[member.name] = measure(Comparison(extractor, fakes, reals, k=k), only, settings["metrics"])
+    return results
 
 
 def _enter(results: dict[str, Measured], table: dict[str, dict[str, float]]) -> None:
@@ -243,14 +242,14 @@ def _compact(features: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def _derive(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, NDArray[Any]]:
-    """Return squared radii (N,), KID's kernel sums (subsets,) against that many fakes, KID's setup (5,), whitenings.
+    """Return squared spacings (N, 5), KID's kernel sums (subsets,) against that many fakes and setup (5,), whitenings.
 
     Arrays are empty for too few images or where the extractor's metrics do not need them.
     """
     whitenings = {block.name: reals.whitening(block) for block in whitened_blocks(extractor, reals.values.shape[1])}
     setups = [kid.setup(fakes, len(reals))] if extractor.network and fakes >= MIN_IMAGES else []
     return {
-        RADII: reals.squared_radii if _has_radii(extractor, reals) else np.empty(0),
+        SPACINGS: reals.squared_spacings if _has_spacings(extractor, reals) else np.empty((0, prdc.K)),
         SUMS: np.concatenate([np.empty(0), *map(reals.kernel_sums_as_reals, setups)]),
         SETUP: np.array(setups, np.int64).ravel(),
         **{
@@ -261,7 +260,7 @@ def _derive(extractor: Extractor, reals: FeatureSet, fakes: int) -> dict[str, ND
     }
 
 
-def _has_radii(extractor: Extractor, reals: FeatureSet) -> bool:
+def _has_spacings(extractor: Extractor, reals: FeatureSet) -> bool:
     return len(reals) > prdc.K and suits_all_metrics(extractor)
 
 
@@ -270,14 +269,15 @@ def _with_derived(extractor: Extractor, reals: FeatureSet, derived: dict[str, ND
 
     Raises: ValueError, TypeError or IndexError when they do not fit the features.
     """
-    radii, sums, setup = derived[RADII], derived[SUMS], derived[SETUP]
+    spacings, sums, setup = derived[SPACINGS], derived[SUMS], derived[SETUP]
     setups = [kid.Setup(*setup.tolist())] if setup.size else []
-    expected = (len(reals) if _has_radii(extractor, reals) else 0,), (setups[0].subsets if setups else 0,)
-    if (radii.shape, sums.shape) != expected or {radii.dtype, sums.dtype} != {np.dtype(np.float64)}:
+    rows = len(reals) if _has_spacings(extractor, reals) else 0
+    expected = (rows, prdc.K), (setups[0].subsets if setups else 0,)
+    if (spacings.shape, sums.shape) != expected or {spacings.dtype, sums.dtype} != {np.dtype(np.float64)}:
         shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in derived.items())
         raise ValueError(f"{shapes} do not fit {len(reals)} reals")
-    if radii.size:
-        reals.squared_radii = radii  # fills the cached property
+    if spacings.size:
+        reals.squared_spacings = spacings  # fills the cached property
     reals.kernel_sums = dict.fromkeys(setups, sums)
     for block in whitened_blocks(extractor, reals.values.shape[1]):
         parts = {part.name: derived[WHITENED.format(block.name, part.name)] for part in fields(Whitening)}

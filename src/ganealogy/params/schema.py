@@ -181,6 +181,8 @@ class Evaluate(Section):
     reals: Annotated[int, Field(ge=64, le=10_000_000)] | None = 2000
     """Maximum number of real training images in each distance, without the tracker's fifth of them; null: all of train,
     as published FIDs have it, for `sample.checkpoint` last."""
+    neighbours: Literal[3, 5] = 5
+    """k of precision, recall, density and coverage. Published precision and recall have 3."""
     equivalence_margin: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
     """Margin of the equivalence test between child and parent, as a fraction of the distance."""
     against: list[str] = []

@@ -54,7 +54,10 @@ def packed(tmp_path_factory) -> Path:
 def reference(packed, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("reference")
     measure_reference(
-        {"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "metrics": None, "reals": 400}, 200, packed, out
+        {"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5, "reals": 400},
+        200,
+        packed,
+        out,
     )
     return out
 

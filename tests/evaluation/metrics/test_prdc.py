@@ -52,7 +52,7 @@ def test_one_repeated_picture_has_no_recall():
 
 def test_too_few_images_are_rejected():
     with pytest.raises(GanealogyError, match="more than 5 images per side, there are 5"):
-        _ = FeatureSet(features(5, 1)).squared_radii
+        _ = FeatureSet(features(5, 1)).squared_radii()
 
 
 def by_definition(fakes: np.ndarray, reals: np.ndarray, k: int = 5) -> dict[str, float]:
