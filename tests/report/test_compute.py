@@ -49,6 +49,17 @@ def test_the_dearer_side_is_interpolated_on_the_logarithm_whichever_it_is() -> N
     assert fair.compute.seeds == 1 and wording.effect_over_seeds(fair.compute) == "−60 %"
 
 
+def test_a_root_is_compared_with_the_first_other_version_of_against() -> None:
+    curve = [400.0, 200.0, 100.0, 50.0, 25.0]
+    gan, flow = version("v1", 100, {0: curve}), version("flow", 800, {0: curve})
+    found = findings(gan, flow)
+    assert fairness(found, flow) is None
+    found.evaluate["against"] = ["flow", "v1"]
+    fair = fairness(found, flow)
+    assert fair is not None and (fair.other, fair.updates.ratio) == ("v1", 1)
+    assert fair.compute.ratio == pytest.approx(2 ** ((40 - 40 / 8) / 10))
+
+
 def test_equal_operations_give_equal_effects() -> None:
     parent, child = version("v1", 7, {0: [9, 8, 7, 6, 5]}), version("v2", 7, {0: [9, 7, 6, 5, 4]}, parent="v1")
     fair = fairness(findings(parent, child), child)

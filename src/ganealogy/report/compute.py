@@ -28,6 +28,8 @@ class Effect:
 
 @dataclass(frozen=True)
 class Fairness:
+    other: str
+    """The version compared with."""
     flops: float
     """Operations at which the cheaper of the two ends."""
     updates: Effect
@@ -35,18 +37,22 @@ class Fairness:
 
 
 def fairness(findings: Findings, version: Version) -> Fairness | None:
-    """Return both effects of a version against its parent; None without FLOPs or a seed that finished in both."""
-    parents = {each.name: each for each in findings.listed}
-    parent = parents.get(version.parent or "")
+    """Return both effects of a version against its parent, or of a root against the first of evaluate.against.
+
+    None without FLOPs or a seed that finished in both.
+    """
+    others = [version.parent] if version.parent else findings.evaluate.get("against") or []
+    listed = {each.name: each for each in findings.listed if each is not version}
+    parent = next((listed[name] for name in others if name in listed), None)
     if parent is None or not version.flops or not parent.flops:
         return None
     costs = version.flops, parent.flops
     column = findings.tracker
-    mine, others = (
+    mine, theirs = (
         {run.seed: run for run in side.runs if run.status == "finished" and run.series(column)}
         for side in (version, parent)
     )
-    pairs = [(mine[seed], others[seed]) for seed in mine if seed in others]
+    pairs = [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
     if not pairs:
         return None
     kimg = min(run.series(column)[-1][0] for pair in pairs for run in pair)
@@ -54,7 +60,7 @@ def fairness(findings: Findings, version: Version) -> Fairness | None:
     end, parents_end = (min(kimg, flops / cost / 1000) for cost in costs)  # min: rounding
     updates = _effect([(_at(run, column, kimg), _at(other, column, kimg)) for run, other in pairs])
     compute = _effect([(_at(run, column, end), _at(other, column, parents_end)) for run, other in pairs])
-    return None if updates is None or compute is None else Fairness(flops, updates, compute)
+    return None if updates is None or compute is None else Fairness(parent.name, flops, updates, compute)
 
 
 def _at(run: Run, column: str, kimg: float) -> float | None:

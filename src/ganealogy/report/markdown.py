@@ -185,14 +185,14 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def equal_compute(findings: Findings) -> list[dict[str, str]]:
-    """Return one row per version with a parent: its effect on the tracker's distance by both budgets."""
+    """Return one row per version that is compared: its effect on the tracker's distance by both budgets."""
     rows = []
     for version in findings.listed:
         if (fair := fairness(findings, version)) is not None:
             rows.append(
                 {
                     "version": version.name,
-                    "parent": version.parent or "",
+                    "against": fair.other,
                     "at equal updates": wording.effect_over_seeds(fair.updates),
                     "at equal compute": wording.effect_over_seeds(fair.compute),
                     "compute": wording.operations(fair.flops),
