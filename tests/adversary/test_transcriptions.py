@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy
 
 from ganealogy.adversary import build as adversary
+from ganealogy.adversary.penalties import bcr
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import read_family
 from ganealogy.networks import _build as networks
@@ -170,6 +171,88 @@ def relativistic(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     return (
         -torch.log(torch.sigmoid(here - there.mean())).mean() - torch.log(1 - torch.sigmoid(there - here.mean())).mean()
     )
+
+
+def play_dragan(G: nn.Module, D: nn.Module) -> None:
+    """The authors' code: between a real and the real with noise of up to half a standard deviation."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    for x in images():
+        fakes = G(z()).detach()
+        loss = cross_entropy(D(x), 1.0) + cross_entropy(D(fakes), 0.0)
+        noise = 0.5 * x.std(correction=0) * torch.rand_like(x)
+        near = (x + torch.rand(BATCH, 1, 1, 1) * noise).requires_grad_()
+        slope = torch.autograd.grad(D(near).sum(), near, create_graph=True)[0].flatten(1)
+        loss = loss + 10 * (((slope**2).sum(1) ** 0.5 - 1) ** 2).mean()
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        cross_entropy(D(G(z())), 1.0).backward()
+        opt_g.step()
+
+
+def play_instance_noise(G: nn.Module, D: nn.Module) -> None:
+    """v1's game on pictures with noise that fades from 0.1 to 0."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    for step, x in enumerate(images()):
+        deviation = 0.1 * (1 - step / STEPS)
+        fakes = G(z()).detach()
+        real, fake = (D(shown + deviation * torch.randn_like(shown)) for shown in (x, fakes))
+        opt_d.zero_grad()
+        (cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)).backward()
+        opt_d.step()
+        fakes = G(z())
+        opt_g.zero_grad()
+        cross_entropy(D(fakes + deviation * torch.randn_like(fakes)), 1.0).backward()
+        opt_g.step()
+
+
+def play_v18_with(
+    G: nn.Module, D: nn.Module, penalty: Callable[[int, list[torch.Tensor], list[torch.Tensor]], torch.Tensor]
+) -> None:
+    """v18's game with a term of D's loss, from the step, the pictures and the logits of both kinds."""
+    opt_d = torch.optim.Adam(D.parameters(), lr=5e-4, betas=(0.0, 0.99))
+    opt_g = torch.optim.Adam(G.parameters(), lr=5e-4, betas=(0.0, 0.99))
+    for step, x in enumerate(images()):
+        shown = [x, G(z()).detach()]
+        real, fake = logits = [D(each) for each in shown]
+        loss = torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
+        opt_d.zero_grad()
+        (loss + penalty(step, shown, logits)).backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        (-D(G(z())).mean()).backward()
+        opt_g.step()
+
+
+def play_bcr(G: nn.Module, D: nn.Module) -> None:
+    """arXiv 2002.04724, algorithm 1; its flips and shifts have a test of their own."""
+    play_v18_with(
+        G,
+        D,
+        lambda _, shown, logits: sum(
+            10 * ((logit - D(bcr.transformed(each))) ** 2).mean() for each, logit in zip(shown, logits, strict=True)
+        ),
+    )
+
+
+def play_lecam(G: nn.Module, D: nn.Module) -> None:
+    """The authors' code: anchors of the last batch until 0.4 % of the training, then running means."""
+    anchors = [0.0, 0.0]
+
+    def penalty(step: int, _: list[torch.Tensor], logits: list[torch.Tensor]) -> torch.Tensor:
+        begun = step / STEPS >= 0.004
+        for kind, logit in enumerate(logits):
+            now = logit.mean().item()
+            anchors[kind] = 0.99 * anchors[kind] + 0.01 * now if begun else now
+        of_reals, of_fakes = anchors
+        real, fake = logits
+        terms = (torch.relu(real - of_fakes) ** 2).mean() + (torch.relu(of_reals - fake) ** 2).mean()
+        return 0.3 * terms * (step / STEPS > 0.004)
+
+    play_v18_with(G, D, penalty)
 
 
 def play_feature_matching(G: nn.Module, D: nn.Module) -> None:
@@ -340,6 +423,11 @@ PLAYS = {
     "v10": play_v10,
     "v18": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
     "v20": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
+    "batch-stddev": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
+    "bcr": play_bcr,
+    "lecam": play_lecam,
+    "dragan": play_dragan,
+    "instance-noise": play_instance_noise,
     "lsgan": lambda G, D: play(
         G, D, lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(), lambda _, f: 0.5 * ((f - 1) ** 2).mean()
     ),
@@ -356,7 +444,9 @@ PLAYS = {
     "mimicry-sngan": play_mimicrys_sngan,
 }
 LAZY_R1 = {"loss": {"name": "hinge"}, "penalties": [{"name": "r1", "gamma": 3.0, "every": 4}], "augment": []}
-WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {name: {"augment": []} for name in ("v15", "v18", "v20")}
+WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {
+    name: {"augment": []} for name in ("v15", "v18", "v20", "batch-stddev", "bcr", "lecam")
+}
 
 
 @pytest.mark.parametrize("name", PLAYS)
