@@ -14,7 +14,6 @@ def plan(version: str, **protocol: Any) -> VersionPlan:
     """Return recipe and protocol as in build/plan/versions/<version>.json. `lr`: the base rate."""
     member = read_family([version], ROOT / "versions")[version]
     base = protocol.pop("lr", 2e-4)
-    recipe = recipes.resolve_rates(recipes.complete(member.recipe, str(member.path)), base)
     settled = {
         "image_size": 64,
         "channels": 3,
@@ -27,5 +26,7 @@ def plan(version: str, **protocol: Any) -> VersionPlan:
         "tracker_images": 500,
         **protocol,
     }
+    recipe = recipes.resolve_rates(recipes.complete(member.recipe, str(member.path)), base)
+    recipe = recipes.resolve_latent(recipe, settled["channels"], settled["image_size"])
     plan = {"version": version, "parent": None, "recipe": recipe, "protocol": settled, "fingerprint": version}
     return cast("VersionPlan", plan)

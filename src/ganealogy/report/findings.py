@@ -122,14 +122,14 @@ class Version:
     parameters: dict[str, int]
     flops: int | None = None
     """Floating-point operations of a training step per image."""
-    sample_flops: int | None = None
-    """Of a sample, all steps of a sampler included."""
     seeds: list[int] = field(default_factory=list)
     """Those of the plan."""
     fingerprint: str = ""
     """Of the resolved recipe, the protocol and the code."""
     runs: list[Run] = field(default_factory=list)
     children: list[Version] = field(default_factory=list)
+    sample_flops: int | None = None
+    """Floating-point operations of a sample, all steps of a sampler included."""
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed → value, for the seeds that have one."""
