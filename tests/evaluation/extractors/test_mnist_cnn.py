@@ -97,7 +97,8 @@ def test_evaluate_uses_the_classifier_of_the_reference(reference, tmp_path):
     sha256 = atomic.sha256(run / "sample/images.npy")
     atomic.write_json(run / "sample/sample.json", sample_json(count=len(images), sha256=sha256))
     atomic.write_json(run / "train/run.json", run_json())
-    record = evaluate(run, {"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "metrics": None}, reference)
+    settings = {"extractors": ["mnist_cnn"], "lead": "fd_pixel8", "metrics": None, "neighbours": 5}
+    record = evaluate(run, settings, reference)
     assert record["metrics"]["digits_mnist_cnn"] == 1
     assert record["protocol"]["digits_mnist_cnn"]["weights_sha256"] == atomic.sha256(reference / mnist_cnn.FILE)
 
