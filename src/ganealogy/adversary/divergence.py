@@ -33,7 +33,7 @@ class DivergenceCheck:
 
     def defer(self) -> None:
         """Record failures on the device from now on; call `raise_if_diverged` to read them."""
-        if self.parameters:  # the D of flow matching has none
+        if self.parameters:  # flow matching has a D without parameters
             self.all_finite = torch.ones((), dtype=torch.bool, device=self.parameters[0].device)
 
     def check(self, loss: torch.Tensor) -> None:

@@ -41,7 +41,7 @@ class OptimizerStep:
         if self.parameters:
             build: OptimizerBuilder = components.load("adversary.optimizers", name).optimizer
             self.optimizer = build(self.parameters, lr, **options)
-        else:  # the D of a version without a game
+        else:  # a version without a game: its D has no parameters
             self.optimizer = torch.optim.SGD([{"params": []}], lr)
         for group in self.optimizer.param_groups:
             if "capturable" in group:  # by a CUDA graph: the step count is then on the device

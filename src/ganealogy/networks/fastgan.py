@@ -7,8 +7,8 @@ are without bias and have spectral norm.
 
 As in the authors' code, and not in the paper: spectral norm, and Swish in the excitation. Other than in their code:
 
-- The map of side s excites that of side 16·s, as in the paper. Below 64 pixels there is none, and the 4x4 map excites
-  the last one.
+- The map of side s excites that of side 16·s, as in the paper. Below 64 pixels no map is that large, and the 4x4 map
+  excites the last one.
 - The finest map has width/2 channels and each coarser one twice as many, up to 16·width, which at width 64 is near the
   authors' 256-pixel network (32, 64, 128, 128, 256, 512, 1024).
 - In evaluation mode noise is a fixed map (`layers/noise.py`).
