@@ -92,10 +92,11 @@ def play_bce(
     betas=(0.5, 0.999),
     z=z,
     reals_of="v1",
+    lr=2e-4,
 ) -> None:
-    """v1 to v5, v7 and two roots: D on real, D on fresh fakes, one D step; then G on fresh latents."""
-    opt_d = d_optimizer or torch.optim.Adam(D.parameters(), lr=2e-4, betas=betas)
-    opt_g = torch.optim.Adam(G.parameters(), lr=2e-4, betas=betas)
+    """v1 to v5, v7, v20 to v23 and two roots: D on real, D on fresh fakes, one D step; then G on fresh latents."""
+    opt_d = d_optimizer or torch.optim.Adam(D.parameters(), lr=lr, betas=betas)
+    opt_g = torch.optim.Adam(G.parameters(), lr=lr, betas=betas)
     reals = images(reals_of)
     for step in range(STEPS):
         opt_d.zero_grad()
@@ -422,7 +423,10 @@ PLAYS = {
     "v9": lambda G, D: play_hinge(G, D, 4e-4, 1e-4, (0.0, 0.9)),
     "v10": play_v10,
     "v18": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
-    "v20": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
+    "v20": play_bce,
+    "v21": lambda G, D: play_bce(G, D, lr=1e-3),
+    "v22": lambda G, D: play_bce(G, D, lr=1e-3, betas=(0.0, 0.99)),
+    "v23": lambda G, D: play_bce(G, D, lr=1e-3, betas=(0.0, 0.99)),
     "batch-stddev": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
     "bcr": play_bcr,
     "lecam": play_lecam,
@@ -445,7 +449,7 @@ PLAYS = {
 }
 LAZY_R1 = {"loss": {"name": "hinge"}, "penalties": [{"name": "r1", "gamma": 3.0, "every": 4}], "augment": []}
 WITHOUT_AUGMENTATION: dict[str, dict[str, Any]] = {
-    name: {"augment": []} for name in ("v15", "v18", "v20", "batch-stddev", "bcr", "lecam")
+    name: {"augment": []} for name in ("v15", "v18", "batch-stddev", "bcr", "lecam")
 }
 
 
