@@ -206,7 +206,7 @@ def test_a_folder_of_pictures_is_a_data_set(workspace: Workspace) -> None:
     assert "folder" in typed(workspace, "ganealogy use folder --path my-pictures").stdout
     for old, new in [
         ("image_size: 64", "image_size: 16"),
-        ("kimg: 64 ", "kimg: 0.064 "),
+        ("kimg: 64", "kimg: 0.064"),
         ("batch_size: 32", "batch_size: 8"),
         ("count: 500", "count: 50"),
         ("extractors: [layout_edges_32_64, pixel8, pictures, effnet_lite0_64]", "extractors: [pixel8]"),
