@@ -17,6 +17,12 @@ from ganealogy.files import atomic
 PARAMS = Path("params.yaml")
 VERSIONS = Path("versions")
 PRESETS = Path("presets")
+COMPONENTS = Path("components")
+"""The project's own components, in the same folders as the package's."""
+
+_PACKAGE = Path(__file__).parent
+SHIPPED = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parents[1]
+"""Folder of the files that come with Ganealogy, such as versions and presets: in a checkout its root."""
 
 PLAN = Path("build/plan")
 TREE = PLAN / "tree.json"
@@ -68,6 +74,15 @@ RUN_STAGES = ("train", "sample", "evaluate")
 def main_root() -> Path:
     """Return the absolute path of the main workspace, also inside the copy that `dvc exp run --temp` works in."""
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def with_shipped(folder: Path) -> list[Path]:
+    """Return the project's own folder of a name, such as `VERSIONS`, then that of the files that come with Ganealogy.
+
+    In a checkout the two are one. A file in an earlier folder replaces those of its name in later ones.
+    """
+    shipped = SHIPPED / folder
+    return [folder] if folder.resolve() == shipped.resolve() else [folder, shipped]
 
 
 def plan_path(version: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 SECTIONS = {
+    "Begin": ("init",),
     "Stages (run by `dvc repro`)": (
         "inputs",
         "plan",

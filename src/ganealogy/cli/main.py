@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ganealogy.cli import stage_verbs
+from ganealogy.cli import project_verbs, stage_verbs
 from ganealogy.cli._groups import SectionedGroup
 from ganealogy.cli.stage_verbs import FILE, SEED, OutputFile
 from ganealogy.errors import GanealogyError, printable
@@ -41,7 +41,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for verb in stage_verbs.VERBS:
+for verb in (project_verbs.init, *stage_verbs.VERBS):
     cli.add_command(verb)
 
 

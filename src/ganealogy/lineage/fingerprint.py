@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ganealogy.errors import GanealogyError
+from ganealogy.workspace import COMPONENTS
 
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
@@ -101,10 +102,9 @@ def module_path(module: str) -> Path | None:
     if parts[0] != PACKAGE:
         return None
     path = SOURCE.joinpath(*parts[1:])
-    for candidate in (path.with_suffix(".py") if len(parts) > 1 else path / "__init__.py", path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    own = COMPONENTS.joinpath(*parts[1:])
+    candidates = [path.with_suffix(".py"), own.with_suffix(".py")] if len(parts) > 1 else []
+    return next((file for file in (*candidates, path / "__init__.py") if file.is_file()), None)
 
 
 @cache

@@ -12,11 +12,12 @@ from ruamel.yaml import YAML
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.params import schema
-from ganealogy.workspace import PARAMS, PRESETS
+from ganealogy.workspace import PARAMS, PRESETS, with_shipped
 
 
 def known() -> list[str]:
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    """Return the names of the project's presets and of those that come with Ganealogy."""
+    return sorted({path.stem for place in with_shipped(PRESETS) for path in place.glob("*.yaml")})
 
 
 def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
@@ -28,6 +29,7 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
     """
     if name not in known():
         raise one_of("preset", name, known(), str(PRESETS))
+    file = next(path for place in with_shipped(PRESETS) if (path := place / f"{name}.yaml").is_file())
     if path is not None:
         if name != "folder":
             raise GanealogyError(f"--path is for the preset folder, not {name}: `ganealogy use {name}`")
@@ -36,14 +38,14 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
         folder.existing(path)
 
     def replace(content: Any) -> None:
-        preset = YAML().load(PRESETS / f"{name}.yaml")  # the values in the file's own style
+        preset = YAML().load(file)  # the values in the file's own style
         dataset = content.get("dataset")
         kept = dataset.get("path") if isinstance(dataset, dict) else None
         if path is not None or kept is not None:
             preset["dataset"]["path"] = kept if path is None else path
         _replace(content, preset)
 
-    schema.parse(schema.Settings, schema.read_yaml(PRESETS / f"{name}.yaml"), str(PRESETS / f"{name}.yaml"))
+    schema.parse(schema.Settings, schema.read_yaml(file), str(file))
     return _edit(params, replace)
 
 

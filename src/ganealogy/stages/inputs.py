@@ -29,9 +29,7 @@ from ganealogy.params import schema
 from ganealogy.params.schema import Settings
 from ganealogy.runtime import process
 from ganealogy.stages import _experiment
-from ganealogy.workspace import INPUTS, KNOWN_FILES, NOISE, WEIGHTS, main_root
-
-COMPONENTS = Path("components")
+from ganealogy.workspace import COMPONENTS, INPUTS, KNOWN_FILES, NOISE, SHIPPED, VERSIONS, WEIGHTS, main_root
 
 
 def run() -> dict[str, Any]:
@@ -151,7 +149,9 @@ def _package() -> str | None:
     source = fingerprint.SOURCE
     if Path.cwd().resolve() in source.resolve().parents:
         return None
-    return atomic.digest([[path.relative_to(source).as_posix(), atomic.sha256(path)] for path in _code(source)])
+    versions = SHIPPED / VERSIONS  # in the package, or in the root of its checkout
+    files = [(path, folder) for folder in (source, versions) for path in _code(folder)]
+    return atomic.digest([[path.relative_to(folder).as_posix(), atomic.sha256(path)] for path, folder in files])
 
 
 def _code(folder: Path) -> list[Path]:

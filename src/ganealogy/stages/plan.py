@@ -25,7 +25,7 @@ from ganealogy.runtime import process
 from ganealogy.stages import inputs
 from ganealogy.verdicts import primary_metric
 from ganealogy.verdicts.metric_kinds import split
-from ganealogy.workspace import PARAMS, PLAN, VERSIONS
+from ganealogy.workspace import PARAMS, PLAN
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
@@ -44,7 +44,7 @@ def run() -> TreeJson:
     return cast(TreeJson, files["tree.json"])
 
 
-def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
+def make(params: Path = PARAMS, versions: Path | None = None) -> PlanFiles:
     """Check and resolve everything. Return relative path → content of the plan's files.
 
     Raises: GanealogyError naming file, key, value and what is legal.
@@ -236,7 +236,7 @@ def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
         )
 
 
-def _check_names(settings: Settings, params: Path, versions: Path) -> None:
+def _check_names(settings: Settings, params: Path, versions: Path | None) -> None:
     """Check component names of params.yaml, before torch is imported. Raises: GanealogyError."""
     for key, names in (
         ("train.tracker", [settings.train.tracker]),
