@@ -231,6 +231,41 @@ def export(version: str | None, seed: int | None, out: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("-n", "--count", type=click.IntRange(1, 1_000_000), default=16, show_default=True, help="Pictures.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first picture.")
+@click.option("--class", "label", metavar="CLASS", help="Name or number; default: all in turn.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 10),
+    default=1.0,
+    show_default=True,
+    help="Factor on the latents: below 1, less variety and fewer failures.",
+)
+def generate(source: str, out: Path | None, count: int, seed: int, label: str | None, temperature: float) -> None:
+    """Generate pictures of SOURCE into the folder OUT: PNGs named by their seeds, a sheet and a manifest.
+
+    A seed gives the same picture in any number of pictures. OUT is reports/generated/SOURCE by default.
+
+    \b
+    ganealogy generate v8                         16 pictures of its best training
+    ganealogy generate v8-2 -n 1000 --seed 7      1,000 of its training with seed 2: seeds 7 to 1006
+    ganealogy generate v13 --class cats out/      one class of a conditional version
+    ganealogy generate models:/faces-64x64@best   from MLflow's registry
+    ganealogy generate reports/live/v8-0.onnx     from an ONNX file
+    """
+    from ganealogy.export import generators, pictures
+
+    generator = generators.find(source)
+    number = None if label is None else generator.class_number(label)
+    folder = Path("reports/generated", generator.name) if out is None else out.expanduser()
+    with process.explain_full_disk(folder):
+        sheet = pictures.write(generator, folder, count, seed, number, temperature)
+    click.echo(f"wrote {count} picture{'s'[: count > 1]} to {folder}; the first on one sheet: {sheet.resolve().as_uri()}")
+
+
+@cli.command()
 @click.argument("version", required=False)
 @click.argument("seed", type=SEED, required=False)
 def live(version: str | None, seed: int | None) -> None:
