@@ -65,8 +65,9 @@ class Dataset(Section):
     image_size: Annotated[int, Field(ge=8, le=1024)]
     """Side of the square training images, in pixels."""
     channels: Literal[1, 3] = 3
-    fit: Literal["crop", "pad"] = "crop"
-    """crop: resize the short side, then crop the centre. pad: pad smaller pictures with zeros (MNIST 28 to 32)."""
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    """crop: resize the short side, then crop the centre. squash: resize both sides, which changes the shape. pad: pad
+    smaller pictures with zeros (MNIST 28 to 32)."""
     flip: bool = False
     """Flip half of the pictures of each epoch left to right, for the training alone: metrics use reals as they are."""
     count: Count | None = None
