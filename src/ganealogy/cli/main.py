@@ -155,11 +155,23 @@ def tree() -> None:
 
 @cli.command()
 @click.argument("version")
-def show(version: str) -> None:
-    """Print the complete recipe of VERSION, and which ancestor sets each value."""
+@click.option("--layers", is_flag=True, help="The layers of G and D at the size of params.yaml instead.")
+def show(version: str, layers: bool) -> None:
+    """Print the complete recipe of VERSION, and which ancestor sets each value.
+
+    \b
+    ganealogy show v8             its recipe
+    ganealogy show v8 --layers    its networks: layers, shapes and parameters, as Keras prints them
+    """
     from ganealogy.lineage import recipe, tables, versions
 
     member = versions.read_family([version])[version]
+    if layers:
+        from ganealogy.params import schema
+        from ganealogy.stages import plan
+
+        tables.show(*(tables.layers(title, found) for title, found in plan.layers(member, schema.load()).items()))
+        return
     shown = tables.recipe(member, recipe.complete(member.recipe, str(member.path)))
     tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}")
 

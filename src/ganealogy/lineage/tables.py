@@ -19,6 +19,8 @@ from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
+    from ganealogy.lineage.layers import Layer
+
 LONGEST_CHANGE = 72
 """Letters of a change in the plan's table; `ganealogy diff` has the rest."""
 BELOW = "(below)"
@@ -123,6 +125,24 @@ def recipe(version: Version, completed: Recipe) -> Values:
     rows = [[key, as_text(value), version.origins.get(key, "default")] for key, value in flatten(completed).items()]
     own = {index for index, row in enumerate(rows) if row[-1] == version.name}
     return Values(["key", "value", "from"], rows, f"{version.name}: {version.file.title}", bold=own)
+
+
+def layers(title: str, found: Sequence[Layer]) -> Fitted:
+    """Return the layers of a network, with their shapes and parameters, and the totals."""
+    columns = [
+        Column("layer", spare=1),
+        Column("kind", wraps=True),
+        Column("output", right=True),
+        Column("parameters", right=True),
+        Column("fixed", right=True),
+    ]
+    rows = [
+        [layer.name, layer.kind, "×".join(map(str, layer.shape)) or "–", f"{layer.trained:,}", f"{layer.fixed:,}"]
+        for layer in found
+    ]
+    sums = [sum(layer.trained for layer in found), sum(layer.fixed for layer in found)]
+    rows.append(["in all", "", "", *(f"{each:,}" for each in sums)])
+    return Fitted(columns, rows, title=title, bold={len(rows) - 1})
 
 
 def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Values:

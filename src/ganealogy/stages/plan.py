@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from filelock import FileLock
 
@@ -26,6 +26,11 @@ from ganealogy.stages import inputs
 from ganealogy.verdicts import primary_metric
 from ganealogy.verdicts.metric_kinds import split
 from ganealogy.workspace import PARAMS, PLAN
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ganealogy.lineage.layers import Layer
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
@@ -180,9 +185,21 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
     Raises: GanealogyError when a network does not support the image size or the channels, or when ideas of the recipe
     cannot be combined.
     """
+    from ganealogy.lineage import compatibility
+    from ganealogy.networks import _build
+
+    networks = build_networks(recipe, settings, path)
+    compatibility.check(recipe, networks["generator"], networks["discriminator"], str(path))
+    return {name: _build.parameter_count(network) for name, network in networks.items()}
+
+
+def build_networks(recipe: Recipe, settings: Settings, path: Path) -> dict[str, nn.Module]:
+    """Return generator and discriminator on the meta device, which needs no memory.
+
+    Raises: GanealogyError, naming `path`, when a network does not support the image size or the channels.
+    """
     import torch
 
-    from ganealogy.lineage import compatibility
     from ganealogy.networks import _build
     from ganealogy.runtime.without_dynamo import SkipInitialisation
 
@@ -194,14 +211,33 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
     }
     try:
         with torch.device("meta"), SkipInitialisation():
-            networks = {
+            return {
                 "generator": _build.generator(recipe, protocol),
                 "discriminator": _build.discriminator(recipe, protocol),
             }
     except GanealogyError as error:
         raise GanealogyError(f"{path}: {error}") from None
-    compatibility.check(recipe, networks["generator"], networks["discriminator"], str(path))
-    return {name: _build.parameter_count(network) for name, network in networks.items()}
+
+
+def layers(version: Version, settings: Settings) -> dict[str, list[Layer]]:
+    """Return title → layers of both networks of a version, at the size of `settings`.
+
+    Raises: GanealogyError when a network does not support it.
+    """
+    import torch
+
+    from ganealogy.lineage.layers import layers
+
+    recipe, data = complete(version, settings), settings.dataset
+    networks = build_networks(recipe, settings, version.path)
+    latents = torch.empty(2, recipe["latent"]["size"], device="meta")
+    images = torch.empty(2, data.channels, data.image_size, data.image_size, device="meta")
+    labels = [torch.zeros(2, dtype=torch.int64, device="meta")] if getattr(networks["generator"], "classes", 0) else []
+    found = {}
+    for (name, network), first in zip(networks.items(), (latents, images), strict=True):
+        title = f"{version.name}: {name}, {data.image_size}×{data.image_size}, {data.channels} channels"
+        found[title] = layers(network, first, *labels)
+    return found
 
 
 def count_flops(plan: VersionPlan) -> dict[str, int]:
