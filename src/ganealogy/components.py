@@ -103,7 +103,11 @@ def module_constants(kind: str, name: str) -> dict[str, Any]:
 
     Returns its literal constants; its functions map to None.
     """
-    path = next(root.joinpath(*kind.split("."), f"{name}.py") for root in (SOURCE, COMPONENTS.resolve()) if name in _names(root, kind))
+    path = next(
+        root.joinpath(*kind.split("."), f"{name}.py")
+        for root in (SOURCE, COMPONENTS.resolve())
+        if name in _names(root, kind)
+    )
     constants: dict[str, object] = {}
     for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.FunctionDef):

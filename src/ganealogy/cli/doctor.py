@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -112,12 +112,16 @@ def examine() -> Iterator[Finding]:
 
 def report(write: Callable[[str], None]) -> int:
     """Write one line per finding. Return the exit code: 2 when something must be fixed, else 0."""
-    code = process.OK
+    findings = []
     for finding in examine():
         write(str(finding))
-        if finding.mark == "✗":
-            code = process.FIXABLE
-    return code
+        findings.append(finding)
+    return exit_code(findings)
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """Return 2 when something must be fixed, else 0."""
+    return process.FIXABLE if any(finding.mark == "✗" for finding in findings) else process.OK
 
 
 def check_versions() -> Iterator[Finding]:

@@ -91,3 +91,6 @@ def _next(folder: Path) -> None:
             "  ganealogy summary   what the ideas achieved"
         )
     )
+
+
+VERBS = (init,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,13 +165,20 @@ def _of_onnx(path: Path) -> Generator:
         distribution, size = metadata["latents"].split(", ")
         latent: Latent = {"distribution": distribution, "size": int(size)}  # type: ignore[typeddict-item]
     except (KeyError, ValueError):
-        raise GanealogyError(f"{path}: not written by `ganealogy export`: it does not say what its latents are") from None
+        raise GanealogyError(
+            f"{path}: not written by `ganealogy export`: it does not say what its latents are"
+        ) from None
 
     def draw(z: torch.Tensor, labels: torch.Tensor) -> Pictures:
         images = session(*(tensor.numpy() for tensor in (z, labels)[:inputs]))
         levels = np.clip(np.round((images + 1) * 127.5), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
 
-    described = {"onnx": path.name, **{key: metadata[key] for key in ("version", "seed", "checkpoint") if key in metadata}}
+    described = {
+        "onnx": path.name,
+        **{key: metadata[key] for key in ("version", "seed", "checkpoint") if key in metadata},
+    }
     classes = int(metadata.get("classes", 0))
-    return Generator(path.stem, latent, classes, [], draw, {**described, "weights_sha256": metadata.get("weights_sha256")})
+    return Generator(
+        path.stem, latent, classes, [], draw, {**described, "weights_sha256": metadata.get("weights_sha256")}
+    )

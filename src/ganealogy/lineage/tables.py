@@ -147,13 +147,19 @@ def layers(title: str, found: Sequence[Layer]) -> Fitted:
 
 def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Values:
     """Return the values in which two complete recipes differ."""
-    left, right = flatten(recipes[first]), flatten(recipes[second])
-    rows = [
-        [key, *(as_text(side[key]) if key in side else "–" for side in (left, right))]
+    found = differences(recipes[first], recipes[second])
+    rows = [[key, *("–" if side is None else as_text(side) for side in sides)] for key, *sides in found]
+    return Values(["key", first, second], rows, values=(1, 2))
+
+
+def differences(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
+    """Return (dotted key, value, value) where two complete recipes differ; a key that one lacks is None."""
+    left, right = flatten(first), flatten(second)
+    return [
+        (key, left.get(key), right.get(key))
         for key in dict.fromkeys([*left, *right])
         if (key in left, left.get(key)) != (key in right, right.get(key))
     ]
-    return Values(["key", first, second], rows, values=(1, 2))
 
 
 def show(*parts: RenderableType) -> None:

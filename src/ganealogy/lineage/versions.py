@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
 from ganealogy.params.schema import Dataset, Evaluate, Sample, Section, Train, parse, read_yaml
-from ganealogy.workspace import NOT_A_VERSION_NAME, VERSION_NAME, VERSIONS, with_shipped
+from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME, VERSIONS, with_shipped
 
 MAX_ANCESTORS = 900
 """Python's own limit of nested calls is near 1,000."""
@@ -109,6 +109,20 @@ def path_of(name: str, folder: Path | None = None) -> Path:
     """Return the file of a version; where the project has none, that which comes with Ganealogy. It may be absent."""
     paths = [place / f"{name}.yaml" for place in _folders(folder)]
     return next((path for path in paths if path.is_file()), paths[0])
+
+
+def in_use() -> list[str]:
+    """Return the names of the project's own versions, and of those that params.yaml lists if it can be read."""
+    listed: list[str] = []
+    with suppress(GanealogyError, KeyError, TypeError):
+        listed = [str(name) for name in read_yaml(PARAMS)["tree"]["versions"]]
+    return sorted({*known(VERSIONS), *listed}, key=_natural)
+
+
+def described(version: Version) -> dict[str, Any]:
+    """Return a version as a plain mapping, for scripts."""
+    file = version.file
+    return {"name": version.name, **file.model_dump(exclude_none=True), "file": str(version.path)}
 
 
 def misnamed(folder: Path = VERSIONS) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The DCGAN (Radford et al., arXiv 1511.06434) of the Jovian tutorial "06b-anime-dcgan", at sides of
-4, 5, 6 or 7 doubled at least twice (16, 20, 24, 28, 32, …, 48, …, 64, …).
+"""The DCGAN (Radford et al., arXiv 1511.06434) of the Jovian tutorial "06b-anime-dcgan".
 
-Convolutions have 4x4 kernels, and the innermost of each network one of its map's side, 4 for powers of two; depth follows the image size, one halving per layer. With width 64, 3 channels and
-latents of 128, parameters of D / G are 663,424 / 1,183,616 at 32 pixels, 2,765,696 / 3,806,080 at 64 and
-11,164,544 / 13,245,312 at 128.
+Image sides are 4, 5, 6 or 7 doubled at least twice (16, 20, 24, 28, 32, …). Convolutions have 4x4 kernels; the one at
+the smallest map has that map's side, which is 4 for powers of two. Depth follows the image size, one halving per layer.
+With width 64, 3 channels and latents of 128, parameters of D / G are 663,424 / 1,183,616 at 32 pixels,
+2,765,696 / 3,806,080 at 64 and 11,164,544 / 13,245,312 at 128.
 
 If class-conditional, G has conditional BatchNorm and D adds a projection (`layers/conditioning.py`).
 

@@ -50,7 +50,9 @@ def create(folder: Path, params: str, title: str) -> list[Path]:
 def pipeline(reference: str) -> str:
     """Return the dvc.yaml of a project, from that of a checkout: its stages run the installed package."""
     stages = reference[reference.index("stages:\n") :]
-    return HEADER + stages.replace("python src/ganealogy", "ganealogy").replace("- src/ganealogy\n", f"- {COMPONENTS}\n")
+    return HEADER + stages.replace("python src/ganealogy", "ganealogy").replace(
+        "- src/ganealogy\n", f"- {COMPONENTS}\n"
+    )
 
 
 def params(preset: str, values: dict[str, Any], reasons: dict[str, str], about: str) -> str:

@@ -49,7 +49,9 @@ class Look:
         if self.classes:
             shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
             folders = f" in {len(self.classes)} class folders ({shown})"
-        size = f"short side {self.short_side}" + (f" ({self.smallest} and more)" if self.smallest < self.short_side else "")
+        size = f"short side {self.short_side}" + (
+            f" ({self.smallest} and more)" if self.smallest < self.short_side else ""
+        )
         broken = f", {self.rejected} of {self.decoded + self.rejected} examined unreadable" if self.rejected else ""
         shape = "" if self.square else ", not square"
         return f"{self.count:,} pictures{folders}, {'grey' if self.grey else 'colour'}, {size}{shape}{broken}"
