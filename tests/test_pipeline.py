@@ -172,7 +172,7 @@ BAD = {
     "train.kimg=0": "train.kimg = 0",
     "++train.kimgs=3": "unknown key 'train.kimgs'; known here:",
     "dataset.name=cats": "dataset.name = 'cats'",
-    "dataset.image_size=48": "48 is not a power of two",
+    "dataset.image_size=50": "50 is not 4, 5, 6 or 7 doubled at least twice",
     "tree.versions=[v1,v99]": "no version 'v99'",
     "tree.versions=[v1,v1]": "listed twice: v1",
     "tree.seeds=[-1]": "tree.seeds.0 = -1",

@@ -36,7 +36,9 @@ def test_the_runs_fill_the_time_and_no_more() -> None:
     for hours in (0.5, 2, 12):
         found = proposed(hours=hours)
         settings = found.settings
-        seconds = sum(settings.train.kimg * 1000 / rate(name, settings) + OTHER_SECONDS for name in settings.tree.versions)
+        seconds = sum(
+            settings.train.kimg * 1000 / rate(name, settings) + OTHER_SECONDS for name in settings.tree.versions
+        )
         whole = seconds * len(settings.tree.seeds) / 2  # two at a time
         assert 0.85 * hours * 3600 < whole <= hours * 3600
         assert found.seconds == pytest.approx(whole, rel=0.05)
