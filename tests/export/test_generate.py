@@ -18,7 +18,11 @@ from ganealogy.workspace import run_dir
 
 
 def written(folder: Path) -> dict[str, np.ndarray]:
-    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("seed*.png"))}
+    found = {}
+    for path in sorted(folder.glob("seed*.png")):
+        with Image.open(path) as picture:
+            found[path.name] = np.asarray(picture)
+    return found
 
 
 def test_a_seed_gives_the_same_picture_in_any_number(make_run, project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -34,7 +38,8 @@ def test_a_seed_gives_the_same_picture_in_any_number(make_run, project: Path, tm
     assert [entry["seed"] for entry in record["pictures"]] == list(range(3, 12))
     assert (record["version"], record["seed"], record["checkpoint"]) == ("v1", 0, "last")
     assert len(record["weights_sha256"]) == 64
-    assert Image.open(tmp_path / "many/sheet.png").width > 8 * 32
+    with Image.open(tmp_path / "many/sheet.png") as sheet:
+        assert sheet.width > 8 * 32
 
 
 def test_temperature_brings_pictures_nearer_to_each_other(make_run, project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -128,5 +133,5 @@ def test_what_is_no_generator_names_the_forms(make_run, project: Path, tmp_path:
     with pytest.raises(GanealogyError, match="no such file"):
         generators.find(str(tmp_path / "absent.onnx"), project)
     (run_dir("v1", 0, project) / "train/weights/generator-last.safetensors").write_bytes(b"damaged")
-    with pytest.raises(GanealogyError, match=r"damaged|sha256"):
+    with pytest.raises(GanealogyError, match="not a readable weights file"):
         generators.find("v1-0", project)
