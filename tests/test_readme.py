@@ -62,6 +62,8 @@ RUN_ELSEWHERE = {
     "dvc exp run --temp": "tests/tracking/test_places.py",
     "dvc repro --single-item": "tests/faults/test_remedies.py",
     "ganealogy use cifar10": "tests/params/test_presets.py",
+    "ganealogy use notebook": "tests/params/test_presets.py",
+    "ganealogy show v8 --layers": "tests/lineage/test_layers.py",
     "ganealogy calibrate": "tests/test_calibrate.py",
     "ganealogy calibrate mimicry-dcgan": "tests/test_calibrate.py",
     "ganealogy measure": "tests/evaluation/test_standalone.py",

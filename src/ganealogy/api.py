@@ -149,8 +149,8 @@ def networks(
     from ganealogy import one_training
     from ganealogy.networks import _build
 
-    size = {"kimg": 1.0, "batch_size": 1, "lr": 1e-4, "width": width}
-    plan = one_training.make_plan(version, image_size, channels, size)
+    unused = {"kimg": 1, "batch_size": 2, "lr": 1e-4}
+    plan = one_training.make_plan(version, image_size, channels, {**unused, "width": width})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = _build.generator(plan["recipe"], plan["protocol"])
@@ -178,7 +178,7 @@ class Training:
 
     @property
     def status(self) -> str:
-        """finished, diverged, or interrupted."""
+        """finished, diverged, or running: so it stays if it is interrupted, until `train` is called again."""
         return self._record()["status"]
 
     @property

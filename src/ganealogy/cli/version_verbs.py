@@ -91,7 +91,7 @@ def new(name: str, parent: str) -> None:
 def use(name: str, path: str | None) -> None:
     """Write the preset NAME into params.yaml, and print the changes.
 
-    NAME: demo, avatars, anime, celeba, cifar10, mnist, mnist-mlp, mnist32 or folder.
+    NAME: demo, avatars, anime, notebook, celeba, cifar10, mnist, mnist-mlp, mnist32 or folder.
     """
     from ganealogy.params import edit
 
