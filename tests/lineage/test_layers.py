@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,15 +139,3 @@ def test_listing_layers_changes_no_random_numbers_and_is_quick() -> None:
         plan.list_layers(each)
     assert len(plans) == 9 and time.process_time() - began < 0.5
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_plan_with_layers_does_not_import_torchs_compiler(tmp_path: Path) -> None:
-    settings(tmp_path, "v8", 32)
-    script = (
-        "import sys; from pathlib import Path; from ganealogy.stages import plan; "
-        "made = plan.make(Path(sys.argv[1])); "
-        "print(len(made['tree.json']['versions'][-1]['layers']), 'torch._dynamo' in sys.modules)"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "params.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["2", "False"]
