@@ -95,7 +95,7 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 
 
-TINY = {"kimg": 0.08, "batch_size": 8, "width": 4, "ticks": 2, "tracker": "pixel8", "tracker_images": 8}
+TINY = {"kimg": 0.08, "batch_size": 8, "width": 4, "ticks": 2, "tracker": "pixel8", "tracker_images": 32}
 
 
 def test_pictures_become_tensors_and_back(pictures: np.ndarray) -> None:
