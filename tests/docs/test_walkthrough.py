@@ -79,7 +79,7 @@ def test_every_cell_runs_and_the_files_exist(ran: tuple[Path, dict[str, Any], st
 def test_the_training_changes_the_generator(ran: tuple[Path, dict[str, Any], str]) -> None:
     out, names, _ = ran
     assert (out / "untrained.png").read_bytes() != (out / "trained.png").read_bytes()
-    assert names["training"].curves["kimg"].iloc[-1] == pytest.approx(0.512)
+    assert api.Training(out / "training").curves["kimg"].iloc[-1] == pytest.approx(0.512)
     assert len(names["frames"]) == 9, "the untrained generator's, and eight ticks"
 
 
