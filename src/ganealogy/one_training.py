@@ -68,7 +68,7 @@ def train(
         "seed": seed,
         "recipe": plan["recipe"],
         "protocol": plan["protocol"],
-        "data": hashlib.sha256(pixels).hexdigest(),
+        "data": hashlib.sha256(pixels.data).hexdigest(),
     }
     _check_same(folder, identity)
     progress = TrainingProgress(f"{version} seed {seed}", plan["protocol"]["batch_size"])
