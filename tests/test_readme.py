@@ -68,6 +68,8 @@ RUN_ELSEWHERE = {
     "ganealogy tree --all": "tests/test_own_project.py",
     "ganealogy generate v8 -n 1000 --seed 7": "tests/export/test_generate.py",
     "ganealogy judge v8 --against v1 --require better": "tests/report/test_as_json.py",
+    "ganealogy use notebook": "tests/params/test_presets.py",
+    "ganealogy show v8 --layers": "tests/lineage/test_layers.py",
     "ganealogy calibrate": "tests/test_calibrate.py",
     "ganealogy calibrate mimicry-dcgan": "tests/test_calibrate.py",
     "ganealogy measure": "tests/evaluation/test_standalone.py",

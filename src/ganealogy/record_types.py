@@ -369,6 +369,8 @@ class PlannedVersion(TypedDict):
     """Of a training step per image; None if it is not listed."""
     sample_flops: int | None
     """Of a sample: one pass through G, or all steps of its sampler."""
+    layers: NotRequired[dict[str, list[dict[str, Any]]]]
+    """Network → layers, see `lineage.layers.Layer`; none if it is not listed."""
 
 
 class SeedsOfVersion(TypedDict):

@@ -73,6 +73,19 @@ def test_hostile_text_is_escaped(html: str) -> None:
     assert sum(tag == "script" and "type" not in attributes for tag, attributes in outline.tags) == 5
 
 
+def test_each_version_has_the_tables_of_its_layers(html: str, project: Path) -> None:
+    text = " ".join(re.sub(r"<[^>]*>", " ", html[html.index('id="version-v7"') :]).split())
+    assert "Layers Generator Kind Output Parameters Fixed layers.0 ConvTranspose2d 4x4 256×4×4 524,288 0" in text
+    assert "in all 524,800 512 Discriminator Kind Output Parameters Fixed gain" in text
+    assert html.count("<summary>Layers</summary>") == 4
+    path = project / "build/plan/tree.json"
+    tree = json.loads(path.read_text())
+    for version in tree["versions"]:
+        del version["layers"]  # a plan of an earlier release
+    path.write_text(json.dumps(tree))
+    assert "<summary>Layers" not in page(project)
+
+
 def test_ids_are_unique_and_inner_links_have_targets(html: str) -> None:
     tags = Outline(html).tags
     ids = [attributes["id"] for _, attributes in tags if attributes.get("id")]

@@ -43,7 +43,11 @@ def show(version: str, layers: bool) -> None:
         from ganealogy.params import schema
         from ganealogy.stages import plan
 
-        tables.show(*(tables.layers(title, found) for title, found in plan.layers(member, schema.load()).items()))
+        settings = schema.load()
+        size = f"{settings.dataset.image_size}×{settings.dataset.image_size}, {settings.dataset.channels} channels"
+        for network, found in plan.layers(member, settings).items():
+            if found:  # a version without a game has no discriminator
+                tables.show(tables.layers(f"{version}: {network}, {size}", found))
         return
     shown = tables.recipe(member, recipe.complete(member.recipe, str(member.path)))
     tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}")
@@ -87,7 +91,7 @@ def new(name: str, parent: str) -> None:
 def use(name: str, path: str | None) -> None:
     """Write the preset NAME into params.yaml, and print the changes.
 
-    NAME: demo, avatars, anime, celeba, cifar10, mnist, mnist-mlp, mnist32 or folder.
+    NAME: demo, avatars, anime, notebook, celeba, cifar10, mnist, mnist-mlp, mnist32 or folder.
     """
     from ganealogy.params import edit
 

@@ -1,4 +1,7 @@
-"""The layers of a network as a table: shapes and parameters, found by running it without memory on the meta device."""
+"""The layers of a network as a table: shapes and parameters, found by running it with two images.
+
+On the CPU: the first operation on the meta device imports torch's compiler, which takes a second.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
+
+from ganealogy.networks import _build as networks
+from ganealogy.record_types import Recipe, TrainingProtocol
+
+IMAGES = 2
+"""Images of the run: minibatch statistics need two."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,23 @@ class Layer:
     """Numbers that no optimizer changes, such as BatchNorm's running statistics."""
 
 
+def of_recipe(recipe: Recipe, protocol: TrainingProtocol) -> dict[str, list[Layer]]:
+    """Return generator and discriminator → their layers; no torch generator changes.
+
+    `recipe`, `protocol`: as in build/plan/versions/<version>.json.
+    """
+    channels, size = protocol["channels"], protocol["image_size"]
+    with torch.random.fork_rng(devices=[]):
+        both = {
+            "generator": (networks.generator(recipe, protocol), torch.zeros(IMAGES, recipe["latent"]["size"])),
+            "discriminator": (networks.discriminator(recipe, protocol), torch.zeros(IMAGES, channels, size, size)),
+        }
+    labels = [torch.zeros(IMAGES, dtype=torch.int64)] if getattr(both["generator"][0], "classes", 0) else []
+    return {name: layers(network, first, *labels) for name, (network, first) in both.items()}
+
+
 def layers(network: nn.Module, *inputs: torch.Tensor) -> list[Layer]:
-    """Return the layers in the order in which they first run, then those that never run. All on the meta device."""
+    """Return the layers in the order in which they first run, then those that never run."""
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
     def note(module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -47,20 +72,22 @@ def layers(network: nn.Module, *inputs: torch.Tensor) -> list[Layer]:
 
 
 def _owners(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield name, module of all modules without parts, and of those with parameters of their own beside their parts."""
+    """Yield name, module of all modules without parts, and of those with numbers of their own beside their parts."""
     for name, module in network.named_modules():
         if "parametrizations" in name.split("."):
             continue
         parts = [part for part, _ in module.named_children() if part != "parametrizations"]
-        if not parts or next(module.parameters(recurse=False), None) is not None:
+        if not parts or [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
             yield name or type(module).__name__, module
 
 
 def _layer(name: str, module: nn.Module, shape: tuple[int, ...]) -> Layer:
-    own = [module.parametrizations] if is_parametrized(module) else []
-    parameters = [*module.parameters(recurse=False), *(each for part in own for each in part.parameters())]  # type: ignore[operator]
+    parameters, buffers = [*module.parameters(recurse=False)], [*module.buffers(recurse=False)]
+    for part in _parametrizations(module):
+        parameters += part.parameters()
+        buffers += part.buffers()
     trained = sum(each.numel() for each in parameters)
-    fixed = sum(each.numel() for each in module.buffers(recurse=False) if each.is_floating_point())
+    fixed = sum(each.numel() for each in buffers if each.is_floating_point())
     return Layer(name, _kind(module), shape, trained, fixed)
 
 
@@ -71,10 +98,15 @@ def _kind(module: nn.Module) -> str:
         parts.append("x".join(map(str, size)))
         for key, usual in (("stride", 1), ("padding", 0)):
             value = getattr(module, key, usual)
-            value = value[0] if isinstance(value, tuple) else value
+            value = value[0] if isinstance(value, tuple | list) else value
             if value != usual:
                 parts.append(f"{key} {value}")
     slope = getattr(module, "negative_slope", None)
     parts += [f"{slope:g}"] if slope is not None else []
-    parts += ["spectral norm"] if is_parametrized(module) else []
+    spectral = any(isinstance(each, _SpectralNorm) for part in _parametrizations(module) for each in part.modules())
+    parts += ["spectral norm"] if spectral else []
     return f"{kind} {', '.join(parts)}".strip()
+
+
+def _parametrizations(module: nn.Module) -> list[nn.Module]:
+    return [module.parametrizations] if is_parametrized(module) else []  # type: ignore[list-item]

@@ -141,7 +141,7 @@ def layers(title: str, found: Sequence[Layer]) -> Fitted:
         for layer in found
     ]
     sums = [sum(layer.trained for layer in found), sum(layer.fixed for layer in found)]
-    rows.append(["in all", "", "", *(f"{each:,}" for each in sums)])
+    rows.append(["", "in all", "", *(f"{each:,}" for each in sums)])
     return Fitted(columns, rows, title=title, bold={len(rows) - 1})
 
 

@@ -124,6 +124,7 @@ def _versions(tree: Json) -> list[Version]:
             flops=entry.get("flops") or None,
             sample_flops=entry.get("sample_flops") or None,
             seeds=list(entry.get("seeds") or []),
+            layers=entry.get("layers") or {},
         )
         for index, entry in enumerate(tree["versions"])
     ]

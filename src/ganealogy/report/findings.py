@@ -130,6 +130,8 @@ class Version:
     children: list[Version] = field(default_factory=list)
     sample_flops: int | None = None
     """Floating-point operations of a sample, all steps of a sampler included."""
+    layers: dict[str, list[Json]] = field(default_factory=dict)
+    """`generator`, `discriminator` → their layers; empty in plans of earlier releases."""
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed → value, for the seeds that have one."""

@@ -7,6 +7,7 @@ stages depend on these files, so that a change re-runs only the stages that it a
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -28,8 +29,6 @@ from ganealogy.verdicts.metric_kinds import split
 from ganealogy.workspace import PARAMS, PLAN
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ganealogy.lineage.layers import Layer
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
@@ -63,10 +62,11 @@ def make(params: Path = PARAMS, versions: Path | None = None) -> PlanFiles:
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
     plans = {name: version_plan(family[name], completed[name], settings) for name in settings.tree.versions}
     flops = {name: count_flops(plan) for name, plan in plans.items()}
+    found = {name: list_layers(plan) for name, plan in plans.items()}
     files: PlanFiles = {f"stages/{name}.json": plan for name, plan in stage_plans(settings).items()}
     files |= {f"versions/{name}.json": plan for name, plan in plans.items()}
     unlisted = left_out(settings.tree.versions, versions)
-    return files | {"tree.json": tree(family, completed, counts, flops, settings, unlisted)}
+    return files | {"tree.json": tree(family, completed, counts, flops, found, settings, unlisted)}
 
 
 def write(files: PlanFiles, folder: Path = PLAN) -> None:
@@ -142,6 +142,7 @@ def tree(
     recipe: dict[str, Recipe],
     counts: dict[str, dict[str, int]],
     flops: dict[str, dict[str, int]],
+    layers: dict[str, dict[str, list[dict[str, Any]]]],
     settings: Settings,
     unlisted: list[str],
 ) -> TreeJson:
@@ -161,6 +162,7 @@ def tree(
             "parameters": counts.get(name),
             "flops": flops.get(name, {}).get("step"),
             "sample_flops": flops.get(name, {}).get("sample"),
+            "layers": layers.get(name, {}),
             "seeds": settings.tree.seeds_of(name) if name in settings.tree.versions else [],
         }
         for name, version in family.items()
@@ -185,21 +187,9 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
     Raises: GanealogyError when a network does not support the image size or the channels, or when ideas of the recipe
     cannot be combined.
     """
-    from ganealogy.lineage import compatibility
-    from ganealogy.networks import _build
-
-    networks = build_networks(recipe, settings, path)
-    compatibility.check(recipe, networks["generator"], networks["discriminator"], str(path))
-    return {name: _build.parameter_count(network) for name, network in networks.items()}
-
-
-def build_networks(recipe: Recipe, settings: Settings, path: Path) -> dict[str, nn.Module]:
-    """Return generator and discriminator on the meta device, which needs no memory.
-
-    Raises: GanealogyError, naming `path`, when a network does not support the image size or the channels.
-    """
     import torch
 
+    from ganealogy.lineage import compatibility
     from ganealogy.networks import _build
     from ganealogy.runtime.without_dynamo import SkipInitialisation
 
@@ -211,33 +201,27 @@ def build_networks(recipe: Recipe, settings: Settings, path: Path) -> dict[str, 
     }
     try:
         with torch.device("meta"), SkipInitialisation():
-            return {
+            networks = {
                 "generator": _build.generator(recipe, protocol),
                 "discriminator": _build.discriminator(recipe, protocol),
             }
     except GanealogyError as error:
         raise GanealogyError(f"{path}: {error}") from None
+    compatibility.check(recipe, networks["generator"], networks["discriminator"], str(path))
+    return {name: _build.parameter_count(network) for name, network in networks.items()}
 
 
 def layers(version: Version, settings: Settings) -> dict[str, list[Layer]]:
-    """Return title → layers of both networks of a version, at the size of `settings`.
+    """Return network → layers of a version, at the size of `settings`.
 
     Raises: GanealogyError when a network does not support it.
     """
-    import torch
+    from ganealogy.lineage import layers
 
-    from ganealogy.lineage.layers import layers
-
-    recipe, data = complete(version, settings), settings.dataset
-    networks = build_networks(recipe, settings, version.path)
-    latents = torch.empty(2, recipe["latent"]["size"], device="meta")
-    images = torch.empty(2, data.channels, data.image_size, data.image_size, device="meta")
-    labels = [torch.zeros(2, dtype=torch.int64, device="meta")] if getattr(networks["generator"], "classes", 0) else []
-    found = {}
-    for (name, network), first in zip(networks.items(), (latents, images), strict=True):
-        title = f"{version.name}: {name}, {data.image_size}×{data.image_size}, {data.channels} channels"
-        found[title] = layers(network, first, *labels)
-    return found
+    recipe = complete(version, settings)
+    count_parameters(recipe, settings, version.path)  # raises
+    made = version_plan(version, recipe, settings)
+    return layers.of_recipe(made["recipe"], made["protocol"])
 
 
 def count_flops(plan: VersionPlan) -> dict[str, int]:
@@ -246,6 +230,14 @@ def count_flops(plan: VersionPlan) -> dict[str, int]:
 
     recipe, protocol = plan["recipe"], plan["protocol"]
     return {"step": flops.per_image(recipe, protocol), "sample": flops.per_sample(recipe, protocol)}
+
+
+def list_layers(plan: VersionPlan) -> dict[str, list[dict[str, Any]]]:
+    """Return network → layers, as the tree has them."""
+    from ganealogy.lineage import layers
+
+    found = layers.of_recipe(plan["recipe"], plan["protocol"])
+    return {network: [asdict(layer) for layer in each] for network, each in found.items()}
 
 
 def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
