@@ -88,6 +88,10 @@ def test_a_version_file_can_use_each_component(tmp_path: Path, name: str, game: 
     assert {"d_loss", "g_loss", "real_score", "fake_score"} <= set(statistics)
     for term, key in (("penalty", "penalties"), ("g_penalty", "generator_penalties")):
         assert (term in statistics) == bool(planned["adversary"][key])
+    terms = {"d_loss_real", "d_loss_fake"}
+    assert statistics.keys() & terms == (set() if planned["adversary"]["loss"]["name"].startswith("rel") else terms)
+    if terms <= statistics.keys():
+        assert torch.equal(statistics["d_loss_real"] + statistics["d_loss_fake"], statistics["d_loss"])
     assert all(torch.isfinite(value) and not value.requires_grad for value in statistics.values())
     after = list(played.gan.generator.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))

@@ -32,7 +32,15 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
     assert (run["status"], run["steps"], run["kimg"]) == ("finished", STEPS, 0.192)
     assert [line["step"] for line in lines] == [0, 6, 12, 18, 24]
     assert set(lines[0]) == {"tick", "step", "kimg", "epoch", "d_images", "fd_pixel8"}
-    assert set(lines[1]) - set(lines[0]) == {"d_loss", "g_loss", "real_score", "fake_score"}
+    assert set(lines[1]) - set(lines[0]) == {
+        "d_loss",
+        "d_loss_real",
+        "d_loss_fake",
+        "g_loss",
+        "real_score",
+        "fake_score",
+    }
+    assert lines[1]["d_loss"] == pytest.approx(lines[1]["d_loss_real"] + lines[1]["d_loss_fake"], rel=1e-9)
     assert 0 < lines[1]["real_score"] < 1
     assert run["best"]["score"] == min(line["fd_pixel8"] for line in lines[1:])
     assert len(list((whole / "train" / "grids").glob("*.png"))) == 5

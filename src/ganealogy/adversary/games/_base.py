@@ -41,6 +41,8 @@ class Game(Protocol):
         `reals(i)`: batch (N, C, H, W), i < `batches`; `labels(i)`: its classes (N,), which the fakes share; `progress`:
         fraction of the budget that is done, for schedules; `number`: G updates before this one, for lazy penalties.
 
-        Returns d_loss, g_loss, real_score, fake_score, and penalty and g_penalty where there is one: detached scalars,
-        D's from its last step. Raises: Diverged before an optimizer step that would spoil the weights.
+        Returns d_loss, its terms d_loss_real and d_loss_fake if it is a sum of two, g_loss, real_score, fake_score, and
+        penalty and g_penalty where there is one: detached scalars, D's from its last step.
+
+        Raises: Diverged before an optimizer step that would spoil the weights.
         """

@@ -66,13 +66,14 @@ class Alternating:
         discriminate = gan.discriminator_fn(progress, labels, penalties)
         reals, fakes = gan.track_gradients(reals, penalties), gan.track_gradients(fakes, penalties)
         real, fake = discriminate(reals), discriminate(fakes)
-        loss = gan.loss.discriminator(real, fake)
+        losses = gan.discriminator_loss(real, fake)
         penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real, fake, progress), penalties)
+        loss = losses["d_loss"]
         gan.d_optimizer.backward(loss + penalty["penalty"] if penalty else loss)
         gan.d_optimizer.step()
         if gan.constrain is not None:
             gan.constrain()
-        scalars = {"d_loss": loss, **penalty, **gan.scores(real, fake, progress)}
+        scalars = {**losses, **penalty, **gan.scores(real, fake, progress)}
         return {name: value.detach() for name, value in scalars.items()}
 
     def generator_step(

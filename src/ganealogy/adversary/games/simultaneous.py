@@ -43,10 +43,11 @@ class Simultaneous:
         fakes = gan.generate_fakes(len(reals), reals, labels)
         reals = gan.track_gradients(reals, penalties)
         real, fake = discriminate(reals), discriminate(fakes)
-        d_loss = gan.loss.discriminator(real, fake)
+        losses = gan.discriminator_loss(real, fake)
         g_loss = gan.loss.generator(fake, real)
         penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real, fake, progress), penalties)
         g_penalty = gan.generator_penalty(reals, progress, phase.generator)
+        d_loss = losses["d_loss"]
         gan.d_optimizer.backward(d_loss + penalty["penalty"] if penalty else d_loss, retain_graph=True)
         gan.g_optimizer.backward(g_loss + g_penalty["g_penalty"] if g_penalty else g_loss)
         gan.g_optimizer.step()
@@ -54,7 +55,7 @@ class Simultaneous:
         if gan.constrain is not None:
             gan.constrain()
         scores = gan.scores(real, fake, progress)
-        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **g_penalty, **scores}
+        scalars = {**losses, "g_loss": g_loss, **penalty, **g_penalty, **scores}
         return {name: value.detach() for name, value in scalars.items()}
 
 
