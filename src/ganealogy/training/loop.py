@@ -7,7 +7,6 @@ bytes when interrupted and resumed. Clocks are returned in `Outcome`, not writte
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -25,6 +24,7 @@ from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Tracker
+from ganealogy.training.budget import step_count
 from ganealogy.training.run_files import RunFiles
 from ganealogy.training.state import TrainingState
 
@@ -193,12 +193,6 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
 
     files.submit(score_and_write)
     state.start_next_tick()
-
-
-def step_count(protocol: record_types.TrainingProtocol) -> int:
-    """Return the G updates of the budget: kimg counts G updates × batch / 1000, as StyleGAN's and R3GAN's code do."""
-    updates = protocol["kimg"] * 1000 / protocol["batch_size"]
-    return max(1, math.ceil(updates))
 
 
 def step_seed(seed: int, step: int | str, rank: int = 0) -> int:
