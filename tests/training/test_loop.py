@@ -47,8 +47,24 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
     assert {path.stem for path in (whole / "train" / "weights").iterdir()} == {
         "generator-best",
         "generator-last",
+        "discriminator-best",
         "discriminator-last",
     }
+
+
+@pytest.mark.parametrize("version", ["v1", "v11"])  # without and with an EMA
+def test_both_networks_of_the_best_step_are_kept(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
+    """A training that ends at the best step has the same networks as its last ones."""
+    planned = plan(version)
+    train(tmp_path / "whole", pictures, planned=planned)
+    best = json.loads((tmp_path / "whole/train/run.json").read_text())["best"]["step"]
+    train(tmp_path / "until", pictures, planned=planned, stop_after=best)
+    (stopped,) = (tmp_path / "until/checkpoints").glob(f"{best:09d}.safetensors")
+    at_best = checkpoint.load_tensors(stopped.read_bytes())
+    for network, name in (("generator", "ema" if version == "v11" else "generator"), ("discriminator",) * 2):
+        path = tmp_path / f"whole/train/weights/{network}-best.safetensors"
+        found, expected = checkpoint.load_tensors(path.read_bytes()), checkpoint.below(name, at_best)
+        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
 
 
 def test_the_same_again_is_the_same_bytes(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Checkpoints: one file holds all that a training needs to resume.
 
-`<step>.safetensors` holds every tensor (networks, both optimizers, EMA, best generator, loss sums of the running tick).
+`<step>.safetensors` holds every tensor (networks, both optimizers, EMA, both best networks, loss sums of the running tick).
 `<step>.json` beside it holds the counters and the tensors' sha256. The JSON is written last and makes the pair a
 checkpoint. No pickle: a checkpoint cannot contain code.
 """

@@ -154,7 +154,8 @@ def train(
     files.wait()
     if status != "interrupted":
         if state.best.weights:  # a training that diverges before its first tick has none
-            files.save_weights("generator-best", state.best.weights)
+            for network in ("generator", "discriminator"):
+                files.save_weights(f"{network}-best", checkpoint.below(network, state.best.weights))
         files.save_weights("generator-last", state.eval_generator.state_dict())
         files.save_weights("discriminator-last", state.discriminator.state_dict())
     done, images = state.progress, state.progress.step * batch_size
@@ -184,7 +185,7 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
     generator = state.eval_generator
     features = tracker.features_of(generator)
     grid = generate(generator, latents.sample_latents(tracker.latent, GRID_IMAGES, latents.GRID_SEED))
-    weights = checkpoint.snapshot(generator.state_dict())
+    weights = checkpoint.snapshot(state.evaluated_tensors())
 
     def score_and_write() -> None:
         scores = tracker.scores(features)

@@ -137,6 +137,11 @@ class TrainingState:
             scalars["best"] = self.best.record["score"]
         return scalars
 
+    def evaluated_tensors(self) -> dict[str, torch.Tensor]:
+        """Return `eval_generator`'s and D's state under the names of a checkpoint; the tensors themselves."""
+        discriminator = checkpoint.named("discriminator", self.discriminator.state_dict())
+        return {**checkpoint.named("generator", self.eval_generator.state_dict()), **discriminator}
+
     def network_tensors(self) -> dict[str, torch.Tensor]:
         """Return all that a step changes, under the names of a checkpoint; the tensors themselves, not copies."""
         gan = self.game.gan
