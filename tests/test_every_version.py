@@ -30,6 +30,7 @@ LEAVES = [
     "lecam",
     "ada",
     "batch-stddev",
+    "epochwise",
 ]
 NETWORKS = ["fastgan", "stylegan2"]
 DCGANS = [*LEAVES, *(f"v{number}" for number in [*range(1, 13), 15, *range(17, 24)])]

@@ -40,7 +40,7 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
         "real_score",
         "fake_score",
     }
-    assert lines[1]["d_loss"] == pytest.approx(lines[1]["d_loss_real"] + lines[1]["d_loss_fake"], rel=1e-9)
+    assert lines[1]["d_loss"] == pytest.approx(lines[1]["d_loss_real"] + lines[1]["d_loss_fake"], rel=1e-6)
     assert 0 < lines[1]["real_score"] < 1
     assert run["best"]["score"] == min(line["fd_pixel8"] for line in lines[1:])
     assert len(list((whole / "train" / "grids").glob("*.png"))) == 5
@@ -54,7 +54,7 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v11"])  # without and with an EMA
 def test_both_networks_of_the_best_step_are_kept(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
-    """A training that ends at the best step has the same networks as its last ones."""
+    """They are those of the checkpoint of that step."""
     planned = plan(version)
     train(tmp_path / "whole", pictures, planned=planned)
     best = json.loads((tmp_path / "whole/train/run.json").read_text())["best"]["step"]
@@ -173,6 +173,19 @@ def test_an_epoch_counts_the_batches_of_g_too(tmp_path: Path, pictures: np.ndarr
     train(tmp_path, pictures, planned=plan("v15", kimg=0.08))
     last = json.loads((tmp_path / "train/metrics.jsonl").read_text().splitlines()[-1])
     assert last["d_images"] == 80 and last["epoch"] == 2 * 80 / (len(pictures) // 8 * 8)
+
+
+def test_epochs_of_d_and_of_g_take_turns(tmp_path: Path, pictures: np.ndarray) -> None:
+    """Eight batches are an epoch: D's are at the G updates 1, 9 and 17. Each mean is over the steps that have it."""
+    few = pictures[:64]
+    train(tmp_path, few, planned=plan("epochwise"))
+    lines = [json.loads(line) for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()]
+    assert [line["d_images"] for line in lines] == [0, 64, 128, 192, 192]
+    assert [line["epoch"] for line in lines] == [0, (8 + 6) / 8, (16 + 12) / 8, (24 + 18) / 8, (24 + 24) / 8]
+    assert ["d_loss" in line for line in lines] == [False, True, True, True, False]
+    assert all("g_loss" in line for line in lines[1:])
+    assert lines[1]["d_loss"] > 0.3, "a sixth of it, if G's five other steps counted"
+    resume_exactly(tmp_path / "again", few, plan("epochwise"), stops=(3, 8))
 
 
 def test_a_class_conditional_training_resumes_exactly(tmp_path: Path, pictures: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -47,7 +47,7 @@ def curves(findings: Findings) -> Path | None:
         "real_score": "D's mean score, real",
         "fake_score": "D's mean score, fake",
     }
-    rows = [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]]
+    rows: list[Any] = [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]]
     if any(run.series("d_loss_real") for run in findings.runs):  # only some losses have terms
         titles |= {"d_loss_real": "D's loss, real", "d_loss_fake": "D's loss, fake"}
         rows.append(["e", "f"])

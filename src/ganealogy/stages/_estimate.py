@@ -44,7 +44,8 @@ def missing(jobs: Iterable[Job], settings: Settings) -> list[Measurement]:
     stages = MANIFEST.is_file() and any(_stage_seconds(stage, settings) is None for stage in MEASURING)
     for version in dict.fromkeys(job.version for job in jobs if "train" in job.stages):
         plan, recipe = _recipe(version, settings)
-        steps = step_count(plan["protocol"]) if "kimg" in plan["protocol"] else 0
+        alike = plan["recipe"]["adversary"]["game"].get("by") != "epochs"  # else whole epochs of D are in few steps
+        steps = step_count(plan["protocol"]) if alike and "kimg" in plan["protocol"] else 0
         if steps >= times.WORTH_IT * times.STEPS and recipe is None:
             found.append(Measurement(version, stages=stages and any("evaluate" in job.stages for job in jobs)))
             stages = False  # it takes the same for all versions

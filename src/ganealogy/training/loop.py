@@ -111,6 +111,7 @@ def train(
     seed_everything(step_seed(draws.initialise, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
     batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
+    state.game.batches_per_epoch = batches.steps_per_epoch
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
     description = {"tracker": tracker.name, "shown": state.eval_generator_name}
 
@@ -133,7 +134,7 @@ def train(
     try:
         for step in range(state.progress.step + 1, steps + 1):
             seed_everything(step_seed(draws.steps, step, distributed.rank()))
-            losses = state.train_step(*batches.window((step - 1) * state.game.batches))
+            losses = state.train_step(*batches.window(state.game.batches(step - 1)))
             state.progress.seconds = time.monotonic() - began
             if step in ticks:
                 tick(state, tracker, files, batches)
@@ -178,8 +179,8 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
         "tick": state.progress.ticks,
         "step": step,
         "kimg": step * batch_size / 1000,
-        "epoch": step * state.game.batches / batches.steps_per_epoch,
-        "d_images": step * batch_size * state.game.d_steps,
+        "epoch": state.game.batches(step) / batches.steps_per_epoch,
+        "d_images": state.game.d_updates(step) * batch_size,
         **state.mean_losses(),
     }
     generator = state.eval_generator

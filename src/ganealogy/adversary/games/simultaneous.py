@@ -10,16 +10,24 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Le
 
-from ganealogy.adversary.games._base import Batch, Phase
+from ganealogy.adversary.games._base import Batch, Game, Phase
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.penalties._base import DiscriminatorStep
 from ganealogy.adversary.schedule import Progress
 
 
-class Simultaneous:
+class Simultaneous(Game):
     def __init__(self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> None:
         """`d_steps`: 1; the plan refuses other values, as D runs once on one latent batch."""
-        self.gan, self.d_steps, self.batches = gan, d_steps, d_steps
+        self.gan = gan
+
+    def d_updates(self, number: int) -> int:
+        """Return the D updates of the first G updates: as many."""
+        return number
+
+    def batches(self, number: int) -> int:
+        """Return the batches of the first G updates: as many."""
+        return number
 
     def phase(self, number: int) -> Phase:
         """Return the penalties of an update: see `Game.phase`."""
