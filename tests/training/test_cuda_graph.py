@@ -115,12 +115,7 @@ def test_each_phase_of_a_lazy_penalty_has_its_graph(
 
 @pytest.mark.parametrize(("most", "replays"), [(cuda_graph.MOST_BATCHES, 6 - 3), (4, 0)])
 def test_a_step_with_a_whole_epoch_of_d_is_captured_only_if_it_is_short(
-    tmp_path: Path,
-    pictures: np.ndarray,
-    ahead: type[StandIn],
-    monkeypatch: pytest.MonkeyPatch,
-    most: int,
-    replays: int,
+    tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch, most: int, replays: int
 ) -> None:
     """Eight batches are an epoch: 6 of 48 steps begin with one."""
     monkeypatch.setattr(cuda_graph, "MOST_BATCHES", most)

@@ -16,12 +16,13 @@ def describe(protocol: TrainingProtocol, pictures: int | None) -> str:
 
     The first is the one that params.yaml has. Empty if the protocol has none.
     """
-    known, whole_batches = budget.resolve(protocol, pictures), (pictures or 0) // (protocol.get("batch_size") or 1)
+    known, batch = budget.resolve(protocol, pictures), protocol.get("batch_size") or 1
     kimg = f"{known['kimg']:,g} kimg" if "kimg" in known else ""
     if "epochs" in known:
         epochs = f"{known['epochs']:g} epochs"
         return f"{epochs} ({kimg})" if kimg else epochs
-    return f"{kimg} ({budget.step_count(known) / whole_batches:.3g} epochs)" if kimg and whole_batches else kimg
+    per_epoch = (pictures or 0) // batch * batch / 1000
+    return f"{kimg} ({known['kimg'] / per_epoch:.3g} epochs)" if kimg and per_epoch else kimg
 
 
 def packed_pictures(dataset: Mapping[str, Any]) -> int | None:

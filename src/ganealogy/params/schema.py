@@ -135,7 +135,7 @@ class Tree(Section):
 class Train(Section):
     kimg: Positive | None = None
     """Budget: thousands of images by which G is updated (G updates x batch / 1000)."""
-    epochs: Positive | None = None
+    epochs: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     """The budget in passes over the training pictures, in place of `kimg`. Their number decides the kimg."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]

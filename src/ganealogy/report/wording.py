@@ -166,9 +166,9 @@ def identities(findings: Findings) -> str:
 
 
 def _budget(findings: Findings) -> str:
-    """Return the budget in kimg and in epochs; empty if the plan has none."""
+    """Return the budget in kimg and in epochs; empty if the plan has none that is possible."""
     numbers = {key: number(findings.train.get(key)) for key in ("kimg", "epochs", "batch_size")}
-    protocol = {key: value for key, value in numbers.items() if value is not None}
+    protocol = {key: value for key, value in numbers.items() if value is not None and 0 < value < 1e9}
     pictures = train_count(findings.manifest) if protocol.get("batch_size") else None
     return describe(cast(TrainingProtocol, protocol), pictures)
 
