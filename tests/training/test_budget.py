@@ -98,7 +98,7 @@ def test_the_commands_of_the_message_put_one_budget_in_place_of_the_other(tmp_pa
 
     params = Path(shutil.copy("tests/tiny.yaml", tmp_path / "params.yaml"))
     apply_overrides(params, ["++train.epochs=25"])
-    with pytest.raises(GanealogyError, match="two budgets.*-S '~train.kimg'"):
+    with pytest.raises(GanealogyError, match=r"two budgets.*-S '~train\.kimg'"):
         schema.load(params)
     apply_overrides(params, ["~train.kimg"])
     assert (schema.load(params).train.kimg, schema.load(params).train.epochs) == (None, 25)

@@ -121,7 +121,7 @@ def test_a_ticks_scores_are_computed_during_the_next_steps(
     assert record(tmp_path) == record(whole)
 
 
-COUNTERS = {"step": 3, "ticks": 1, "summed": 0, "best": None, "seconds": 1.0, "resumed": 0}
+COUNTERS = {"step": 3, "ticks": 1, "summed": {}, "best": None, "seconds": 1.0, "resumed": 0}
 EVERY = [path.stem for path in sorted(Path("versions").glob("*.yaml"))]
 NATIVE_28 = {"mnist-mlp", "mnist-dcgan"}
 
