@@ -52,7 +52,7 @@ def test_a_budget_is_resolved_once_the_pictures_are_counted_and_only_if_it_has_e
         ({"kimg": 16}, None, "16 kimg"),
         ({"kimg": 16}, 5400, "16 kimg (2.98 epochs)"),
         ({"epochs": 25}, None, "25 epochs"),
-        ({"epochs": 25}, 57_200, "25 epochs (1,430 kimg)"),
+        ({"epochs": 25}, 57_200, "25 epochs (1,429.6 kimg)"),
         ({}, 5400, ""),
     ],
 )
