@@ -156,19 +156,21 @@ def test_a_lazy_generator_penalty_counts_g_steps_and_moves_g_alone(tmp_path: Pat
         assert all(same) == equal
 
 
-def test_d_and_g_take_turns_of_several_batches(tmp_path: Path) -> None:
+def test_d_and_g_take_turns_of_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     game = gan(recipe(tmp_path, {"adversary": {"game": {"d_steps": 2, "g_steps": 3}}}))
     assert [game.d_updates(number) for number in range(8)] == [0, 2, 2, 2, 4, 4, 4, 6]
     assert [game.batches(number) for number in range(5)] == [0, 3, 4, 5, 8]
-    updates: list[int] = []
-    game.gan.d_optimizer.optimizer.register_step_post_hook(lambda *_: updates.append(0))
-    game.gan.g_optimizer.optimizer.register_step_post_hook(lambda *_: updates.append(1))
+    updates: list[str] = []
+    for name in ("discriminator_step", "generator_step"):
+        update = getattr(game, name)
+        noted = lambda *given, name=name, update=update: updates.append(name[0]) or update(*given)  # noqa: E731
+        monkeypatch.setattr(game, name, noted)
     for number in range(4):
         taken: list[int] = []
         statistics = game.step(lambda index, taken=taken: taken.append(index) or batch(index), number=number)
         assert ("d_loss" in statistics) == (number % 3 == 0) and "g_loss" in statistics
         assert taken == list(range(game.batches(number + 1) - game.batches(number)))
-    assert updates == [0, 0, 1, 1, 1, 0, 0, 1]
+    assert "".join(updates) == "ddgggddg"
 
 
 def test_turns_of_epochs_begin_with_an_epoch(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
-from ganealogy.params.budget import describe, packed_pictures
+from ganealogy.params.budget_text import describe, packed_pictures
 from ganealogy.record_types import PlannedVersion, Recipe, TreeJson
 from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from ganealogy.params.budget import describe, train_count
+from ganealogy.params.budget_text import describe, train_count
 from ganealogy.record_types import TrainingProtocol
 from ganealogy.report.compute import Effect
 from ganealogy.report.findings import Findings, Version, number

@@ -16,11 +16,11 @@ from typing import Any
 
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
+from ganealogy.params.budget import step_count
 from ganealogy.params.schema import Train
 from ganealogy.record_types import TrainingProtocol, VersionPlan
 from ganealogy.runs.table import duration
 from ganealogy.runtime import machine, process
-from ganealogy.training.budget import step_count
 from ganealogy.workspace import KEY_LENGTH, TIMES, main_root
 
 BUDGET = ("kimg", "epochs", "ticks", "deterministic")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from ganealogy.params import schema
-from ganealogy.params.budget import packed_pictures
+from ganealogy.params.budget import resolve, step_count
+from ganealogy.params.budget_text import packed_pictures
 from ganealogy.params.schema import Settings, Train
 from ganealogy.record_types import StagePlan, VersionPlan
 from ganealogy.runs import times
@@ -20,7 +21,6 @@ from ganealogy.runtime.memory import peak as peak_memory
 from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job
-from ganealogy.training.budget import resolve, step_count
 from ganealogy.workspace import MANIFEST, PACKED, REFERENCE, RunDir, plan_path, stage_plan_path
 
 MEASURING = ("sample", "evaluate")

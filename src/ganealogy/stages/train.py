@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
-from ganealogy.params import schema
+from ganealogy.params import budget, schema
 from ganealogy.params.schema import Train
 from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, VersionPlan
 from ganealogy.runs import store
@@ -29,7 +29,6 @@ from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
-from ganealogy.training import budget
 from ganealogy.workspace import MANIFEST, PACKED, RunDir, plan_path, run_key, run_name, seed_name, work_dir
 
 if TYPE_CHECKING:

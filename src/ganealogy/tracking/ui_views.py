@@ -12,10 +12,10 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ganealogy.params.budget import train_count
+from ganealogy.params.budget import resolve, step_count
+from ganealogy.params.budget_text import train_count
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.post import IMAGES
-from ganealogy.training.budget import resolve, step_count
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -19,12 +19,12 @@ from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
+from ganealogy.params.budget import step_count
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Tracker
-from ganealogy.training.budget import step_count
 from ganealogy.training.run_files import RunFiles
 from ganealogy.training.state import TrainingState
 

@@ -12,12 +12,12 @@ from helpers import trainings
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params import schema
-from ganealogy.params.budget import describe, packed_pictures
+from ganealogy.params.budget import resolve, step_count
+from ganealogy.params.budget_text import describe, packed_pictures
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
 from ganealogy.stages import _estimate, plan
 from ganealogy.stages._jobs import Job
-from ganealogy.training.budget import resolve, step_count
 from ganealogy.workspace import run_dir
 
 DATASET = {"name": "avatars", "image_size": 16, "channels": 3}
