@@ -26,7 +26,7 @@ class Game(Protocol):
 
     gan: GAN
     g_steps: int = 1
-    """G updates after which the order repeats itself."""
+    """G updates, or epochs of them, after which the order repeats itself."""
     batches_per_epoch: int = 1
     """Of the training pictures. The training loop sets it."""
 
