@@ -29,7 +29,7 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
     """
     if name not in known():
         raise one_of("preset", name, known(), str(PRESETS))
-    file = next(path for place in with_shipped(PRESETS) if (path := place / f"{name}.yaml").is_file())
+    file = next(file for place in with_shipped(PRESETS) if (file := place / f"{name}.yaml").is_file())
     if path is not None:
         if name != "folder":
             raise GanealogyError(f"--path is for the preset folder, not {name}: `ganealogy use {name}`")
