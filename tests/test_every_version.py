@@ -30,6 +30,7 @@ LEAVES = [
     "lecam",
     "ada",
     "batch-stddev",
+    "epochwise",
 ]
 NETWORKS = ["fastgan", "stylegan2"]
 NO_MAP = "sngan: no feature map for attention has a side of 16 .* there are "

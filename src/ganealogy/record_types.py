@@ -101,6 +101,8 @@ class TrainingProtocol(TypedDict, total=False):
     """What all versions share: params.yaml's `train` section without device and threads, and the images' shape."""
 
     kimg: float
+    epochs: float
+    """Only where params.yaml gives the budget in epochs. A plan then has no kimg: `params/budget.py` resolves it."""
     lr: float
     """In tree.json only: recipes hold resolved rates."""
     batch_size: int

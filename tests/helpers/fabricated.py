@@ -156,6 +156,7 @@ def fabricate_run(
                 "real_score": 0.5 + 0.3 * share + float(rng.normal(0, 0.02)),
                 "fake_score": 0.5 - 0.3 * share + float(rng.normal(0, 0.02)),
             }  # fmt: skip
+            line |= {"d_loss_real": 0.4 * line["d_loss"], "d_loss_fake": 0.6 * line["d_loss"]}
         lines.append(line)
         save(run / f"train/grids/{step:06d}.png", images.grid(draw(64, quality, 7 + seed), 8))
     end = {"step": lines[-1]["step"], "kimg": lines[-1]["kimg"]}

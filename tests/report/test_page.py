@@ -56,6 +56,17 @@ def test_the_machine_is_shown_with_its_arithmetic(html: str, project: Path) -> N
     assert len(machines) == 2, "another arithmetic counts as another machine"
 
 
+def test_terms_of_ds_loss_are_curves_where_a_run_has_them(html: str, shared_project: Path) -> None:
+    for column in ("d_loss", "d_loss_real", "d_loss_fake"):
+        assert f'data-curve="{column}"' in html
+    findings = collect(shared_project)
+    for run in findings.runs:
+        for tick in run.ticks:
+            tick.pop("d_loss_real", None), tick.pop("d_loss_fake", None)
+    without = render(findings, gather(findings))
+    assert 'data-curve="d_loss"' in without and "d_loss_real" not in without
+
+
 def test_the_page_is_self_contained(html: str) -> None:
     for tag, attributes in Outline(html).tags:
         for name in ("src", "srcset", "action", "poster", "data"):

@@ -47,7 +47,8 @@ def test_only_a_deterministic_training_on_cuda_refuses_algorithms(
     plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {"precision": "fp32"}}
     stage = _stage.Stage([], {}, plan, {}, _stage.InputSnapshot([]))
     with pytest.raises(StartedError):
-        train.train(stage, {"seed": 0}, tmp_path, settings, process.Interruption())
+        identity = {"seed": 0, "protocol": plan["protocol"]}
+        train.train(stage, identity, tmp_path, settings, process.Interruption())
     assert bool(calls) is expected
 
 

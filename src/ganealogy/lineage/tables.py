@@ -13,6 +13,7 @@ from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
+from ganealogy.params.budget_text import describe, packed_pictures
 from ganealogy.record_types import PlannedVersion, Recipe, TreeJson
 from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
 
@@ -204,9 +205,10 @@ def _seeds(plan: TreeJson) -> str:
 
 def _protocol(plan: TreeJson) -> str:
     data, train = plan["dataset"], plan["protocol"]
+    budget = describe(train, packed_pictures(data))
     return (
-        f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "
-        f"{train['batch_size']} · base learning rate {train['lr']:g}{_unmoved(plan)} · {_seeds(plan)}"
+        f"{data['name']} {data['image_size']}×{data['image_size']} · {budget} in batches of {train['batch_size']} "
+        f"· base learning rate {train['lr']:g}{_unmoved(plan)} · {_seeds(plan)}"
     )
 
 

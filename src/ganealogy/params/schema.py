@@ -133,8 +133,10 @@ class Tree(Section):
 
 
 class Train(Section):
-    kimg: Positive
+    kimg: Positive | None = None
     """Budget: thousands of images by which G is updated (G updates x batch / 1000)."""
+    epochs: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    """The budget in passes over the training pictures, in place of `kimg`. Their number decides the kimg."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
     """Base learning rate, `1x` in recipes."""
@@ -156,6 +158,20 @@ class Train(Section):
     """Trainings at a time on each GPU: small networks do not fill a card."""
     deterministic: bool = False
     """On CUDA: only algorithms whose results repeat exactly, which is slower. CPU trainings always repeat."""
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Train:
+        if self.kimg is None and self.epochs is None:
+            raise ValueError(
+                "no budget; set train.kimg, thousands of images by which G is updated, or train.epochs, passes over "
+                "the training pictures"
+            )
+        if self.kimg is not None and self.epochs is not None:
+            raise ValueError(
+                f"train.kimg = {self.kimg:g} and train.epochs = {self.epochs:g} are two budgets; remove one of them "
+                "(on the command line: -S '~train.kimg' or -S '~train.epochs')"
+            )
+        return self
 
 
 class Sample(Section):

@@ -99,7 +99,7 @@ def complete(version: Version, settings: Settings) -> Recipe:
 
 def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
     """Return all that a training of this version depends on, and its seeds: no title, no list of versions."""
-    train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
+    train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"}, exclude_none=True)
     protocol = {**train, **settings.dataset.model_dump(include={"image_size", "channels", "flip"})}
     if recipe["labels"]:
         protocol["classes"] = inputs.classes(settings)
@@ -169,7 +169,7 @@ def tree(
     ]
     sections = {
         "dataset": settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"]),
-        "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"]),
+        "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"], exclude_none=True),
         "sample": settings.sample.model_dump(),
         "evaluate": settings.evaluate.model_dump(),
     }

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ganealogy.params.budget import resolve, step_count
+from ganealogy.params.budget_text import train_count
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.post import IMAGES
 
@@ -54,9 +55,9 @@ def views(lead: str, tracker: str, extractors: list[str], last: int = 0) -> dict
 def save(client: MlflowClient, experiment_id: str, context: Context) -> int:
     """Save missing and changed views as tags of the experiment; return their number."""
     tree = context.tree
-    protocol = tree.get("protocol", {})
+    protocol = resolve(tree.get("protocol", {}), train_count(context.manifest))
     tracker = str(protocol.get("tracker", "pixel8"))
-    last = math.ceil(protocol.get("kimg", 0) * 1000 / protocol.get("batch_size", 1))  # as in training/loop.py
+    last = step_count(protocol) if {"kimg", "batch_size"} <= protocol.keys() else 0
     evaluate = tree.get("evaluate", {})
     extractors = list(evaluate.get("extractors", []))
     current = views(str(evaluate.get("lead", f"fd_{tracker}")), tracker, extractors, last)
