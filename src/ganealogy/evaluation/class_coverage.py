@@ -24,9 +24,7 @@ class ClassCoverage(TypedDict):
     """Of a conditional version: fraction of the class's own samples whose nearest training picture is of it."""
 
 
-def class_coverage(
-    comparison: Comparison, labels: NDArray[np.int64], conditioned_on: int = 0
-) -> ClassCoverage | None:
+def class_coverage(comparison: Comparison, labels: NDArray[np.int64], conditioned_on: int = 0) -> ClassCoverage | None:
     """Return the coverage of each class; None for too few pictures on a side.
 
     `labels` (N,): classes of the training pictures, of which the first are the reals. `conditioned_on`: the classes of

@@ -29,6 +29,7 @@ from ganealogy.evaluation.metrics.diversity import diversity
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.metrics.memorisation import QUANTILE, memorisation, ratios
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
+from ganealogy.evaluation.metrics.prdc import Manifolds
 from ganealogy.evaluation.metrics.sliced_wasserstein import DIRECTIONS, PATCH, PATCHES, SEED, sliced_wasserstein
 from ganealogy.evaluation.metrics.vendi import vendi
 from ganealogy.evaluation.metrics.whitened import Block
@@ -83,10 +84,10 @@ class Comparison:
         return self.among_reals[1].values(self.k)
 
     @cached_property
-    def among_reals(self) -> tuple[tuple[Indices, Matrix], prdc.Manifolds]:
+    def among_reals(self) -> tuple[tuple[Indices, Matrix], Manifolds]:
         """Neighbours, and the balls of PRDC, from one pass over the distances, the slowest step of an evaluation."""
         fake_radii, real_radii = self.fakes.squared_radii(self.k), self.reals.squared_radii(self.k)
-        manifolds = prdc.Manifolds(fake_radii, real_radii, self.fakes.device)
+        manifolds = Manifolds(fake_radii, real_radii, self.fakes.device)
         return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds
 
     def nearest(self, points: FeatureSet, k: int, on_tile: TileCallback | None = None) -> tuple[Indices, Matrix]:
