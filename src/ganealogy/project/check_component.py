@@ -31,7 +31,7 @@ DYNAMIC = {"import_module", "__import__", "exec", "eval", "run_path", "run_modul
 def helpers() -> list[Path]:
     """Return the project's files that components import: those whose names begin with `_`, and layers of networks."""
     of_components = set(components.own().values())
-    return [path for path in sorted(COMPONENTS.rglob("*.py")) if path not in of_components]
+    return [path for path in components.own_files() if path not in of_components]
 
 
 def faults(kind: str, name: str, path: Path, settings: Settings) -> list[str]:

@@ -177,8 +177,12 @@ def _differing(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
 
 @torch.inference_mode()
 @float32_as("fp32")
-def _pictures(training: Training) -> Iterator[str]:
-    """Yield what is wrong with the pictures of G in evaluation mode."""
+def _pictures(training: Training) -> list[str]:
+    """Return what is wrong with the pictures of G in evaluation mode."""
+    return list(_picture_faults(training))
+
+
+def _picture_faults(training: Training) -> Iterator[str]:
     protocol, generator = training.plan["protocol"], training.state.eval_generator.eval()
     z = latents.sample_latents(training.plan["recipe"]["latent"], BATCH, 0)
     labels = cycled_labels(generator, BATCH)
