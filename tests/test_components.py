@@ -13,7 +13,18 @@ from ganealogy import components
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import fingerprint
 
-LOSS = "from ganealogy.adversary.losses.hinge import Hinge\n\nFACTOR = 2\n\n\ndef scale() -> int:\n    return FACTOR\n\n\nloss = Hinge\n"
+LOSS = """
+from ganealogy.adversary.losses.hinge import Hinge
+
+FACTOR = 2
+
+
+def scale() -> int:
+    return FACTOR
+
+
+loss = Hinge
+"""
 MINE = "components/adversary/losses/mine.py"
 
 
@@ -74,10 +85,7 @@ def test_own_modules_import_each_other_and_are_found_once(project: Path) -> None
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        (
-            "components/adversary/loses/mine.py",
-            r"loses/mine\.py: move it to the folder of its kind in components/, .*adv",
-        ),
+        ("components/adversary/loses/mine.py", r"loses/mine\.py: move it to the folder of its kind in components/, "),
         ("components/mine.py", r"components/mine\.py: move it to the folder of its kind"),
         ("components/training/mine.py", r"training/mine\.py: move it to the folder of its kind"),
         ("components/adversary/losses/hinge.py", r"hinge\.py: a component hinge comes with Ganealogy: rename the file"),

@@ -87,8 +87,7 @@ def test_each_version_takes_a_step_or_says_why_it_cannot(
     before = [weights(G), weights(D)]
     labels = torch.arange(BATCH) if planned["recipe"]["labels"] else None
     statistics = adversary.game(planned["recipe"], G, D).step(
-        lambda index: torch.rand(BATCH, channels, size, size) * 2 - 1,
-        labels if labels is None else lambda index: labels,
+        lambda index: torch.rand(BATCH, channels, size, size) * 2 - 1, None if labels is None else lambda index: labels
     )
     assert all(torch.isfinite(value) for value in statistics.values()), statistics
     for old, new in zip(before, [weights(G), weights(D)], strict=True):

@@ -145,12 +145,7 @@ def test_without_own_files_the_versions_of_params_yaml_are_checked(project: Path
             "        return value / self.absent",
             "components/adversary/losses/mine.py:20: AttributeError: 'Mine' object has no attribute 'absent'",
         ),
-        (
-            "networks",
-            " + self.second(latents)",
-            "",
-            "no gradient reaches G's second.weight, G's second.bias in 4 steps",
-        ),
+        ("networks", " + self.second(latents)", "", "no gradient reaches G's second.weight, G's second.bias in"),
         ("networks", "self.second(latents)", "self.second(latents).detach()", "no gradient reaches G's second.weight"),
         (
             "networks",
@@ -178,20 +173,12 @@ def test_a_fault_of_a_training_is_found(project: Path, kind: str, old: str, new:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        (
-            "import random",
-            "from . import _shared",
-            "mine.py:5: the fingerprint does not follow relative imports: write ",
-        ),
-        (
-            "import random",
-            "import importlib\nimportlib.import_module('random')",
-            "import_module() runs code that is not",
-        ),
+        ("import random", "from . import _shared", "mine.py:5: the fingerprint does not follow relative imports"),
+        ("import random", "import importlib\nimportlib.import_module('random')", "import_module() runs code that is"),
         (
             "import random",
             "from ganealogy import components\ncomponents.load('networks', 'mlp')",
-            "components.load(), wh",
+            "components.load(), w",
         ),
         ("import random", "import _shared", "write `from ganealogy.adversary.losses import _shared`"),
         ("*, margin: float", "margin: float", "loss: margin: a recipe sets keyword-only parameters: write `*,` before"),
@@ -200,11 +187,7 @@ def test_a_fault_of_a_training_is_found(project: Path, kind: str, old: str, new:
         ("loss = Mine", "lost = Mine", "no loss: end the file with `loss = YourClass`"),
         ("loss = Mine", "loss = Mine()\nloss = 3", "loss is no class or function"),
         ("loss = Mine", "loss = Mine(", "mine.py:29: not Python: "),
-        (
-            "import random",
-            "import no_such_package",
-            "mine.py:5: ModuleNotFoundError: No module named 'no_such_package'",
-        ),
+        ("import random", "import no_such_package", "mine.py:5: ModuleNotFoundError: No module named 'no_such"),
     ],
 )
 def test_a_fault_of_a_component_s_file_is_found(project: Path, old: str, new: str, fault: str) -> None:
