@@ -25,6 +25,8 @@ BATCH, STEPS, STOP = 4, 4, 2
 """Pictures per step; steps; and the step after which a training is saved and loaded."""
 TOLERANCE = 1e-5
 """Largest difference, in units of the picture's largest value, between a picture alone and in a batch."""
+FAR = 10
+"""Median size of an untrained G's values above which they are not meant to be in [-1, 1]."""
 NAMED = 3
 """Parameters and tensors that a line names; of more, it has the number."""
 
@@ -194,8 +196,9 @@ def _picture_faults(training: Training) -> Iterator[str]:
     if not torch.isfinite(together).all():
         yield "G's pictures in evaluation mode are not finite; check its normalisation"
         return
-    if (together.abs() > 1).float().mean() > 0.5:
-        yield "more than half of G's values are outside [-1, 1], where pictures are cut off: end in Tanh, or scale them"
+    low, high = float(together.min()), float(together.max())
+    if low >= 0 or high <= 0 or together.abs().median() > FAR:
+        yield f"G's values are from {low:.3g} to {high:.3g}, and black is -1 and white 1: end in Tanh, or scale them"
     if torch.equal(together, together[:1].expand_as(together)):
         yield "G draws the same picture from different latents: use the latents in forward"
     if not torch.equal(together, forward(generator, z, labels)):
