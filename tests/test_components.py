@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.own_project import own_project
 
 from ganealogy import components
 from ganealogy.errors import GanealogyError
@@ -30,16 +30,8 @@ MINE = "components/adversary/losses/mine.py"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty project as working directory; the packages' paths and the loaded modules are restored."""
-    packages = [importlib.import_module(f"ganealogy.{kind}") for kind in (*components.KINDS, "networks.layers")]
-    before, loaded = [list(package.__path__) for package in packages], set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for package, path in zip(packages, before, strict=True):
-        package.__path__[:] = path
-    for name in set(sys.modules) - loaded:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with own_project(tmp_path, monkeypatch):
+        yield tmp_path
 
 
 def write(path: str, content: str = LOSS) -> Path:

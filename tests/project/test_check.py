@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from helpers import tiny_loop
+from helpers.own_project import own_project
 
-from ganealogy import components
 from ganealogy.cli.main import cli
 from ganealogy.project import check, check_component
 from ganealogy.project.check_training import check_training
 
-PARAMS = """
-dataset: {name: avatars, image_size: 16, channels: 3}
-tree: {versions: [v1], seeds: [0]}
-train: {kimg: 1, batch_size: 8, lr: 0.0002, width: 4, device: cpu, threads: 1}
-evaluate: {extractors: [pixel8], lead: fd_pixel8}
-"""
 VERSION = "title: t\nparent: v1\nidea: i\nsource: s\nchanges: {%s}\n"
 LOSS = '''"""A loss."""
 
@@ -80,18 +72,8 @@ PLACE = {"adversary.losses": (LOSS, "adversary: {loss: mine}"), "networks": (NET
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project without own files as working directory; the packages' paths and loaded modules are restored."""
-    packages = [importlib.import_module(f"ganealogy.{kind}") for kind in components.KINDS]
-    before, loaded = [list(package.__path__) for package in packages], set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(PARAMS)
-    Path("versions").mkdir()
-    yield tmp_path
-    for package, path in zip(packages, before, strict=True):
-        package.__path__[:] = path
-    for name in set(sys.modules) - loaded:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with own_project(tmp_path, monkeypatch):
+        yield tmp_path
 
 
 def add(kind: str, old: str = "", new: str = "") -> None:

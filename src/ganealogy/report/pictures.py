@@ -156,11 +156,12 @@ def class_sheets(findings: Findings) -> dict[str, Image.Image]:
     """Return conditional version → the sheet of its classes, of its first seed with samples."""
     sheets = {}
     for version in findings.listed:
-        paths = [run.directory / "sample/classes.png" for run in version.runs if (run.directory / "sample").is_dir()]
-        if version.recipe.get("labels") and paths:
-            path = next((path for path in paths if path.exists()), paths[0])
-            read, hint = partial(_open, path), f"dvc repro sample@{version.name}"
-            if (sheet := _read_or_gap(read, f"classes of {version.name}", path, findings, hint)) is not None:
+        paths = {run: run.directory / "sample/classes.png" for run in version.runs}
+        sampled = [run for run, path in paths.items() if path.parent.is_dir() and not _no_samples_reason(run)]
+        if version.recipe.get("labels") and sampled:
+            run = next((run for run in sampled if paths[run].exists()), sampled[0])
+            read, hint = partial(_open, paths[run]), f"dvc repro sample@{run.version}"
+            if (sheet := _read_or_gap(read, f"classes of {run.label}", paths[run], findings, hint)) is not None:
                 sheets[version.name] = sheet
     return sheets
 
