@@ -81,11 +81,11 @@ def test_in_a_project_of_ones_own_the_components_pass_the_check(
     lines = done.output.splitlines()
     assert done.return_value == 0 and [line[0] for line in lines] == ["✓"] * 6, lines
     assert [line.split(":")[0] for line in lines] == [
-        "✓ networks.tiny_conv",
         "✓ adversary.losses.squared_hinge",
         "✓ adversary.penalties.logit_drift",
         "✓ data.sources.stripes",
         "✓ evaluation.extractors.mean_colour",
+        "✓ networks.tiny_conv",
         "✓ example",
     ]
 
