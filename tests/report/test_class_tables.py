@@ -19,7 +19,9 @@ HOSTILE = "<i>owls</i> | **x**"
 def record(coverage: list[Any], own: list[Any] | None = None) -> dict[str, Any]:
     size = len(coverage)
     columns = {"reals": [100] * size, "recall": [0.5] * size, "samples": [1 / size] * size}
-    return {"effnet_lite0": {"k": 5, "coverage": coverage, "own": own, **columns}}
+    whole = {"k": 5, "coverage": coverage, "own": own, **columns}
+    pixels = {**whole, "coverage": [0.9] * size}
+    return {"pixel8": {"network": False, **pixels}, "effnet_lite0": {"network": True, **whole}}
 
 
 def give(project: Path, name: str, classes: Any) -> None:

@@ -12,6 +12,8 @@ from ganealogy.evaluation.measure import MIN_IMAGES, Comparison
 class ClassCoverage(TypedDict):
     """By class number. Coverage and recall are None for a class with fewer reals than k."""
 
+    network: bool
+    """Whether the features are a network's."""
     k: int
     reals: list[int]
     coverage: list[float | None]
@@ -42,6 +44,7 @@ def class_coverage(comparison: Comparison, labels: NDArray[np.int64], conditione
 
     nearest = labels[comparison.neighbours[0][:, 0]]
     return {
+        "network": comparison.extractor.network,
         "k": comparison.k,
         "reals": sizes.tolist(),
         "coverage": fractions(manifolds.covered.cpu().numpy()),

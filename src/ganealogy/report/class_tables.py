@@ -76,9 +76,13 @@ def class_tables(findings: Findings) -> list[ClassTable]:
 
 def _extractor(findings: Findings) -> str | None:
     """Return the first network's extractor that measured classes, else the first one that did."""
-    found = [name for run in findings.runs for name, record in run.classes.items() if isinstance(record, dict)]
-    networks = [name for name in found if f"coverage_{name}" in findings.metrics]
-    return next(iter([*networks, *found]), None)
+    found = [
+        (name, record.get("network") is True)
+        for run in findings.runs
+        for name, record in run.classes.items()
+        if isinstance(record, dict)
+    ]
+    return next(iter(sorted(found, key=lambda pair: not pair[1])), (None,))[0]
 
 
 def _of_version(version: Version, extractor: str) -> list[Json]:
