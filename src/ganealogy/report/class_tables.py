@@ -82,7 +82,7 @@ def _extractor(findings: Findings) -> str | None:
         for name, record in run.classes.items()
         if isinstance(record, dict)
     ]
-    return next(iter(sorted(found, key=lambda pair: not pair[1])), (None,))[0]
+    return min(found, key=lambda pair: not pair[1], default=(None, False))[0]
 
 
 def _of_version(version: Version, extractor: str) -> list[Json]:
