@@ -60,7 +60,7 @@ def test_each_row_is_a_class_and_each_column_a_latent() -> None:
 
 def test_the_names_are_drawn_and_cut_off_and_absent_ones_are_numbers() -> None:
     network, z = generator(2), torch.randn(COLUMNS, 12)
-    named, other, numbered = (class_sheet(network, z, names) for names in (["cats", "dogs"], ["cats", "owls"], []))
+    named, other, numbered = (class_sheet(network, z, names) for names in (["cats", "dogs"], ["dogs", "cats"], []))
     assert named.size == other.size and not np.array_equal(np.asarray(named), np.asarray(other))
     assert numbered.width > named.width  # "class 0"
     assert class_sheet(network, z, ["c" * 19, "d"]).width == class_sheet(network, z, ["c" * 17 + "…", "d"]).width
