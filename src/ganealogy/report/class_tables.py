@@ -59,7 +59,7 @@ def class_tables(findings: Findings) -> list[ClassTable]:
     if len(shown) > ROWS:
         shown = sorted(shown, key=lambda index: _lowest(means["coverage"], index))[:ROWS]
     names, total = findings.manifest.get("classes"), sum(sizes) or 1
-    note = f" By {wording.EXTRACTORS.get(extractor, extractor) or extractor}'s features; mean over seeds."
+    note = f" In the features of {wording.EXTRACTORS.get(extractor, extractor)}; mean over seeds."
     if len(sizes) > ROWS:
         note += f" The {ROWS} classes of the lowest coverage, of {len(sizes)}."
     tables = []
