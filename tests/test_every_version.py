@@ -31,6 +31,7 @@ LEAVES = [
     "ada",
     "batch-stddev",
     "epochwise",
+    "conditional",
 ]
 NETWORKS = ["fastgan", "stylegan2"]
 NO_MAP = "sngan: no feature map for attention has a side of 16 .* there are "
@@ -41,9 +42,11 @@ SEEDS = {("mimicry-dcgan", 128): 4}
 
 
 def params(folder: Path, versions: list[str], size: int, channels: int) -> Path:
+    """`conditional` needs labels, which avatars lack."""
+    name = "cifar10" if "conditional" in versions else "avatars"
     path = folder / "params.yaml"
     path.write_text(
-        f"dataset: {{name: avatars, image_size: {size}, channels: {channels}}}\n"
+        f"dataset: {{name: {name}, image_size: {size}, channels: {channels}}}\n"
         f"tree: {{versions: [{', '.join(versions)}], seeds: [0]}}\n"
         f"train: {{kimg: 1, batch_size: {BATCH}, lr: 0.0002, width: 4, device: cpu, threads: 1}}\n"
     )
@@ -78,14 +81,16 @@ def test_each_version_takes_a_step_or_says_why_it_cannot(
         "discriminator": networks.parameter_count(D),
     }
     before = [weights(G), weights(D)]
+    labels = torch.arange(BATCH) if planned["recipe"]["labels"] else None
     statistics = adversary.game(planned["recipe"], G, D).step(
-        lambda index: torch.rand(BATCH, channels, size, size) * 2 - 1
+        lambda index: torch.rand(BATCH, channels, size, size) * 2 - 1, None if labels is None else lambda index: labels
     )
     assert all(torch.isfinite(value) for value in statistics.values()), statistics
     for old, new in zip(before, [weights(G), weights(D)], strict=True):
         assert torch.isfinite(new).all() and (not torch.equal(old, new) or not len(new))
     with torch.no_grad():
-        assert G.eval()(torch.randn(2, planned["recipe"]["latent"]["size"])).shape == (2, channels, size, size)
+        inputs = [torch.randn(2, planned["recipe"]["latent"]["size"]), *([] if labels is None else [labels[:2]])]
+        assert G.eval()(*inputs).shape == (2, channels, size, size)
 
 
 def test_the_whole_family_can_be_planned_at_once(tmp_path: Path) -> None:

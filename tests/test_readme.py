@@ -73,6 +73,7 @@ RUN_ELSEWHERE = {
     "ganealogy calibrate": "tests/test_calibrate.py",
     "ganealogy calibrate mimicry-dcgan": "tests/test_calibrate.py",
     "ganealogy measure": "tests/evaluation/test_standalone.py",
+    "ganealogy check": "tests/project/test_check.py",
     "ganealogy gc": "tests/runs/test_gc.py",
     "ganealogy noise v1": "tests/stages/test_noise.py",
     "ganealogy noise v1 --runs 5": "tests/stages/test_noise.py",

@@ -59,7 +59,9 @@ def own() -> dict[tuple[str, str], Path]:
     Raises: GanealogyError for a file in a folder that is no kind's, and for a name that the package has, too.
     """
     found = {}
-    for path in sorted(COMPONENTS.rglob("*.py")):
+    for path in own_files():
+        if path.name == "__init__.py":
+            raise GanealogyError(f"{path}: delete it: the folders of {COMPONENTS}/ are no packages")
         kind = ".".join(path.parent.relative_to(COMPONENTS).parts)
         if not SOURCE.joinpath(*kind.split(".")).is_dir() or kind not in (*KINDS, "networks.layers"):
             folders = ", ".join(kind.replace(".", "/") for kind in KINDS)
@@ -69,6 +71,12 @@ def own() -> dict[tuple[str, str], Path]:
         if not path.stem.startswith("_") and kind in KINDS:
             found[kind, path.stem] = path
     return found
+
+
+def own_files() -> list[Path]:
+    """Return the Python files below `COMPONENTS`, sorted, without those of hidden folders, which editors keep."""
+    files = ((path, path.relative_to(COMPONENTS).parts) for path in COMPONENTS.rglob("*.py"))
+    return sorted(path for path, parts in files if not any(part.startswith(".") for part in parts))
 
 
 def require(kind: str, name: str, where: str = "") -> None:
@@ -91,8 +99,12 @@ def load(kind: str, name: str, where: str = "") -> ModuleType:
 
 
 def find_own() -> None:
-    """Let `import` find the modules of the project's own components, below the packages of their folders."""
-    for folder in {path.parent for path in COMPONENTS.rglob("*.py")}:
+    """Let `import` find the modules of the project's own components, below the packages of their folders.
+
+    Raises: GanealogyError as `own`.
+    """
+    own()
+    for folder in {path.parent for path in own_files()}:
         package = importlib.import_module(".".join([PACKAGE, *folder.relative_to(COMPONENTS).parts]))
         if (place := str(folder.resolve())) not in package.__path__:
             package.__path__.append(place)

@@ -288,6 +288,8 @@ class MetricsJson(TypedDict):
     not_measured: dict[str, str]
     flags: dict[str, Flag]
     neighbours: dict[str, list[list[Any]]]
+    classes: NotRequired[dict[str, Any]]
+    """Extractor → `evaluation.class_coverage.ClassCoverage`, where the data set has classes."""
 
 
 class ManifestJson(TypedDict, total=False):
@@ -301,7 +303,7 @@ class ManifestJson(TypedDict, total=False):
     channels: int
     rejected: list[dict[str, str]]
     classes: list[str]
-    """Names of the class folders, of the user's own pictures that have such."""
+    """Names of the classes, of a data set with labels."""
     identities: dict[str, int]
     """People in train, in holdout and in both, where the source knows them."""
     source: str

@@ -131,10 +131,13 @@ def test_every_version_resumes_exactly(tmp_path: Path, pictures: np.ndarray, ver
     planned = plan(version, kimg=0.08)
     if version == "v14":  # attends at 16x16, so its pictures are larger
         planned, pictures = plan(version, kimg=0.08, image_size=32), pictures.repeat(2, axis=1).repeat(2, axis=2)
+    labels = None
+    if version == "conditional":
+        planned, labels = plan(version, kimg=0.08, classes=4), np.arange(len(pictures)) % 4
     if version in NATIVE_28:
         planned = plan(version, kimg=0.08, image_size=28, channels=1)
         pictures = np.pad(pictures[:, :, :, :1], ((0, 0), (6, 6), (6, 6), (0, 0)))
-    resume_exactly(tmp_path, pictures, planned, stops=(4, 3))
+    resume_exactly(tmp_path, pictures, planned, stops=(4, 3), labels=labels)
 
 
 def resume_exactly(

@@ -17,7 +17,7 @@ SECTIONS = {
         "evaluate",
         "report",
     ),
-    "Versions": ("tree", "show", "diff", "new", "use"),
+    "Versions": ("tree", "show", "diff", "new", "check", "use"),
     "Results": ("summary", "seeds", "noise", "calibrate", "measure", "generate", "export", "live", "ui", "sync"),
     "Maintenance": ("doctor", "fetch", "repro", "gc"),
 }

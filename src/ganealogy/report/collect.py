@@ -206,6 +206,7 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
     }
     run.other = _mapping(_mapping(record, "other"), "metrics")
     run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
+    run.classes = _mapping(record, "classes")
     run.neighbours = bool(record.get("neighbours"))
     run.flags = {name: flag for name, flag in _mapping(record, "flags").items() if isinstance(flag, dict)}
     run.not_measured = {name: str(why) for name, why in _mapping(record, "not_measured").items()}

@@ -60,6 +60,8 @@ class Run:
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
+    classes: Json = field(default_factory=dict)
+    """Extractor → coverage of each class: see `evaluation/class_coverage.py`."""
     neighbours: bool = False
     """Whether the evaluation drew the nearest training pictures of some samples."""
     ema: bool | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy.files import atomic
 from ganealogy.report import columns, figures, noise, second_opinions, wording
+from ganealogy.report.class_tables import class_tables
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Version
@@ -72,6 +74,10 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
         noise=noise.section(findings),
+        class_tables=[
+            replace(each, rows=[{**row, "class": plain(row["class"])} for row in each.rows])
+            for each in class_tables(findings)
+        ],
         marks=second_opinions.marks(findings, verdicts.verdicts),
         table=table,
     )

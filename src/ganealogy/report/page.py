@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
+from ganealogy.report.class_tables import class_tables
 from ganealogy.report.compute import fairness
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
@@ -109,6 +110,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             rule=decision_rule(verdicts.verdicts),
             family_note=family(findings),
             noise=noise.section(findings),
+            class_tables=class_tables(findings),
             marks=second_opinions.marks(findings, verdicts.verdicts),
             others=second_opinions.other_means(findings),
             by_other=second_opinions.other_heading(findings),
@@ -190,6 +192,7 @@ def _picture_uris(gallery: Gallery) -> Json:
         "strips": pictures.fitted(gallery.strips, pictures.STRIPS)[0],
         "neighbours": pictures.fitted(gallery.neighbours, pictures.NEIGHBOURS)[0],
         "walks": gallery.walks,
+        "classes": pictures.fitted(gallery.classes, pictures.CLASSES)[0],
     }
 
 

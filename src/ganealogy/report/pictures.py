@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -50,6 +50,10 @@ NEIGHBOURS: tuple[int, tuple[Fit, ...]] = (
     800_000,
     ((8, 530, 72), (8, 530, 60), (8, 530, 50), (8, 265, 60), (8, 180, 40), (8, 135, 30)),
 )
+CLASSES: tuple[int, tuple[Fit, ...]] = (
+    1_000_000,
+    ((8, 1400, 72), (8, 1400, 50), (8, 700, 60), (8, 700, 40), (8, 467, 30)),
+)
 THUMBNAILS: tuple[int, tuple[Fit, ...]] = (250_000, ((3, 200, 80), (3, 200, 65), (3, 100, 70), (3, 100, 50)))
 SHEET_SIDE = GRID_SIDE * (images.TILE + 2) + 2
 """Maximum side of a sheet in pixels: that of small pictures, which are enlarged."""
@@ -67,6 +71,8 @@ class Gallery:
     neighbours: dict[str, Image.Image]
     walks: dict[str, str]
     frames: dict[str, list[tuple[int, str]]]
+    classes: dict[str, Image.Image] = field(default_factory=dict)
+    """By version: the sheet of classes of a conditional version's first seed with samples."""
 
 
 def gather(findings: Findings) -> Gallery:
@@ -79,6 +85,7 @@ def gather(findings: Findings) -> Gallery:
         neighbours={run.name: sheet for run in started if (sheet := neighbours(run, findings)) is not None},
         walks=walks(started, findings),
         frames=frames(started, findings),
+        classes=class_sheets(findings),
     )
 
 
@@ -143,6 +150,20 @@ def neighbours(run: Run, findings: Findings) -> Image.Image | None:
     hint = f"dvc repro evaluate@{run.version}"
     what = f"nearest training pictures of {run.label}"
     return _read_or_gap(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, hint)
+
+
+def class_sheets(findings: Findings) -> dict[str, Image.Image]:
+    """Return conditional version → the sheet of its classes, of its first seed with samples."""
+    sheets = {}
+    for version in findings.listed:
+        paths = {run: run.directory / "sample/classes.png" for run in version.runs}
+        sampled = [run for run, path in paths.items() if path.parent.is_dir() and not _no_samples_reason(run)]
+        if version.recipe.get("labels") and sampled:
+            run = next((run for run in sampled if paths[run].exists()), sampled[0])
+            read, hint = partial(_open, paths[run]), f"dvc repro sample@{run.version}"
+            if (sheet := _read_or_gap(read, f"classes of {run.label}", paths[run], findings, hint)) is not None:
+                sheets[version.name] = sheet
+    return sheets
 
 
 def walks(runs: list[Run], findings: Findings) -> dict[str, str]:

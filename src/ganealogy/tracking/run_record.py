@@ -22,6 +22,7 @@ FILES = (
     "train/run.json",
     "train/metrics.jsonl",
     "sample/grid.png",
+    "sample/classes.png",
     "sample/strip.png",
     "sample/walk.webp",
     "sample/sample.json",
