@@ -321,6 +321,8 @@ class AnchorsJson(TypedDict):
     protocol: dict[str, MetricProtocol]
     dimensions: dict[str, int]
     sha256: dict[str, str]
+    absent: dict[str, str]
+    """Extractor that was left out → why: its weights were not on the machine."""
     count: int
     reals: int
     train: int

@@ -499,3 +499,17 @@ def test_metrics_are_computed_on_the_stages_device(packed, tmp_path, monkeypatch
     placements.clear()
     standalone.run(packed / "holdout.npy", tmp_path / "fakes.npy", ["pixel8"], device="cuda")
     assert placements == all_on_gpu
+
+
+def test_an_extractor_without_weights_is_not_measured(packed, tmp_path):
+    """It is left out by the reference, and measured once the reference has it."""
+    settings = SETTINGS | {"extractors": ["inception", "pixel8"], "metrics": ["fd_pixel8", "fid"]}
+    absent = {"inception": "its weights are absent"}
+    measure_reference(settings, 100, packed, tmp_path / "reference", absent=absent)
+    assert json.loads((tmp_path / "reference/anchors.json").read_text())["absent"] == absent
+    run = make_run(tmp_path, faces(100, 3))
+    record = evaluate(run, settings, tmp_path / "reference")
+    assert list(record["metrics"]) == ["fd_pixel8"] and record["not_measured"] == {"fid": absent["inception"]}
+    measure_reference(settings | {"extractors": ["pixel8"]}, 100, packed, tmp_path / "reference")
+    with pytest.raises(GanealogyError, match="run `ganealogy fetch inception`"):
+        evaluate(run, settings, tmp_path / "reference")

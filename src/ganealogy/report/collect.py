@@ -54,8 +54,7 @@ def collect(root: Path = Path()) -> Findings:
     findings.noise = _noise(findings)
     _report_unmeasured(findings)
     if "fid" not in findings.metrics:
-        why = "the name is reserved for pytorch-fid's Inception, which was not used"
-        gaps.append(Gap("fid: not measured", why, "ganealogy fetch inception, then dvc repro"))
+        gaps.append(Gap("fid: not measured", *findings.why_no_fid))
     return findings
 
 
@@ -243,7 +242,7 @@ def _report_unmeasured(findings: Findings) -> None:
     labels: dict[tuple[str, str], list[str]] = {}
     for run in findings.runs:
         for metric, why in run.not_measured.items():
-            if metric.endswith("_se"):  # reported with its estimate
+            if metric.endswith("_se") or (metric == "fid" and "fid" not in findings.metrics):  # `collect` reports them
                 continue
             labels.setdefault((metric, why), []).append(run.label)
     for (metric, why), runs in labels.items():
