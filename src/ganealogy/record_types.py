@@ -356,6 +356,8 @@ class PlannedVersion(TypedDict):
     idea: str
     source: str
     note: str | None
+    conclusion: dict[str, str | None] | None
+    """Its `text`, and `numbers`, the digest of the numbers that it is about."""
     parent: str | None
     listed: bool
     """Whether it is in tree.versions; an ancestor need not be."""

@@ -91,6 +91,12 @@ REMEDIES = {
     ),
     "cli/doctor.py: ganealogy fetch inception":
         "faults/test_named_remedies.py::test_inceptions_weights_are_fetched_again",
+    "report/conclusions.py: dvc repro":
+        "report/test_conclusions.py::test_what_is_not_measured_has_no_conclusion_until_it_is",
+    "report/conclusions.py: ganealogy conclude {version.name}":
+        "report/test_conclusions.py::test_a_conclusion_is_written_and_shown_and_its_numbers_may_change",
+    'lineage/conclude.py: ganealogy conclude {name} "TEXT"':
+        "report/test_conclusions.py::test_without_a_conclusion_nothing_is_shown",
     "stages/_weights.py: ganealogy fetch inception":
         "stages/test_weights.py::test_the_commands_of_the_message_bring_them",
     "stages/_weights.py: dvc repro": "evaluation/test_evaluate.py::test_an_extractor_without_weights_is_not_measured",

@@ -18,7 +18,19 @@ SECTIONS = {
         "report",
     ),
     "Versions": ("tree", "show", "diff", "new", "use"),
-    "Results": ("summary", "seeds", "noise", "calibrate", "measure", "generate", "export", "live", "ui", "sync"),
+    "Results": (
+        "summary",
+        "conclude",
+        "seeds",
+        "noise",
+        "calibrate",
+        "measure",
+        "generate",
+        "export",
+        "live",
+        "ui",
+        "sync",
+    ),
     "Maintenance": ("doctor", "fetch", "repro", "gc"),
 }
 

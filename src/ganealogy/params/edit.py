@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from ganealogy.errors import GanealogyError, one_of
@@ -29,7 +31,7 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
     """
     if name not in known():
         raise one_of("preset", name, known(), str(PRESETS))
-    file = next(path for place in with_shipped(PRESETS) if (path := place / f"{name}.yaml").is_file())
+    file = next(found for place in with_shipped(PRESETS) if (found := place / f"{name}.yaml").is_file())
     if path is not None:
         if name != "folder":
             raise GanealogyError(f"--path is for the preset folder, not {name}: `ganealogy use {name}`")
@@ -46,7 +48,7 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
         _replace(content, preset)
 
     schema.parse(schema.Settings, schema.read_yaml(file), str(file))
-    return _edit(params, replace)
+    return rewrite(params, replace)
 
 
 def add_extractor(name: str, params: Path = PARAMS) -> str:
@@ -57,7 +59,7 @@ def add_extractor(name: str, params: Path = PARAMS) -> str:
         if name not in extractors:
             extractors.append(name)
 
-    return _edit(params, add)
+    return rewrite(params, add)
 
 
 def add_version(name: str, params: Path = PARAMS) -> str:
@@ -68,28 +70,32 @@ def add_version(name: str, params: Path = PARAMS) -> str:
         if name not in versions:
             versions.append(name)
 
-    return _edit(params, add)
+    return rewrite(params, add)
 
 
-def _edit(params: Path, change: Any) -> str:
-    round_trip = YAML()  # round trip: comments, order and quotes stay
+def rewrite(path: Path, change: Callable[[Any], None], model: type[BaseModel] = schema.Settings) -> str:
+    """Apply `change` to the content of a YAML file, whose comments, order and quotes stay. Return the difference.
+
+    Raises: GanealogyError when the file, before or after, is no `model`; it is then unchanged.
+    """
+    round_trip = YAML()
     round_trip.width = 120
-    before = schema.read_text(params) if params.exists() else ""
+    before = schema.read_text(path) if path.exists() else ""
     if before.strip():
-        schema.read_yaml(params)  # raises with the place of the fault
+        schema.read_yaml(path)  # raises with the place of the fault
     content = round_trip.load(before) or {}
     try:
         change(content)
     except (AttributeError, KeyError, TypeError):  # a key that `change` needs is absent, or of another type
-        schema.parse(schema.Settings, schema.read_yaml(params), str(params))
+        schema.parse(model, schema.read_yaml(path), str(path))
         raise
     stream = StringIO()
     round_trip.dump(content, stream)
     after = stream.getvalue()
-    schema.parse(schema.Settings, YAML(typ="safe", pure=True).load(after), str(params))
-    atomic.write_text(params, after)
+    schema.parse(model, YAML(typ="safe", pure=True).load(after), str(path))
+    atomic.write_text(path, after)
     return "".join(
-        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{params} before", str(params), n=0)
+        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} before", str(path), n=0)
     )
 
 

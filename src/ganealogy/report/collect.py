@@ -16,7 +16,7 @@ from ganealogy.errors import GanealogyError, one_line, printable
 from ganealogy.files import records
 from ganealogy.files.records import RecordError
 from ganealogy.lineage.changes import changes
-from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
+from ganealogy.report.findings import ANCHORS, Conclusion, Findings, Gap, Json, Run, Version, number
 from ganealogy.verdicts import noise
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
 from ganealogy.workspace import MANIFEST, NOISE, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
@@ -123,6 +123,7 @@ def _versions(tree: Json) -> list[Version]:
             flops=entry.get("flops") or None,
             sample_flops=entry.get("sample_flops") or None,
             seeds=list(entry.get("seeds") or []),
+            conclusion=_conclusion(entry.get("conclusion")),
         )
         for index, entry in enumerate(tree["versions"])
     ]
@@ -131,6 +132,11 @@ def _versions(tree: Json) -> list[Version]:
         if version.parent in by_name:
             by_name[version.parent].children.append(version)
     return versions
+
+
+def _conclusion(entry: Any) -> Conclusion | None:
+    text, numbers = (entry.get(key) if isinstance(entry, dict) else None for key in ("text", "numbers"))
+    return Conclusion(text.strip(), str(numbers or "")) if isinstance(text, str) and text.strip() else None
 
 
 def _planned_fingerprint(root: Path, version: str) -> str:

@@ -107,6 +107,13 @@ class Run:
         return f"dvc repro train@{self.version}"
 
 
+@dataclass(frozen=True)
+class Conclusion:
+    text: str
+    numbers: str = ""
+    """Digest of the numbers that it is about; empty if it was written by hand."""
+
+
 @dataclass
 class Version:
     """A node of the family tree with one run per seed; an unlisted ancestor has no runs."""
@@ -132,6 +139,7 @@ class Version:
     children: list[Version] = field(default_factory=list)
     sample_flops: int | None = None
     """Floating-point operations of a sample, all steps of a sampler included."""
+    conclusion: Conclusion | None = None
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed → value, for the seeds that have one."""

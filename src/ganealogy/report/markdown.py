@@ -12,6 +12,7 @@ from ganealogy.files import atomic
 from ganealogy.report import columns, figures, noise, second_opinions, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
+from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.pictures import Gallery
@@ -71,6 +72,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         family_note=family_note(findings),
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
+        remark=lambda version: remark(findings, version),
         noise=noise.section(findings),
         marks=second_opinions.marks(findings, verdicts.verdicts),
         table=table,

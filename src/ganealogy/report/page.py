@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
 from ganealogy.report.compute import fairness
+from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import against_sentences, basis, outcome
@@ -86,6 +87,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         no_interval,
         worsened,
         problems,
+        remark,
         reason_missing,
         columns.direction,
         fairness,
