@@ -1,4 +1,8 @@
-"""Weights that no package contains: their digests, and Inception's, which are fetched where params.yaml names it."""
+"""Weights that no package contains: their digests, and Inception's, which are fetched where params.yaml names it.
+
+The reference stage imports this module, so it imports at its head only what is in every stage's fingerprint or cannot
+change results.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy import components
-from ganealogy.data import fetch
 from ganealogy.errors import GanealogyError
 from ganealogy.files.records import RecordError, read_record
 from ganealogy.params.schema import Settings
 from ganealogy.runtime import process
-from ganealogy.verdicts import primary_metric
 from ganealogy.workspace import INPUTS, WEIGHTS, main_root
 
 KIND = "evaluation.extractors"
-INCEPTION = "inception"
+INCEPTION, FID = "inception", "fid"
 NOT_HERE = "Inception's weights are not on this machine"
 ABSENT = f"{NOT_HERE}; run `ganealogy fetch inception`, then `dvc repro`"
 
@@ -48,19 +50,21 @@ def not_measured(extractors: Collection[str], lead: str) -> dict[str, str]:
     Where the record of the inputs has their digest, results of them exist, so they are needed.
     """
     path = main_root() / WEIGHTS / _file(INCEPTION)
-    needed = INCEPTION not in extractors or lead in primary_metric.distances(INCEPTION)
+    needed = INCEPTION not in extractors or lead == FID or lead.endswith(f"_{INCEPTION}")
     return {} if needed or path.is_file() or _recorded(path.name) else {INCEPTION: ABSENT}
 
 
 def _recorded(file: str) -> bool:
     with suppress(RecordError):
-        return file in (read_record(INPUTS, "").get("weights") or {})
+        weights = read_record(INPUTS, "").get("weights")
+        return isinstance(weights, dict) and file in weights
     return False
 
 
 def _try_to_fetch(settings: Settings, recorded: bool) -> None:
     """Try once to get Inception's weights, and print a line if that fails."""
-    from ganealogy.evaluation.extractors import _inception_weights  # imported here: few projects need the downloader
+    from ganealogy.data import fetch
+    from ganealogy.evaluation.extractors import _inception_weights
 
     mirror = None
     with suppress(fetch.NoMirrorError):
@@ -72,7 +76,7 @@ def _try_to_fetch(settings: Settings, recorded: bool) -> None:
         if recorded:
             effect = f"the record in {INPUTS} stays"
         elif not_measured(settings.evaluate.extractors, settings.evaluate.lead):
-            effect = f"{primary_metric.distance(INCEPTION)} is not measured"
+            effect = f"{FID} is not measured"
         else:
             effect = "the stages that use them will fail"
         process.warn(f"{NOT_HERE}, so {effect}: {error}")
