@@ -21,10 +21,11 @@ from ganealogy.lineage.versions import VersionFile, known, read_family
 from ganealogy.params import edit
 from ganealogy.report import as_json, markdown, page
 from ganealogy.report.collect import collect
-from ganealogy.report.pictures import gather
+from ganealogy.report.pictures import Gallery
 from ganealogy.stages import plan
 from ganealogy.workspace import SHIPPED, VERSIONS
 
+NO_PICTURES = Gallery(real=None, samples={}, strips={}, neighbours={}, walks={}, frames={})
 WORDS = "Helps; keep it: {a} # b"
 
 
@@ -61,7 +62,7 @@ def shown(name: str) -> list[str]:
     findings = collect()
     summary = next(each for each in as_json.summary(Path())["versions"] if each["name"] == name)
     return [
-        page.render(findings, gather(findings)),
+        page.render(findings, NO_PICTURES),
         markdown.render(findings, {}).replace("\\", ""),
         " ".join(CliRunner().invoke(cli, ["show", name], catch_exceptions=False).output.split()),
         f"{summary['conclusion']} ({summary['conclusion_remark']})",
