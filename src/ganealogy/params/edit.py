@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -10,11 +11,24 @@ from typing import Any
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.params import schema
 from ganealogy.workspace import PARAMS, PRESETS, with_shipped
+
+LIST_BELOW_KEY = re.compile(r"^( *)[^\s#-][^#\n]*: *(?:#.*)?\n(?: *(?:#.*)?\n)*( *)- ", re.M)
+"""The indents of a key and of the list below it: ruamel has one setting per file."""
+
+
+class _WrittenNull(RoundTripRepresenter):
+    """Writes null, where ruamel leaves the value out."""
+
+
+_WrittenNull.add_representer(
+    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
 
 
 def known() -> list[str]:
@@ -79,10 +93,13 @@ def rewrite(path: Path, change: Callable[[Any], None], model: type[BaseModel] = 
     Raises: GanealogyError when the file, before or after, is no `model`; it is then unchanged.
     """
     round_trip = YAML()
-    round_trip.width = 120
+    round_trip.width, round_trip.preserve_quotes, round_trip.Representer = 120, True, _WrittenNull
     before = schema.read_text(path) if path.exists() else ""
     if before.strip():
         schema.read_yaml(path)  # raises with the place of the fault
+    if list_below_key := LIST_BELOW_KEY.search(before):
+        key, dash = map(len, list_below_key.groups())
+        round_trip.indent(mapping=2, sequence=dash - key + 2, offset=dash - key)
     content = round_trip.load(before) or {}
     try:
         change(content)
