@@ -74,6 +74,8 @@ RUN_ELSEWHERE = {
     "ganealogy calibrate mimicry-dcgan": "tests/test_calibrate.py",
     "ganealogy measure": "tests/evaluation/test_standalone.py",
     "ganealogy check": "tests/project/test_check.py",
+    "ganealogy conclude v8": "tests/report/test_conclusions.py",
+    'ganealogy conclude v8 "Helps; keep it."': "tests/report/test_conclusions.py",
     "ganealogy gc": "tests/runs/test_gc.py",
     "ganealogy noise v1": "tests/stages/test_noise.py",
     "ganealogy noise v1 --runs 5": "tests/stages/test_noise.py",
@@ -231,10 +233,12 @@ def test_a_folder_of_pictures_is_a_data_set(workspace: Workspace) -> None:
 def test_use_prints_the_changes_and_fetch_turns_on_fid(workspace: Workspace) -> None:
     difference = typed(workspace, "ganealogy use anime").stdout
     assert "+  name: anime" in difference
+    typed(workspace, "ganealogy use avatars")
+    before = (workspace.path / "params.yaml").read_text()
     done = typed(workspace, "mkdir empty && GANEALOGY_MIRROR=empty ganealogy fetch inception", check=False)
     if done.returncode:  # without the network: one line with a hint, and params.yaml unchanged
         assert done.returncode == 2 and "pt_inception" in done.stdout
-        assert "inception" not in (workspace.path / "params.yaml").read_text()
+        assert (workspace.path / "params.yaml").read_text() == before and "inception" not in before
 
 
 def test_make_ui_serves_the_comparison(workspace: Workspace) -> None:

@@ -325,6 +325,8 @@ class AnchorsJson(TypedDict):
     protocol: dict[str, MetricProtocol]
     dimensions: dict[str, int]
     sha256: dict[str, str]
+    absent: dict[str, str]
+    """Extractor that was left out → why: its weights were not on the machine."""
     count: int
     reals: int
     train: int
@@ -358,6 +360,8 @@ class PlannedVersion(TypedDict):
     idea: str
     source: str
     note: str | None
+    conclusion: dict[str, str | None] | None
+    """Its `text`, and `numbers`, the digest of the numbers that it is about."""
     parent: str | None
     listed: bool
     """Whether it is in tree.versions; an ancestor need not be."""

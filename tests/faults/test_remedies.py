@@ -91,6 +91,15 @@ REMEDIES = {
     ),
     "cli/doctor.py: ganealogy fetch inception":
         "faults/test_named_remedies.py::test_inceptions_weights_are_fetched_again",
+    "report/conclusions.py: dvc repro":
+        "report/test_conclusions.py::test_what_is_not_measured_has_no_conclusion_until_it_is",
+    "report/conclusions.py: ganealogy conclude {version.name}":
+        "report/test_conclusions.py::test_a_conclusion_is_written_and_shown_and_its_numbers_may_change",
+    'lineage/conclude.py: ganealogy conclude {name} "TEXT"':
+        "report/test_conclusions.py::test_without_a_conclusion_nothing_is_shown",
+    "stages/_weights.py: ganealogy fetch inception":
+        "stages/test_weights.py::test_the_commands_of_the_message_bring_them",
+    "stages/_weights.py: dvc repro": "evaluation/test_evaluate.py::test_an_extractor_without_weights_is_not_measured",
     "cli/stage_verbs.py: ganealogy report --exp A B":
         "test_readme.py::test_experiments_are_recorded_and_compared",
     "cluster/dvc_remote.py: dvc remote list": "cluster/test_input.py::test_a_remote_that_is_not_defined_is_refused",
@@ -156,8 +165,8 @@ PARSED_ONLY = {
     "data/sources/anime.py: pip install 'ganealogy[kaggle]'",
     "evaluation/extractors/_timm.py: pip install 'ganealogy[vision]'",
     "export/onnx_file.py: pip install 'ganealogy[live]'",
-    "report/collect.py: dvc repro",
-    "report/collect.py: ganealogy fetch inception",
+    "report/findings.py: dvc repro",
+    "report/findings.py: ganealogy fetch inception",
     "runtime/nvidia.py: docker run --gpus all …",
     "runtime/nvidia.py: make setup",
     "runtime/nvidia.py: sudo modprobe nvidia",

@@ -18,7 +18,20 @@ SECTIONS = {
         "report",
     ),
     "Versions": ("tree", "show", "diff", "new", "check", "use"),
-    "Results": ("summary", "seeds", "noise", "calibrate", "measure", "generate", "export", "live", "ui", "sync"),
+    "Results": (
+        "summary",
+        "judge",
+        "conclude",
+        "seeds",
+        "noise",
+        "calibrate",
+        "measure",
+        "generate",
+        "export",
+        "live",
+        "ui",
+        "sync",
+    ),
     "Maintenance": ("doctor", "fetch", "repro", "gc"),
 }
 

@@ -252,7 +252,13 @@ def check_weights(settings: Settings | None) -> Iterator[Finding]:
     if done.returncode:
         yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): {SET_UP}")
         return
+    from ganealogy.stages import _weights
+
+    absent = _weights.not_measured(settings.evaluate.extractors, settings.evaluate.lead)
     for name, fault in json.loads(done.stdout.splitlines()[-1]).items():
+        if name in absent and name != settings.train.tracker:
+            yield Finding("!", f"fid: not measured: {absent[name]}")
+            continue
         yield Finding("✗", f"{name}: {fault}") if fault else Finding("✓", f"{name}: its weights are intact")
     if "inception" not in names:
         yield Finding("!", "FID is not measured: `ganealogy fetch inception` downloads its weights")

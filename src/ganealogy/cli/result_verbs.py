@@ -272,4 +272,27 @@ def sync(follow: Path | None, parent: int | None, from_store: bool) -> None:
         sys.exit(process.FIXABLE if any(result.warning for result in results) else process.OK)
 
 
-VERBS = (summary, judge, seeds, noise, calibrate, generate, export, live, ui, sync)
+@click.command()
+@click.argument("version")
+@click.argument("text", required=False)
+def conclude(version: str, text: str | None) -> None:
+    """Write what you conclude from VERSION's numbers into versions/VERSION.yaml.
+
+    The report and `ganealogy show` print it below the verdict, and mark it as stale once the numbers of VERSION or its
+    parent change. It trains nothing anew. Without TEXT, the conclusion that is there is of the present numbers from now
+    on.
+
+    \b
+    ganealogy conclude v8 "Helps; keep it."
+    ganealogy conclude v8                      it still holds for the new numbers
+    """
+    from ganealogy.lineage.conclude import conclude
+    from ganealogy.report.collect import collect
+    from ganealogy.report.conclusions import numbers
+
+    with process.explain_full_disk("versions"):
+        path = conclude(version, text, numbers(collect(), version))
+    click.echo(f"wrote {path}; the report has it after `dvc repro`")
+
+
+VERBS = (summary, judge, conclude, seeds, noise, calibrate, generate, export, live, ui, sync)

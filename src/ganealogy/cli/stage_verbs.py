@@ -63,7 +63,7 @@ def plan(as_json: bool) -> None:
     """
     from ganealogy.lineage import tables, versions
     from ganealogy.params import schema
-    from ganealogy.stages import _side_by_side, plan
+    from ganealogy.stages import _side_by_side, _weights, plan
 
     tree = plan.run()
     if as_json:
@@ -71,7 +71,10 @@ def plan(as_json: bool) -> None:
         return
     for file, why in versions.misnamed().items():
         process.warn(f"versions/{file} is not read: {why}")
-    times, sentence = _side_by_side.times_of_plan(schema.load())
+    settings = schema.load()
+    for why in _weights.not_measured(settings.evaluate.extractors, settings.evaluate.lead).values():
+        process.warn(f"fid: not measured: {why}")
+    times, sentence = _side_by_side.times_of_plan(settings)
     tables.show(tables.table(tree, times))
     if sentence:
         click.echo(sentence)

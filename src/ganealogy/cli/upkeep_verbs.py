@@ -84,6 +84,9 @@ def gc(yes: bool, ignore_unknown: bool) -> None:
 def fetch(what: str) -> None:
     """Download the weights of pytorch-fid's Inception, and turn on FID in params.yaml.
 
+    A mirror (GANEALOGY_MIRROR, dataset.mirror) and torch's cache are used before the network. `dvc repro` does the same
+    by itself where evaluate.extractors has inception.
+
     In a folder without params.yaml, it downloads the weights for `ganealogy measure --extractor inception` there.
     """
     from ganealogy.data.fetch import mirror

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 import click
 
 from ganealogy.cli._json import JSON, emit
-from ganealogy.errors import printable
+from ganealogy.errors import GanealogyError, printable
 from ganealogy.runtime import process
+
+if TYPE_CHECKING:
+    from ganealogy.lineage.versions import Version
 
 
 @click.command()
@@ -30,7 +36,7 @@ def tree(everything: bool, as_json: bool) -> None:
 @click.argument("version")
 @click.option("--layers", is_flag=True, help="The layers of G and D at the size of params.yaml instead.")
 def show(version: str, layers: bool) -> None:
-    """Print the complete recipe of VERSION, and which ancestor sets each value.
+    """Print the complete recipe of VERSION, which ancestor sets each value, and what was concluded of it.
 
     \b
     ganealogy show v8             its recipe
@@ -50,7 +56,24 @@ def show(version: str, layers: bool) -> None:
                 tables.show(tables.layers(f"{version}: {network}, {size}", found))
         return
     shown = tables.recipe(member, recipe.complete(member.recipe, str(member.path)))
-    tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}")
+    tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}", *_conclusion(member))
+
+
+def _conclusion(version: Version) -> list[str]:
+    """Return the version's conclusion in a line, with what to know about it where there are results."""
+    from ganealogy.report import collect, conclusions
+    from ganealogy.report.findings import Conclusion
+
+    if (conclusion := version.file.conclusion) is None:
+        return []
+    line = f"Conclusion: {conclusion.text.strip()}"
+    with suppress(GanealogyError):  # no plan yet
+        findings = collect.collect()
+        for each in findings.listed:
+            if each.name == version.name:
+                each.conclusion = Conclusion(conclusion.text, conclusion.numbers or "")  # newer than the plan's, maybe
+                line += f" ({remark})" if (remark := conclusions.remark(findings, each)) else ""
+    return [line]
 
 
 @click.command()

@@ -14,9 +14,9 @@ from ganealogy.errors import GanealogyError, Remedy
 from ganealogy.evaluation.class_coverage import class_coverage
 from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import extract, load_extractor
-from ganealogy.evaluation.measure import Comparison, Measured, measure, suits_all_metrics, yields
+from ganealogy.evaluation.measure import Comparison, Measured, full_name, measure, suits_all_metrics, yields
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
-from ganealogy.evaluation.reference import Reals, read_reference
+from ganealogy.evaluation.reference import Reals, read_absent, read_reference
 from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.files.integrity import verify
@@ -62,7 +62,8 @@ def evaluate(
     """Write `evaluate/metrics.json` of a run directory, and return its content.
 
     Everything is measured on the samples, and the lead metric also on the other sample sets and the other checkpoint.
-    A diverged run with samples is measured; a run without samples gets the reason and no metrics.
+    A diverged run with samples is measured; a run without samples gets the reason and no metrics. An extractor that the
+    reference leaves out is not measured either.
 
     `settings`: the evaluate section of params.yaml. `reference`: the directory that `measure_reference` wrote.
     `packed_directory`: if given, also draw `evaluate/neighbours.png`, samples beside their nearest training pictures,
@@ -105,7 +106,11 @@ def evaluate(
         labels = None if packed_directory is None else packed.open_labels(packed_directory, "train")
         conditioned_on = trained["protocol"].get("classes", 0) if trained["recipe"].get("labels") else 0
         best: Comparison | None = None
+        absent = read_absent(reference)
         for name in settings["extractors"]:
+            if name in absent:
+                record["not_measured"][full_name("fd_{}", name)] = absent[name]
+                continue
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:], device)
             against = Against(extractor, real, settings["neighbours"], cache_dir, device)

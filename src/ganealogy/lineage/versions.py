@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
@@ -53,6 +53,14 @@ class Calibration(Section):
         return self
 
 
+class Conclusion(Section):
+    """What the author concluded from a version's numbers. No training depends on it."""
+
+    text: Text
+    numbers: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")] | None = None
+    """Digest of the numbers that it is about (`report/conclusions.py`); None if it was written by hand."""
+
+
 class VersionFile(Section):
     """The keys of a version file."""
 
@@ -67,6 +75,13 @@ class VersionFile(Section):
     """Roots only: the complete recipe."""
     calibration: Calibration | None = None
     """What `ganealogy calibrate` compares it with."""
+    conclusion: Conclusion | None = None
+    """Or the text alone. `ganealogy conclude` writes it."""
+
+    @field_validator("conclusion", mode="before")
+    @classmethod
+    def _text_alone(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _root_or_child(self) -> VersionFile:

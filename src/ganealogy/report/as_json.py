@@ -8,6 +8,7 @@ from typing import Any
 
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.report.collect import collect
+from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import Findings
 from ganealogy.report.outcome import best_version, outcome
 from ganealogy.report.verdict_table import against_for, contrasts, estimates_for, verdicts_for
@@ -44,6 +45,8 @@ def summary(root: Path) -> dict[str, Any]:
                 "seeds": {str(seed): value for seed, value in version.values(metric).items()},
                 "distance": asdict(estimates[version.name]) if version.name in estimates else None,
                 "verdict": asdict(verdicts[version.name]) if version.name in verdicts else None,
+                "conclusion": version.conclusion.text if version.conclusion else None,
+                "conclusion_remark": remark(findings, version) or None,
             }
             for version in findings.listed
         ],

@@ -14,6 +14,7 @@ from ganealogy.report import columns, figures, noise, second_opinions, wording
 from ganealogy.report.class_tables import class_tables
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
+from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.pictures import Gallery
@@ -73,6 +74,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         family_note=family_note(findings),
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
+        remark=lambda version: remark(findings, version),
         noise=noise.section(findings),
         class_tables=[
             replace(each, rows=[{**row, "class": plain(row["class"])} for row in each.rows])

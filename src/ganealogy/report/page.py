@@ -20,6 +20,7 @@ from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
 from ganealogy.report.class_tables import class_tables
 from ganealogy.report.compute import fairness
+from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import against_sentences, basis, outcome
@@ -87,6 +88,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         no_interval,
         worsened,
         problems,
+        remark,
         reason_missing,
         columns.direction,
         fairness,

@@ -154,6 +154,7 @@ def tree(
             "idea": version.file.idea,
             "source": version.file.source,
             "note": version.file.note,
+            "conclusion": version.file.conclusion.model_dump() if version.file.conclusion else None,
             "parent": version.parent,
             "listed": name in settings.tree.versions,
             "changes": version.file.changes,
