@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ganealogy.files import atomic
 from ganealogy.report import columns, figures, noise, second_opinions, wording
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
+from ganealogy.report.films import film_name
 from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.pictures import Gallery
@@ -27,7 +29,7 @@ from ganealogy.report.verdict_table import (
 )
 from ganealogy.report.verdict_table import family as family_note
 from ganealogy.verdicts.significance import Verdict
-from ganealogy.workspace import REPORT_FIGURES, REPORT_MARKDOWN
+from ganealogy.workspace import REPORT_FIGURES, REPORT_MARKDOWN, REPORT_PROGRESS
 
 
 def write_markdown(findings: Findings, gallery: Gallery) -> Path:
@@ -38,14 +40,14 @@ def write_markdown(findings: Findings, gallery: Gallery) -> Path:
         "strips": figures.strips(findings, gallery),
         "curves": figures.curves(findings),
     }
-    atomic.write_text(
-        path, render(findings, {name: f"{REPORT_FIGURES.name}/{file.name}" for name, file in paths.items() if file})
-    )
+    drawn = {name: f"{REPORT_FIGURES.name}/{file.name}" for name, file in paths.items() if file}
+    filmed = {run.name for run in findings.runs if run.name in gallery.frames}
+    atomic.write_text(path, render(findings, drawn, filmed))
     return path
 
 
-def render(findings: Findings, drawn: dict[str, str]) -> str:
-    """Return the report as Markdown. `drawn`: figure → path relative to the report."""
+def render(findings: Findings, drawn: dict[str, str], filmed: Collection[str] = ()) -> str:
+    """Return the report as Markdown. `drawn`: figure → path relative to the report; `filmed`: runs with a film."""
     jinja = Environment(
         loader=PackageLoader("ganealogy.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False, finalize=_finalize,  # Markdown is escaped by the filters `plain` and `code`
@@ -56,6 +58,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         findings=findings,
         wording=wording,
         drawn=drawn,
+        films=films(findings, filmed),
         leaderboard=table(leaderboard(findings, verdicts, columns.headline(findings))),
         others=table(others(findings, verdicts)),
         family=family(findings, verdicts),
@@ -96,6 +99,18 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
     for root in findings.roots:
         walk(root, 0)
     return "\n".join(lines)
+
+
+def films(findings: Findings, filmed: Collection[str]) -> list[str]:
+    """Return a line per version with links to its films: `v1: seed [0](progress/v1-seed0.webp), [1](…)`."""
+    lines = []
+    for version in findings.listed:
+        links = [
+            f"[{run.seed}]({REPORT_PROGRESS.name}/{film_name(run)}.webp)" for run in version.runs if run.name in filmed
+        ]
+        if links:
+            lines.append(f"{version.name}: seed {', '.join(links)}")
+    return lines
 
 
 def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) -> list[dict[str, str]]:

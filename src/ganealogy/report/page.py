@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
 from ganealogy.report.compute import fairness
+from ganealogy.report.films import film_name
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import against_sentences, basis, outcome
@@ -38,7 +39,7 @@ from ganealogy.report.verdict_table import (
 )
 from ganealogy.verdicts.looks import SEEDS_NEEDED
 from ganealogy.verdicts.significance import EQUIVALENT, WORDS, Verdict
-from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
+from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE, REPORT_PROGRESS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,6 +91,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         columns.direction,
         fairness,
         charts.strip_chart,
+        film_name,
     )
     verdicts = VerdictTable.of(findings)
     families = columns.families(findings)
@@ -127,6 +129,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             yaml=_as_yaml,
             hosts=hosts(findings),
             run_links=run_links or {},
+            progress=REPORT_PROGRESS.name,
             protocols=columns.protocols(findings),
             palette=[palette.colour(index) for index in range(len(findings.versions))],
             styles=Markup(static("theme.css") + static("page.css")),
