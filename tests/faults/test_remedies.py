@@ -30,7 +30,8 @@ REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
     "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
     "cli/doctor.py: dvc init": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
-    "runtime/reinstall.py: make setup": "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
+    "runtime/reinstall.py: make setup":
+        "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
     "cluster/ray_cluster.py: ray start --head":
         "cluster/test_input.py::test_the_commands_in_the_messages_start_a_cluster_and_connect_with_its_token",
     "cli/doctor.py: dvc init --subdir": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",

@@ -1,4 +1,4 @@
-"""The command for a broken environment is right in a checkout, in a project of one's own, and for an installed package."""
+"""The command for a broken environment suits a checkout, a project of one's own, and an installed package."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ COUNTED_IF_ANY = {EQUIVALENT: "equivalent", DIVERGES_MORE: "diverges_more", DIVE
 def write_numbers(findings: Findings) -> None:
     """Write `reports/metrics.json`, `reports/all-metrics.json` and the curves, `reports/*.csv`."""
     root, verdicts = findings.root, verdicts_for(findings, findings.primary_metric)
-    text = json.dumps(lead(findings, verdicts), indent=2, ensure_ascii=False, allow_nan=False)  # DVC keeps the order of the keys
+    text = json.dumps(lead(findings, verdicts), indent=2, allow_nan=False)  # unsorted: DVC keeps the order of columns
     atomic.write_text(root / REPORT_METRICS, f"{text}\n")
     atomic.write_json(root / REPORT_ALL_METRICS, all_metrics(findings, verdicts))
     for column, path in {findings.tracker: REPORT_CURVES, **REPORT_LOSSES}.items():
