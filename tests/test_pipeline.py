@@ -138,7 +138,7 @@ def test_experiments(workspace: Workspace) -> None:
     assert all(f"{name} while training" in page for name in ("Frechet distance", "D's loss", "G's loss"))
     shown = [workspace.path / "build/plots" / path for path in re.findall(r'<img src="([^"]+)"', page)]
     assert {path.name.rpartition("reports_samples_")[2] for path in shown} == {"real-pictures.png", "v3-samples.png"}
-    assert all(Image.open(path).width == 530 for path in shown)
+    assert all(Image.open(io.BytesIO(path.read_bytes())).width == 530 for path in shown)
 
 
 def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> None:

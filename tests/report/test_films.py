@@ -25,7 +25,12 @@ def filmed(root: Path) -> dict[str, Image.Image]:
     """Return name → film."""
     findings = collect(root)
     write_films(findings, gather(findings))
-    return {path.stem: Image.open(path) for path in sorted((root / "reports/progress").glob("*.webp"))}
+    return {path.stem: read(path) for path in sorted((root / "reports/progress").glob("*.webp"))}
+
+
+def read(path: Path) -> Image.Image:
+    """Open a picture without leaving its file open."""
+    return Image.open(BytesIO(path.read_bytes()))
 
 
 def noise(side: int, seed: int = 0) -> Image.Image:
@@ -42,14 +47,14 @@ def test_each_run_has_a_film_with_one_frame_per_grid_and_its_newest_grid(project
     assert grids["v1-seed0"] == 6 and grids["v5-seed1"] == 3, "a run that diverged has a shorter one"
     assert len({film.size for film in found.values()}) == 1, "all of one size"
     film = found["v1-seed0"]
-    last = Image.open(sorted((project / "build/runs/v1/train/0/grids").glob("*"))[-1]).convert("RGB")
+    last = read(sorted((project / "build/runs/v1/train/0/grids").glob("*"))[-1]).convert("RGB")
     film.seek(film.n_frames - 1)
     shown = np.asarray(film.convert("RGB"), float)
     small = last.reduce(last.width // film.width)
     assert (film.width, film.height - CAPTION) == small.size
     assert np.abs(shown[: small.height] - np.asarray(small, float)).mean() < 12, "the newest grid, compressed"
     assert (shown[small.height :] < 128).any(), "a caption"
-    newest = Image.open(project / "reports/progress/v1-seed0.png")
+    newest = read(project / "reports/progress/v1-seed0.png")
     assert np.array_equal(np.asarray(newest), np.asarray(last))
 
 
@@ -67,14 +72,15 @@ def test_a_long_training_of_photos_keeps_the_limit(project: Path) -> None:
     """Noise is larger than any photo."""
     grids = project / "build/runs/v1/train/0/grids"
     for at in range(40):
-        save(grids / f"{at:06d}.png", noise(530, at))
+        save(grids / f"{1000 + at:06d}.png", noise(530, at))
     found = filmed(project)
     assert 6 < found["v1-seed0"].n_frames <= pictures.FRAMES + 1
     files = list((project / "reports/progress").iterdir())
-    assert max(path.stat().st_size for path in files if path.suffix == ".webp") <= films.LIMIT
+    for suffix, limit in ((".webp", films.LIMIT), (".png", pictures.PNG_LIMIT)):
+        assert max(path.stat().st_size for path in files if path.suffix == suffix) <= limit
     assert len({film.size for film in found.values()}) == 1 and found["v1-seed0"].width < 530
-    sizes = {Image.open(path).size for path in files if path.suffix == ".png"}
-    assert sizes == {(265, 265)}, "4 × 4 of 8 × 8 images: noise as PNG keeps no limit"
+    sizes = {read(path).size for path in files if path.suffix == ".png"}
+    assert sizes == {(265, 265)}, "4 × 4 of the 8 × 8 images"
 
 
 def test_a_damaged_grid_is_left_out(project: Path) -> None:
@@ -86,7 +92,7 @@ def test_a_damaged_grid_is_left_out(project: Path) -> None:
         path.unlink()
     found = filmed(project)
     assert found["v1-seed0"].n_frames == 4 and "v3-seed0" not in found
-    newest, before = Image.open(project / "reports/progress/v1-seed0.png"), Image.open(grids[-2]).convert("RGB")
+    newest, before = read(project / "reports/progress/v1-seed0.png"), read(grids[-2]).convert("RGB")
     assert np.array_equal(np.asarray(newest), np.asarray(before))
 
 
@@ -108,7 +114,7 @@ def test_samples_are_of_the_first_seed_that_has_some(project: Path) -> None:
     gallery = gather(findings)
     write_samples(findings, gallery)
     for name, run in {"v1-samples": "v1-0", "v3-samples": "v3-1", "v7-samples": "v7-1"}.items():
-        shown = Image.open(project / f"reports/samples/{name}.png")
+        shown = read(project / f"reports/samples/{name}.png")
         assert np.array_equal(np.asarray(shown), np.asarray(gallery.samples[run])), name
 
 
