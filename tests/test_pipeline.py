@@ -125,7 +125,7 @@ def test_experiments(workspace: Workspace) -> None:
     table = workspace.dvc(*command, COLUMNS="100").splitlines()
     assert max(map(len, table)) <= 100
     [heading] = [line.split() for line in table if "Experiment" in line]
-    assert heading == ["Experiment", "Created", "open", "tree.versions", "train.lr", "sample.count"]
+    assert heading == [*("Experiment", "Created", "distance", "open"), *("tree.versions", "train.lr", "sample.count")]
     compared = workspace.ganealogy("report", "--exp", "faster", "alone")
     assert compared.returncode == 0, compared.stdout
     page = (workspace.path / "reports/compare.html").read_text()

@@ -31,6 +31,12 @@ def test_metrics_json_has_the_outcome_and_one_number_per_version(project: Path) 
     assert lead["distance"] == lead["lead"]["v7"] == min(lead["lead"].values())
 
 
+def test_a_version_that_passes_no_gate_is_not_best_and_its_distance_is_shown(project: Path) -> None:
+    edit(project / "data/reference/anchors.json", metrics={"fd_pixel8": {"rep25": 1.0}})
+    _, lead, _ = written(project)
+    assert lead["best"] is None and lead["distance"] == lead["lead"]["v7"]
+
+
 def test_without_a_result_there_is_no_best_version(crowd: Path) -> None:
     (crowd / "build/runs/v1/evaluate/0/metrics.json").unlink()
     _, lead, rest = written(crowd)

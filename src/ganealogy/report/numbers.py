@@ -34,19 +34,21 @@ def write_numbers(findings: Findings) -> None:
 
 
 def lead(findings: Findings, verdicts: Mapping[str, Verdict]) -> Json:
-    """Return the outcome on the lead metric: best version and its distance, results of ideas, distance per version.
+    """Return the outcome on the lead metric: best version, lowest distance, results of ideas, distance per version.
 
+    No version is the best where none passes the gate, as after a short training; the lowest distance is there all the same.
     `dvc exp show` makes a column of each leaf, in this order, so that there is nothing else.
     Times are left out, so that equal results give equal files.
     """
     metric = findings.primary_metric
     best, counts = best_version(findings), results(verdicts)
+    means = {each.name: mean for each in findings.listed if (mean := each.mean(metric)) is not None}
     return {
         "best": best.name if best else None,
-        "distance": best.mean(metric) if best else None,
+        "distance": min(means.values(), default=None),
         **{key: counts[result] for result, key in COUNTED.items()},
         **{key: counts[result] for result, key in COUNTED_IF_ANY.items() if counts[result]},
-        "lead": {v.name: mean for v in findings.listed if (mean := v.mean(metric)) is not None},
+        "lead": means,
     }
 
 
