@@ -36,7 +36,7 @@ def write_numbers(findings: Findings) -> None:
 def lead(findings: Findings, verdicts: Mapping[str, Verdict]) -> Json:
     """Return the outcome on the lead metric: best version, lowest distance, results of ideas, distance per version.
 
-    No version is the best where none passes the gate, as after a short training; the lowest distance is there all the same.
+    No version is the best where none passes the gate, as after a short training. The lowest distance is there anyway.
     `dvc exp show` makes a column of each leaf, in this order, so that there is nothing else.
     Times are left out, so that equal results give equal files.
     """
