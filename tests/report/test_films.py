@@ -52,7 +52,10 @@ def test_each_run_has_a_film_with_one_frame_per_grid_and_its_newest_grid(project
     shown = np.asarray(film.convert("RGB"), float)
     small = last.reduce(last.width // film.width)
     assert (film.width, film.height - CAPTION) == small.size
-    assert np.abs(shown[: small.height] - np.asarray(small, float)).mean() < 12, "the newest grid, compressed"
+    files = sorted((project / "build/runs/v1/train/0/grids").glob("*"))
+    others = [np.asarray(read(path).convert("RGB").reduce(last.width // film.width), float) for path in files]
+    away = [np.abs(shown[: small.height] - other).mean() for other in others]
+    assert min(away) == away[-1] < 20, "the newest grid, compressed"
     assert (shown[small.height :] < 128).any(), "a caption"
     newest = read(project / "reports/progress/v1-seed0.png")
     assert np.array_equal(np.asarray(newest), np.asarray(last))
