@@ -37,7 +37,15 @@ REPORT_PAGE = Path("reports/index.html")
 REPORT_MARKDOWN = Path("reports/report.md")
 REPORT_FIGURES = Path("reports/report")
 REPORT_CURVES = Path("reports/fd.csv")
+REPORT_LOSSES = {"d_loss": Path("reports/d_loss.csv"), "g_loss": Path("reports/g_loss.csv")}
+"""Column of metrics.jsonl → its curves."""
 REPORT_METRICS = Path("reports/metrics.json")
+"""What DVC shows: see `report/numbers.py`."""
+REPORT_ALL_METRICS = Path("reports/all-metrics.json")
+REPORT_SAMPLES = Path("reports/samples")
+"""Samples of each version, for `dvc plots`."""
+REPORT_PROGRESS = Path("reports/progress")
+"""A film of each training, and its newest grid."""
 NOISE = Path("reports/noise.json")
 """Of `ganealogy noise`."""
 COMPARISON_PAGE = Path("reports/compare.html")

@@ -30,7 +30,8 @@ REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
     "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
     "cli/doctor.py: dvc init": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
-    "cli/doctor.py: make setup": "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
+    "runtime/reinstall.py: make setup":
+        "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
     "cluster/ray_cluster.py: ray start --head":
         "cluster/test_input.py::test_the_commands_in_the_messages_start_a_cluster_and_connect_with_its_token",
     "cli/doctor.py: dvc init --subdir": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
@@ -141,6 +142,8 @@ REMEDIES = {
     "runs/gc.py: dvc repro preprocess":
         "runs/test_gc.py::test_the_workspaces_own_plan_is_made_by_the_command_in_the_message",
     "runs/gc.py: ganealogy gc --ignore-unknown": "runs/test_gc.py::test_a_revision_that_cannot_be_read_stops_it",
+    "stages/_experiment.py: dvc exp run -S train.lr={2 * settings.train.lr}":
+        "stages/test_experiment.py::test_dvc_shows_the_note_and_the_command_in_it_makes_a_difference",
     "stages/_seeds.py: dvc repro": "stages/test_seeds.py::test_a_stopped_stage_goes_on_with_every_seed",
     "stages/_seeds.py: dvc repro {name}@{version}":
         "stages/test_seeds.py::test_a_killed_seed_stops_no_other_and_runs_alone_next_time",
@@ -168,7 +171,7 @@ PARSED_ONLY = {
     "report/findings.py: dvc repro",
     "report/findings.py: ganealogy fetch inception",
     "runtime/nvidia.py: docker run --gpus all …",
-    "runtime/nvidia.py: make setup",
+    "runtime/reinstall.py: pip install --force-reinstall ganealogy",
     "runtime/nvidia.py: sudo modprobe nvidia",
     "runtime/nvidia.py: sudo nvidia-modprobe -c 0 -u",
 }
@@ -178,7 +181,7 @@ NO_REMEDIES = {
     "tracking/mlflow_ui.py: kill -9 0",
     # A heading, or the name of the command that is running: nothing is wrong where they are shown.
     "cli/_groups.py: dvc repro",
-    "cli/main.py: make ui",
+    "cli/result_verbs.py: ganealogy ui",
     "cluster/fill.py: dvc repro",
     # What comes next, after a success, or where the reason of a failure is.
     "cli/main.py: dvc repro",
@@ -286,7 +289,7 @@ def check_pip(words: list[str]) -> None:
     assert words[0] == "install"
     for package in (word for word in words[1:] if not word.startswith("-")):
         name, _, extra = package.partition("==")[0].rstrip("]").partition("[")
-        locked = f"{name}==" in Path("requirements.lock").read_text()
+        locked = f"{name}==" in Path("requirements.lock").read_text() or name == project["name"]
         known = extra in project["optional-dependencies"] if extra else locked
         assert known and (not extra or name == project["name"]), "not a package or an extra of ours"
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, load
-from ganealogy.runtime import dvc_rwlock, nvidia, process
+from ganealogy.runtime import dvc_rwlock, nvidia, process, reinstall
 from ganealogy.workspace import PARAMS, VERSIONS, main_root
 
 TorchReport: TypeAlias = "dict[str, Any]"
@@ -28,8 +28,6 @@ LOW_BYTES, LEAST_BYTES = 2 * 2**30, 256 * 2**20
 LEAST_FILES = 2_000
 """Free inodes: below it, a tree's runs and their copies in DVC's cache may not fit. A run has dozens of files."""
 TIMEOUT_S = 600
-SET_UP = "run `rm -rf .venv && make setup`"
-"""Without the first, make finds that all is done, and pip finds the versions of packages that are broken."""
 
 TORCH = """
 import json, sys
@@ -155,7 +153,7 @@ def check_programs() -> Iterator[Finding]:
     try:
         yield Finding("✓", f"DVC {metadata.version('dvc')} and Python {sys.version.split()[0]}")
     except metadata.PackageNotFoundError:
-        yield Finding("✗", f"DVC is not installed in this environment: {SET_UP}")
+        yield Finding("✗", f"DVC is not installed in this environment: run `{reinstall.command()}`")
 
 
 def check_lock() -> Iterator[Finding]:
@@ -197,7 +195,7 @@ def check_disk() -> Iterator[Finding]:
 
 def check_torch(settings: Settings | None) -> Iterator[Finding]:
     """Import torch and torchvision in another process: a mismatched pair may crash it."""
-    hint = f"install both from one place: {SET_UP}"
+    hint = f"install both from one place: run `{reinstall.command()}`"
     done = _python(TORCH)
     if done.returncode:
         yield Finding("✗", f"torch does not import ({_last_line(done.stderr)}): {hint}")
@@ -250,7 +248,7 @@ def check_weights(settings: Settings | None) -> Iterator[Finding]:
     names = list(dict.fromkeys([*settings.evaluate.extractors, settings.train.tracker]))
     done = _python(WEIGHTS, *names)
     if done.returncode:
-        yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): {SET_UP}")
+        yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): run `{reinstall.command()}`")
         return
     from ganealogy.stages import _weights
 

@@ -31,7 +31,7 @@ def summary(as_json: bool) -> None:
 
     console = Console()
     console.print(terminal.summary(Path(), console.width))
-    click.echo(f"\nreport     {REPORT_PAGE.resolve().as_uri()}\nMLflow UI  make ui")
+    click.echo(f"\nreport     {REPORT_PAGE.resolve().as_uri()}\nMLflow UI  ganealogy ui")
 
 
 @click.command()

@@ -21,6 +21,7 @@ from ganealogy.report import charts, columns, judge, noise, palette, pictures, s
 from ganealogy.report.class_tables import class_tables
 from ganealogy.report.compute import fairness
 from ganealogy.report.conclusions import remark
+from ganealogy.report.films import film_name
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import against_sentences, basis, outcome
@@ -40,7 +41,7 @@ from ganealogy.report.verdict_table import (
 )
 from ganealogy.verdicts.looks import SEEDS_NEEDED
 from ganealogy.verdicts.significance import EQUIVALENT, WORDS, Verdict
-from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
+from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE, REPORT_PROGRESS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -93,6 +94,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         columns.direction,
         fairness,
         charts.strip_chart,
+        film_name,
     )
     verdicts = VerdictTable.of(findings)
     families = columns.families(findings)
@@ -131,6 +133,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             yaml=_as_yaml,
             hosts=hosts(findings),
             run_links=run_links or {},
+            progress=REPORT_PROGRESS.name,
             protocols=columns.protocols(findings),
             palette=[palette.colour(index) for index in range(len(findings.versions))],
             styles=Markup(static("theme.css") + static("page.css")),
