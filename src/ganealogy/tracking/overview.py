@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import FileInfo, Run
 
 NAME = "all versions"
-IMAGES = "all versions"
+IMAGES = "all-versions"
 PICTURES = "ganealogy.pictures"
 HOW = """
 In the MLflow UI, choose **Model training** at the top left. Then:

@@ -86,6 +86,8 @@ def sync(
 def sync_all(root: Path = Path()) -> list[SyncResult]:
     """Sync the listed runs under `root`, then killed trainings, then pictures of all versions and the report.
 
+    A single run without a report gets no pictures of all versions.
+
     Prints one line for each unusable run directory. The first failure of the store prints one line and ends the sync.
 
     Raises: GanealogyError when there is no plan.
@@ -111,7 +113,7 @@ def sync_all(root: Path = Path()) -> list[SyncResult]:
                 return results
     if todo and context.data():
         _prune(context)
-    if context.data() and (todo or (root / REPORT_PAGE).is_file()):
+    if context.data() and (len(todo) > 1 or (root / REPORT_PAGE).is_file()):
         results.append(_sync_overview(context))
     return results
 
