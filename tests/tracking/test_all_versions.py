@@ -71,11 +71,14 @@ def test_a_picture_is_limited(project: Path, lab: SimpleNamespace, versions: int
     picture.save(content, "PNG")
     assert max(picture.size) <= all_versions.MAX_SIDE
     assert content.tell() <= all_versions.MAX_BYTES
-    assert len(np.unique(np.asarray(picture))) > 200, "no samples"
+    assert len(np.unique(np.asarray(picture))) > 30, "no samples"
 
 
 def test_long_trainings_have_25_pictures(project: Path, lab: SimpleNamespace) -> None:
-    steps = table(lab.make_run(project, "v1", 0, ticks=60)).steps
+    run = lab.make_run(project, "v1", 0)
+    for step in range(0, 600, 10):
+        (run / f"train/grids/{step:06d}.png").touch()
+    steps = table(run).steps
     assert len(steps) == 25 and (steps[0], steps[-1]) == (0, 590)
 
 
@@ -91,6 +94,8 @@ def test_they_are_posted_once_and_again_when_a_run_is_new(project: Path, lab: Si
     assert first.posted["images"] == 3
     files = posted(first)
     assert len(files) == 6, "each with MLflow's small copy"
+    last = files[0].parents[1] / overview.LAST
+    assert last.read_bytes() in [path.read_bytes() for path in files if "+step+20+" in path.name]
     again = tracking.sync_all()[-1]
     assert again.run_id == first.run_id
     assert set(again.posted.values()) == {0}
@@ -118,7 +123,7 @@ def test_an_interrupted_sync_is_completed_by_the_next(
     log_image = MlflowClient.log_image
 
     def die_at_the_second(self: MlflowClient, run_id: str, image: Any, **options: Any) -> None:
-        if (options["key"], options["step"]) == (overview.IMAGES, 10):
+        if (options.get("key"), options.get("step")) == (overview.IMAGES, 10):
             raise KeyboardInterrupt
         log_image(self, run_id, image, **options)
 
@@ -143,7 +148,8 @@ def test_the_experiment_is_described_with_links_to_what_leads(project: Path, lab
         v3 = client.search_runs([experiment.experiment_id], "tags.version = 'v3'")[0]
     assert newest.info.run_id == result.run_id, "the UI, which sorts by time, lists it first"
     assert note.startswith("The only idea is open"), note
-    assert f"#/experiments/{experiment.experiment_id}/runs/{result.run_id}/model-metrics" in note
+    run = f"#/experiments/{experiment.experiment_id}/runs/{result.run_id}"
+    assert f"{run}/model-metrics" in note and f"{run}/artifacts/{overview.LAST}" in note
     views = [tag.removeprefix("mlflow.sharedViewState.") for tag in experiment.tags if "sharedViewState" in tag]
     assert len(views) == 3 and all(f"viewStateShareKey={view}" in note for view in views)
     assert v3.data.tags["mlflow.note.content"].startswith("**v3 seed 0: fd_pixel8 123.5**")

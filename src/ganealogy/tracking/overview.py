@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 NAME = "all versions"
 IMAGES = "all-versions"
+LAST = "all-versions.png"
+"""The picture of the last tick, which the UI shows in full size: it shows those by step as small copies first."""
 PICTURES = "ganealogy.pictures"
 HOW = """
 In the MLflow UI, choose **Model training** at the top left. Then:
 
-- [{name}]({run}): samples of every version and seed; the slider under the picture is the training step.
+- [All versions]({last}): samples of every version and seed at the last tick, and [by tick]({run}): the slider under the
+  picture is the training step, and a click enlarges it.
 - [All runs, best first]({runs}): the table by {lead}, lowest first.
 - [Versions, means over seeds]({versions}): a bar per version, and its curves.
 - [Curves over epochs]({epochs}): losses and scores with epochs on the horizontal axis.
-- The report is an artifact of the run [{name}]({report}); a run's discriminator is in its artifacts, `weights`.
+- [The report]({report}) is an artifact of the run `{name}`; a run's discriminator is in its artifacts, `weights`.
 """
 
 
@@ -77,7 +80,8 @@ def pictures(client: MlflowClient, mlflow_run: Run, table: AllVersions) -> int:
         name = Path(file.path).name.split("+")  # see `post.grids`
         if name[:2] == [IMAGES, "step"]:
             posted[int(name[2])].append(file)
-    whole = all(len(files) == 2 and all(file.file_size != 0 for file in files) for files in posted.values())
+    whole = not steps or any(file.path == LAST and file.file_size for file in client.list_artifacts(run_id))
+    whole = whole and all(len(files) == 2 and all(file.file_size != 0 for file in files) for files in posted.values())
     if whole and sorted(posted) == steps and mlflow_run.data.tags.get(PICTURES) == table.digest:
         return 0
     for step in posted.keys() - set(steps):
@@ -87,6 +91,8 @@ def pictures(client: MlflowClient, mlflow_run: Run, table: AllVersions) -> int:
             _delete(mlflow_run, posted[step])
             client.log_image(run_id, picture, key=IMAGES, step=step, synchronous=True)
             progress.update()
+            if step == steps[-1]:
+                client.log_image(run_id, picture, artifact_file=LAST)
     client.set_tag(run_id, PICTURES, table.digest)  # last: an interrupted sync posts them again
     return len(steps)
 
@@ -115,7 +121,8 @@ def _describe(client: MlflowClient, experiment_id: str, mlflow_run: Run, context
         name=NAME,
         lead=f"`{ui_views.DISTANCE}/{ui_views.lead(context)}`",
         run=f"{run}/model-metrics?workflowType=machine_learning",
-        report=f"{run}/artifacts?workflowType=machine_learning",
+        last=f"{run}/artifacts/{LAST}?workflowType=machine_learning",
+        report=f"{run}/artifacts/report?workflowType=machine_learning",
         runs=f"{table}{ui_views.RUNS}",
         versions=f"{table}{ui_views.VERSIONS}&compareRunsMode=CHART",
         epochs=f"{table}{ui_views.EPOCHS}&compareRunsMode=CHART",
