@@ -76,7 +76,7 @@ class RunRecord:
     def lead(self) -> dict[str, float]:
         """The leading metric: name → value; empty without a number."""
         name = self.evaluation["lead"] if self.evaluation else ""
-        value = self.evaluation["metrics"].get(name) if self.evaluation else None
+        value: Any = self.evaluation["metrics"].get(name) if self.evaluation else None
         return {name: float(value)} if is_number(value) else {}
 
     @property
