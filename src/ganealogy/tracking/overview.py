@@ -15,6 +15,7 @@ from ganealogy.runtime.progress import Progress
 from ganealogy.tracking import post, ui_views
 from ganealogy.tracking.all_versions import AllVersions
 from ganealogy.tracking.context import Context
+from ganealogy.tracking.run_record import DISTANCE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,7 +120,7 @@ def _describe(client: MlflowClient, experiment_id: str, mlflow_run: Run, context
     table = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
     how = HOW.format(
         name=NAME,
-        lead=f"`{ui_views.DISTANCE}/{ui_views.lead(context)}`",
+        lead=f"`{DISTANCE}/{ui_views.lead(context)}`",
         run=f"{run}/model-metrics?workflowType=machine_learning",
         last=f"{run}/artifacts/{LAST}?workflowType=machine_learning",
         report=f"{run}/artifacts/report?workflowType=machine_learning",
