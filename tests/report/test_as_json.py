@@ -98,7 +98,11 @@ def test_what_cannot_be_compared_is_one_line(arguments: list[str], message: str)
 def test_every_word_of_a_verdict_is_an_answer_or_open() -> None:
     answers = {word: as_json.answer(Verdict(word), "better") for word in WORDS}
     assert {word for word, answer in answers.items() if answer} == {"better", "diverges less often"}
-    assert {word for word, answer in answers.items() if answer is False} == {"worse", "equivalent", "diverges more often"}
+    assert {word for word, answer in answers.items() if answer is False} == {
+        "worse",
+        "equivalent",
+        "diverges more often",
+    }
 
 
 def test_plans_of_more_seeds_and_differences_are_json() -> None:

@@ -164,7 +164,7 @@ def class_sheets(findings: Findings) -> dict[str, Image.Image]:
         sampled = [run for run, path in paths.items() if path.parent.is_dir() and not _no_samples_reason(run)]
         if version.recipe.get("labels") and sampled:
             run = next((run for run in sampled if paths[run].exists()), sampled[0])
-            read, hint = partial(_open, paths[run]), f"dvc repro sample@{run.version}"
+            read, hint = partial(read_rgb, paths[run]), f"dvc repro sample@{run.version}"
             if (sheet := _read_or_gap(read, f"classes of {run.label}", paths[run], findings, hint)) is not None:
                 sheets[version.name] = sheet
     return sheets
