@@ -6,14 +6,9 @@ reads it and checks it against its type. Types cannot change results, so no fing
 
 from __future__ import annotations
 
-from typing import (
-    Any,
-    Literal,
-    NotRequired,  # pydantic, which checks records, needs these before Python 3.12
-    TypeAlias,
-)
+from typing import Any, Literal, NotRequired, TypeAlias
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic, which checks records, needs it before Python 3.12
 
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 

@@ -24,7 +24,7 @@ TOOLS = "dvc|ganealogy|make|git|pip|ray|kill|sudo|docker|mlflow"
 NO_COMMAND = r"(?:it|is|a|no|the|one|could|did|repository|revision)\b|\{"
 COMMAND = re.compile(rf"(?<![\w/.-])(?:{TOOLS}) (?!{NO_COMMAND})(?:'[^']*'|[^`;,'\n]|,(?! ))+")
 AFTER = "and|or|if|first|again|gets|to make|shows|downloads|changes|continues|resumes|then"
-END = re.compile(rf"( \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
+END = re.compile(rf"(  | \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
 
 REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
@@ -119,6 +119,18 @@ REMEDIES = {
         "data/test_cifar10.py::test_an_archive_that_is_damaged_later_comes_again",
     "data/sources/mnist.py: dvc repro download":
         "data/test_sources.py::test_mnist_files_that_are_damaged_later_come_again",
+    "export/generators.py: dvc repro train@{version}":
+        "faults/test_remedies_of_stages.py::test_a_run_is_exported_once_it_is_trained",
+    "export/generators.py: dvc repro preprocess":
+        "faults/test_remedies_of_stages.py::test_classes_have_names_again_once_the_pictures_are_packed",
+    "export/generators.py: ganealogy export v8 0":
+        "faults/test_remedies_of_stages.py::test_pictures_come_from_the_onnx_file_that_the_message_makes",
+    "export/generators.py: ganealogy sync":
+        "tracking/test_served_model.py::test_the_damaged_model_is_logged_again_by_the_command_in_the_message",
+    "project/create.py: git init":
+        "project/test_create.py::test_what_to_type_after_git_or_dvc_failed_makes_the_project",
+    "project/create.py: dvc init":
+        "project/test_create.py::test_what_to_type_after_git_or_dvc_failed_makes_the_project",
     "export/onnx_file.py: dvc repro train@{run.run['version']}":
         "faults/test_remedies_of_stages.py::test_a_run_is_exported_once_it_is_trained",
     "params/edit.py: ganealogy use {name}":
@@ -177,14 +189,23 @@ PARSED_ONLY = {
 }
 
 NO_REMEDIES = {
-    "cli/main.py: ganealogy measure",
+    "cli/upkeep_verbs.py: ganealogy measure",
     "tracking/mlflow_ui.py: kill -9 0",
     # A heading, or the name of the command that is running: nothing is wrong where they are shown.
     "cli/_groups.py: dvc repro",
     "cli/result_verbs.py: ganealogy ui",
+    "export/generators.py: ganealogy export",
+    "export/generators.py: ganealogy ui",
+    "project/create.py: dvc repro",
     "cluster/fill.py: dvc repro",
     # What comes next, after a success, or where the reason of a failure is.
-    "cli/main.py: dvc repro",
+    "cli/project_verbs.py: dvc repro",
+    "cli/project_verbs.py: ganealogy repro",
+    "cli/project_verbs.py: ganealogy summary",
+    "cli/result_verbs.py: dvc repro",
+    "cli/upkeep_verbs.py: dvc repro",
+    "cli/version_verbs.py: dvc repro",
+    "cli/version_verbs.py: ganealogy tree --all",
     "stages/noise.py: dvc repro",
 }
 

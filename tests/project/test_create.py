@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,27 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match=r"README\.md exists: name a new folder, or move that file"):
         create.create(tmp_path, text(), "mine")
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+@pytest.mark.parametrize("tool", ["git", "dvc"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_to_type_after_git_or_dvc_failed_makes_the_project(
+    tool: str, inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    if inside and tool == "dvc":
+        subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    folder = tmp_path / "faces"
+    real = create._run
+    with monkeypatch.context() as broken:
+        broken.setattr(create, "_run", lambda words, place: None if tool in words[:3] else real(words, place))
+        with pytest.raises(GanealogyError) as error:
+            create.create(folder, text(), "faces")
+    for command in re.findall(r"`(.*?)`", str(error.value)):
+        subprocess.run([sys.executable, "-m", *command.split()] if command[0] == "d" else command.split(),
+                       cwd=folder, check=True)  # fmt: skip
+    assert (folder / ".dvc").is_dir() and (folder / "params.yaml").is_file()
+    assert (folder / ".git").is_dir() != (inside and tool == "dvc")
 
 
 def test_every_kind_of_component_is_a_folder_of_the_package() -> None:

@@ -150,7 +150,9 @@ def _of_registry(uri: str) -> Generator:
         raise GanealogyError(f"{uri}: not a model of Ganealogy: it has no recipe.json with weights")
     run = read_record(recipe, "", ("version", "recipe", "protocol", "weights_sha256"))
     if atomic.sha256(weights) != run["weights_sha256"]:
-        raise GanealogyError(f"{uri}: its weights are damaged; delete this model, `ganealogy sync` logs it again")
+        raise GanealogyError(
+            f"{uri}: its weights are damaged; delete this model in MLflow's UI, and `ganealogy sync` logs it again"
+        )
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", uri.removeprefix(REGISTERED))
     return _of_weights(name, weights, run, [], {"model": uri, "version": run["version"]})
 
@@ -174,7 +176,7 @@ def _of_onnx(path: Path) -> Generator:
         levels = np.clip(np.round((images + 1) * 127.5), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
 
-    described = {
+    described: dict[str, Any] = {
         "onnx": path.name,
         **{key: metadata[key] for key in ("version", "seed", "checkpoint") if key in metadata},
     }

@@ -32,7 +32,8 @@ def write(generator: Generator, out: Path, count: int, seed: int, label: int | N
 
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise GanealogyError(f"{out} has files of something else: name a new folder")
-    records, shown = [], []
+    records: list[dict[str, object]] = []
+    shown: list[np.ndarray] = []
     digits = max(6, len(str(seed + count - 1)))
     with Progress(f"{generator.name} → {out}", count, "pictures") as progress:
         for each in range(seed, seed + count):

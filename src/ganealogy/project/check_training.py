@@ -12,13 +12,14 @@ from safetensors.torch import save as dump_tensors
 from torch import nn
 
 from ganealogy.adversary.divergence import Diverged
+from ganealogy.params.budget import step_count
 from ganealogy.record_types import VersionPlan
 from ganealogy.runtime import process
 from ganealogy.runtime.precision import float32_as
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import cycled_labels, forward
 from ganealogy.training import checkpoint
-from ganealogy.training.loop import seed_everything, step_count, step_seed
+from ganealogy.training.loop import seed_everything, step_seed
 from ganealogy.training.state import TrainingState
 
 BATCH, STEPS, STOP = 4, 4, 2

@@ -18,7 +18,7 @@ from ganealogy.workspace import COMPONENTS, PARAMS, SHIPPED, VERSIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 PIPELINE = Path("dvc.yaml")
-HEADER = "# The pipeline: `dvc repro` runs what changed. What each stage does: `ganealogy STAGE --help`.\n\n"
+HEADER = "# The pipeline: `dvc repro` runs what changed. What they do: `ganealogy --help`.\n\n"
 
 
 def create(folder: Path, params: str, title: str) -> list[Path]:
@@ -87,7 +87,9 @@ def _repositories(folder: Path) -> None:
     top = _run(["git", "rev-parse", "--show-toplevel"], folder)
     if top is None:
         if _run(["git", "init", "--quiet"], folder) is None:
-            raise GanealogyError(f"{folder}: `git init` failed, and DVC needs git: install it, and type it there")
+            raise GanealogyError(
+                f"{folder}: no git, which DVC needs: install it, type `git init` there, and `dvc init`"
+            )
         top = str(folder.resolve())
     if not (folder / ".dvc").exists():
         subdir = [] if Path(top).resolve() == folder.resolve() else ["--subdir"]

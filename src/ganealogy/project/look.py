@@ -95,7 +95,8 @@ def _open(path: str) -> tuple[list[str], Iterator[bytes]]:
         return [name for name, _ in files], (_read(file) for _, file in _some(files))
     archive = files[0][1]
     if tar := open_tar(archive):
-        names, contents = [], []
+        names: list[str] = []
+        contents: list[bytes] = []
         with tar:
             for name, content in TarPictures(archive, tar):
                 names.append(name)
