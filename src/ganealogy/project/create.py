@@ -18,7 +18,7 @@ from ganealogy.workspace import COMPONENTS, PARAMS, SHIPPED, VERSIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 PIPELINE = Path("dvc.yaml")
-HEADER = "# The pipeline: `dvc repro` runs what changed. What they do: `ganealogy --help`.\n\n"
+HEADER = "# The pipeline: `dvc repro` runs what changed.\n\n"
 
 
 def create(folder: Path, params: str, title: str) -> list[Path]:
