@@ -8,7 +8,7 @@
 Or without a project, in a notebook:
 
 >>> pictures = api.prepare("data", name="folder", path="photos", image_size=32)
->>> api.train("v23", pictures, "training", kimg=100).load_generator().generate(16)
+>>> api.train("v24", pictures, "training", kimg=100).load_generator().generate(16)
 """
 
 from __future__ import annotations
