@@ -227,7 +227,7 @@ def test_a_folder_of_pictures_is_a_data_set(workspace: Workspace) -> None:
         ("count: 500", "count: 50"),
         ("extractors: [layout_edges_32_64, pixel8, pictures, effnet_lite0_64]", "extractors: [pixel8]"),
         ("lead: fd_layout_edges_32_64", "lead: fd_pixel8"),
-        ("versions: [v1, v20, v21, v22, v23]", "versions: [v1]"),
+        ("versions: [v1, v20, v21, v22, v23, v24]", "versions: [v1]"),
         ("holdout: 0.1", "holdout: 0.2"),
     ]:
         workspace.edit("params.yaml", old, new)

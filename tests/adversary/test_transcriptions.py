@@ -98,7 +98,7 @@ def play_bce(
     reals_of="v1",
     lr=2e-4,
 ) -> None:
-    """v1 to v5, v7, v20 to v23 and two roots: D on real, D on fresh fakes, one D step; then G on fresh latents."""
+    """v1 to v5, v7, v20 to v24 and two roots: D on real, D on fresh fakes, one D step; then G on fresh latents."""
     opt_d = d_optimizer or torch.optim.Adam(D.parameters(), lr=lr, betas=betas)
     opt_g = torch.optim.Adam(G.parameters(), lr=lr, betas=betas)
     reals = images(reals_of)
@@ -446,6 +446,7 @@ PLAYS = {
     "v21": lambda G, D: play_bce(G, D, lr=1e-3),
     "v22": lambda G, D: play_bce(G, D, lr=1e-3, betas=(0.0, 0.99)),
     "v23": lambda G, D: play_bce(G, D, lr=1e-3, betas=(0.0, 0.99)),
+    "v24": lambda G, D: play_bce(G, D, lr=1e-3, betas=(0.0, 0.99)),
     "batch-stddev": lambda G, D: play_hinge(G, D, 5e-4, 5e-4, (0.0, 0.99)),
     "bcr": play_bcr,
     "lecam": play_lecam,

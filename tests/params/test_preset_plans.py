@@ -12,8 +12,8 @@ from ganealogy.params import edit, schema
 from ganealogy.stages import plan
 
 RUNS = {
-    "demo": (["v1", "v2", "v3", "v7", "v8", "v20", "v21", "v22", "v23"], "avatars", 16, 3),
-    "avatars": (["v1", "v2", "v3", "v7", "v8", "v20", "v21", "v22", "v23"], "avatars", 32, 3),
+    "demo": (["v1", "v2", "v3", "v7", "v8", "v20", "v21", "v22", "v23", "v24"], "avatars", 16, 3),
+    "avatars": (["v1", "v2", "v3", "v7", "v8", "v20", "v21", "v22", "v23", "v24"], "avatars", 32, 3),
     "anime": (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], "anime", 64, 3),
     "notebook": (["v1"], "anime", 64, 3),
     "celeba": (["celeba-dcgan", "v1", "v9", "v12"], "celeba", 32, 3),
@@ -21,7 +21,7 @@ RUNS = {
     "mnist": (["mnist-mlp", "mnist-dcgan"], "mnist", 28, 1),
     "mnist-mlp": (["mnist-mlp"], "mnist", 28, 1),
     "mnist32": (["v1", "v7"], "mnist", 32, 1),
-    "folder": (["v1", "v20", "v21", "v22", "v23"], "folder", 64, 3),
+    "folder": (["v1", "v20", "v21", "v22", "v23", "v24"], "folder", 64, 3),
 }
 
 

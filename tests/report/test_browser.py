@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.fabricated import HOSTILE
+from helpers.fabricated import HOSTILE, entry, fabricate_data, fabricate_plan, fabricate_run
+from helpers.fake_runs import recipe
 
 from ganealogy.report.build import build
 from ganealogy.report.collect import collect
@@ -173,6 +174,27 @@ def test_the_tree_shows_effects_and_verdicts(visit) -> None:  # type: ignore[no-
     page.keyboard.press("Enter")
     assert page.url.endswith("#version-v5")
     assert "below 5%" in page.locator("#version-v5").inner_text()
+
+
+@pytest.mark.parametrize("width", [1000, 1200])
+def test_a_deep_tree_shows_its_labels_whole(visit, tmp_path: Path, width: int) -> None:  # type: ignore[no-untyped-def]
+    both = {"adversary": {"loss": {"real_target": 0.9}}, "discriminator": {"norm": "spectral"}}
+    names = [f"v{number}" for number in range(1, 8)]
+    parents = [None, *names]
+    entries = [
+        entry(name, "A title of several words, which need more than a line", parent, both if parent else None, recipe())
+        for name, parent in zip(names, parents, strict=False)
+    ]
+    fabricate_plan(tmp_path, entries, [0])
+    fabricate_data(tmp_path)
+    for name in names:
+        fabricate_run(tmp_path, name, 0, 0.2, ticks=1)
+    page = visit(build(tmp_path).as_uri(), viewport={"width": width, "height": 900})
+    assert page.locator("#tree .tree.deep .result .problem", has_text="parent collapsed").count() == len(names) - 1
+    tops = "[...document.querySelectorAll('#tree .label')].map(label => label.getBoundingClientRect().top)"
+    assert min(page.evaluate(tops)) >= page.evaluate(
+        "document.querySelector('#tree .tree').getBoundingClientRect().top"
+    )
 
 
 def test_nearest_training_pictures_follow_the_seed(visit) -> None:  # type: ignore[no-untyped-def]
