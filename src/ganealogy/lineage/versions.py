@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from ganealogy.errors import GanealogyError
+from ganealogy.lineage import merging
 from ganealogy.lineage import recipe as recipes
 from ganealogy.params.schema import Dataset, Evaluate, Sample, Section, Train, parse, read_yaml
 from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME, VERSIONS, with_shipped
@@ -69,6 +70,10 @@ class VersionFile(Section):
     source: Text
     note: Text | None = None
     parent: str | None = None
+    parents: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    """In place of `parent`: two branches, whose changes since they parted are merged."""
+    without: Annotated[list[str], Field(min_length=1)] | None = None
+    """Ancestors whose changes are left out: what is the parent without these ideas?"""
     changes: dict[str, Any] | None = None
     """Merged over the parent's recipe."""
     recipe: dict[str, Any] | None = None
@@ -85,11 +90,28 @@ class VersionFile(Section):
 
     @model_validator(mode="after")
     def _root_or_child(self) -> VersionFile:
-        if self.parent is None and (self.recipe is None or self.changes is not None):
-            raise ValueError("a version without a parent is a root: give a complete 'recipe' and no 'changes'")
-        if self.parent is not None and (not self.changes or self.recipe is not None):
+        if self.parent is not None and self.parents is not None:
+            raise ValueError("'parent' and 'parents': remove one of them")
+        if self.parents is not None and len(set(self.parents)) < 2:
+            raise ValueError(f"'parents' names {self.parents[0]} twice: name two versions")
+        if not self.all_parents and (self.recipe is None or self.changes is not None or self.without is not None):
+            raise ValueError(
+                "a version without a parent is a root: give a complete 'recipe', no 'changes' and no 'without'"
+            )
+        if self.all_parents and self.recipe is not None:
+            raise ValueError("a version with a parent: give its 'changes' (at least one) and no 'recipe'")
+        if self.parent is not None and not self.changes and not self.without:
             raise ValueError("a version with a parent: give its 'changes' (at least one) and no 'recipe'")
         return self
+
+    @property
+    def all_parents(self) -> list[str]:
+        """The versions that this one is compared with: none of a root, two of a merge."""
+        return list(self.parents or filter(None, [self.parent]))
+
+
+Content: TypeAlias = tuple[dict[str, Any], dict[str, str]]
+"""A recipe, and dotted key → the version that set it."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +123,18 @@ class Version:
     """Merged from the files; learning rates still relative, defaults of components not filled in."""
     origins: dict[str, str]
     """Dotted key → the version that set it."""
+    ideas: tuple[str, ...]
+    """The versions whose changes are in it: its root first, itself last, parents before children."""
 
     @property
     def parent(self) -> str | None:
-        return self.file.parent
+        """The version below which it is drawn; of a merge, the first one of `parents`."""
+        return next(iter(self.file.all_parents), None)
+
+    @property
+    def parents(self) -> list[str]:
+        """The versions that it is compared with: none of a root, two of a merge."""
+        return self.file.all_parents
 
 
 def known(folder: Path | None = None) -> list[str]:
@@ -214,24 +244,89 @@ def _read(name: str, folder: Path | None, family: dict[str, Version], trail: lis
         others = "".join(f"; {own / file}: {why}" for file, why in meant.items())
         raise GanealogyError(f"{source}: no version {name!r} ({path} does not exist); known: {names}{others}")
     file: VersionFile = parse(VersionFile, read_yaml(path), str(path))
-    if file.parent is None:
-        assert file.recipe is not None
+    if file.recipe is not None:
         whole = recipes.check(file.recipe, f"{path}: recipe")
-        version = Version(name, file, path, whole, dict.fromkeys(recipes.flatten(whole), name))
+        version = Version(name, file, path, whole, dict.fromkeys(recipes.flatten(whole), name), (name,))
     else:
-        assert file.changes is not None
-        parent = _read(file.parent, folder, family, [*trail, name])
-        whole = recipes.check(recipes.merge(parent.recipe, file.changes), f"{path}: changes")
-        version = Version(name, file, path, whole, _origins(name, parent, whole, file.changes))
+        parents = [_read(parent, folder, family, [*trail, name]) for parent in file.all_parents]
+        version = _child(name, file, path, parents, family)
     family[name] = version
     return version
 
 
-def _origins(name: str, parent: Version, whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:
-    """Return dotted key → version: this one if its changes contain the key or the value differs from the parent's."""
-    before, mentioned = recipes.flatten(parent.recipe), recipes.flatten(changes)
-    return {
-        key: name if key in mentioned or key not in before or before[key] != value else parent.origins[key]
+def _child(name: str, file: VersionFile, path: Path, parents: list[Version], family: Mapping[str, Version]) -> Version:
+    """Return a version with parents. Raises: GanealogyError for branches or ideas that do not fit together."""
+    ideas = tuple(dict.fromkeys(idea for parent in parents for idea in parent.ideas))
+    dropped = frozenset(file.without or ())
+    if unknown := [idea for idea in file.without or () if idea not in ideas[1:]]:
+        legal = ", ".join(ideas[1:]) or "none, as it is a root"
+        raise GanealogyError(f"{path}: without: {unknown[0]!r} is no idea of {' and '.join(file.all_parents)}: {legal}")
+    start = _combined(path, file, parents, family, dropped)
+    recipe, origins = _then(start, name, f"{path}: changes", file.changes or {})
+    return Version(name, file, path, recipe, origins, (*(idea for idea in ideas if idea not in dropped), name))
+
+
+def rebuild(name: str, family: Mapping[str, Version], dropped: Collection[str]) -> Content:
+    """Return recipe and origins of a version without the changes of some of its ancestors, or of itself.
+
+    Raises: GanealogyError where what is left gives no recipe.
+    """
+    version = family[name]
+    if version.file.recipe is not None or not set(dropped) & set(version.ideas):
+        return version.recipe, version.origins
+    parents = [family[parent] for parent in version.parents]
+    start = _combined(version.path, version.file, parents, family, {*dropped, *(version.file.without or ())})
+    if name in dropped:
+        return start
+    return _then(start, name, f"{version.path}: changes", version.file.changes or {})
+
+
+def _combined(
+    path: Path, file: VersionFile, parents: list[Version], family: Mapping[str, Version], dropped: Collection[str]
+) -> Content:
+    """Return recipe and origins of the parent, or of both merged, without the changes of the dropped versions."""
+    contents = [rebuild(parent.name, family, dropped) for parent in parents]
+    if len(parents) == 1:
+        return contents[0]
+    first, second = parents
+    shared = [idea for idea in first.ideas if idea in second.ideas]
+    for one, other in ((first, second), (second, first)):
+        if one.name in other.ideas:
+            raise GanealogyError(f"{path}: parents: {one.name} is an ancestor of {other.name}: parent: {other.name}")
+    if not shared:
+        raise GanealogyError(f"{path}: parents: {first.name} and {second.name} have no common ancestor")
+    base, _ = rebuild(shared[-1], family, dropped)
+    merged, conflicts = merging.merge(base, contents[0][0], contents[1][0])
+    decided = recipes.flatten(file.changes or {})
+    for conflict in conflicts:
+        if not any(_overlap(key, conflict.key) for key in decided):
+            sides = [
+                f"{merging.shown(value)} ({parent.name})"
+                for value, parent in zip((conflict.first, conflict.second), parents, strict=True)
+            ]
+            raise GanealogyError(
+                f"{path}: parents: both change {conflict.key}, to {' and '.join(sides)}: set it in 'changes'"
+            )
+    whole = recipes.check(merged, f"{path}: parents")
+    flat = recipes.flatten(contents[0][0])
+    origins = {
+        key: contents[0][1][key] if flat.get(key, merging.ABSENT) == value else contents[1][1][key]
+        for key, value in recipes.flatten(whole).items()
+    }
+    return whole, origins
+
+
+def _overlap(key: str, other: str) -> bool:
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _then(content: Content, name: str, where: str, changes: dict[str, Any]) -> Content:
+    """Apply changes. The origin of a key is `name` if the changes contain it or its value differs from before."""
+    recipe, origins = content
+    whole = recipes.check(recipes.merge(recipe, changes), where)
+    before, mentioned = recipes.flatten(recipe), recipes.flatten(changes)
+    return whole, {
+        key: name if key in mentioned or key not in before or before[key] != value else origins[key]
         for key, value in recipes.flatten(whole).items()
     }
 
