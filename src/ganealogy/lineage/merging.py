@@ -36,7 +36,9 @@ def _merge(key: str, base: Any, first: Any, second: Any, conflicts: list[Conflic
         return first
     if first == base:
         return second
-    if not (isinstance(first, dict) and isinstance(second, dict)) or first.get("name") != second.get("name"):
+    both = isinstance(first, dict) and isinstance(second, dict)
+    started = isinstance(base, dict) or (both and "name" in first)  # else each branch has added the whole
+    if not both or not started or first.get("name") != second.get("name"):
         conflicts.append(Conflict(key, first, second))
         return second
     if not isinstance(base, dict) or base.get("name") != first.get("name"):
