@@ -56,7 +56,18 @@ def show(version: str, layers: bool) -> None:
                 tables.show(tables.layers(f"{version}: {network}, {size}", found))
         return
     shown = tables.recipe(member, recipe.complete(member.recipe, str(member.path)))
-    tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}", *_conclusion(member))
+    tables.show(shown, f"{member.file.idea.strip()}\n{member.file.source}", *_ideas(member), *_conclusion(member))
+
+
+def _ideas(version: Version) -> list[str]:
+    """Return which ancestors' ideas are in force, in a line; nothing for a version without such ancestors."""
+    from ganealogy.lineage import ideas, versions
+
+    family = versions.read_family([version.name])
+    kept, lost = ideas.in_force(version, family), ideas.overwritten(version, family)
+    parts = [f"in force: {', '.join(kept)}"] if kept else []
+    parts += [f"nothing is left of {', '.join(lost)}"] if lost else []
+    return [f"Its ancestors' ideas: {'; '.join(parts)}"] if parts else []
 
 
 def _conclusion(version: Version) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.tree import Tree
 
+from ganealogy.lineage import ideas
 from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
@@ -80,15 +81,24 @@ class FamilyTree:
         if 8 * deepest > options.max_width:
             for depth, name in _in_order(self.family):
                 prefix = indent(depth, deepest, options.max_width) + ("└ " if depth else "")
-                yield text(f"{prefix}{name} {self.family[name].file.title}")
+                yield text(f"{prefix}{name} {self._title(name)}")
             return
         top = Tree("versions", hide_root=True)
         branches: dict[str | None, Tree] = {None: top}
         for name, version in self.family.items():
-            label = text(f"{name} {version.file.title}")
+            label = text(f"{name} {self._title(name)}")
             label.stylize("bold", 0, len(name))
             branches[name] = branches[version.parent].add(label)
         yield top
+
+    def _title(self, name: str) -> str:
+        """Return the title, a merge's other parent, what is left out, and ancestors of whose ideas nothing is left."""
+        version = self.family[name]
+        remarks = [f"with {other}" for other in version.parents[1:]]
+        remarks += [f"without {' and '.join(version.file.without)}"] if version.file.without else []
+        if replaced := ideas.newly_overwritten(version, self.family):
+            remarks.append(f"replaces {', '.join(replaced)}")
+        return f"{version.file.title} ({'; '.join(remarks)})" if remarks else version.file.title
 
 
 @dataclass(frozen=True)
