@@ -56,14 +56,22 @@ def changes(block: Mapping[str, Any] | None, parent: Mapping[str, Any], recipe: 
 
 
 def count_changes(lines: Sequence[Change]) -> int:
-    """Return how many changes a person would count.
+    """Return how many changes a person would count: see `groups`."""
+    return len(groups(lines))
+
+
+def groups(lines: Sequence[Change]) -> dict[str, list[str]]:
+    """Return subject → dotted keys of what a person would count as one change.
 
     One each: a swapped component with its parameters; the same parameter of G and D, or for reals and fakes; the parts
     of one schedule; an EMA.
     """
-    keys = {line.key for line in lines}
-    own = [key for key in keys if not any(key.startswith(f"{other}.") for other in keys)]
-    return len({_subject(key) for key in own})
+    keys = list(dict.fromkeys(line.key for line in lines))
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        if not any(key.startswith(f"{other}.") for other in keys):
+            found.setdefault(_subject(key), []).append(key)
+    return found
 
 
 def _subject(key: str) -> str:

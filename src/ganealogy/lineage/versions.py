@@ -62,6 +62,19 @@ class Conclusion(Section):
     """Digest of the numbers that it is about (`report/conclusions.py`); None if it was written by hand."""
 
 
+class Ablates(Section):
+    """What a version takes apart, and how."""
+
+    version: str
+    without: list[str] | None = None
+    """Ideas, named by the versions that added them, that are left out."""
+    only: str | None = None
+    """The idea that the root alone has."""
+    part: str | None = None
+    """The part of the version's own changes that is alone or left out."""
+    kind: Literal["only", "without"] | None = None
+
+
 class VersionFile(Section):
     """The keys of a version file."""
 
@@ -74,6 +87,8 @@ class VersionFile(Section):
     """In place of `parent`: two branches, whose changes since they parted are merged."""
     without: Annotated[list[str], Field(min_length=1)] | None = None
     """Ancestors whose changes are left out: what is the parent without these ideas?"""
+    ablates: Ablates | None = None
+    """Of a version that `ganealogy ablate` wrote: its verdicts are a family of their own."""
     changes: dict[str, Any] | None = None
     """Merged over the parent's recipe."""
     recipe: dict[str, Any] | None = None
@@ -249,12 +264,12 @@ def _read(name: str, folder: Path | None, family: dict[str, Version], trail: lis
         version = Version(name, file, path, whole, dict.fromkeys(recipes.flatten(whole), name), (name,))
     else:
         parents = [_read(parent, folder, family, [*trail, name]) for parent in file.all_parents]
-        version = _child(name, file, path, parents, family)
+        version = child(name, file, path, parents, family)
     family[name] = version
     return version
 
 
-def _child(name: str, file: VersionFile, path: Path, parents: list[Version], family: Mapping[str, Version]) -> Version:
+def child(name: str, file: VersionFile, path: Path, parents: list[Version], family: Mapping[str, Version]) -> Version:
     """Return a version with parents. Raises: GanealogyError for branches or ideas that do not fit together."""
     ideas = tuple(dict.fromkeys(idea for parent in parents for idea in parent.ideas))
     dropped = frozenset(file.without or ())
