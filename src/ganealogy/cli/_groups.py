@@ -17,7 +17,7 @@ SECTIONS = {
         "evaluate",
         "report",
     ),
-    "Versions": ("tree", "show", "diff", "new", "check", "use"),
+    "Versions": ("tree", "show", "diff", "new", "ablate", "check", "use"),
     "Results": (
         "summary",
         "judge",

@@ -120,6 +120,52 @@ def new(name: str, parent: str) -> None:
 
 
 @click.command()
+@click.argument("version")
+@click.option("--only", is_flag=True, help="Its root with each idea alone.")
+@click.option("--pairs", is_flag=True, help="VERSION without each pair of ideas.")
+@click.option("--split", is_flag=True, help="The changes of VERSION itself: each alone, and each left out.")
+@click.option("--yes", is_flag=True, help="Write them without asking.")
+def ablate(version: str, only: bool, pairs: bool, split: bool, yes: bool) -> None:
+    """Take VERSION apart: which of its stacked ideas carries it?
+
+    It makes versions that lack one ancestor's idea each, such as v12-without-v7. First it prints what each would be,
+    which are refused and why, and how long the others train, and asks. They are trained like any other version; the
+    report compares them in a table of its own, and no verdict of the tree depends on them.
+
+    \b
+    ganealogy ablate v12            v12 without each ancestor's idea
+    ganealogy ablate v12 --only     the root with each idea alone
+    ganealogy ablate v12 --pairs    v12 without each pair of ideas
+    ganealogy ablate v6 --split     v6 is a bundle: each of its changes alone, and each left out
+    """
+    from ganealogy.lineage import ablations, tables, versions
+    from ganealogy.params import schema
+    from ganealogy.project import ablate, speed
+    from ganealogy.runtime import machine
+    from ganealogy.stages import _side_by_side
+
+    settings, family = schema.load(), versions.read_family([*versions.known(), version])
+    whole = family[version]
+    found = ablations.alone(whole, family) if only else []
+    found += ablations.leave_out(whole, family, 2) if pairs else []
+    found += ablations.split(whole, family) if split else []
+    found = ablate.checked(found or ablations.leave_out(whole, family), settings)
+    tables.show(tables.ablations(f"{version}: {whole.file.title}", found, family))
+    new = [each for each in found if not each.refused]
+    if not new:
+        click.echo("nothing to train")
+        return
+    device = "cuda" if machine.gpus() else "cpu"
+    runs = ablate.seconds(whole, new, settings, lambda each, given: speed.images_per_second(each, given, device))
+    click.echo(_side_by_side.sentence(runs, _side_by_side.slots(settings.train)))
+    if yes or click.confirm(f"Write {len(new)} versions, and add them to params.yaml?"):
+        with process.explain_full_disk("versions", "params.yaml"):
+            for path in ablate.write(new):
+                click.echo(f"wrote {path}")
+        click.echo("`ganealogy repro` trains them, the versions side by side")
+
+
+@click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def check(names: tuple[str, ...]) -> int:
     """Test your own versions and components in seconds, before hours of training.
@@ -161,4 +207,4 @@ def use(name: str, path: str | None) -> None:
         click.echo(printable(edit.use(name, path) or f"params.yaml is already {name}'s"))
 
 
-VERBS = (tree, show, diff, new, check, use)
+VERBS = (tree, show, diff, new, ablate, check, use)

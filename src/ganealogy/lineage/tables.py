@@ -21,6 +21,7 @@ from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
+    from ganealogy.lineage.ablations import Ablation
     from ganealogy.lineage.layers import Layer
 
 LONGEST_CHANGE = 72
@@ -154,6 +155,20 @@ def layers(title: str, found: Sequence[Layer]) -> Fitted:
     sums = [sum(layer.trained for layer in found), sum(layer.fixed for layer in found)]
     rows.append(["", "in all", "", *(f"{each:,}" for each in sums)])
     return Fitted(columns, rows, title=title, bold={len(rows) - 1})
+
+
+def ablations(title: str, found: Sequence[Ablation], family: Mapping[str, Version]) -> Fitted:
+    """Return what each ablation changes in its parent, or why it is refused."""
+    columns = [Column("version"), Column("what it changes, or why it is refused", wraps=True, spare=1)]
+    rows = []
+    for each in found:
+        if each.refused or each.version is None:
+            rows.append([each.name, f"refused: {each.refused}"])
+            continue
+        parent = family[each.version.parents[0]].recipe
+        lines = changes(each.version.recipe, parent, each.version.recipe)
+        rows.append([each.name, "; ".join(map(str, lines))])
+    return Fitted(columns, rows, title=title)
 
 
 def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Values:
