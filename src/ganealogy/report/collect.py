@@ -125,12 +125,17 @@ def _versions(tree: Json) -> list[Version]:
             seeds=list(entry.get("seeds") or []),
             layers=entry.get("layers") or {},
             conclusion=_conclusion(entry.get("conclusion")),
+            parents=list(entry.get("parents") or filter(None, [entry.get("parent")])),
+            ablates=entry.get("ablates") or {},
+            overwritten=list(entry.get("overwritten") or []),
         )
         for index, entry in enumerate(tree["versions"])
     ]
     by_name = {version.name: version for version in versions}
     for version in versions:
-        if version.parent in by_name:
+        if version.ablates.get("version") in by_name:
+            by_name[version.ablates["version"]].ablations.append(version)
+        elif version.parent in by_name:
             by_name[version.parent].children.append(version)
     return versions
 

@@ -144,6 +144,14 @@ class Version:
     layers: dict[str, list[Json]] = field(default_factory=dict)
     """`generator`, `discriminator` → their layers; empty in plans of earlier releases."""
     conclusion: Conclusion | None = None
+    parents: list[str] = field(default_factory=list)
+    """The versions that it is compared with: two of a merge, whose first one is `parent`."""
+    ablates: Json = field(default_factory=dict)
+    """Of a version that takes another one apart: `lineage.versions.Ablates`."""
+    ablations: list[Version] = field(default_factory=list)
+    """The versions that take this one apart. They are not among `children`."""
+    overwritten: list[str] = field(default_factory=list)
+    """Ancestors of whose ideas nothing is left in it."""
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed → value, for the seeds that have one."""
@@ -252,7 +260,8 @@ class Findings:
     @property
     def roots(self) -> list[Version]:
         names = {version.name for version in self.versions}
-        return [version for version in self.versions if version.parent not in names]
+        folded = {each.name for version in self.versions for each in version.ablations}
+        return [each for each in self.versions if each.parent not in names and each.name not in folded]
 
     @property
     def runs(self) -> list[Run]:

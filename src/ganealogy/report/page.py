@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
+from ganealogy.report.ablation import ablation_tables
 from ganealogy.report.class_tables import class_tables
 from ganealogy.report.compute import fairness
 from ganealogy.report.conclusions import remark
@@ -115,6 +116,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             family_note=family(findings),
             noise=noise.section(findings),
             class_tables=class_tables(findings),
+            ablations=ablation_tables(findings, verdicts.verdicts),
             marks=second_opinions.marks(findings, verdicts.verdicts),
             others=second_opinions.other_means(findings),
             by_other=second_opinions.other_heading(findings),

@@ -92,7 +92,8 @@ def trained(
 
 
 def parents_of(findings: Findings) -> dict[str, str | None]:
-    return {version.name: version.parent for version in findings.listed}
+    """Return listed version → parent, without versions that take another one apart: these are a family of their own."""
+    return {version.name: version.parent for version in findings.listed if not version.ablates}
 
 
 def copying(findings: Findings) -> dict[str, set[int]]:

@@ -19,11 +19,13 @@ from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
+from ganealogy.lineage.ideas import overwritten
 from ganealogy.lineage.versions import Version, known, left_out, read_family
 from ganealogy.params.schema import WHERE_ONLY, Settings, load
-from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
+from ganealogy.record_types import Recipe, StagePlan, VersionPlan
 from ganealogy.runtime import process
 from ganealogy.stages import inputs
+from ganealogy.tree_types import PlannedVersion, TreeJson
 from ganealogy.verdicts import primary_metric
 from ganealogy.verdicts.metric_kinds import split
 from ganealogy.workspace import PARAMS, PLAN
@@ -156,8 +158,11 @@ def tree(
             "note": version.file.note,
             "conclusion": version.file.conclusion.model_dump() if version.file.conclusion else None,
             "parent": version.parent,
+            "parents": version.parents,
+            "ablates": version.file.ablates.model_dump(exclude_none=True) if version.file.ablates else {},
+            "overwritten": overwritten(version, family),
             "listed": name in settings.tree.versions,
-            "changes": version.file.changes,
+            "changes": _block(version, recipe[name]),
             "recipe": recipe[name],
             "origins": origins(version, recipe[name]),
             "parameters": counts.get(name),
@@ -175,6 +180,14 @@ def tree(
         "evaluate": settings.evaluate.model_dump(),
     }
     return cast(TreeJson, {"versions": members, "left_out": unlisted, **sections})
+
+
+def _block(version: Version, completed: Recipe) -> Any:
+    """Return what a version changes in its parent; None for a root.
+
+    Of a merge, and of a version that leaves ideas out, that is more than its file has: the recipe is the block.
+    """
+    return completed if len(version.parents) > 1 or version.file.without else version.file.changes
 
 
 def origins(version: Version, completed: Recipe) -> dict[str, str]:
