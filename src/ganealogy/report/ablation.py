@@ -82,7 +82,7 @@ def ablation_tables(findings: Findings, verdicts: dict[str, Verdict]) -> list[Ab
         edges: dict[str, str | None] = {each.name: _other(each, whole, findings) for each in ablations}
         found = verdicts_for(findings, findings.primary_metric, parents=edges)
         cells = {name: Cell(name, str(edges[name]), verdict) for name, verdict in found.items()}
-        rows = {}
+        rows: dict[str, dict[str, Cell | None]] = {}
         for each in ablations:
             kind, idea = _role(each)
             if idea is not None:
