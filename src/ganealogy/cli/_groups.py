@@ -23,6 +23,7 @@ SECTIONS = {
         "judge",
         "conclude",
         "seeds",
+        "settle",
         "noise",
         "calibrate",
         "measure",

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ganealogy.cli._json import JSON, emit
+from ganealogy.errors import GanealogyError
 from ganealogy.runtime import process
 
 
@@ -29,6 +30,60 @@ def repro(jobs: int | None, address: str | None, gpus_per_run: int | None, dashb
 
     with fill.on_cluster(address, jobs, gpus_per_run, dashboard) as on_cluster:
         sys.exit(repro.repro(fill=on_cluster))
+
+
+def _budget(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    from ganealogy.settle import parse_budget
+
+    try:
+        return None if text is None else parse_budget(text)
+    except GanealogyError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[VERSION]...")
+@click.option("--at-most", type=click.IntRange(5, 40), default=40, show_default=True, help="Seeds of a version.")
+@click.option("--budget", callback=_budget, metavar="TIME", help="Start no look that ends later, such as 6h or 30m.")
+@click.option("--dry-run", is_flag=True, help="Print the next look and what it takes, and train nothing.")
+def settle(names: tuple[str, ...], at_most: int, budget: float | None, dry_run: bool) -> None:
+    """Add seeds until the verdicts of VERSIONs are settled; by default those of all edges.
+
+    Looks are planned: at 5, 8, 12, 20 and 40 seeds. Before each, seeds are added to the edges that are still open, in
+    tree.more_seeds of params.yaml, and trained. An edge stops at a word, at the last look, or when no word is likely any
+    more. However many looks are taken, at most one tree in twenty without any difference shows one.
+
+    \b
+    ganealogy settle                        all edges, up to 40 seeds
+    ganealogy settle v8 --at-most 20        the edge of v8
+    ganealogy settle --budget 6h --dry-run  what the next look would take
+
+    Stopped, it goes on where it was.
+    """
+    import time
+
+    from ganealogy import settle
+    from ganealogy.lineage import tables
+
+    began, trained_for = time.monotonic(), None
+    while True:
+        settings, findings, states = settle.load(names, at_most)
+        if settle.lacks_results(findings) and not dry_run and trained_for != settings.tree.more_seeds:
+            trained_for = settings.tree.more_seeds
+            if code := settle.train():
+                sys.exit(code)
+            continue
+        tables.show(settle.table(findings, states))
+        left = None if budget is None else budget - (time.monotonic() - began)
+        step = settle.plan(states, settings, findings, left)
+        if step.waiting:
+            click.echo(f"over the budget: {', '.join(state.child for state in step.waiting)}")
+        if not step.open:
+            return
+        click.echo(settle.sentence(step))
+        if dry_run:
+            return
+        settle.write(step)
 
 
 @click.command()
@@ -103,4 +158,4 @@ def fetch(what: str) -> None:
     click.echo("params.yaml: evaluate.extractors has inception now; `dvc repro` measures FID")
 
 
-VERBS = (repro, doctor, gc, fetch)
+VERBS = (repro, settle, doctor, gc, fetch)
