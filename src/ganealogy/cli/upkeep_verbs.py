@@ -50,8 +50,8 @@ def settle(names: tuple[str, ...], at_most: int, budget: float | None, dry_run: 
     """Add seeds until the verdicts of VERSIONs are settled; by default those of all edges.
 
     Looks are planned: at 5, 8, 12, 20 and 40 seeds. Before each, seeds are added to the edges that are still open, in
-    tree.more_seeds of params.yaml, and trained. An edge stops at a word, at the last look, or when no word is likely any
-    more. However many looks are taken, at most one tree in twenty without any difference shows one.
+    tree.more_seeds of params.yaml, and trained. An edge stops at a word, at the last look, or when no word is likely
+    any more. However many looks are taken, at most one tree in twenty without any difference shows one.
 
     \b
     ganealogy settle                        all edges, up to 40 seeds
