@@ -97,7 +97,7 @@ class TrainingProtocol(TypedDict, total=False):
 
     kimg: float
     epochs: float
-    """Only where params.yaml gives the budget in epochs. A plan then has no kimg: `params/budget.py` resolves it."""
+    """Only where params.yaml gives the budget in epochs. A plan then has no kimg: `budget.py` resolves it."""
     lr: float
     """In tree.json only: recipes hold resolved rates."""
     batch_size: int

@@ -143,7 +143,7 @@ def _of_registry(uri: str) -> Generator:
     try:
         with store.open_client():
             folder = Path(artifacts.download_artifacts(artifact_uri=uri))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, store.StoreError, OSError) as error:
         raise GanealogyError(f"{uri}: {one_line(error)}; `ganealogy ui` shows the registered models") from None
     recipe, weights = (next(folder.rglob(pattern), None) for pattern in ("recipe.json", "*.safetensors"))
     if recipe is None or weights is None:

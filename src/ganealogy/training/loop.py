@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
+from ganealogy.budget import step_count
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
-from ganealogy.params.budget import step_count
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
