@@ -112,7 +112,7 @@ def test_one_run_can_be_trained_alone(workspace: Workspace) -> None:
 
 def test_experiments(workspace: Workspace) -> None:
     """`dvc exp run -S`, in the workspace and in a temporary copy, then the tables that compare."""
-    workspace.run("git", "add", "dvc.lock")
+    workspace.run("git", "add", "dvc.lock", "data/inputs.json")
     workspace.run("git", "commit", "-q", "-m", "first results")
     workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004", "-S", "tree.versions=[v3]")
     plan = json.loads((workspace.path / "build/plan/versions/v3.json").read_text())
