@@ -110,4 +110,4 @@ lock:
 # Not build/weights: it may contain weights that you put there.
 clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name weights -exec rm -rf {} +
-	rm -rf data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/metrics.json reports/live reports/live.html reports/compare.html
+	rm -rf data/raw data/packed data/reference reports/index.html reports/report.md reports/report reports/fd.csv reports/d_loss.csv reports/g_loss.csv reports/metrics.json reports/all-metrics.json reports/samples reports/progress reports/live reports/live.html reports/compare.html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +88,98 @@ def test_two_folders_are_measured(tmp_path: Path) -> None:
     assert result.metrics["fd_pixel8"] > 0 and result.protocol["fd_pixel8"]["extractor"] == "pixel8"
     same = api.measure(tmp_path / "real", tmp_path / "real", ["pixel8"])
     assert same.metrics["fd_pixel8"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+
+
+TINY = {"kimg": 0.08, "batch_size": 8, "width": 4, "ticks": 2, "tracker": "pixel8", "tracker_images": 32}
+
+
+def test_pictures_become_tensors_and_back(pictures: np.ndarray) -> None:
+    images = api.to_tensor(pictures)
+    assert images.shape == (40, 3, 16, 16) and images.dtype == torch.float32
+    assert images.min() == -1 and images.max() == 1
+    assert np.array_equal(api.to_pictures(images), pictures)
+    assert api.sheet(pictures[:5], columns=4).size == (4 * (64 + 2) + 2, 2 * (64 + 2) + 2)
+
+
+def test_prepare_makes_square_pictures_without_duplicates(tmp_path: Path, pictures: np.ndarray) -> None:
+    (tmp_path / "mine").mkdir()
+    for index, pixels in enumerate([*pictures, pictures[0]]):
+        Image.fromarray(np.concatenate([pixels] * 2)).save(tmp_path / f"mine/{index}.png")
+    settings = {"name": "folder", "path": str(tmp_path / "mine"), "image_size": 8}
+    made = api.prepare(tmp_path / "data", **settings, holdout=0.2)
+    held_out = np.load(tmp_path / "data/packed/holdout.npy")
+    assert made.shape[1:] == (8, 8, 3) and len(made) + len(held_out) == 40 and len(held_out)
+    with pytest.raises(GanealogyError, match=r"the arguments: unknown key 'dataset\.size'"):
+        api.prepare(tmp_path / "data", **settings, size=8)
+
+
+def test_networks_are_those_of_the_version_and_the_seed() -> None:
+    before = torch.get_rng_state()
+    generator, discriminator = api.networks("v8", 16, width=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert generator.generate(3).shape == (3, 16, 16, 3)
+    assert np.array_equal(generator.generate(3), api.networks("v8", 16, width=4)[0].generate(3))
+    assert not np.array_equal(generator.generate(3), api.networks("v8", 16, width=4, seed=1)[0].generate(3))
+    table = api.layers(discriminator, torch.zeros(2, 3, 16, 16))
+    assert table["kind"][0] == "Conv2d 4x4, stride 2, padding 1, spectral norm" and table["shape"][0] == (4, 8, 8)
+    assert table["trained"].sum() == _build.parameter_count(discriminator)
+    with pytest.raises(GanealogyError, match=r"v1\.yaml: dcgan"):
+        api.networks("v1", 17)
+
+
+def test_a_training_without_a_project(tmp_path: Path, pictures: np.ndarray) -> None:
+    training = api.train("v1", pictures, tmp_path / "one", **TINY)
+    assert training.status == "finished" and training.curves["step"].tolist() == [0, 5, 10]
+    assert [path.name for path in training.grids] == ["000000.png", "000005.png", "000010.png"]
+    made = training.load_generator().generate(4)
+    assert made.shape == (4, 16, 16, 3)
+    again = api.train("v1", pictures, tmp_path / "two", **TINY)
+    assert np.array_equal(made, again.load_generator("last").generate(4)), "the same bytes when repeated"
+    other = api.train("v1", pictures, tmp_path / "three", seed=1, **TINY)
+    assert not np.array_equal(made, other.load_generator().generate(4))
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = api.train("v1", pictures, tmp_path / "whole", **TINY)
+    steps = 0
+
+    def pause(self: object, step: int, scalars: object) -> None:
+        nonlocal steps
+        steps += 1
+        if step == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ganealogy.stages._training_progress.TrainingProgress.on_step", pause)
+        with pytest.raises(KeyboardInterrupt):
+            api.train("v1", pictures, tmp_path / "part", **TINY)
+    assert steps == 7 and api.Training(tmp_path / "part").status == "running"
+    part = api.train("v1", pictures, tmp_path / "part", **TINY)
+    assert part.curves.equals(whole.curves)
+    assert np.array_equal(part.load_generator().generate(4), whole.load_generator().generate(4))
+
+
+def test_a_training_names_what_cannot_be_used(tmp_path: Path, pictures: np.ndarray) -> None:
+    folder = tmp_path / "one"
+    api.train("v1", pictures, folder, **TINY)
+    for change, named in (
+        ({"version": "v3"}, "version and recipe"),
+        ({"width": 8}, "protocol"),
+        ({"pictures": pictures[::-1]}, "data"),
+        ({"seed": 1}, "seed"),
+    ):
+        arguments: dict[str, Any] = {"version": "v1", "pictures": pictures, "folder": folder, **TINY, **change}
+        with pytest.raises(GanealogyError, match=f"holds a training with another {named}: name another folder"):
+            api.train(**arguments)
+    for wrong in (pictures[:, :8], pictures.astype(np.float32), pictures[0], pictures[..., :2]):
+        with pytest.raises(GanealogyError, match=r"give square ones, uint8 \(N, H, H, 1 or 3\)"):
+            api.train("v1", wrong, tmp_path / "two", **TINY)
+    with pytest.raises(GanealogyError, match=r"unknown key 'train\.tick'"):
+        api.train("v1", pictures, tmp_path / "two", **TINY, tick=2)
+    with pytest.raises(GanealogyError, match=r"run\.json: no such file"):
+        _ = api.Training(tmp_path / "two").status

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from helpers.pipeline import ROOT, Workspace
 
-from ganealogy.cli import doctor
+from ganealogy.runtime import reinstall
 
 RUNNING, DEVELOPING = "requirements.lock", "requirements-dev.lock"
 SET_UPS = (".venv/.ready", ".venv/.ready-dev", ".venv/.ready-live")
@@ -156,7 +156,7 @@ def test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one(checkout: 
     broken.touch()
     checkout.run("make", "setup", f"PYTHON={python}")
     assert not (checkout.path / "typed.txt").exists()
-    (command,) = re.findall(r"`(.+?)`", doctor.SET_UP)
+    command = reinstall.command(checkout.path)
     checkout.run("bash", "-c", f"{command} PYTHON={shlex.quote(str(python))}")
     assert not broken.exists()
     typed = (checkout.path / "typed.txt").read_text().splitlines()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.pipeline import Workspace, after_repro, fresh, ran
+from PIL import Image
 
 from ganealogy.workspace import NOISE, run_dir
 
@@ -41,7 +43,8 @@ def test_one_command_goes_from_pictures_to_the_report(finished: tuple[Workspace,
     page = (workspace.path / "reports" / "index.html").read_text()
     assert "One-sided label smoothing" in page and "not measured" in page
     numbers = json.loads((workspace.path / "reports" / "metrics.json").read_text())
-    assert set(numbers) == {"v1", "v3"}
+    assert set(numbers["lead"]) == {"v1", "v3"} and numbers["open"] == 1
+    assert set(json.loads((workspace.path / "reports" / "all-metrics.json").read_text())) == {"v1", "v3"}
     for name in ("v1", "v3"):
         run = run_dir(name, 0, workspace.path)
         assert json.loads((run / "train/run.json").read_text())["status"] == "finished"
@@ -109,7 +112,7 @@ def test_one_run_can_be_trained_alone(workspace: Workspace) -> None:
 
 def test_experiments(workspace: Workspace) -> None:
     """`dvc exp run -S`, in the workspace and in a temporary copy, then the tables that compare."""
-    workspace.run("git", "add", "dvc.lock")
+    workspace.run("git", "add", "dvc.lock", "data/inputs.json")
     workspace.run("git", "commit", "-q", "-m", "first results")
     workspace.dvc("exp", "run", "-n", "faster", "-S", "train.lr=0.0004", "-S", "tree.versions=[v3]")
     plan = json.loads((workspace.path / "build/plan/versions/v3.json").read_text())
@@ -117,16 +120,25 @@ def test_experiments(workspace: Workspace) -> None:
     workspace.dvc("exp", "run", "--temp", "-n", "alone", "-S", "tree.versions=[v1]", "-S", "sample.count=60")
     rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv")))}
     assert rows["faster"]["train.lr"] == "0.0004"
-    assert float(rows["faster"]["v3.fd_pixel8"]) > 0 and float(rows["alone"]["v1.fd_pixel8"]) > 0
+    assert float(rows["faster"]["lead.v3"]) > 0 and float(rows["alone"]["lead.v1"]) > 0
+    command = ("exp", "show", "--no-pager", "--only-changed", "--drop", ".*/|versions|lead")
+    table = workspace.dvc(*command, COLUMNS="100").splitlines()
+    assert max(map(len, table)) <= 100
+    [heading] = [line.split() for line in table if "Experiment" in line]
+    assert heading == [*("Experiment", "Created", "distance", "open"), *("tree.versions", "train.lr", "sample.count")]
     compared = workspace.ganealogy("report", "--exp", "faster", "alone")
     assert compared.returncode == 0, compared.stdout
     page = (workspace.path / "reports/compare.html").read_text()
     assert "sample.count" in page and "not in this experiment" in page and "another protocol" in page
     workspace.dvc("exp", "apply", "faster")
     assert "0.0004" in workspace.dvc("params", "diff")
-    assert "v3.fd_pixel8" in workspace.dvc("metrics", "show")
+    assert "lead.v3" in workspace.dvc("metrics", "show")
     workspace.dvc("plots", "show", "-o", "build/plots")
-    assert "Frechet distance while training" in (workspace.path / "build" / "plots" / "index.html").read_text()
+    page = (workspace.path / "build" / "plots" / "index.html").read_text()
+    assert all(f"{name} while training" in page for name in ("Frechet distance", "D's loss", "G's loss"))
+    shown = [workspace.path / "build/plots" / path for path in re.findall(r'<img src="([^"]+)"', page)]
+    assert {path.name.rpartition("reports_samples_")[2] for path in shown} == {"real-pictures.png", "v3-samples.png"}
+    assert all(Image.open(io.BytesIO(path.read_bytes())).width == 530 for path in shown)
 
 
 def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> None:
@@ -136,16 +148,18 @@ def test_dvcs_own_tables_compare_with_the_last_commit(workspace: Workspace) -> N
     workspace.edit("params.yaml", "reals: 64", "reals: 70")
     assert "train@v1" not in ran(workspace.dvc("repro"))
     changed = json.loads(workspace.dvc("metrics", "diff", "--all", "--json"))["reports/metrics.json"]
-    for metric in ("v1.fd_pixel8", "v3.fd_pixel8"):
+    for metric in ("lead.v1", "lead.v3"):
         assert changed[metric]["old"] > 0 and changed[metric]["new"] > 0 and changed[metric]["diff"] != 0
-    assert changed["v1.seeds"] == {"old": 1, "new": 1, "diff": 0}, "--all shows what stayed, too"
-    assert ["reports/metrics.json", "v1.seeds", "1", "1", "0"] in [
+    assert changed["open"] == {"old": 1, "new": 1, "diff": 0}, "--all shows what stayed, too"
+    assert ["reports/metrics.json", "open", "1", "1", "0"] in [
         line.split() for line in workspace.dvc("metrics", "diff", "--all").splitlines()
     ]
     workspace.dvc("plots", "diff", "-o", "build/plots")
     page = (workspace.path / "build" / "plots" / "index.html").read_text()
     assert "Frechet distance while training" in page
     assert all(f'"rev": "{side}"' in page for side in ("HEAD", "workspace"))
+    pictures = re.findall(r'<p>(HEAD|workspace)</p>\s*<img src="[^"]*v1-samples.png"', page)
+    assert sorted(pictures) == ["HEAD", "workspace"], "side by side"
 
 
 def test_another_size_needs_no_new_download(workspace: Workspace) -> None:
@@ -172,7 +186,7 @@ BAD = {
     "train.kimg=0": "train.kimg = 0",
     "++train.kimgs=3": "unknown key 'train.kimgs'; known here:",
     "dataset.name=cats": "dataset.name = 'cats'",
-    "dataset.image_size=48": "48 is not a power of two",
+    "dataset.image_size=50": "50 is not 4, 5, 6 or 7 doubled at least twice",
     "tree.versions=[v1,v99]": "no version 'v99'",
     "tree.versions=[v1,v1]": "listed twice: v1",
     "tree.seeds=[-1]": "tree.seeds.0 = -1",

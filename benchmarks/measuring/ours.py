@@ -46,7 +46,7 @@ class Ours:
         """Do a step; `still`: a batch to use instead of the next one, to leave the data out."""
         self.done += 1
         seed_everything(step_seed(self.batches.seed, self.done))
-        reals, labels = self.batches.window((self.done - 1) * self.state.game.batches)
+        reals, labels = self.batches.window(self.state.game.batches(self.done - 1))
         losses = self.state.train_step(reals if still is None else lambda _index: still, labels)
         if self.done % REPORT_EVERY == 1 and not self.state.checks_are_deferred:
             self.state.scalars(losses)

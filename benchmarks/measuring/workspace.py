@@ -52,6 +52,8 @@ ONE_FILE = {
     "/sample": "{seed}/sample.json",
     "/evaluate": "{seed}/metrics.json",
     "reports/report": "curves.png",
+    "reports/samples": "real-pictures.png",
+    "reports/progress": "v1-seed0.png",
 }
 """End of an output that is a directory → a file that a stage writes there."""
 SHIPPED = [f"v{number}" for number in range(1, 17)]

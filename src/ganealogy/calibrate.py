@@ -21,7 +21,7 @@ from ganealogy.params.schema import Settings
 from ganealogy.record_types import MetricsJson
 from ganealogy.runtime import dvc_rwlock
 from ganealogy.runtime.tables import Column, Fitted
-from ganealogy.workspace import PARAMS, VERSIONS, run_dir
+from ganealogy.workspace import PARAMS, run_dir
 
 OUTSIDE = 3
 """The exit code of a number outside its interval."""
@@ -61,13 +61,13 @@ class Outcome:
         )
 
 
-def known(folder: Path = VERSIONS) -> dict[str, Calibration]:
+def known(folder: Path | None = None) -> dict[str, Calibration]:
     """Return version → calibration of the version files that have one."""
     family = versions.read_family(versions.known(folder), folder)
     return {name: version.file.calibration for name, version in family.items() if version.file.calibration}
 
 
-def table(folder: Path = VERSIONS) -> Fitted:
+def table(folder: Path | None = None) -> Fitted:
     """Return the versions with a calibration, and the settings that each needs."""
     rows = []
     for name, wanted in known(folder).items():

@@ -6,14 +6,9 @@ reads it and checks it against its type. Types cannot change results, so no fing
 
 from __future__ import annotations
 
-from typing import (
-    Any,
-    Literal,
-    NotRequired,  # pydantic, which checks records, needs these before Python 3.12
-    TypeAlias,
-)
+from typing import Any, Literal, NotRequired, TypeAlias
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic, which checks records, needs it before Python 3.12
 
 Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
@@ -101,6 +96,8 @@ class TrainingProtocol(TypedDict, total=False):
     """What all versions share: params.yaml's `train` section without device and threads, and the images' shape."""
 
     kimg: float
+    epochs: float
+    """Only where params.yaml gives the budget in epochs. A plan then has no kimg: `budget.py` resolves it."""
     lr: float
     """In tree.json only: recipes hold resolved rates."""
     batch_size: int
@@ -286,6 +283,8 @@ class MetricsJson(TypedDict):
     not_measured: dict[str, str]
     flags: dict[str, Flag]
     neighbours: dict[str, list[list[Any]]]
+    classes: NotRequired[dict[str, Any]]
+    """Extractor → `evaluation.class_coverage.ClassCoverage`, where the data set has classes."""
 
 
 class ManifestJson(TypedDict, total=False):
@@ -299,7 +298,7 @@ class ManifestJson(TypedDict, total=False):
     channels: int
     rejected: list[dict[str, str]]
     classes: list[str]
-    """Names of the class folders, of the user's own pictures that have such."""
+    """Names of the classes, of a data set with labels."""
     identities: dict[str, int]
     """People in train, in holdout and in both, where the source knows them."""
     source: str
@@ -321,6 +320,8 @@ class AnchorsJson(TypedDict):
     protocol: dict[str, MetricProtocol]
     dimensions: dict[str, int]
     sha256: dict[str, str]
+    absent: dict[str, str]
+    """Extractor that was left out → why: its weights were not on the machine."""
     count: int
     reals: int
     train: int
@@ -354,6 +355,8 @@ class PlannedVersion(TypedDict):
     idea: str
     source: str
     note: str | None
+    conclusion: dict[str, str | None] | None
+    """Its `text`, and `numbers`, the digest of the numbers that it is about."""
     parent: str | None
     listed: bool
     """Whether it is in tree.versions; an ancestor need not be."""
@@ -369,6 +372,8 @@ class PlannedVersion(TypedDict):
     """Of a training step per image; None if it is not listed."""
     sample_flops: int | None
     """Of a sample: one pass through G, or all steps of its sampler."""
+    layers: NotRequired[dict[str, list[dict[str, Any]]]]
+    """Network → layers, see `lineage.layers.Layer`; none if it is not listed."""
 
 
 class SeedsOfVersion(TypedDict):

@@ -17,6 +17,12 @@ from ganealogy.files import atomic
 PARAMS = Path("params.yaml")
 VERSIONS = Path("versions")
 PRESETS = Path("presets")
+COMPONENTS = Path("components")
+"""The project's own components, in the same folders as the package's."""
+
+_PACKAGE = Path(__file__).parent
+SHIPPED = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parents[1]
+"""Folder of the files that come with Ganealogy, such as versions and presets: in a checkout its root."""
 
 PLAN = Path("build/plan")
 TREE = PLAN / "tree.json"
@@ -31,7 +37,15 @@ REPORT_PAGE = Path("reports/index.html")
 REPORT_MARKDOWN = Path("reports/report.md")
 REPORT_FIGURES = Path("reports/report")
 REPORT_CURVES = Path("reports/fd.csv")
+REPORT_LOSSES = {"d_loss": Path("reports/d_loss.csv"), "g_loss": Path("reports/g_loss.csv")}
+"""Column of metrics.jsonl → its curves."""
 REPORT_METRICS = Path("reports/metrics.json")
+"""What DVC shows: see `report/numbers.py`."""
+REPORT_ALL_METRICS = Path("reports/all-metrics.json")
+REPORT_SAMPLES = Path("reports/samples")
+"""Samples of each version, for `dvc plots`."""
+REPORT_PROGRESS = Path("reports/progress")
+"""A film of each training, and its newest grid."""
 NOISE = Path("reports/noise.json")
 """Of `ganealogy noise`."""
 COMPARISON_PAGE = Path("reports/compare.html")
@@ -68,6 +82,15 @@ RUN_STAGES = ("train", "sample", "evaluate")
 def main_root() -> Path:
     """Return the absolute path of the main workspace, also inside the copy that `dvc exp run --temp` works in."""
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def with_shipped(folder: Path) -> list[Path]:
+    """Return the project's own folder of a name, such as `VERSIONS`, then that of the files that come with Ganealogy.
+
+    In a checkout the two are one. A file in an earlier folder replaces those of its name in later ones.
+    """
+    shipped = SHIPPED / folder
+    return [folder] if folder.resolve() == shipped.resolve() else [folder, shipped]
 
 
 def plan_path(version: str) -> Path:

@@ -88,6 +88,10 @@ def test_a_version_file_can_use_each_component(tmp_path: Path, name: str, game: 
     assert {"d_loss", "g_loss", "real_score", "fake_score"} <= set(statistics)
     for term, key in (("penalty", "penalties"), ("g_penalty", "generator_penalties")):
         assert (term in statistics) == bool(planned["adversary"][key])
+    terms = {"d_loss_real", "d_loss_fake"}
+    assert statistics.keys() & terms == (set() if planned["adversary"]["loss"]["name"].startswith("rel") else terms)
+    if terms <= statistics.keys():
+        assert torch.equal(statistics["d_loss_real"] + statistics["d_loss_fake"], statistics["d_loss"])
     assert all(torch.isfinite(value) and not value.requires_grad for value in statistics.values())
     after = list(played.gan.generator.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
@@ -150,6 +154,31 @@ def test_a_lazy_generator_penalty_counts_g_steps_and_moves_g_alone(tmp_path: Pat
     ):
         same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
         assert all(same) == equal
+
+
+def test_d_and_g_take_turns_of_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = gan(recipe(tmp_path, {"adversary": {"game": {"d_steps": 2, "g_steps": 3}}}))
+    assert [game.d_updates(number) for number in range(8)] == [0, 2, 2, 2, 4, 4, 4, 6]
+    assert [game.batches(number) for number in range(5)] == [0, 3, 4, 5, 8]
+    updates: list[str] = []
+    for name in ("discriminator_step", "generator_step"):
+        update = getattr(game, name)
+        noted = lambda *given, name=name, update=update: updates.append(name[0]) or update(*given)  # noqa: E731
+        monkeypatch.setattr(game, name, noted)
+    for number in range(4):
+        taken: list[int] = []
+        statistics = game.step(lambda index, taken=taken: taken.append(index) or batch(index), number=number)
+        assert ("d_loss" in statistics) == (number % 3 == 0) and "g_loss" in statistics
+        assert taken == list(range(game.batches(number + 1) - game.batches(number)))
+    assert "".join(updates) == "ddgggddg"
+
+
+def test_turns_of_epochs_begin_with_an_epoch(tmp_path: Path) -> None:
+    game = gan(recipe(tmp_path, {"adversary": {"game": {"d_steps": 2, "g_steps": 1, "by": "epochs"}}}))
+    game.batches_per_epoch = 4
+    assert [game.d_updates(number) for number in range(6)] == [0, 8, 8, 8, 8, 16]
+    assert [len(game.phase(number).discriminator) for number in range(5)] == [8, 0, 0, 0, 8]
+    assert game.batches(4) == 3 * 4, "two epochs of D and one of G"
 
 
 def test_schedules_move_the_optimizer(tmp_path: Path) -> None:
@@ -221,7 +250,7 @@ def test_only_a_relativistic_loss_uses_reals_in_the_g_step(tmp_path: Path) -> No
         game.gan.discriminator.register_forward_hook(lambda *_, seen=seen: seen.append(1))
         indices: list[int] = []
         game.step(lambda index, indices=indices: indices.append(index) or batch(index))
-        assert len(seen) == looks + 2 and indices == fetched and game.batches == len(fetched)
+        assert len(seen) == looks + 2 and indices == fetched and game.batches(1) == len(fetched)
 
 
 def test_reused_fakes_save_a_pass_of_g_and_the_reals_of_its_step(tmp_path: Path) -> None:
@@ -231,7 +260,7 @@ def test_reused_fakes_save_a_pass_of_g_and_the_reals_of_its_step(tmp_path: Path)
         game.gan.generator.register_forward_hook(lambda *_, passes=passes: passes.append(1))
         indices: list[int] = []
         game.step(lambda index, indices=indices: indices.append(index) or batch(index))
-        assert len(passes) == 2 and indices == [0, 1] and game.batches == 2
+        assert len(passes) == 2 and indices == [0, 1] and game.batches(1) == 2
 
 
 def test_r3gan_is_stable_for_some_hundred_steps() -> None:

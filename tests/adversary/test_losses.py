@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganealogy import components
+from ganealogy.adversary.losses._base import SumOfTerms
 from ganealogy.adversary.schedule import scheduled_value
 
 REAL, FAKE = [1.5, -0.5, 0.25], [-1.0, 0.75, 2.0]
@@ -68,6 +69,28 @@ def test_a_loss_is_its_definition(name: str) -> None:
     assert loss.discriminator(real, fake).item() == pytest.approx(d_loss)
     assert loss.generator(fake, real if loss.needs_reals else None).item() == pytest.approx(g_loss)
     assert torch.isfinite(loss.score(real))
+
+
+TERMS = {
+    **{name: (mean(softplus(-r) for r in REAL), mean(softplus(f) for f in FAKE)) for name in ("bce", "softplus")},
+    "hinge": (mean(max(0, 1 - r) for r in REAL), mean(max(0, 1 + f) for f in FAKE)),
+    "wasserstein": (-mean(REAL), mean(FAKE)),
+    "lsgan": (mean((r - 1) ** 2 for r in REAL) / 2, mean(f**2 for f in FAKE) / 2),
+}
+
+
+def test_the_losses_that_are_a_sum_have_both_terms_here() -> None:
+    """A relativistic loss compares each real with fakes: it has no term of the reals alone."""
+    sums = {name for name in components.known("adversary.losses") if isinstance(made(name), SumOfTerms)}
+    assert sums == {*TERMS, "feature_matching"}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_terms_of_d_are_their_definitions_and_add_up_to_its_loss(name: str) -> None:
+    real, fake = torch.tensor(REAL, dtype=torch.float64), torch.tensor(FAKE, dtype=torch.float64)
+    of_reals, of_fakes = made(name).discriminator_terms(real, fake)
+    assert (of_reals.item(), of_fakes.item()) == pytest.approx(TERMS[name])
+    assert torch.equal(of_reals + of_fakes, made(name).discriminator(real, fake)), "to the last bit"
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)

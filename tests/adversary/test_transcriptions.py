@@ -29,6 +29,8 @@ NATIVE = {
     "mnist-dcgan": {"channels": 1, "image_size": 28, "width": 64},
 }
 STEPS, BATCH = 20, 8
+EPOCH = 4
+"""Batches per epoch."""
 BASE_RATE = 2e-4
 
 
@@ -67,10 +69,12 @@ def ours(name: str, **rules: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.M
     generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
     before = copy.deepcopy(generator), copy.deepcopy(discriminator)
     game = adversary.game(recipe, generator, discriminator)
-    reals = images(name, game.batches)
+    game.batches_per_epoch = EPOCH
+    reals = images(name, -(-game.batches(STEPS) // STEPS)).flatten(0, 1).split(BATCH)
     torch.manual_seed(2)
     for step in range(STEPS):
-        game.step(lambda index, step=step: reals[step * game.batches + index], progress=step / STEPS, number=step)
+        mine = reals[game.batches(step) :]
+        game.step(mine.__getitem__, progress=step / STEPS, number=step)
     return *before, generator, discriminator
 
 
@@ -111,6 +115,21 @@ def play_bce(
         preds = D(G(z()))
         cross_entropy(preds, g_target()).backward()
         opt_g.step()
+
+
+def play_epochwise(G: nn.Module, D: nn.Module) -> None:
+    """The tutorial's text: D for an epoch, then G for an epoch, and again. G's epochs take batches that it ignores."""
+    opt_d, opt_g = (torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in (D, G))
+    reals = images(d_steps=2).flatten(0, 1).split(BATCH)
+    for epoch in range(0, 2 * STEPS // EPOCH, 2):
+        for real in reals[epoch * EPOCH : (epoch + 1) * EPOCH]:
+            opt_d.zero_grad()
+            (cross_entropy(D(real), 1.0) + cross_entropy(D(G(z()).detach()), 0.0)).backward()
+            opt_d.step()
+        for _ in range(EPOCH):
+            opt_g.zero_grad()
+            cross_entropy(D(G(z())), 1.0).backward()
+            opt_g.step()
 
 
 def smoothed(low: float, high: float):
@@ -433,6 +452,7 @@ PLAYS = {
     "lecam": play_lecam,
     "dragan": play_dragan,
     "instance-noise": play_instance_noise,
+    "epochwise": play_epochwise,
     "lsgan": lambda G, D: play(
         G, D, lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(), lambda _, f: 0.5 * ((f - 1) ** 2).mean()
     ),

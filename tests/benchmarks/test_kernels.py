@@ -85,8 +85,9 @@ def test_our_side_trains_as_the_training_loop(measuring, version, tmp_path):
 def side(measuring, version):
     size, channels = SIZES.get(version, (16, 3))
     pictures = np.random.default_rng(0).integers(0, 256, (40, size, size, channels), dtype=np.uint8)
-    batches = Batches(pictures, 8, seed=3)
-    return measuring("ours").Ours(batches, version, image_size=size, width=4, channels=channels)
+    labels = np.arange(len(pictures)) % 4 if version == "conditional" else None
+    batches = Batches(pictures, 8, seed=3, labels=labels)
+    return measuring("ours").Ours(batches, version, image_size=size, width=4, channels=channels, classes=4)
 
 
 @pytest.mark.parametrize(("version", "reads"), [("v1", 2), ("v6", 3)])

@@ -259,7 +259,7 @@ def test_nothing_was_trained_in_the_drivers_workspace(scenario: Scenario) -> Non
     assert {stage for stage in ran(scenario.output) if "@" in stage} == {
         f"{stage}@{version}" for stage in ("train", "sample", "evaluate") for version in ("v1", "v3")
     }
-    numbers = json.loads((scenario.shared.path / "reports" / "metrics.json").read_text())
+    numbers = json.loads((scenario.shared.path / "reports" / "all-metrics.json").read_text())
     assert set(numbers) == {"v1", "v3"}
 
 
@@ -330,7 +330,7 @@ def test_a_failed_version_is_reported_and_does_not_stop_the_others(scenario: Sce
     assert "missing_name" in (scenario.shared.path / "build/logs/v6-0.log").read_text()
     page = (scenario.shared.path / "reports" / "index.html").read_text()
     assert "One-sided label smoothing" in page
-    assert set(json.loads((scenario.shared.path / "reports" / "metrics.json").read_text())) >= {"v1", "v3"}
+    assert set(json.loads((scenario.shared.path / "reports" / "all-metrics.json").read_text())) >= {"v1", "v3"}
     (scenario.shared.path / rmsprop).write_text(source)
 
 
@@ -358,4 +358,4 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process(scenario: Scenario, tmp_path:
     assert again.returncode == 0, output
     cost = json.loads((workspace.path / "build/runs/v8/cost/train/0.json").read_text())
     assert cost["resumed"] == 1 and not list((workspace.path / "build").glob("wip/*"))
-    assert set(json.loads((workspace.path / "reports" / "metrics.json").read_text())) == {"v8"}
+    assert set(json.loads((workspace.path / "reports" / "all-metrics.json").read_text())) == {"v8"}

@@ -215,3 +215,15 @@ def test_random_damage_gives_pixels_or_a_reason() -> None:
                 broken[place] = generator.integers(0, 256)
             with contextlib.suppress(Rejected):
                 assert pack(bytes(broken), 16, 3, "crop").shape == (16, 16, 3)
+
+
+def test_squash_uses_the_whole_picture_as_torchvisions_resize() -> None:
+    from torchvision.transforms.functional import resize
+
+    wide = gradient(90, 40)
+    packed = pack(encoded(wide, "PNG"), 32, 3, "squash")
+    assert np.array_equal(packed, np.asarray(resize(wide, [32, 32])))
+    assert packed[0, 0, 0] < 10 and packed[0, -1, 0] > 240, "both ends are in it, unlike with crop"
+    assert pack(encoded(wide, "PNG"), 32, 3, "crop")[0, 0, 0] > 60
+    with pytest.raises(Rejected, match="too small"):
+        pack(encoded(gradient(90, 15), "PNG"), 32, 3, "squash")

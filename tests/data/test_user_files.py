@@ -89,7 +89,13 @@ FOREIGN = [
     *("data/raw/mine/1.png", "data/raw/photos.zip", "data/packed/notes.txt", "data/reference/cat.png"),
     *("build/plan/old.yaml", "build/runs/v1/train/notes.txt", "build/runs/v1/train/0/my notes/a.txt"),
     *("build/runs/v3/sample/0/favourite.png", "build/runs/v3/evaluate/table.xlsx", "build/runs/v1/cost/train/sum.csv"),
-    *("reports/report/slides.pdf", "data/raw/-rf", "data/raw/it's.txt", "data/raw/new\nline", "data/raw/\udcff"),
+    *(
+        "reports/report/slides.pdf",
+        "reports/report/mine.png",
+        "reports/samples/favourite.png",
+        "reports/progress/a.webp",
+    ),
+    *("data/raw/-rf", "data/raw/it's.txt", "data/raw/new\nline", "data/raw/\udcff"),
 ]
 
 

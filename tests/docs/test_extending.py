@@ -7,7 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from helpers.own_project import own_project
 from helpers.pipeline import ROOT, Workspace, fresh
+
+from ganealogy.cli.main import cli
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 BLOCKS = re.findall(r"^```(?:python|yaml)\n# (\S+?)(, [^\n]*)?\n(.*?)^```", PAGE, flags=re.S | re.M)
@@ -61,6 +65,29 @@ def test_the_new_extractor_and_metric_measure_it(workspace: Workspace) -> None:
 def test_the_report_has_all_of_it(workspace: Workspace) -> None:
     page = (workspace.path / "reports/index.html").read_text()
     assert "Squared hinge with logit drift" in page and "Stripes" in page
+
+
+def test_in_a_project_of_ones_own_the_components_pass_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric is an entry of the package's table, so it needs a checkout."""
+    with own_project(tmp_path, monkeypatch):
+        for name, content in FILES.items():
+            if "/metrics/" not in name:
+                path = Path(name.replace("src/ganealogy", "components"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content)
+        done = CliRunner().invoke(cli, ["check"], catch_exceptions=False, standalone_mode=False)
+    lines = done.output.splitlines()
+    assert done.return_value == 0 and [line[0] for line in lines] == ["✓"] * 6, lines
+    assert [line.split(":")[0] for line in lines] == [
+        "✓ adversary.losses.squared_hinge",
+        "✓ adversary.penalties.logit_drift",
+        "✓ data.sources.stripes",
+        "✓ evaluation.extractors.mean_colour",
+        "✓ networks.tiny_conv",
+        "✓ example",
+    ]
 
 
 def test_the_examples_pass_ruff(workspace: Workspace) -> None:

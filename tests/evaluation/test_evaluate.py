@@ -16,7 +16,7 @@ from ganealogy.evaluation import evaluate as evaluation
 from ganealogy.evaluation import features, measure, standalone
 from ganealogy.evaluation import reference as reference_stage
 from ganealogy.evaluation.evaluate import evaluate
-from ganealogy.evaluation.extractors import effnet_lite0
+from ganealogy.evaluation.extractors import effnet_lite0, inception
 from ganealogy.evaluation.extractors.pixel8 import Pixel8
 from ganealogy.evaluation.measure import full_name
 from ganealogy.evaluation.metrics import kid, neighbours, prdc
@@ -499,3 +499,23 @@ def test_metrics_are_computed_on_the_stages_device(packed, tmp_path, monkeypatch
     placements.clear()
     standalone.run(packed / "holdout.npy", tmp_path / "fakes.npy", ["pixel8"], device="cuda")
     assert placements == all_on_gpu
+
+
+def test_an_extractor_without_weights_is_not_measured(packed, tmp_path, monkeypatch):
+    """It is left out by the reference, and measured once the reference has it, as `dvc repro` makes it anew."""
+
+    class Inception(Pixel8):
+        name = "inception"
+
+    settings = SETTINGS | {"extractors": ["inception", "pixel8"], "metrics": ["fd_pixel8", "fid"]}
+    absent = {"inception": "its weights are absent"}
+    measure_reference(settings, 100, packed, tmp_path / "reference", absent=absent)
+    assert json.loads((tmp_path / "reference/anchors.json").read_text())["absent"] == absent
+    run = make_run(tmp_path, faces(100, 3))
+    record = evaluate(run, settings, tmp_path / "reference")
+    assert list(record["metrics"]) == ["fd_pixel8"] and record["not_measured"] == {"fid": absent["inception"]}
+    monkeypatch.setattr(inception, "load", lambda _device: Inception())
+    assert evaluate(run, settings, tmp_path / "reference") == record, "a result depends on the reference alone"
+    measure_reference(settings, 100, packed, tmp_path / "reference")
+    record = evaluate(run, settings, tmp_path / "reference")
+    assert sorted(record["metrics"]) == ["fd_pixel8", "fid"] and not record["not_measured"]

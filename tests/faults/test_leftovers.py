@@ -54,12 +54,12 @@ def files(folder: Path) -> list[str]:
 
 
 def check_store(workspace: Workspace, versions: list[str], seeds: int) -> None:
-    """Each run is in the store once, finished, with one model; beside them is only the report."""
+    """Each run is in the store once, finished, with one model; beside them is only the run of all versions."""
     client = MlflowClient(f"sqlite:///{workspace.path / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name != 'Default'")
     runs = client.search_runs([experiment.experiment_id])
     names = [f"{version} seed {seed}" for version in versions for seed in range(seeds)]
-    assert sorted(str(run.info.run_name) for run in runs) == sorted([*names, "report"])
+    assert sorted(str(run.info.run_name) for run in runs) == sorted([*names, "all versions"])
     assert {run.info.status for run in runs} == {"FINISHED"}
     models = Counter(model.source_run_id for model in client.search_logged_models([experiment.experiment_id]))
-    assert models == dict.fromkeys((run.info.run_id for run in runs if run.info.run_name != "report"), 1)
+    assert models == dict.fromkeys((run.info.run_id for run in runs if run.info.run_name != "all versions"), 1)

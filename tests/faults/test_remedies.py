@@ -24,13 +24,14 @@ TOOLS = "dvc|ganealogy|make|git|pip|ray|kill|sudo|docker|mlflow"
 NO_COMMAND = r"(?:it|is|a|no|the|one|could|did|repository|revision)\b|\{"
 COMMAND = re.compile(rf"(?<![\w/.-])(?:{TOOLS}) (?!{NO_COMMAND})(?:'[^']*'|[^`;,'\n]|,(?! ))+")
 AFTER = "and|or|if|first|again|gets|to make|shows|downloads|changes|continues|resumes|then"
-END = re.compile(rf"( \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
+END = re.compile(rf"(  | \(|\)(?!\}})| (?:{AFTER})\b|\. |: ).*")
 
 REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
     "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
     "cli/doctor.py: dvc init": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
-    "cli/doctor.py: make setup": "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
+    "runtime/reinstall.py: make setup":
+        "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
     "cluster/ray_cluster.py: ray start --head":
         "cluster/test_input.py::test_the_commands_in_the_messages_start_a_cluster_and_connect_with_its_token",
     "cli/doctor.py: dvc init --subdir": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
@@ -91,6 +92,15 @@ REMEDIES = {
     ),
     "cli/doctor.py: ganealogy fetch inception":
         "faults/test_named_remedies.py::test_inceptions_weights_are_fetched_again",
+    "report/conclusions.py: dvc repro":
+        "report/test_conclusions.py::test_what_is_not_measured_has_no_conclusion_until_it_is",
+    "report/conclusions.py: ganealogy conclude {version.name}":
+        "report/test_conclusions.py::test_a_conclusion_is_written_and_shown_and_its_numbers_may_change",
+    'lineage/conclude.py: ganealogy conclude {name} "TEXT"':
+        "report/test_conclusions.py::test_without_a_conclusion_nothing_is_shown",
+    "stages/_weights.py: ganealogy fetch inception":
+        "stages/test_weights.py::test_the_commands_of_the_message_bring_them",
+    "stages/_weights.py: dvc repro": "evaluation/test_evaluate.py::test_an_extractor_without_weights_is_not_measured",
     "cli/stage_verbs.py: ganealogy report --exp A B":
         "test_readme.py::test_experiments_are_recorded_and_compared",
     "cluster/dvc_remote.py: dvc remote list": "cluster/test_input.py::test_a_remote_that_is_not_defined_is_refused",
@@ -109,6 +119,18 @@ REMEDIES = {
         "data/test_cifar10.py::test_an_archive_that_is_damaged_later_comes_again",
     "data/sources/mnist.py: dvc repro download":
         "data/test_sources.py::test_mnist_files_that_are_damaged_later_come_again",
+    "export/generators.py: dvc repro train@{version}":
+        "faults/test_remedies_of_stages.py::test_a_run_is_exported_once_it_is_trained",
+    "export/generators.py: dvc repro preprocess":
+        "faults/test_remedies_of_stages.py::test_classes_have_names_again_once_the_pictures_are_packed",
+    "export/generators.py: ganealogy export v8 0":
+        "faults/test_remedies_of_stages.py::test_pictures_come_from_the_onnx_file_that_the_message_makes",
+    "export/generators.py: ganealogy sync":
+        "tracking/test_served_model.py::test_the_damaged_model_is_logged_again_by_the_command_in_the_message",
+    "project/create.py: git init":
+        "project/test_create.py::test_what_to_type_after_git_or_dvc_failed_makes_the_project",
+    "project/create.py: dvc init":
+        "project/test_create.py::test_what_to_type_after_git_or_dvc_failed_makes_the_project",
     "export/onnx_file.py: dvc repro train@{run.run['version']}":
         "faults/test_remedies_of_stages.py::test_a_run_is_exported_once_it_is_trained",
     "params/edit.py: ganealogy use {name}":
@@ -132,6 +154,8 @@ REMEDIES = {
     "runs/gc.py: dvc repro preprocess":
         "runs/test_gc.py::test_the_workspaces_own_plan_is_made_by_the_command_in_the_message",
     "runs/gc.py: ganealogy gc --ignore-unknown": "runs/test_gc.py::test_a_revision_that_cannot_be_read_stops_it",
+    "stages/_experiment.py: dvc exp run -S train.lr={2 * settings.train.lr}":
+        "stages/test_experiment.py::test_dvc_shows_the_note_and_the_command_in_it_makes_a_difference",
     "stages/_seeds.py: dvc repro": "stages/test_seeds.py::test_a_stopped_stage_goes_on_with_every_seed",
     "stages/_seeds.py: dvc repro {name}@{version}":
         "stages/test_seeds.py::test_a_killed_seed_stops_no_other_and_runs_alone_next_time",
@@ -156,23 +180,32 @@ PARSED_ONLY = {
     "data/sources/anime.py: pip install 'ganealogy[kaggle]'",
     "evaluation/extractors/_timm.py: pip install 'ganealogy[vision]'",
     "export/onnx_file.py: pip install 'ganealogy[live]'",
-    "report/collect.py: dvc repro",
-    "report/collect.py: ganealogy fetch inception",
+    "report/findings.py: dvc repro",
+    "report/findings.py: ganealogy fetch inception",
     "runtime/nvidia.py: docker run --gpus all …",
-    "runtime/nvidia.py: make setup",
+    "runtime/reinstall.py: pip install --force-reinstall ganealogy",
     "runtime/nvidia.py: sudo modprobe nvidia",
     "runtime/nvidia.py: sudo nvidia-modprobe -c 0 -u",
 }
 
 NO_REMEDIES = {
-    "cli/main.py: ganealogy measure",
+    "cli/upkeep_verbs.py: ganealogy measure",
     "tracking/mlflow_ui.py: kill -9 0",
     # A heading, or the name of the command that is running: nothing is wrong where they are shown.
     "cli/_groups.py: dvc repro",
-    "cli/main.py: make ui",
+    "cli/result_verbs.py: ganealogy ui",
+    "export/generators.py: ganealogy export",
+    "export/generators.py: ganealogy ui",
+    "project/create.py: dvc repro",
     "cluster/fill.py: dvc repro",
     # What comes next, after a success, or where the reason of a failure is.
-    "cli/main.py: dvc repro",
+    "cli/project_verbs.py: dvc repro",
+    "cli/project_verbs.py: ganealogy repro",
+    "cli/project_verbs.py: ganealogy summary",
+    "cli/result_verbs.py: dvc repro",
+    "cli/upkeep_verbs.py: dvc repro",
+    "cli/version_verbs.py: dvc repro",
+    "cli/version_verbs.py: ganealogy tree --all",
     "stages/noise.py: dvc repro",
 }
 
@@ -277,7 +310,7 @@ def check_pip(words: list[str]) -> None:
     assert words[0] == "install"
     for package in (word for word in words[1:] if not word.startswith("-")):
         name, _, extra = package.partition("==")[0].rstrip("]").partition("[")
-        locked = f"{name}==" in Path("requirements.lock").read_text()
+        locked = f"{name}==" in Path("requirements.lock").read_text() or name == project["name"]
         known = extra in project["optional-dependencies"] if extra else locked
         assert known and (not extra or name == project["name"]), "not a package or an extra of ours"
 

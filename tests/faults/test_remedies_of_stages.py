@@ -61,7 +61,9 @@ def test_a_run_is_exported_once_it_is_trained(workspace: Path) -> None:
     said = message(workspace, "export", "v1", "0")
     assert "no generator to export" in said
     (command,) = re.findall(r"`(dvc .*?)`", said)
-    type_commands(workspace, command, "export v1 0")
+    assert f"`{command}`" in message(workspace, "generate", "v1")
+    assert f"`{command}`" in message(workspace, "generate", "v1-0")
+    type_commands(workspace, command, "export v1 0", "generate v1", "generate v1-0")
 
 
 def test_a_damaged_unfinished_run_is_trained_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +86,19 @@ def test_a_path_with_another_preset_is_refused_with_the_command(workspace: Path)
     (command,) = re.findall(r"`ganealogy (.*?)`", said)
     type_commands(workspace, command)
     assert "name: anime" in (workspace / "params.yaml").read_text()
+
+
+def test_pictures_come_from_the_onnx_file_that_the_message_makes(workspace: Path) -> None:
+    said = message(workspace, "generate", "reports/live/v1-0.onnx")
+    (command,) = re.findall(r"`ganealogy (export .*?)`", said)
+    type_commands(workspace, command.replace("v8", "v1"), "generate reports/live/v1-0.onnx")
+    assert len([*workspace.glob("reports/generated/v1-0/seed*.png")]) == 16
+
+
+def test_classes_have_names_again_once_the_pictures_are_packed(workspace: Path) -> None:
+    cut(workspace / "data/packed/manifest.json")
+    assert "`dvc repro preprocess`" in message(workspace, "generate", "v1")
+    type_commands(workspace, "dvc repro preprocess", "generate v1")
 
 
 def test_names_of_experiments_follow_their_option(workspace: Path) -> None:

@@ -52,6 +52,10 @@ def save(path: Path, picture: Image.Image, **options: Any) -> None:
     picture.save(path, **options)
 
 
+def layer(name: str, kind: str, shape: list[int], trained: int, fixed: int) -> dict[str, Any]:
+    return {"name": name, "kind": kind, "shape": shape, "trained": trained, "fixed": fixed}
+
+
 def entry(name: str, title: str, parent: str | None, changes: Any, recipe: Any, **more: Any) -> dict[str, Any]:
     return {
         "name": name,
@@ -66,6 +70,13 @@ def entry(name: str, title: str, parent: str | None, changes: Any, recipe: Any, 
         "origins": {},
         "parameters": {"generator": 1183616, "discriminator": 663424},
         "flops": 110_000_000,
+        "layers": {
+            "generator": [
+                layer("layers.0", "ConvTranspose2d 4x4", [256, 4, 4], 524_288, 0),
+                layer("layers.1", "BatchNorm2d", [256, 4, 4], 512, 512),
+            ],
+            "discriminator": [layer("gain", HOSTILE, [], 5, 0)],
+        },
         **more,
     }
 
@@ -145,6 +156,7 @@ def fabricate_run(
                 "real_score": 0.5 + 0.3 * share + float(rng.normal(0, 0.02)),
                 "fake_score": 0.5 - 0.3 * share + float(rng.normal(0, 0.02)),
             }  # fmt: skip
+            line |= {"d_loss_real": 0.4 * line["d_loss"], "d_loss_fake": 0.6 * line["d_loss"]}
         lines.append(line)
         save(run / f"train/grids/{step:06d}.png", images.grid(draw(64, quality, 7 + seed), 8))
     end = {"step": lines[-1]["step"], "kimg": lines[-1]["kimg"]}

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["torch", "ganealogy.training.loop", "ganealogy.stages.train"])
 DEADLINE_S = 900
-SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1)}
-"""(pixels, channels) of the versions that do not support 16 pixels."""
+SIZES = {"v14": (32, 3), "mnist-mlp": (28, 1), "mnist-dcgan": (28, 1), "conditional": (16, 1)}
+"""(pixels, channels) of the versions that do not support 16 pixels or need the labels of mnist, which is grey."""
 
 
 def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int = 3) -> Path:
@@ -49,6 +49,8 @@ def workspace(folder: Path, version: str = "v1", kimg: float = 0.096, ticks: int
     packed.mkdir(parents=True)
     np.save(packed / "train.npy", pictures)
     np.save(packed / "holdout.npy", pictures[:32])
+    if version == "conditional":
+        np.save(packed / "train-labels.npy", np.arange(len(pictures)) % 10)
     sums = {name: atomic.sha256(packed / name) for name in ("train.npy", "holdout.npy")}
     counts = {"train": len(pictures), "holdout": 32}
     atomic.write_json(packed / "manifest.json", {"dataset": atomic.digest(sums), "sha256": sums, "counts": counts})

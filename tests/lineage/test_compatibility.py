@@ -48,6 +48,7 @@ def planned(folder: Path, parent: str, changes: dict[str, Any], dataset: str = "
         ("v10", {"adversary": {"augment": ["ada"]}}, "ada with wasserstein: .*a critic's zero has no meaning"),
         ("v1", {"adversary": {"loss": "lsgan", "augment": ["ada"]}}, "ada with lsgan: .*regresses to 1 on reals and 0"),
         ("v1", {"adversary": {"game": {"name": "simultaneous", "d_steps": 2}}}, "simultaneous with d_steps 2: .*one D"),
+        ("v1", {"adversary": {"game": {"g_steps": 2, "reuse_fakes": True}}}, "reuse_fakes with g_steps or by: epochs"),
         (
             "v13",
             {"adversary": {"loss": "feature_matching"}},

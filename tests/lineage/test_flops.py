@@ -68,6 +68,15 @@ def test_more_d_steps_and_a_penalty_cost_more(tmp_path: Path) -> None:
     assert cost["v10"] > cost["v1"] + 4 * d_step, "five D steps, and second derivatives on top"
 
 
+def test_turns_cost_what_their_updates_cost_per_g_update(tmp_path: Path) -> None:
+    d_step = sum(G) + 2 * (3 * sum(D) - D[0])
+    made, costs = planned(tmp_path, "v1"), []
+    for game in ({}, {"by": "epochs"}, {"d_steps": 3, "g_steps": 2}, {"d_steps": 3, "g_steps": 2, "by": "epochs"}):
+        made["recipe"]["adversary"]["game"] = {"name": "alternating", **game}
+        costs.append(flops.per_image(made["recipe"], made["protocol"]))
+    assert costs[0] == costs[1] and costs[2] == costs[3] == costs[0] + d_step // 2
+
+
 def test_a_lazy_penalty_costs_its_share(tmp_path: Path) -> None:
     made = planned(tmp_path, "v10")
     costs = []

@@ -66,7 +66,13 @@ def test_rates_follow_the_base_rate_unless_pinned(folder: Path) -> None:
 def test_a_complete_recipe_states_every_default(folder: Path) -> None:
     whole = recipes.complete(read_family(["a"], folder)["a"].recipe, "a")
     assert whole["generator"]["activation"] == "relu"
-    assert whole["adversary"]["game"] == {"name": "alternating", "d_steps": 1, "reuse_fakes": False}
+    assert whole["adversary"]["game"] == {
+        "name": "alternating",
+        "d_steps": 1,
+        "g_steps": 1,
+        "by": "batches",
+        "reuse_fakes": False,
+    }
     assert whole["adversary"]["loss"]["fake_target"] == 0.0
 
 

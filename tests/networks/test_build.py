@@ -39,7 +39,8 @@ def test_every_architecture_has_the_interface_of_base(name: str) -> None:
 
 
 def test_labels_without_classes_are_refused() -> None:
-    with pytest.raises(GanealogyError, match="labels: true, but the data set has no labels"):
+    legal = "set labels: false, or dataset.name: mnist or cifar10, or, with dataset.name: folder, put every picture of"
+    with pytest.raises(GanealogyError, match=f"labels: true, but the data set has no labels; {legal}"):
         _build.generator(recipe(labels=True), PROTOCOL)
 
 

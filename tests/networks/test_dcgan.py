@@ -27,18 +27,36 @@ def test_with_nearest_doubling_g_has_nine_weights_for_sixteen_behind_the_first_l
     assert count == first + (whole - first) * 9 // 16 + 2 * (256 + 128 + 64) == 895_552
 
 
-@pytest.mark.parametrize("image_size", [16, 32, 64])
+@pytest.mark.parametrize("image_size", [16, 20, 28, 32, 48, 64, 80])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_output_shapes_and_range(image_size: int, channels: int) -> None:
-    images = dcgan.generator(12, channels, image_size, 4)(torch.randn(3, 12))
+@pytest.mark.parametrize("doubling", ["transposed", "nearest"])
+def test_output_shapes_and_range(image_size: int, channels: int, doubling: str) -> None:
+    images = dcgan.generator(12, channels, image_size, 4, doubling=doubling)(torch.randn(3, 12))
     assert images.shape == (3, channels, image_size, image_size)
     assert images.abs().max() <= 1
-    assert dcgan.discriminator(channels, image_size, 4)(images).shape == (3,)
+    assert dcgan.discriminator(channels, image_size, 4, batch_stddev=True)(images).shape == (3,)
 
 
-@pytest.mark.parametrize("image_size", [8, 28, 48, 100])
-def test_an_unsupported_image_size_is_refused(image_size: int) -> None:
-    with pytest.raises(GanealogyError, match=f"{image_size} is not a power of two from 16"):
+def test_the_smallest_map_decides_the_kernel_beside_the_latents_and_the_logit() -> None:
+    """48 = 6 · 2³: three doublings from 6x6, where a power of two begins at 4x4."""
+    G, D = dcgan.generator(12, 3, 48, 4), dcgan.discriminator(3, 48, 4)
+    assert [layer.weight.shape for layer in G.layers if isinstance(layer, torch.nn.ConvTranspose2d)] == [
+        (12, 16, 6, 6),
+        (16, 8, 4, 4),
+        (8, 4, 4, 4),
+        (4, 3, 4, 4),
+    ]
+    assert [layer.weight.shape for layer in D.layers if isinstance(layer, torch.nn.Conv2d)] == [
+        (4, 3, 4, 4),
+        (8, 4, 4, 4),
+        (16, 8, 4, 4),
+        (1, 16, 6, 6),
+    ]
+
+
+@pytest.mark.parametrize(("image_size", "near"), [(8, "16"), (12, "16"), (36, "32 or 40"), (100, "96 or 112")])
+def test_an_unsupported_image_size_is_refused_with_the_nearest_ones(image_size: int, near: str) -> None:
+    with pytest.raises(GanealogyError, match=rf"dcgan: dataset\.image_size {image_size} is not .*: use {near}$"):
         dcgan.generator(12, 3, image_size, 4)
 
 

@@ -142,14 +142,14 @@ def test_every_convolution_has_spectral_norm() -> None:
     assert all(layer.bias is None for layer in layers)
 
 
-@pytest.mark.parametrize("width", [1, 7])
-def test_output_shapes_and_range_at_odd_widths(width: int) -> None:
-    images = fastgan.generator(6, 1, 32, width)(3 * torch.randn(3, 6))
-    assert images.shape == (3, 1, 32, 32) and images.abs().max() <= 1
+@pytest.mark.parametrize(("width", "size"), [(1, 32), (7, 32), (4, 20), (4, 48), (4, 80)])
+def test_output_shapes_and_range_at_odd_widths_and_sizes(width: int, size: int) -> None:
+    images = fastgan.generator(6, 1, size, width)(3 * torch.randn(3, 6))
+    assert images.shape == (3, 1, size, size) and images.abs().max() <= 1
 
 
 def test_what_is_unsupported_is_refused() -> None:
-    with pytest.raises(GanealogyError, match=r"fastgan: dataset\.image_size 28 is not a power of two"):
-        fastgan.generator(6, 3, 28, 8)
+    with pytest.raises(GanealogyError, match=r"fastgan: dataset\.image_size 36 is not 4, 5, 6 or 7 doubled"):
+        fastgan.generator(6, 3, 36, 8)
     with pytest.raises(GanealogyError, match="fastgan: has no class conditioning"):
         fastgan.generator(6, 3, 32, 8, 10)

@@ -34,7 +34,7 @@ def test_parameter_counts_follow_from_the_blocks() -> None:
         assert parameter_count(r3gan.generator(64, 3, 64, 64)) == 3_587_936
 
 
-@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("size", [16, 28, 32, 48])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [4, 7, 24])
 def test_output_shapes(size: int, channels: int, width: int) -> None:
@@ -43,9 +43,9 @@ def test_output_shapes(size: int, channels: int, width: int) -> None:
     assert r3gan.discriminator(channels, size, width)(images).shape == (3,)
 
 
-@pytest.mark.parametrize("size", [8, 28, 48])
+@pytest.mark.parametrize("size", [8, 36, 100])
 def test_an_unsupported_image_size_is_refused(size: int) -> None:
-    with pytest.raises(GanealogyError, match=f"r3gan: dataset.image_size {size} is not a power of two"):
+    with pytest.raises(GanealogyError, match=f"r3gan: dataset.image_size {size} is not 4, 5, 6 or 7 doubled"):
         r3gan.generator(6, 3, size, 8)
 
 

@@ -220,7 +220,14 @@ def test_parameter_counts_follow_from_the_layers() -> None:
 def test_what_is_unsupported_is_refused() -> None:
     for build in (stylegan2.generator, stylegan2.discriminator):
         first = (6,) if build is stylegan2.generator else ()
-        with pytest.raises(GanealogyError, match=r"stylegan2: dataset\.image_size 28 is not a power of two"):
-            build(*first, 3, 28, 8)
+        with pytest.raises(GanealogyError, match=r"stylegan2: dataset\.image_size 36 is not 4, 5, 6 or 7 doubled"):
+            build(*first, 3, 36, 8)
         with pytest.raises(GanealogyError, match="stylegan2: has no class conditioning"):
             build(*first, 3, 32, 8, 10)
+
+
+@pytest.mark.parametrize("size", [20, 28, 48])
+def test_sides_other_than_powers_of_two(size: int) -> None:
+    images = stylegan2.generator(6, 3, size, 8)(torch.randn(2, 6))
+    assert images.shape == (2, 3, size, size)
+    assert stylegan2.discriminator(3, size, 8)(images).shape == (2,)

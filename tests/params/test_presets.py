@@ -77,6 +77,13 @@ def test_an_extractor_is_added_once(params: Path) -> None:
     assert schema.load(params).evaluate.extractors == ["pixel8", "inception"]
 
 
+@pytest.mark.parametrize("name", edit.known())
+def test_no_other_line_changes(name: str, tmp_path: Path) -> None:
+    params = Path(shutil.copy(f"presets/{name}.yaml", tmp_path / "params.yaml"))
+    added = edit.add_extractor("clip", params)
+    assert [line[0] for line in added.splitlines()[2:] if line[0] in "-+"] == ["-", "+"], added
+
+
 def test_a_broken_params_file_is_named_and_not_changed(params: Path) -> None:
     params.write_text("dataset: [")
     with pytest.raises(GanealogyError, match="not valid YAML"):

@@ -10,9 +10,12 @@ from pathlib import Path
 import ganealogy
 from ganealogy.report.build import build
 
+FILMED = ("v1-seed0", "v1-seed1", "v3-seed0", "v3-seed1", "v5-seed0", "v5-seed1", "v7-seed1")
 OUTPUTS = [
-    "fd.csv", "index.html", "metrics.json",
-    "report/curves.png", "report/interpolation.png", "report/samples.png", "report.md",
+    "all-metrics.json", "d_loss.csv", "fd.csv", "g_loss.csv", "index.html", "metrics.json",
+    *(f"progress/{run}.{kind}" for run in FILMED for kind in ("png", "webp")),
+    "report/curves.png", "report/interpolation.png", "report/samples.png", "report.md", "samples/real-pictures.png",
+    *(f"samples/{version}-samples.png" for version in ("v1", "v3", "v5", "v7")),
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from helpers.fabricated import fabricate_run
 
 from ganealogy.errors import GanealogyError
 from ganealogy.report.collect import collect, prune
-from ganealogy.report.findings import Findings
+from ganealogy.report.findings import Findings, Gap
 from ganealogy.workspace import run_dir
 
 
@@ -45,6 +45,13 @@ def test_missing_and_diverged_runs_are_gaps_with_a_reason(shared_project: Path) 
     assert gap(findings, "v7 seed 0") == "it has not been trained; dvc repro train@v7"
     assert "diverged at step 376: d_loss is NaN" in gap(findings, "v5 seed 1")
     assert "ganealogy fetch inception" in gap(findings, "fid: not measured")
+
+
+def test_why_fid_is_not_measured_is_named_once(project: Path) -> None:
+    reason = "Inception's weights are not on this machine; run `x`"
+    for path in project.glob("build/runs/*/evaluate/*/metrics.json"):
+        edit(path, not_measured={"fid": reason})
+    assert [each for each in collect(project).gaps if "fid" in each.what] == [Gap("fid: not measured", reason)]
 
 
 def test_a_version_must_pass_the_gate_by_the_primary_metric_and_the_mean_image_by_others(shared_project: Path) -> None:

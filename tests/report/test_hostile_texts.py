@@ -65,6 +65,7 @@ def hostile(project: Path) -> Path:
     record = json.loads(tree.read_text())
     record["protocol"]["extra" + POISON] = POISON
     record["evaluate"]["against"] = ["v1", "v0" + POISON]
+    record["versions"][1]["conclusion"] = {"text": POISON, "numbers": POISON}
     tree.write_text(json.dumps(record))
     return root
 

@@ -20,6 +20,14 @@ def test_the_markdown_renders_tables_and_pictures(project: Path) -> None:
         assert f'src="{picture}"' in html
         with Image.open(path.parent / picture) as image:
             assert image.width > 500
+    with Image.open(path.parent / "report/curves.png") as with_terms:
+        height = with_terms.height
+    for run in findings.runs:
+        for tick in run.ticks:
+            tick.pop("d_loss_real", None)
+    write_markdown(findings, gather(findings))
+    with Image.open(path.parent / "report/curves.png") as without:
+        assert without.height < height, "a row of panels for the terms of D's loss, where a run has them"
     rows = [line for line in path.read_text().splitlines() if line.startswith("| **v")]
     assert len(rows) == 4
     assert all(row.replace(r"\|", "").count("|") == 9 for row in rows), "a title's | must not end a cell"

@@ -56,6 +56,17 @@ def test_the_machine_is_shown_with_its_arithmetic(html: str, project: Path) -> N
     assert len(machines) == 2, "another arithmetic counts as another machine"
 
 
+def test_terms_of_ds_loss_are_curves_where_a_run_has_them(html: str, shared_project: Path) -> None:
+    for column in ("d_loss", "d_loss_real", "d_loss_fake"):
+        assert f'data-curve="{column}"' in html
+    findings = collect(shared_project)
+    for run in findings.runs:
+        for tick in run.ticks:
+            tick.pop("d_loss_real", None), tick.pop("d_loss_fake", None)
+    without = render(findings, gather(findings))
+    assert 'data-curve="d_loss"' in without and "d_loss_real" not in without
+
+
 def test_the_page_is_self_contained(html: str) -> None:
     for tag, attributes in Outline(html).tags:
         for name in ("src", "srcset", "action", "poster", "data"):
@@ -71,6 +82,19 @@ def test_hostile_text_is_escaped(html: str) -> None:
     outline = Outline(html)
     assert "<script>alert(1)</script>" in outline.text
     assert sum(tag == "script" and "type" not in attributes for tag, attributes in outline.tags) == 5
+
+
+def test_each_version_has_the_tables_of_its_layers(html: str, project: Path) -> None:
+    text = " ".join(re.sub(r"<[^>]*>", " ", html[html.index('id="version-v7"') :]).split())
+    assert "Layers Generator Kind Output Parameters Fixed layers.0 ConvTranspose2d 4x4 256×4×4 524,288 0" in text
+    assert "in all 524,800 512 Discriminator Kind Output Parameters Fixed gain" in text
+    assert html.count("<summary>Layers</summary>") == 4
+    path = project / "build/plan/tree.json"
+    tree = json.loads(path.read_text())
+    for version in tree["versions"]:
+        del version["layers"]  # a plan of an earlier release
+    path.write_text(json.dumps(tree))
+    assert "<summary>Layers" not in page(project)
 
 
 def test_ids_are_unique_and_inner_links_have_targets(html: str) -> None:
@@ -207,7 +231,7 @@ def test_text_is_readable_in_both_themes(html: str) -> None:
 
 
 def test_the_live_page_is_linked_if_it_was_built(project: Path) -> None:
-    assert "make live" in page(project) and 'href="live.html"' not in page(project)
+    assert "ganealogy live" in page(project) and 'href="live.html"' not in page(project)
     (project / "reports").mkdir()
     (project / "reports/live.html").write_text("<!doctype html>")
     assert 'href="live.html"' in page(project)

@@ -11,7 +11,7 @@ from PIL import Image
 from ganealogy.files import images
 from ganealogy.report.collect import collect
 from ganealogy.report.page import render
-from ganealogy.report.pictures import FRAMES, GRIDS, SAMPLES, Fit, _at_most, crop, fitted, gather
+from ganealogy.report.pictures import FRAMES, GRIDS, SAMPLES, Fit, at_most, crop, fitted, gather
 from ganealogy.workspace import RUN_STAGES, run_dir
 
 
@@ -57,7 +57,7 @@ def test_small_pictures_are_shrunk_without_mixing_their_pixels(limits: tuple[int
     drawn = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
     sheet = images.grid(drawn, 8)
     for _, side, _ in limits[1][:4]:
-        shrunk = np.asarray(_at_most(sheet, max(side, 265)))
+        shrunk = np.asarray(at_most(sheet, max(side, 265)))
         assert np.array_equal(
             np.unique(shrunk.reshape(-1, 3), axis=0), np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)
         )

@@ -191,7 +191,7 @@ def test_the_command_prints_where_the_report_is(demo: Path, monkeypatch: pytest.
     done = CliRunner().invoke(cli, ["summary"], catch_exceptions=False)
     assert done.exit_code == 0
     *_, report, mlflow = done.output.splitlines()
-    assert report == f"report     {(demo / 'reports/index.html').as_uri()}" and mlflow == "MLflow UI  make ui"
+    assert report == f"report     {(demo / 'reports/index.html').as_uri()}" and mlflow == "MLflow UI  ganealogy ui"
 
 
 def test_without_results_one_line_names_the_command(

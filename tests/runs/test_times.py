@@ -10,18 +10,11 @@ from ganealogy.params.schema import Train
 from ganealogy.record_types import VersionPlan
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
-from ganealogy.training.loop import step_count
 
 PROTOCOL = {"kimg": 10.0, "batch_size": 32, "ticks": 5, "image_size": 16}
 PLAN: VersionPlan = {"recipe": {"a": 1}, "protocol": PROTOCOL, "code": {"m": "1"}}  # type: ignore[typeddict-item]
 TRAIN = Train(kimg=10, batch_size=32, lr=2e-4)
 MEASURED = Measured(Seconds(0.5, 0.6), Seconds(0.01, 0.02), Seconds(0.1, 0.1), 200_000_000)
-
-
-@pytest.mark.parametrize(("kimg", "batch"), [(10, 32), (0.001, 8), (6400, 128), (25, 32)])
-def test_it_counts_the_steps_of_the_training(kimg: float, batch: int) -> None:
-    protocol = {"kimg": kimg, "batch_size": batch}
-    assert times.steps(protocol) == step_count(protocol)  # type: ignore[arg-type]
 
 
 def test_a_training_is_its_start_its_steps_and_its_ticks() -> None:

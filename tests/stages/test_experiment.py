@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 import yaml
-from helpers.pipeline import fresh
+from helpers.pipeline import ran, with_results
 
 from ganealogy.lineage import tables
 from ganealogy.params import schema
@@ -68,16 +68,20 @@ def test_without_a_last_run_there_is_nothing_to_note(
     assert _experiment.note(settings, tmp_path / "dvc.lock") == _experiment.note(settings, tmp_path / "none") == ""
 
 
-def test_dvc_shows_the_note_and_another_value_is_its_remedy(tmp_path: Path, lock: Path) -> None:
-    """The stage that always runs, as DVC runs it in an experiment, with the lock of a `dvc repro`."""
-    workspace = fresh(tmp_path / "my work")
-    (workspace.path / "dvc.lock").write_text(lock.read_text())
-    same = workspace.ganealogy("inputs", DVC_EXP_NAME="faster").stdout
-    assert (
-        "experiment faster: every value of params.yaml" in same and "give -S another value (train.lr is 0.0002)" in same
-    )
-    workspace.edit("params.yaml", "lr: 0.0002", "lr: 0.0004")
-    assert workspace.ganealogy("inputs", DVC_EXP_NAME="faster").stdout == ""
+def test_dvc_shows_the_note_and_the_command_in_it_makes_a_difference(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """README's first experiment, typed with the value that params.yaml already has."""
+    workspace = with_results(tmp_path_factory, tmp_path / "my work")
+    workspace.dvc("repro")
+    output = workspace.dvc("exp", "run", "-n", "same", "-S", "train.lr=0.0002")
+    assert ran(output) == ["inputs"]
+    [note] = [line for line in output.splitlines() if "experiment same:" in line]
+    assert "every value of params.yaml is that of the last run" in note and "trains nothing" in note
+    command = note.partition("run: ")[2]
+    assert command == "dvc exp run -S train.lr=0.0004"
+    output = workspace.dvc(*command.split()[1:])
+    assert "train@v1" in ran(output) and "is that of the last run" not in output
 
 
 @pytest.mark.parametrize(

@@ -185,8 +185,8 @@ def test_an_installed_package_and_own_components_count(
     first = inputs.run()
     assert first["package"] and first["components"] is None
     (installed / "files" / "atomic.py").write_text("# edited\n")
-    (project / "components").mkdir()
-    (project / "components" / "loss.py").write_text("x = 1\n")
+    (project / "components/adversary/losses").mkdir(parents=True)
+    (project / "components/adversary/losses/mine.py").write_text("x = 1\n")
     second = inputs.run()
     assert second["package"] != first["package"] and second["components"]
     monkeypatch.setattr(fingerprint, "SOURCE", project / "src" / "ganealogy")

@@ -47,7 +47,8 @@ def test_only_a_deterministic_training_on_cuda_refuses_algorithms(
     plan = {"version": "v1", "parent": None, "fingerprint": "", "recipe": {}, "protocol": {"precision": "fp32"}}
     stage = _stage.Stage([], {}, plan, {}, _stage.InputSnapshot([]))
     with pytest.raises(StartedError):
-        train.train(stage, {"seed": 0}, tmp_path, settings, process.Interruption())
+        identity = {"seed": 0, "protocol": plan["protocol"]}
+        train.train(stage, identity, tmp_path, settings, process.Interruption())
     assert bool(calls) is expected
 
 
@@ -62,7 +63,7 @@ def test_a_cpu_prints_that_it_has_no_tf32(capsys, precision, printed):
 
 def test_deps_and_outs_are_those_of_dvc_yaml():
     deps, outs = _stage.deps_and_outs("sample", "v3")
-    assert [*map(str, deps)] == ["build/plan/stages/sample.json", "build/runs/v3/train"]
+    assert [*map(str, deps)] == ["build/plan/stages/sample.json", "build/runs/v3/train", "data/packed/manifest.json"]
     assert [*map(str, outs)] == ["build/runs/v3/sample", "build/runs/v3/cost/sample"]
     assert "reports/metrics.json" in map(str, _stage.deps_and_outs("report")[1])
 

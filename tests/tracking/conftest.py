@@ -116,6 +116,7 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "title": f"Title of {name}",
             "idea": "Why it should help.",
             "source": "Author et al. 2016",
+            "parent": None if name == "v1" else "v1",
             "listed": name != "v9",
             "seeds": {"v1": [0, 1], "v3": [0, 1], "v9": []}[name],
             "parameters": {"generator": 1000, "discriminator": 500},

@@ -139,3 +139,19 @@ def request(port: int, method: str, path: str, body: Any = None) -> tuple[int, A
         return answer.status, json.loads(content) if content.startswith("{") else content
     finally:
         connection.close()
+
+
+def test_a_registered_model_generates_the_pictures_of_its_run(
+    finished: RunDir, lab: SimpleNamespace, tmp_path: Path
+) -> None:
+    from ganealogy.errors import GanealogyError
+    from ganealogy.export import generators, pictures
+
+    tracking.sync(finished)
+    for name, source in (("model", "models:/avatars-16x16@best"), ("run", f"{finished.version}-{finished.seed}")):
+        pictures.write(generators.find(source), tmp_path / name, 3, 11, None, 1.0)
+    for seed in (11, 12, 13):
+        one, other = ((tmp_path / name / f"seed{seed:06}.png").read_bytes() for name in ("model", "run"))
+        assert one == other
+    with pytest.raises(GanealogyError, match="`ganealogy ui` shows the registered models"):
+        generators.find("models:/nothing@best")

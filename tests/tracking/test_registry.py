@@ -75,7 +75,9 @@ def held(name: str = NAME) -> dict[str, tuple[str, str, str | None]]:
 
 def sync_all() -> None:
     runs = list(Path("build/runs").glob("*/train/*"))
-    assert [result.warning for result in tracking.sync_all(Path())] == [None] * len(runs)
+    results = tracking.sync_all(Path())
+    assert [result.warning for result in results] == [None] * len(results)
+    assert len([result for result in results if result.title != "all versions"]) == len(runs)
 
 
 def test_each_run_is_a_version_and_the_best_is_marked(three: list[RunDir]) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from ganealogy import tracking
+from ganealogy.errors import GanealogyError
+from ganealogy.export import generators
 from ganealogy.tracking import store
 from ganealogy.workspace import RunDir
 
@@ -170,11 +172,15 @@ def test_the_damaged_model_is_logged_again_by_the_command_in_the_message(
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(Exception, match="delete this model in the MLflow UI; `ganealogy sync` then logs it again"):
         mlflow.pyfunc.load_model(str(folder))
+    registered = "models:/avatars-16x16@best"
+    with pytest.raises(GanealogyError, match="delete this model in MLflow's UI, and `ganealogy sync` logs it again"):
+        generators.find(registered)
     with store.open_client() as client:
         client.delete_logged_model(folder.parent.name)
     assert tracking.sync_all()[0].posted["models"] == 1
     [new] = [path for path in Path("mlartifacts").glob("*/models/*/artifacts") if path.resolve() != folder]
     assert mlflow.pyfunc.load_model(str(new)).predict([]).shape == (16, 16, 16, 3)
+    assert generators.find(registered).described["version"] == finished.version
 
 
 def test_it_has_no_file_that_runs_code_but_our_own(folder: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_hanging_server_costs_one_warning(
         lab.make_run(Path(), "v1", 0, "interrupted")
         assert len(tracking.sync_all(Path())) == 1  # the first failure ends it: not one timeout per run
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert [result.warning for result in tracking.sync_all(Path())] == [None, None]
+    assert [result.warning for result in tracking.sync_all(Path())] == [None, None, None]
 
 
 def test_a_kill_during_the_creation_leaves_no_store(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

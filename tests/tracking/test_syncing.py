@@ -50,6 +50,29 @@ def test_a_run_has_tags_parameters_metrics_and_files(finished: RunDir, lab: Simp
     assert len([path for path in held["artifacts"] if path.endswith(".png") and path.startswith("images/")]) == 3
 
 
+def test_the_leading_distance_is_first(finished: RunDir) -> None:
+    """On a run's page, which has metrics in the order of posting, and in the charts, whose sections are sorted."""
+    run_id = sync(finished).run_id
+    with store.open_client() as client:
+        names = list(client.get_run(run_id).data.metrics)
+    assert names[0] == "distance/fd_pixel8"
+    assert min(name.rpartition("/")[0] for name in names) == "distance"
+    training = [name for name in names if name.startswith("train/")]
+    assert training[0] == "train/fd_pixel8"
+
+
+def test_the_discriminators_weights_are_an_artifact(finished: RunDir, lab: SimpleNamespace) -> None:
+    path = finished / "train/weights/discriminator-last.safetensors"
+    atomic.write_bytes(path, b"weights of D")
+    run_id = sync(finished).run_id
+    [there] = Path("mlartifacts").glob(f"*/{run_id}/artifacts/weights/*")
+    assert (there.name, there.read_bytes()) == (path.name, b"weights of D")
+    assert sync(finished).posted["files"] == 0
+    lab.set_status(finished, "finished", weights={"discriminator-last": "0" * 64})
+    with pytest.raises(GanealogyError, match=r"discriminator-last\.safetensors: damaged"):
+        tracking.sync(finished)
+
+
 def test_the_experiment_is_the_data_set_and_size(finished: RunDir) -> None:
     sync(finished)
     with store.open_client() as client:
@@ -128,8 +151,9 @@ def test_a_changed_evaluation_becomes_the_latest(finished: RunDir, lab: SimpleNa
     run_id = sync(finished).run_id
     write_run(finished, metrics=metrics_json("v3", 1, metrics={"fd_pixel8": 99.0}, protocol={}))
     again = sync(finished)
-    assert (again.posted["metrics"], again.posted["files"]) == (1, 1)
+    assert (again.posted["metrics"], again.posted["files"]) == (2, 1)
     with store.open_client() as client:
+        assert client.get_run(run_id).data.metrics["distance/fd_pixel8"] == 99.0
         assert client.get_run(run_id).data.metrics["evaluate/fd_pixel8"] == 99.0
 
 
@@ -226,7 +250,7 @@ def test_sync_all_posts_listed_runs_killed_trainings_and_the_report(
     (project / "build/wip/alive/holder").write_text(f"{os.getpid()}\n")
     atomic.write_text(project / "reports/index.html", "<h1>Report</h1>")
     results = tracking.sync_all(Path())
-    assert [result.title for result in results] == ["v1 seed 0", "v3 seed 0", "v1 seed 1", "report"]
+    assert [result.title for result in results] == ["v1 seed 0", "v3 seed 0", "v1 seed 1", "all versions"]
     assert [lab.contents(result.run_id)["status"] for result in results] == [
         "FINISHED",
         "FINISHED",
@@ -234,7 +258,7 @@ def test_sync_all_posts_listed_runs_killed_trainings_and_the_report(
         "FINISHED",
     ]
     assert "warning" not in capsys.readouterr().err
-    assert tracking.sync_all(Path())[-1].posted == {"files": 0}
+    assert tracking.sync_all(Path())[-1].posted == {"images": 0, "files": 0, "tags": 0}
 
 
 def test_sync_all_posts_the_seeds_that_each_version_has(project: Path, lab: SimpleNamespace) -> None:
@@ -245,7 +269,7 @@ def test_sync_all_posts_the_seeds_that_each_version_has(project: Path, lab: Simp
     for version, seed in (("v1", 1), ("v1", 5), ("v3", 1), ("v3", 5), ("v3", 7)):
         lab.make_run(project, version, seed, "interrupted")
     assert [result.title for result in tracking.sync_all(Path())] == [
-        "v1 seed 1", "v3 seed 1", "v3 seed 7", "v3 seed 5",
+        "v1 seed 1", "v3 seed 1", "v3 seed 7", "v3 seed 5", "all versions",
     ]  # fmt: skip
 
 

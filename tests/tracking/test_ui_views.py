@@ -6,6 +6,7 @@ import base64
 import json
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ganealogy import tracking
@@ -25,15 +26,15 @@ def saved() -> dict[str, Any]:
         return states
 
 
-def test_both_views_have_the_columns_of_the_protocol(finished: RunDir) -> None:
-    tracking.sync(finished)
+def test_the_views_have_the_columns_of_the_protocol(finished: RunDir) -> None:
+    tracking.sync_all()
     runs, versions = (saved()[key] for key in (ui_views.RUNS, ui_views.VERSIONS))
     with store.open_client() as client:
         [run] = client.search_runs([client.search_experiments()[0].experiment_id])
     for column in runs["selectedColumns"]:
         kind, _, name = column.partition(".")
         assert kind == "attributes" or name.strip("`") in getattr(run.data, kind), f"{column}: an empty column"
-    assert (runs["orderByKey"], runs["orderByAsc"]) == ("metrics.`evaluate/fd_pixel8`", True)
+    assert (runs["orderByKey"], runs["orderByAsc"]) == ("metrics.`distance/fd_pixel8`", True)
     assert versions["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "version"}]
     tree = json.loads(Path("build/plan/tree.json").read_text())
     atomic.write_json(
@@ -41,6 +42,15 @@ def test_both_views_have_the_columns_of_the_protocol(finished: RunDir) -> None:
     )
     tracking.sync(finished)
     assert "metrics.`evaluate/fid`" in saved()[ui_views.RUNS]["selectedColumns"]
+
+
+def test_a_view_has_epochs_on_the_horizontal_axis(finished: RunDir, lab: SimpleNamespace) -> None:
+    run_id = tracking.sync(finished).run_id
+    axis = saved()[ui_views.EPOCHS]["globalLineChartConfig"]
+    assert axis["xAxisKey"] == "metric"
+    points = lab.contents(run_id)["metrics"]
+    steps = {step for step, _ in points["train/d_loss"]}
+    assert steps <= {step for step, _ in points[axis["selectedXAxisMetricKey"]]}, "the UI matches both by step"
 
 
 def test_equal_views_are_equal_tags() -> None:

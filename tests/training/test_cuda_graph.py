@@ -113,6 +113,16 @@ def test_each_phase_of_a_lazy_penalty_has_its_graph(
     assert [graph.replays for graph in ahead.made] == [6 - 3, 18 - 3], "of 24 steps, less the warm-up"
 
 
+@pytest.mark.parametrize(("most", "replays"), [(cuda_graph.MOST_BATCHES, 6 - 3), (4, 0)])
+def test_a_step_with_a_whole_epoch_of_d_is_captured_only_if_it_is_short(
+    tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch, most: int, replays: int
+) -> None:
+    """Eight batches are an epoch: 6 of 48 steps begin with one."""
+    monkeypatch.setattr(cuda_graph, "MOST_BATCHES", most)
+    both(tmp_path, pictures[:64], monkeypatch, planned=plan("epochwise", kimg=0.384))
+    assert [graph.replays for graph in ahead.made] == [replays, 42 - 3]
+
+
 @pytest.mark.parametrize("fault", ["other draws", "a refusal"])
 def test_a_graph_with_other_results_is_not_used(
     tmp_path: Path, pictures: np.ndarray, ahead: type[StandIn], monkeypatch: pytest.MonkeyPatch, fault: str
@@ -294,7 +304,7 @@ class Stepping:
     def step(self, number: int, by: Callable[..., Any] | None = None) -> None:
         """Run step `number` of 24, from 1 on; `by`: instead of the training's step."""
         loop.seed_everything(loop.step_seed(0, number))
-        reals, labels = self.batches.window((number - 1) * self.training.game.batches)
+        reals, labels = self.batches.window(self.training.game.batches(number - 1))
         (by or self.training.step)(reals, labels, progress=(number - 1) / 24, number=number - 1)
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -32,15 +32,39 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
     assert (run["status"], run["steps"], run["kimg"]) == ("finished", STEPS, 0.192)
     assert [line["step"] for line in lines] == [0, 6, 12, 18, 24]
     assert set(lines[0]) == {"tick", "step", "kimg", "epoch", "d_images", "fd_pixel8"}
-    assert set(lines[1]) - set(lines[0]) == {"d_loss", "g_loss", "real_score", "fake_score"}
+    assert set(lines[1]) - set(lines[0]) == {
+        "d_loss",
+        "d_loss_real",
+        "d_loss_fake",
+        "g_loss",
+        "real_score",
+        "fake_score",
+    }
+    assert lines[1]["d_loss"] == pytest.approx(lines[1]["d_loss_real"] + lines[1]["d_loss_fake"], rel=1e-6)
     assert 0 < lines[1]["real_score"] < 1
     assert run["best"]["score"] == min(line["fd_pixel8"] for line in lines[1:])
     assert len(list((whole / "train" / "grids").glob("*.png"))) == 5
     assert {path.stem for path in (whole / "train" / "weights").iterdir()} == {
         "generator-best",
         "generator-last",
+        "discriminator-best",
         "discriminator-last",
     }
+
+
+@pytest.mark.parametrize("version", ["v1", "v11"])  # without and with an EMA
+def test_both_networks_of_the_best_step_are_kept(tmp_path: Path, pictures: np.ndarray, version: str) -> None:
+    """They are those of the checkpoint of that step."""
+    planned = plan(version)
+    train(tmp_path / "whole", pictures, planned=planned)
+    best = json.loads((tmp_path / "whole/train/run.json").read_text())["best"]["step"]
+    train(tmp_path / "until", pictures, planned=planned, stop_after=best)
+    (stopped,) = (tmp_path / "until/checkpoints").glob(f"{best:09d}.safetensors")
+    at_best = checkpoint.load_tensors(stopped.read_bytes())
+    for network, name in (("generator", "ema" if version == "v11" else "generator"), ("discriminator",) * 2):
+        path = tmp_path / f"whole/train/weights/{network}-best.safetensors"
+        found, expected = checkpoint.load_tensors(path.read_bytes()), checkpoint.below(name, at_best)
+        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
 
 
 def test_the_same_again_is_the_same_bytes(whole: Path, tmp_path: Path, pictures: np.ndarray) -> None:
@@ -97,7 +121,7 @@ def test_a_ticks_scores_are_computed_during_the_next_steps(
     assert record(tmp_path) == record(whole)
 
 
-COUNTERS = {"step": 3, "ticks": 1, "summed": 0, "best": None, "seconds": 1.0, "resumed": 0}
+COUNTERS = {"step": 3, "ticks": 1, "summed": {}, "best": None, "seconds": 1.0, "resumed": 0}
 EVERY = [path.stem for path in sorted(Path("versions").glob("*.yaml"))]
 NATIVE_28 = {"mnist-mlp", "mnist-dcgan"}
 
@@ -107,10 +131,13 @@ def test_every_version_resumes_exactly(tmp_path: Path, pictures: np.ndarray, ver
     planned = plan(version, kimg=0.08)
     if version == "v14":  # attends at 16x16, so its pictures are larger
         planned, pictures = plan(version, kimg=0.08, image_size=32), pictures.repeat(2, axis=1).repeat(2, axis=2)
+    labels = None
+    if version == "conditional":
+        planned, labels = plan(version, kimg=0.08, classes=4), np.arange(len(pictures)) % 4
     if version in NATIVE_28:
         planned = plan(version, kimg=0.08, image_size=28, channels=1)
         pictures = np.pad(pictures[:, :, :, :1], ((0, 0), (6, 6), (6, 6), (0, 0)))
-    resume_exactly(tmp_path, pictures, planned, stops=(4, 3))
+    resume_exactly(tmp_path, pictures, planned, stops=(4, 3), labels=labels)
 
 
 def resume_exactly(
@@ -149,6 +176,19 @@ def test_an_epoch_counts_the_batches_of_g_too(tmp_path: Path, pictures: np.ndarr
     train(tmp_path, pictures, planned=plan("v15", kimg=0.08))
     last = json.loads((tmp_path / "train/metrics.jsonl").read_text().splitlines()[-1])
     assert last["d_images"] == 80 and last["epoch"] == 2 * 80 / (len(pictures) // 8 * 8)
+
+
+def test_epochs_of_d_and_of_g_take_turns(tmp_path: Path, pictures: np.ndarray) -> None:
+    """Eight batches are an epoch: D's are at the G updates 1, 9 and 17. Each mean is over the steps that have it."""
+    few = pictures[:64]
+    train(tmp_path, few, planned=plan("epochwise"))
+    lines = [json.loads(line) for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()]
+    assert [line["d_images"] for line in lines] == [0, 64, 128, 192, 192]
+    assert [line["epoch"] for line in lines] == [0, (8 + 6) / 8, (16 + 12) / 8, (24 + 18) / 8, (24 + 24) / 8]
+    assert ["d_loss" in line for line in lines] == [False, True, True, True, False]
+    assert all("g_loss" in line for line in lines[1:])
+    assert lines[1]["d_loss"] > 0.3, "a sixth of it, if G's five other steps counted"
+    resume_exactly(tmp_path / "again", few, plan("epochwise"), stops=(3, 8))
 
 
 def test_a_class_conditional_training_resumes_exactly(tmp_path: Path, pictures: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from ganealogy import record_types
 from ganealogy.adversary.augment._base import Augmentation
 from ganealogy.adversary.generator_penalties._base import GeneratorPenalty, GeneratorStep
-from ganealogy.adversary.losses._base import Loss
+from ganealogy.adversary.losses._base import Loss, SumOfTerms
 from ganealogy.adversary.optimizer_step import OptimizerStep
 from ganealogy.adversary.penalties._base import DiscriminatorStep, Penalty, of_images
 from ganealogy.adversary.schedule import Progress
@@ -126,6 +126,13 @@ class GAN:
         """Return the images as leaves that require gradients, if one of these penalties needs the gradient at them."""
         needed = any(penalty.at_images for penalty in penalties)
         return images.detach().requires_grad_() if needed else images
+
+    def discriminator_loss(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return `d_loss`, and its terms `d_loss_real` and `d_loss_fake` if the loss is a sum of two."""
+        if not isinstance(self.loss, SumOfTerms):
+            return {"d_loss": self.loss.discriminator(real, fake)}
+        of_reals, of_fakes = self.loss.discriminator_terms(real, fake)
+        return {"d_loss": of_reals + of_fakes, "d_loss_real": of_reals, "d_loss_fake": of_fakes}
 
     def penalty(self, step: DiscriminatorStep, penalties: Penalties) -> dict[str, torch.Tensor]:
         """Return {"penalty": the scalar to add to D's loss}, 0 if no penalty is due; empty without penalties."""

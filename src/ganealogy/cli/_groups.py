@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 SECTIONS = {
+    "Begin": ("init",),
     "Stages (run by `dvc repro`)": (
         "inputs",
         "plan",
@@ -16,8 +17,21 @@ SECTIONS = {
         "evaluate",
         "report",
     ),
-    "Versions": ("tree", "show", "diff", "new", "use"),
-    "Results": ("summary", "seeds", "noise", "calibrate", "measure", "export", "live", "ui", "sync"),
+    "Versions": ("tree", "show", "diff", "new", "check", "use"),
+    "Results": (
+        "summary",
+        "judge",
+        "conclude",
+        "seeds",
+        "noise",
+        "calibrate",
+        "measure",
+        "generate",
+        "export",
+        "live",
+        "ui",
+        "sync",
+    ),
     "Maintenance": ("doctor", "fetch", "repro", "gc"),
 }
 

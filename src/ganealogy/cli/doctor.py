@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Settings, load
-from ganealogy.runtime import dvc_rwlock, nvidia, process
+from ganealogy.runtime import dvc_rwlock, nvidia, process, reinstall
 from ganealogy.workspace import PARAMS, VERSIONS, main_root
 
 TorchReport: TypeAlias = "dict[str, Any]"
@@ -28,8 +28,6 @@ LOW_BYTES, LEAST_BYTES = 2 * 2**30, 256 * 2**20
 LEAST_FILES = 2_000
 """Free inodes: below it, a tree's runs and their copies in DVC's cache may not fit. A run has dozens of files."""
 TIMEOUT_S = 600
-SET_UP = "run `rm -rf .venv && make setup`"
-"""Without the first, make finds that all is done, and pip finds the versions of packages that are broken."""
 
 TORCH = """
 import json, sys
@@ -112,12 +110,16 @@ def examine() -> Iterator[Finding]:
 
 def report(write: Callable[[str], None]) -> int:
     """Write one line per finding. Return the exit code: 2 when something must be fixed, else 0."""
-    code = process.OK
+    findings = []
     for finding in examine():
         write(str(finding))
-        if finding.mark == "✗":
-            code = process.FIXABLE
-    return code
+        findings.append(finding)
+    return exit_code(findings)
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """Return 2 when something must be fixed, else 0."""
+    return process.FIXABLE if any(finding.mark == "✗" for finding in findings) else process.OK
 
 
 def check_versions() -> Iterator[Finding]:
@@ -151,7 +153,7 @@ def check_programs() -> Iterator[Finding]:
     try:
         yield Finding("✓", f"DVC {metadata.version('dvc')} and Python {sys.version.split()[0]}")
     except metadata.PackageNotFoundError:
-        yield Finding("✗", f"DVC is not installed in this environment: {SET_UP}")
+        yield Finding("✗", f"DVC is not installed in this environment: run `{reinstall.command()}`")
 
 
 def check_lock() -> Iterator[Finding]:
@@ -193,7 +195,7 @@ def check_disk() -> Iterator[Finding]:
 
 def check_torch(settings: Settings | None) -> Iterator[Finding]:
     """Import torch and torchvision in another process: a mismatched pair may crash it."""
-    hint = f"install both from one place: {SET_UP}"
+    hint = f"install both from one place: run `{reinstall.command()}`"
     done = _python(TORCH)
     if done.returncode:
         yield Finding("✗", f"torch does not import ({_last_line(done.stderr)}): {hint}")
@@ -246,9 +248,15 @@ def check_weights(settings: Settings | None) -> Iterator[Finding]:
     names = list(dict.fromkeys([*settings.evaluate.extractors, settings.train.tracker]))
     done = _python(WEIGHTS, *names)
     if done.returncode:
-        yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): {SET_UP}")
+        yield Finding("✗", f"extractors do not import ({_last_line(done.stderr)}): run `{reinstall.command()}`")
         return
+    from ganealogy.stages import _weights
+
+    absent = _weights.not_measured(settings.evaluate.extractors, settings.evaluate.lead)
     for name, fault in json.loads(done.stdout.splitlines()[-1]).items():
+        if name in absent and name != settings.train.tracker:
+            yield Finding("!", f"fid: not measured: {absent[name]}")
+            continue
         yield Finding("✗", f"{name}: {fault}") if fault else Finding("✓", f"{name}: its weights are intact")
     if "inception" not in names:
         yield Finding("!", "FID is not measured: `ganealogy fetch inception` downloads its weights")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ganealogy.cli._json import JSON, emit
 from ganealogy.runtime import process
 
 SEED = click.IntRange(min=0)
@@ -54,19 +55,26 @@ RANKS = click.option(
 
 
 @click.command()
-def plan() -> None:
+@JSON
+def plan(as_json: bool) -> None:
     """Check params.yaml and all versions, write build/plan, and print the versions.
 
     With the time that the runs take, for recipes that were measured on this machine before their first training.
     """
     from ganealogy.lineage import tables, versions
     from ganealogy.params import schema
-    from ganealogy.stages import _side_by_side, plan
+    from ganealogy.stages import _side_by_side, _weights, plan
 
     tree = plan.run()
+    if as_json:
+        emit(tree)
+        return
     for file, why in versions.misnamed().items():
         process.warn(f"versions/{file} is not read: {why}")
-    times, sentence = _side_by_side.times_of_plan(schema.load())
+    settings = schema.load()
+    for why in _weights.not_measured(settings.evaluate.extractors, settings.evaluate.lead).values():
+        process.warn(f"fid: not measured: {why}")
+    times, sentence = _side_by_side.times_of_plan(settings)
     tables.show(tables.table(tree, times))
     if sentence:
         click.echo(sentence)

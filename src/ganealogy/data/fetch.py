@@ -102,7 +102,7 @@ def in_mirror(folder: Path | None, *names: str) -> Path | None:
     return next((folder / name for name in names if folder and (folder / name).is_file()), None)
 
 
-def obtain(remote: Remote, target: Path, local: Path | None = None) -> None:
+def obtain(remote: Remote, target: Path, local: Path | None = None, patience: Patience = PATIENCE) -> None:
     """Keep `target` if its checksums match; else copy `local`, a file in a mirror, or download it.
 
     Raises: GanealogyError if that fails; an existing `target` is then unchanged.
@@ -116,7 +116,7 @@ def obtain(remote: Remote, target: Path, local: Path | None = None) -> None:
     if local is not None:
         copy(remote, local, target)
     else:
-        download(remote, target)
+        download(remote, target, patience)
 
 
 def copy(remote: Remote, source: Path, target: Path) -> None:

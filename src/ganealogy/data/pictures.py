@@ -34,7 +34,7 @@ TRANSPOSITIONS = {
 MAX_ENLARGEMENT = 2
 """A GAN would learn the interpolation blur of pictures that are enlarged more."""
 
-Fit = Literal["crop", "pad"]
+Fit = Literal["crop", "squash", "pad"]
 Pixels = NDArray[np.uint8]
 
 
@@ -55,7 +55,7 @@ def has_signature(header: bytes) -> bool:
 def pack(content: bytes | Pixels, size: int, channels: int, fit: Fit) -> Pixels:
     """Return a picture as (size, size, channels) pixels. Raises: Rejected with the reason."""
     image = Image.fromarray(content) if isinstance(content, np.ndarray) else decode(content, 3 * size)
-    square = (pad if fit == "pad" else crop)(image, size)
+    square = FITS[fit](image, size)
     square = square.convert("L" if channels == 1 else "RGB")  # L: the luma of ITU-R 601, as torchvision's Grayscale
     return np.asarray(square).reshape(size, size, channels)
 
@@ -138,14 +138,29 @@ def crop(image: Image.Image, size: int) -> Image.Image:
     Pixel for pixel as torchvision's `CenterCrop` and `Resize` on a PIL image, the protocol of the GAN tutorials.
     Borders are whole pixels, so that pictures of the final size stay unchanged.
     """
-    short = min(image.size)
-    if short * MAX_ENLARGEMENT < size:
-        raise Rejected(f"{image.width}x{image.height} is too small: under 1/{MAX_ENLARGEMENT} of image_size {size}")
+    short = _large_enough(image, size)
     if image.size == (size, size):
         return image
     left, top = round((image.width - short) / 2), round((image.height - short) / 2)
     square = image.crop((left, top, left + short, top + short))
     return square.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def squash(image: Image.Image, size: int) -> Image.Image:
+    """Resize to a square, whatever the shape, with an antialiased bilinear filter. Raises: Rejected if it is too small.
+
+    Pixel for pixel as torchvision's `Resize((size, size))` on a PIL image.
+    """
+    _large_enough(image, size)
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _large_enough(image: Image.Image, size: int) -> int:
+    """Return the short side. Raises: Rejected if it is too small."""
+    short = min(image.size)
+    if short * MAX_ENLARGEMENT < size:
+        raise Rejected(f"{image.width}x{image.height} is too small: under 1/{MAX_ENLARGEMENT} of image_size {size}")
+    return short
 
 
 def pad(image: Image.Image, size: int) -> Image.Image:
@@ -155,3 +170,6 @@ def pad(image: Image.Image, size: int) -> Image.Image:
     square = Image.new(image.mode, (size, size))
     square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return square
+
+
+FITS = {"crop": crop, "squash": squash, "pad": pad}

@@ -91,7 +91,7 @@ def preprocess(settings: DatasetSettings, raw: Path, packed: Path) -> ManifestJs
                     labels = packed / f"{name}-labels.npy"
                     with writing(labels) as file:
                         np.save(file, reader.labels[indices[rows]].astype(np.int64), allow_pickle=False)
-                    if classes:  # a picture can move to another folder; public labels never change
+                    if hasattr(module, "files"):  # a picture can move to another folder; public labels never change
                         content[labels.name] = sha256(labels)
     passed_over: list[tuple[str, str]] = getattr(reader, "passed_over", [])
     duplicates = (

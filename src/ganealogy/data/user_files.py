@@ -10,7 +10,17 @@ from pathlib import Path
 from ganealogy import components
 from ganealogy.data.names import printable_name, quoted
 from ganealogy.errors import GanealogyError
-from ganealogy.workspace import PACKED, PLAN, RAW, REFERENCE, REPORT_FIGURES, RUNS, main_root
+from ganealogy.workspace import (
+    PACKED,
+    PLAN,
+    RAW,
+    REFERENCE,
+    REPORT_FIGURES,
+    REPORT_PROGRESS,
+    REPORT_SAMPLES,
+    RUNS,
+    main_root,
+)
 
 OUTPUTS = (RAW, PACKED, REFERENCE)
 PROJECT = ("build", "reports", "versions", "src", "presets", ".git", ".dvc")
@@ -24,7 +34,9 @@ OWN = {
         | [^/]+/evaluate/[^/]+/(metrics\.json | neighbours\.png)
         | [^/]+/cost/[^/]+/[^/]+\.json
         | (?! [^/]+/(train|sample|evaluate|cost/[^/]+)/ ).*  # in no output""",
-    str(REPORT_FIGURES): r"[^/]+\.png",
+    str(REPORT_FIGURES): r"(curves|interpolation|samples)\.png",
+    str(REPORT_SAMPLES): r"real-pictures\.png|[^/]+-samples\.png",
+    str(REPORT_PROGRESS): r"[^/]+-seed\d+\.(webp|png)",
 }
 """Output → the files that stages write there. `RAW` depends on the source."""
 OF_THE_SYSTEM = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*")

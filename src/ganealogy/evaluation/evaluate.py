@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ganealogy.data import packed
 from ganealogy.errors import GanealogyError, Remedy
+from ganealogy.evaluation.class_coverage import class_coverage
 from ganealogy.evaluation.extractors._base import Extractor
 from ganealogy.evaluation.features import extract, load_extractor
-from ganealogy.evaluation.measure import Comparison, Measured, measure, suits_all_metrics, yields
+from ganealogy.evaluation.measure import Comparison, Measured, full_name, measure, suits_all_metrics, yields
 from ganealogy.evaluation.neighbour_sheet import SAMPLES, neighbour_sheet
-from ganealogy.evaluation.reference import Reals, read_reference
+from ganealogy.evaluation.reference import Reals, read_absent, read_reference
 from ganealogy.files import atomic
 from ganealogy.files.images import save_png
 from ganealogy.files.integrity import verify
@@ -61,10 +62,12 @@ def evaluate(
     """Write `evaluate/metrics.json` of a run directory, and return its content.
 
     Everything is measured on the samples, and the lead metric also on the other sample sets and the other checkpoint.
-    A diverged run with samples is measured; a run without samples gets the reason and no metrics.
+    A diverged run with samples is measured; a run without samples gets the reason and no metrics. An extractor that the
+    reference leaves out is not measured either.
 
     `settings`: the evaluate section of params.yaml. `reference`: the directory that `measure_reference` wrote.
-    `packed_directory`: if given, also draw `evaluate/neighbours.png`, samples beside their nearest training pictures.
+    `packed_directory`: if given, also draw `evaluate/neighbours.png`, samples beside their nearest training pictures,
+    and measure how well each class is covered, if the data set has classes.
     `cache_dir`: of features, see `extract`.
 
     Raises: GanealogyError when files of the run or the reference are absent, damaged or inconsistent.
@@ -100,8 +103,14 @@ def evaluate(
             "batch_statistics": sample["batch_statistics"],
             "latent_seed": sample["latent_seed"],
         }
+        labels = None if packed_directory is None else packed.open_labels(packed_directory, "train")
+        conditioned_on = trained["protocol"].get("classes", 0) if trained["recipe"].get("labels") else 0
         best: Comparison | None = None
+        absent = read_absent(reference)
         for name in settings["extractors"]:
+            if name in absent:
+                record["not_measured"][full_name("fd_{}", name)] = absent[name]
+                continue
             extractor = load_extractor(name, device, reference)
             real = read_reference(reference, extractor, fakes.shape[1:], device)
             against = Against(extractor, real, settings["neighbours"], cache_dir, device)
@@ -119,6 +128,8 @@ def evaluate(
             record["flags"] |= measured.flags
             if suits_all_metrics(extractor) and np.isfinite(comparison.fakes.values).all():
                 record["neighbours"][name] = _neighbours(comparison)
+                if labels is not None and (found := class_coverage(comparison, labels, conditioned_on)) is not None:
+                    record.setdefault("classes", {})[name] = found
                 if best is None or _searches_better(comparison, best):
                     best = comparison
         if packed_directory is not None and best is not None:

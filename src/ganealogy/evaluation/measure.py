@@ -29,6 +29,7 @@ from ganealogy.evaluation.metrics.diversity import diversity
 from ganealogy.evaluation.metrics.frechet import frechet_distance
 from ganealogy.evaluation.metrics.memorisation import QUANTILE, memorisation, ratios
 from ganealogy.evaluation.metrics.neighbours import Indices, Matrix, TileCallback, nearest
+from ganealogy.evaluation.metrics.prdc import Manifolds
 from ganealogy.evaluation.metrics.sliced_wasserstein import DIRECTIONS, PATCH, PATCHES, SEED, sliced_wasserstein
 from ganealogy.evaluation.metrics.vendi import vendi
 from ganealogy.evaluation.metrics.whitened import Block
@@ -71,7 +72,7 @@ class Comparison:
     def neighbours(self) -> tuple[Indices, Matrix]:
         """Nearest training pictures of each fake, nearest first: indices and distances, both (n, up to 5)."""
         if self.searched is self.reals and min(len(self.fakes), len(self.reals)) > prdc.K:
-            return self._among_reals[0]
+            return self.among_reals[0]
         return self.nearest(self.searched, NEIGHBOURS)
 
     @property
@@ -80,14 +81,14 @@ class Comparison:
 
         Raises: GanealogyError when a side has too few images.
         """
-        return self._among_reals[1]
+        return self.among_reals[1].values(self.k)
 
     @cached_property
-    def _among_reals(self) -> tuple[tuple[Indices, Matrix], dict[str, float]]:
-        """Neighbours and PRDC from one pass over the distances, which is the slowest step of an evaluation."""
+    def among_reals(self) -> tuple[tuple[Indices, Matrix], Manifolds]:
+        """Neighbours, and the balls of PRDC, from one pass over the distances, the slowest step of an evaluation."""
         fake_radii, real_radii = self.fakes.squared_radii(self.k), self.reals.squared_radii(self.k)
         manifolds = prdc.Manifolds(fake_radii, real_radii, self.fakes.device)
-        return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds.values(self.k)
+        return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds
 
     def nearest(self, points: FeatureSet, k: int, on_tile: TileCallback | None = None) -> tuple[Indices, Matrix]:
         """Return the k nearest `points` of each fake, or all if there are fewer; see neighbours.py."""

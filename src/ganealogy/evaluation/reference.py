@@ -6,7 +6,7 @@ with as many images as the fakes, because a Fréchet distance depends on the num
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,7 @@ def measure_reference(
     packed_directory: Path,
     out: Path,
     *,
+    absent: Mapping[str, str] | None = None,
     device: str = "cpu",
     cache_dir: Path | None = None,
 ) -> None:
@@ -85,7 +86,8 @@ def measure_reference(
     held-out pictures; and what depends on these alone (SPACINGS, SUMS, SETUP, RATIOS, WHITENED).
 
     `settings`: the evaluate section of params.yaml. `sample_count`: fakes per run. Anchors use as many held-out images,
-    or all of them if there are fewer; `count` in anchors.json is the number used. `cache_dir`: see `extract`.
+    or all of them if there are fewer; `count` in anchors.json is the number used.
+    `absent`: extractors to leave out → why. `cache_dir`: see `extract`.
 
     Raises: GanealogyError for unknown extractors, absent weights, or too few images.
     """
@@ -109,7 +111,10 @@ def measure_reference(
     sums: dict[str, str] = {}
     protocols: dict[str, MetricProtocol] = {}
     dimensions: dict[str, int] = {}
+    absent = absent or {}
     for name in settings["extractors"]:
+        if name in absent:
+            continue
         prepare_extractor(name, device, packed_directory, out)
         extractor = load_extractor(name, device, out)
         train_images, holdout_images = reals, held_out
@@ -151,6 +156,7 @@ def measure_reference(
             "protocol": protocols,
             "dimensions": dimensions,
             "sha256": sums,
+            "absent": dict(absent),
             "count": count,
             "reals": len(reals),
             "train": len(train),
@@ -158,6 +164,15 @@ def measure_reference(
             "described": {member.name: member.described for member in (*anchors, *degraded)},
         },
     )
+
+
+def read_absent(directory: Path) -> dict[str, str]:
+    """Return extractor → why, of those that the reference leaves out.
+
+    Raises: GanealogyError when anchors.json is absent or damaged.
+    """
+    anchors: AnchorsJson = read_record(directory / "anchors.json", REMEDY, ("absent",), AnchorsJson)
+    return anchors["absent"]
 
 
 def read_reference(directory: Path, extractor: Extractor, shape: tuple[int, ...], device: str = "cpu") -> Reals:

@@ -59,6 +59,7 @@ def export(run: RunRecord, target: Path, metadata: dict[str, str] | None = None)
         "seed": str(run.run["seed"]),
         "checkpoint": run.weights.stem.removeprefix("generator-"),
         "latents": f"{recipe['latent']['distribution']}, {recipe['latent']['size']}",
+        "classes": str(getattr(network, "classes", 0)),
         "weights_sha256": atomic.sha256(run.weights),
         **(metadata or {}),
     }
@@ -145,6 +146,11 @@ def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
 
 def load_session(content: bytes | Path) -> Session:
     """Load a model in onnxruntime; return a function of latents and, if conditional, labels that returns images."""
+    return open_model(content)[0]
+
+
+def open_model(content: bytes | Path) -> tuple[Session, dict[str, str], int]:
+    """Return `load_session`'s function, the model's metadata, and the number of its inputs."""
     with _explain_missing_extra():
         import onnxruntime as runtime  # type: ignore[import-untyped]
 
@@ -158,7 +164,7 @@ def load_session(content: bytes | Path) -> Session:
     def run(*inputs: NDArray[Any]) -> NDArray[np.float32]:
         return loaded.run(["images"], dict(zip(names, inputs, strict=True)))[0]
 
-    return run
+    return run, dict(loaded.get_modelmeta().custom_metadata_map), len(names)
 
 
 def largest_difference(content: bytes, network: nn.Module, latent: Latent) -> float:

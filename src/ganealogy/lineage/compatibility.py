@@ -43,6 +43,11 @@ def _game(recipe: Recipe) -> Iterator[str]:
             f"adversary.game: simultaneous with d_steps {game['d_steps']}: both gradients come from one latent batch, "
             "so there is exactly one D step per G step; set d_steps: 1 or use alternating"
         )
+    if game.get("reuse_fakes") and (game["g_steps"] > 1 or game["by"] == "epochs"):
+        yield (
+            "adversary.game: reuse_fakes with g_steps or by: epochs: not every G step follows a D step whose fakes it "
+            "could have; remove one of them"
+        )
     if _is_relativistic(rules["loss"]):
         # D's logits are defined up to a constant, so single logits have no meaning.
         for kind, parts, name in (("penalties", rules["penalties"], "lecam"), ("augment", rules["augment"], "ada")):

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ganealogy.errors import GanealogyError
+from ganealogy.workspace import COMPONENTS
 
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
@@ -24,6 +25,7 @@ UNCOUNTED = (f"{PACKAGE}.record_types", f"{PACKAGE}.workspace")
 # Modules that cannot change results, so they may be loaded without being in a fingerprint.
 ORCHESTRATION = (
     "__main__",
+    "budget",
     "cli",
     "components",
     "files",
@@ -101,10 +103,9 @@ def module_path(module: str) -> Path | None:
     if parts[0] != PACKAGE:
         return None
     path = SOURCE.joinpath(*parts[1:])
-    for candidate in (path.with_suffix(".py") if len(parts) > 1 else path / "__init__.py", path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    own = COMPONENTS.joinpath(*parts[1:])
+    candidates = [path.with_suffix(".py"), own.with_suffix(".py")] if len(parts) > 1 else []
+    return next((file for file in (*candidates, path / "__init__.py") if file.is_file()), None)
 
 
 @cache
@@ -113,7 +114,7 @@ def _read(path: Path, _modified_ns: int) -> tuple[str, tuple[str, ...]]:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
         raise GanealogyError(f"{path}: line {error.lineno}: not Python: {error.msg}") from None
-    return hashlib.sha256("\0".join(_tokens(tree)).encode()).hexdigest(), tuple(sorted(set(_imports(tree))))
+    return hashlib.sha256("\0".join(_tokens(tree)).encode()).hexdigest(), tuple(sorted(set(_imports(tree, path))))
 
 
 def _tokens(node: object) -> list[str]:
@@ -153,14 +154,16 @@ def _append_tokens(node: object, append: Callable[[str], None]) -> None:
         append(f"{type(node).__name__}:{node!r}")
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _imports(tree: ast.AST, path: Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.ImportFrom) and node.level:
-            raise GanealogyError("relative imports are not followed by the fingerprint; write them out")
+            raise GanealogyError(
+                f"{path}:{node.lineno}: relative imports are not followed by the fingerprint; write them out"
+            )
         else:
             continue
         yield from (name for name in names if module_path(name) is not None and name != PACKAGE)

@@ -22,8 +22,8 @@ from ganealogy.sampling.generate import forward
 
 BATCH = 2
 """Images of the counted step: BatchNorm needs two. The count is proportional to the batch size."""
-STEPS = 240
-"""Steps to average over: a multiple of every usual interval of a lazy penalty."""
+ROUNDS = 240
+"""D's and G's turns to average over: a multiple of every usual interval of a lazy penalty."""
 
 
 class FlopCounter(TorchDispatchMode):
@@ -81,18 +81,19 @@ def per_sample(recipe: Recipe, protocol: TrainingProtocol) -> int:
 
 
 def _count(recipe: Recipe, protocol: TrainingProtocol) -> int:
-    """Average the operations over `STEPS` steps: those of a lazy penalty are in some of them only."""
+    """Average the operations over `ROUNDS`: those of a lazy penalty are in some steps only."""
     with torch.random.fork_rng(devices=[]):
         generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
         game = adversary.game(recipe, generator, discriminator, build_optimizer=GradientOnly)
         reals = torch.zeros(BATCH, protocol["channels"], protocol["image_size"], protocol["image_size"])  # (N, C, H, W)
         classes = torch.zeros(BATCH, dtype=torch.int64)
         total, counted = 0, dict[Phase, int]()
-        for number in range(STEPS):
+        steps = ROUNDS * game.g_steps
+        for number in range(steps):
             phase = game.phase(number)
             if phase not in counted:
                 with FlopCounter() as counter:
                     game.step(lambda _: reals, (lambda _: classes) if recipe["labels"] else None, 0.5, number)
                 counted[phase] = counter.total
             total += counted[phase]
-    return total // (STEPS * BATCH)
+    return total // (steps * BATCH)

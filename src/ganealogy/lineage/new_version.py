@@ -7,7 +7,7 @@ from string import Template
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.lineage.versions import read_family
+from ganealogy.lineage.versions import path_of, read_family
 from ganealogy.params import edit
 from ganealogy.workspace import PARAMS, VERSIONS, check_version_name
 
@@ -27,14 +27,16 @@ changes:
 """)
 
 
-def new(name: str, parent: str, folder: Path = VERSIONS, params: Path = PARAMS) -> Path:
+def new(name: str, parent: str, folder: Path | None = None, params: Path = PARAMS) -> Path:
     """Write `<name>.yaml` and add it to tree.versions. Return the file.
 
     Raises: GanealogyError for a name that is taken or not plain, or an unknown parent.
     """
-    path = folder / f"{check_version_name(name)}.yaml"
+    path = (folder or VERSIONS) / f"{check_version_name(name)}.yaml"
     if path.exists() or path.is_symlink():
         raise GanealogyError(f"{path} exists already; choose another name, or edit it")
+    if path_of(name, folder) != path:
+        raise GanealogyError(f"a version {name} comes with Ganealogy: choose another name")
     read_family([parent], folder)  # raises for an unknown or faulty parent
     atomic.write_text(path, FILE.substitute(parent=parent))
     try:

@@ -13,11 +13,14 @@ from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
+from ganealogy.params.budget_text import describe, packed_pictures
 from ganealogy.record_types import PlannedVersion, Recipe, TreeJson
 from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+    from ganealogy.lineage.layers import Layer
 
 LONGEST_CHANGE = 72
 """Letters of a change in the plan's table; `ganealogy diff` has the rest."""
@@ -125,15 +128,39 @@ def recipe(version: Version, completed: Recipe) -> Values:
     return Values(["key", "value", "from"], rows, f"{version.name}: {version.file.title}", bold=own)
 
 
+def layers(title: str, found: Sequence[Layer]) -> Fitted:
+    """Return the layers of a network, with their shapes and parameters, and the totals."""
+    columns = [
+        Column("layer", spare=1),
+        Column("kind", wraps=True),
+        Column("output", right=True),
+        Column("parameters", right=True),
+        Column("fixed", right=True),
+    ]
+    rows = [
+        [layer.name, layer.kind, "×".join(map(str, layer.shape)) or "–", f"{layer.trained:,}", f"{layer.fixed:,}"]
+        for layer in found
+    ]
+    sums = [sum(layer.trained for layer in found), sum(layer.fixed for layer in found)]
+    rows.append(["", "in all", "", *(f"{each:,}" for each in sums)])
+    return Fitted(columns, rows, title=title, bold={len(rows) - 1})
+
+
 def difference(first: str, second: str, recipes: dict[str, Recipe]) -> Values:
     """Return the values in which two complete recipes differ."""
-    left, right = flatten(recipes[first]), flatten(recipes[second])
-    rows = [
-        [key, *(as_text(side[key]) if key in side else "–" for side in (left, right))]
+    found = differences(recipes[first], recipes[second])
+    rows = [[key, *("–" if side is None else as_text(side) for side in sides)] for key, *sides in found]
+    return Values(["key", first, second], rows, values=(1, 2))
+
+
+def differences(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
+    """Return (dotted key, value, value) where two complete recipes differ; a key that one lacks is None."""
+    left, right = flatten(first), flatten(second)
+    return [
+        (key, left.get(key), right.get(key))
         for key in dict.fromkeys([*left, *right])
         if (key in left, left.get(key)) != (key in right, right.get(key))
     ]
-    return Values(["key", first, second], rows, values=(1, 2))
 
 
 def show(*parts: RenderableType) -> None:
@@ -178,9 +205,10 @@ def _seeds(plan: TreeJson) -> str:
 
 def _protocol(plan: TreeJson) -> str:
     data, train = plan["dataset"], plan["protocol"]
+    budget = describe(train, packed_pictures(data))
     return (
-        f"{data['name']} {data['image_size']}×{data['image_size']} · {train['kimg']:g} kimg in batches of "
-        f"{train['batch_size']} · base learning rate {train['lr']:g}{_unmoved(plan)} · {_seeds(plan)}"
+        f"{data['name']} {data['image_size']}×{data['image_size']} · {budget} in batches of {train['batch_size']} "
+        f"· base learning rate {train['lr']:g}{_unmoved(plan)} · {_seeds(plan)}"
     )
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import recipe as recipes
 from ganealogy.params.schema import Dataset, Evaluate, Sample, Section, Train, parse, read_yaml
-from ganealogy.workspace import NOT_A_VERSION_NAME, VERSION_NAME, VERSIONS
+from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME, VERSIONS, with_shipped
 
 MAX_ANCESTORS = 900
 """Python's own limit of nested calls is near 1,000."""
@@ -53,6 +53,14 @@ class Calibration(Section):
         return self
 
 
+class Conclusion(Section):
+    """What the author concluded from a version's numbers. No training depends on it."""
+
+    text: Text
+    numbers: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")] | None = None
+    """Digest of the numbers that it is about (`report/conclusions.py`); None if it was written by hand."""
+
+
 class VersionFile(Section):
     """The keys of a version file."""
 
@@ -67,6 +75,13 @@ class VersionFile(Section):
     """Roots only: the complete recipe."""
     calibration: Calibration | None = None
     """What `ganealogy calibrate` compares it with."""
+    conclusion: Conclusion | None = None
+    """Or the text alone. `ganealogy conclude` writes it."""
+
+    @field_validator("conclusion", mode="before")
+    @classmethod
+    def _text_alone(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _root_or_child(self) -> VersionFile:
@@ -92,10 +107,37 @@ class Version:
         return self.file.parent
 
 
-def known(folder: Path = VERSIONS) -> list[str]:
-    """Return the names of all version files, v2 before v10."""
-    names = (file.stem for file in folder.glob("*.yaml") if file.is_file())
-    return sorted(filter(VERSION_NAME.fullmatch, names), key=_natural)
+def known(folder: Path | None = None) -> list[str]:
+    """Return the names of the version files in a folder, v2 before v10.
+
+    By default, those of the project and those that come with Ganealogy.
+    """
+    files = (file for place in _folders(folder) for file in place.glob("*.yaml") if file.is_file())
+    return sorted(filter(VERSION_NAME.fullmatch, {file.stem for file in files}), key=_natural)
+
+
+def _folders(folder: Path | None) -> list[Path]:
+    return [folder] if folder is not None else with_shipped(VERSIONS)
+
+
+def path_of(name: str, folder: Path | None = None) -> Path:
+    """Return the file of a version; where the project has none, that which comes with Ganealogy. It may be absent."""
+    paths = [place / f"{name}.yaml" for place in _folders(folder)]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def in_use() -> list[str]:
+    """Return the names of the project's own versions, and of those that params.yaml lists if it can be read."""
+    listed: list[str] = []
+    with suppress(GanealogyError, KeyError, TypeError):
+        listed = [str(name) for name in read_yaml(PARAMS)["tree"]["versions"]]
+    return sorted({*known(VERSIONS), *listed}, key=_natural)
+
+
+def described(version: Version) -> dict[str, Any]:
+    """Return a version as a plain mapping, for scripts."""
+    file = version.file
+    return {"name": version.name, **file.model_dump(exclude_none=True), "file": str(version.path)}
 
 
 def misnamed(folder: Path = VERSIONS) -> dict[str, str]:
@@ -120,8 +162,10 @@ def misnamed(folder: Path = VERSIONS) -> dict[str, str]:
     return found
 
 
-def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]:
+def read_family(names: list[str], folder: Path | None = None) -> dict[str, Version]:
     """Return the named versions and all their ancestors, parents before children. Does not import torch.
+
+    `folder`: of the version files; by default that of the project, then those that come with Ganealogy.
 
     Raises: GanealogyError for a missing or misnamed file, a fault in it, or a cycle of parents.
     """
@@ -131,15 +175,15 @@ def read_family(names: list[str], folder: Path = VERSIONS) -> dict[str, Version]
     return family
 
 
-def left_out(listed: Collection[str], folder: Path = VERSIONS) -> list[str]:
-    """Return the known versions that descend from the same roots as the listed ones and are not listed.
+def left_out(listed: Collection[str], folder: Path | None = None) -> list[str]:
+    """Return the project's own versions that descend from the same roots as the listed ones and are not listed.
 
     A file that cannot be read is left out too: `read_family` checks those that are used.
     """
     parents: dict[str, str | None] = {}
     for name in known(folder):
         with suppress(GanealogyError):
-            parent = read_yaml(folder / f"{name}.yaml").get("parent")
+            parent = read_yaml(path_of(name, folder)).get("parent")
             parents[name] = parent if isinstance(parent, str) else None
 
     def root(name: str) -> str:
@@ -149,23 +193,25 @@ def left_out(listed: Collection[str], folder: Path = VERSIONS) -> list[str]:
         return trail[-1]
 
     roots = {root(name) for name in listed}
-    return [name for name in parents if name not in listed and root(name) in roots]
+    own = known(folder or VERSIONS)
+    return [name for name in parents if name in own and name not in listed and root(name) in roots]
 
 
-def _read(name: str, folder: Path, family: dict[str, Version], trail: list[str]) -> Version:
+def _read(name: str, folder: Path | None, family: dict[str, Version], trail: list[str]) -> Version:
     if name in family:
         return family[name]
-    source = f"{folder / trail[-1]}.yaml: parent" if trail else "params.yaml: tree.versions"
+    source = f"{path_of(trail[-1], folder)}: parent" if trail else "params.yaml: tree.versions"
     if name in trail:
         circle = " → ".join([*trail[trail.index(name) :], name])
         raise GanealogyError(f"{source} {name!r} makes a cycle of parents: {circle}; one of them must be a root")
     if len(trail) > MAX_ANCESTORS:
         raise GanealogyError(f"{source}: more than {MAX_ANCESTORS} ancestors of {trail[0]!r}; make one of them a root")
-    path = folder / f"{name}.yaml"
+    path = path_of(name, folder)
     if not VERSION_NAME.fullmatch(name) or not path.is_file():
         names = ", ".join(known(folder)) or "none"
-        meant = {file: why for file, why in misnamed(folder).items() if f"{name}.yaml" in (file, why.split()[-1])}
-        others = "".join(f"; {folder / file}: {why}" for file, why in meant.items())
+        own = folder or VERSIONS
+        meant = {file: why for file, why in misnamed(own).items() if f"{name}.yaml" in (file, why.split()[-1])}
+        others = "".join(f"; {own / file}: {why}" for file, why in meant.items())
         raise GanealogyError(f"{source}: no version {name!r} ({path} does not exist); known: {names}{others}")
     file: VersionFile = parse(VersionFile, read_yaml(path), str(path))
     if file.parent is None:

@@ -67,7 +67,10 @@ def class_count(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> int:
     if not recipe.get("labels"):
         return 0
     if not protocol.get("classes"):
-        raise GanealogyError("labels: true, but the data set has no labels; set labels: false, or dataset.name: mnist")
+        raise GanealogyError(
+            "labels: true, but the data set has no labels; set labels: false, or dataset.name: mnist or cifar10, or, "
+            "with dataset.name: folder, put every picture of dataset.path into a folder of its class, two at least"
+        )
     return int(protocol["classes"])
 
 

@@ -1,8 +1,9 @@
-"""The DCGAN (Radford et al., arXiv 1511.06434) of the Jovian tutorial "06b-anime-dcgan", at any power of two from 16.
+"""The DCGAN (Radford et al., arXiv 1511.06434) of the Jovian tutorial "06b-anime-dcgan".
 
-Every convolution has a 4x4 kernel; depth follows the image size, one halving per layer. With width 64, 3 channels and
-latents of 128, parameters of D / G are 663,424 / 1,183,616 at 32 pixels, 2,765,696 / 3,806,080 at 64 and
-11,164,544 / 13,245,312 at 128.
+Image sides are 4, 5, 6 or 7 doubled at least twice (16, 20, 24, 28, 32, …). Convolutions have 4x4 kernels; the one at
+the smallest map has that map's side, which is 4 for powers of two. Depth follows the image size, one halving per layer.
+With width 64, 3 channels and latents of 128, parameters of D / G are 663,424 / 1,183,616 at 32 pixels,
+2,765,696 / 3,806,080 at 64 and 11,164,544 / 13,245,312 at 128.
 
 If class-conditional, G has conditional BatchNorm and D adds a projection (`layers/conditioning.py`).
 
@@ -21,7 +22,7 @@ from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import Projection, apply_layer, batch_norm
 from ganealogy.networks.layers.initialisation import Init, initialise
 from ganealogy.networks.layers.nearest import NearestConv2d
-from ganealogy.networks.layers.sizes import halvings
+from ganealogy.networks.layers.sizes import ladder
 from ganealogy.networks.layers.spectral import spectral_norm
 
 SLOPE = 0.2
@@ -48,14 +49,15 @@ class Generator(nn.Module):
         """
         super().__init__()
         self.classes = classes
-        widths = [width * 2**power for power in range(halvings(image_size, "dcgan") - 1, -1, -1)]
+        side, doublings = ladder(image_size, "dcgan")
+        widths = [width * 2**power for power in range(doublings - 1, -1, -1)]
         layers: list[nn.Module] = []
         for index, (c_in, c_out) in enumerate(zip([latent_size, *widths], [*widths, channels], strict=True)):
-            stride, padding = (1, 0) if index == 0 else (2, 1)  # 1x1 → 4x4, then doubling per layer
+            kernel, stride, padding = (side, 1, 0) if index == 0 else (4, 2, 1)  # 1x1 → smallest map, then doubling
             if doubling == "nearest" and index > 0:
                 layers.append(initialise(NearestConv2d(c_in, c_out), init))
             else:
-                layers.append(initialise(nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False), init))
+                layers.append(initialise(nn.ConvTranspose2d(c_in, c_out, kernel, stride, padding, bias=False), init))
             if index < len(widths):
                 layers.append(batch_norm(c_out, classes))
                 layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(SLOPE, inplace=True))
@@ -89,22 +91,23 @@ class Discriminator(nn.Module):
         """
         super().__init__()
         self.classes = classes
-        widths = [width * 2**power for power in range(halvings(image_size, "dcgan"))]
+        side, halvings = ladder(image_size, "dcgan")
+        widths = [width * 2**power for power in range(halvings)]
         layers: list[nn.Module] = []
         bias = norm != "batch"  # BatchNorm has a bias
 
-        def convolution(c_in: int, c_out: int, stride: int, padding: int) -> nn.Module:
-            plain = initialise(nn.Conv2d(c_in, c_out, 4, stride, padding, bias=bias), init)
+        def convolution(c_in: int, c_out: int, kernel: int, stride: int, padding: int) -> nn.Module:
+            plain = initialise(nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=bias), init)
             return spectral_norm(plain) if norm == "spectral" else plain
 
         for c_in, c_out in zip([channels, *widths], widths, strict=False):
-            layers.append(convolution(c_in, c_out, 2, 1))
+            layers.append(convolution(c_in, c_out, 4, 2, 1))
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(c_out))
             layers.append(nn.LeakyReLU(slope, inplace=True))
         if batch_stddev:
             layers.append(BatchStddev())
-        layers.append(convolution(widths[-1] + batch_stddev, 1, 1, 0))  # 4x4 → 1x1
+        layers.append(convolution(widths[-1] + batch_stddev, 1, side, 1, 0))  # smallest map → 1x1
         self.layers = nn.Sequential(*layers)
         if classes:
             self.projection = Projection(widths[-1] + batch_stddev, classes, norm == "spectral")
@@ -113,7 +116,7 @@ class Discriminator(nn.Module):
         return self._logits(self.layers[:-1](images), labels)
 
     def with_features(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Return (N, 1 + F): the logit, and the values of the last map of 4x4."""
+        """Return (N, 1 + F): the logit, and the values of the smallest map."""
         features = self.layers[:-1](images)
         return torch.cat([self._logits(features, labels)[:, None], features.flatten(1)], dim=1)
 

@@ -1,4 +1,5 @@
-"""FastGAN's generator (Liu et al., arXiv 2101.04775) for small data and short trainings, at any power of two from 16.
+"""FastGAN's generator (Liu et al., arXiv 2101.04775) for small data and short trainings, at 4 to 7 doubled
+at least twice.
 
 Each block doubles the map: nearest upsampling, 3x3 convolution, BatchNorm and a gated linear unit (GLU), which halves
 the channels. Every other block, the first included, has a second convolution, and noise before each BatchNorm.
@@ -7,7 +8,7 @@ are without bias and have spectral norm.
 
 As in the authors' code, and not in the paper: spectral norm, and Swish in the excitation. Other than in their code:
 
-- The map of side s excites that of side 16·s, as in the paper. Below 64 pixels no map is that large, and the 4x4 map
+- The map of side s excites that of side 16·s, as in the paper. Below 64 pixels no map is that large, and the smallest
   excites the last one.
 - The finest map has width/2 channels and each coarser one twice as many, up to 16·width, which at width 64 is near the
   authors' 256-pixel network (32, 64, 128, 128, 256, 512, 1024).
@@ -27,11 +28,11 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d
 
 from ganealogy.networks.layers.conditioning import refuse_classes
 from ganealogy.networks.layers.noise import Noise
-from ganealogy.networks.layers.sizes import halvings
+from ganealogy.networks.layers.sizes import ladder
 from ganealogy.networks.layers.spectral import spectral_norm
 
 POOLED = 4
@@ -53,8 +54,8 @@ class Excitation(nn.Module):
         )
 
     def forward(self, coarse: torch.Tensor) -> torch.Tensor:
-        """(N, c_coarse, s, s), s a multiple of 4 → (N, c_fine, 1, 1)."""
-        return self.layers(avg_pool2d(coarse, coarse.shape[-1] // POOLED))
+        """(N, c_coarse, s, s) → (N, c_fine, 1, 1)."""
+        return self.layers(adaptive_avg_pool2d(coarse, POOLED))
 
 
 class Generator(nn.Module):
@@ -63,14 +64,14 @@ class Generator(nn.Module):
     def __init__(self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
         self.classes = refuse_classes("fastgan", classes)
-        doublings = halvings(image_size, "fastgan")
-        sides = [4 * 2**power for power in range(doublings + 1)]
+        smallest, doublings = ladder(image_size, "fastgan")
+        sides = [smallest * 2**power for power in range(doublings + 1)]
         widths = [min(16 * width, max(1, width // 2) * 2**power) for power in range(doublings, -1, -1)]
-        first = spectral_norm(nn.ConvTranspose2d(latent_size, 2 * widths[0], 4, bias=False))
+        first = spectral_norm(nn.ConvTranspose2d(latent_size, 2 * widths[0], smallest, bias=False))
         self.blocks = nn.ModuleList([nn.Sequential(first, nn.BatchNorm2d(2 * widths[0]), nn.GLU(1))])
         for index, (c_in, c_out) in enumerate(pairwise(widths)):
             self.blocks.append(_block(c_in, c_out, sides[index + 1], thorough=index % 2 == 0))
-        self.sources = _sources(sides)
+        self.smallest, self.sources = smallest, _sources(sides)
         self.excitations = nn.ModuleDict(
             {
                 str(fine): Excitation(widths[sides.index(coarse)], widths[sides.index(fine)])
@@ -80,7 +81,7 @@ class Generator(nn.Module):
         self.to_image = spectral_norm(nn.Conv2d(widths[-1], channels, 3, padding=1, bias=False))
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        features, side, maps = latents[:, :, None, None], 4, dict[int, torch.Tensor]()
+        features, side, maps = latents[:, :, None, None], self.smallest, dict[int, torch.Tensor]()
         for block in self.blocks:
             features = block(features)
             if side in self.sources:

@@ -1,4 +1,4 @@
-"""R3GAN's networks (Huang et al., arXiv 2501.05441): a ResNeXt without normalisation, at any power of two from 16.
+"""R3GAN's networks (Huang et al., arXiv 2501.05441): a ResNeXt without normalisation, at 4 to 7 doubled at least twice.
 
 A stage is two residual blocks and a change of size. G begins with a learned 4x4 basis weighted by the latent; D ends
 with a depthwise 4x4 convolution and a linear layer. G's output is unbounded and clipped only when converted to pixels.
@@ -22,7 +22,7 @@ from torch.nn.functional import leaky_relu
 
 from ganealogy.networks.layers.conditioning import refuse_classes
 from ganealogy.networks.layers.resampling import double, halve
-from ganealogy.networks.layers.sizes import halvings
+from ganealogy.networks.layers.sizes import ladder
 
 SLOPE = 0.2
 GAIN = sqrt(2 / (1 + SLOPE**2))  # preserves the variance through LeakyReLU
@@ -88,11 +88,11 @@ def _transition(c_in: int, c_out: int) -> nn.Module:
 
 
 class Basis(nn.Module):
-    """z (N, d) → (N, C, 4, 4): a learned 4x4 map per channel, weighted by a linear function of z."""
+    """z (N, d) → (N, C, s, s), s the side: a learned map per channel, weighted by a linear function of z."""
 
-    def __init__(self, latent_size: int, channels: int) -> None:
+    def __init__(self, latent_size: int, channels: int, side: int) -> None:
         super().__init__()
-        self.basis = nn.Parameter(torch.randn(channels, 4, 4))
+        self.basis = nn.Parameter(torch.randn(channels, side, side))
         self.linear = he_normal(nn.Linear(latent_size, channels, bias=False), 1.0)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
@@ -106,11 +106,12 @@ class Generator(nn.Module):
     def __init__(self, latent_size: int, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
         self.classes = refuse_classes("r3gan", classes)
-        widths = _widths(image_size, width)[::-1]
+        side, widths = _maps(image_size, width)
+        widths = widths[::-1]
         blocks = BLOCKS_PER_STAGE * len(widths)
         layers: list[nn.Module] = []
         for index, (c_in, c_out) in enumerate(zip([latent_size, *widths], widths, strict=False)):
-            layers.append(Basis(c_in, c_out) if index == 0 else Up(c_in, c_out))
+            layers.append(Basis(c_in, c_out, side) if index == 0 else Up(c_in, c_out))
             layers.extend(Block(c_out, blocks) for _ in range(BLOCKS_PER_STAGE))
         self.layers = nn.Sequential(*layers, he_normal(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
 
@@ -125,7 +126,7 @@ class FullSizeDepthwiseConv(nn.Conv2d):
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C, 4, 4) → (N, C, 1, 1)."""
+        """(N, C, s, s) → (N, C, 1, 1)."""
         return (features * self.weight[:, 0]).sum((2, 3), keepdim=True)
 
 
@@ -135,7 +136,7 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
         refuse_classes("r3gan", classes)
-        widths = _widths(image_size, width)
+        side, widths = _maps(image_size, width)
         blocks = BLOCKS_PER_STAGE * len(widths)
         last = widths[-1]
         layers: list[nn.Module] = [he_normal(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
@@ -143,7 +144,7 @@ class Discriminator(nn.Module):
             layers.extend(Block(c_in, blocks) for _ in range(BLOCKS_PER_STAGE))
             if index + 1 < len(widths):
                 layers.append(Down(c_in, widths[index + 1]))
-        layers.append(he_normal(FullSizeDepthwiseConv(last, last, 4, groups=last, bias=False), 1.0))  # 4x4 → 1x1
+        layers.append(he_normal(FullSizeDepthwiseConv(last, last, side, groups=last, bias=False), 1.0))
         self.layers = nn.Sequential(*layers)
         self.linear = he_normal(nn.Linear(last, 1, bias=False), 1.0)
 
@@ -151,10 +152,13 @@ class Discriminator(nn.Module):
         return self.linear(self.layers(images).flatten(1)).flatten()
 
 
-def _widths(image_size: int, width: int) -> list[int]:
-    """Return the channels per stage from the finest down to 4x4: multiples of 8, so that a block has groups of 16."""
-    stages = halvings(image_size, "r3gan") + 1
-    return [max(8, -(-(width * 2**stage) // 16) * 8) for stage in range(stages)]
+def _maps(image_size: int, width: int) -> tuple[int, list[int]]:
+    """Return the side of the smallest map, and the channels per stage from the finest down to it.
+
+    Channels are multiples of 8, so that a block has groups of 16.
+    """
+    side, halvings = ladder(image_size, "r3gan")
+    return side, [max(8, -(-(width * 2**stage) // 16) * 8) for stage in range(halvings + 1)]
 
 
 generator, discriminator = Generator, Discriminator

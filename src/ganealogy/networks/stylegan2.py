@@ -1,4 +1,4 @@
-"""StyleGAN2's networks in small (Karras et al., arXiv 1912.04958, configuration F), at any power of two from 16.
+"""StyleGAN2's networks in small (Karras et al., arXiv 1912.04958, configuration F), at 4 to 7 doubled at least twice.
 
 G: a mapping network turns z into a style w; modulated convolutions, whose input channels are scaled by w and whose
 output is demodulated to unit variance, lead from a learned 4x4 map to the image; the output is the sum of an image per
@@ -35,7 +35,7 @@ from ganealogy.networks.layers.batch_stddev import BatchStddev
 from ganealogy.networks.layers.conditioning import refuse_classes
 from ganealogy.networks.layers.noise import Noise
 from ganealogy.networks.layers.resampling import double, halve, smooth
-from ganealogy.networks.layers.sizes import halvings
+from ganealogy.networks.layers.sizes import ladder
 
 SLOPE = 0.2
 MAPPING_RATE = 0.01
@@ -157,13 +157,14 @@ class Generator(nn.Module):
         self.mapping_layers = nn.ModuleList(
             Linear(latent_size, latent_size, MAPPING_RATE) for _ in range(mapping_layers)
         )
-        widths = _widths(image_size, width)[::-1]
-        self.constant = nn.Parameter(torch.randn(widths[0], 4, 4))
-        self.layers = nn.ModuleList([StyledLayer(latent_size, widths[0], widths[0], 4, up=False)])
+        side, widths = _maps(image_size, width)
+        widths = widths[::-1]
+        self.constant = nn.Parameter(torch.randn(widths[0], side, side))
+        self.layers = nn.ModuleList([StyledLayer(latent_size, widths[0], widths[0], side, up=False)])
         self.to_images = nn.ModuleList([ToImage(latent_size, widths[0], channels)])
-        for power, (c_in, c_out) in enumerate(pairwise(widths), start=3):
-            self.layers.append(StyledLayer(latent_size, c_in, c_out, 2**power, up=True))
-            self.layers.append(StyledLayer(latent_size, c_out, c_out, 2**power, up=False))
+        for power, (c_in, c_out) in enumerate(pairwise(widths), start=1):
+            self.layers.append(StyledLayer(latent_size, c_in, c_out, side * 2**power, up=True))
+            self.layers.append(StyledLayer(latent_size, c_out, c_out, side * 2**power, up=False))
             self.to_images.append(ToImage(latent_size, c_out, channels))
         self.styles = len(self.layers) + 1
         """L: an image layer shares its style with the next convolution."""
@@ -221,12 +222,12 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, image_size: int, width: int, classes: int = 0) -> None:
         super().__init__()
         refuse_classes("stylegan2", classes)
-        widths = _widths(image_size, width)
+        side, widths = _maps(image_size, width)
         last = widths[-1]
         self.from_image = Convolution(channels, widths[0], 1)
         self.blocks = nn.Sequential(*(ResidualBlock(c_in, c_out) for c_in, c_out in pairwise(widths)), BatchStddev())
         self.convolution = Convolution(last + 1, last, 3)
-        self.hidden, self.output = Linear(last * 16, last), Linear(last, 1)
+        self.hidden, self.output = Linear(last * side**2, last), Linear(last, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.blocks(activate(self.from_image(images)))
@@ -234,9 +235,10 @@ class Discriminator(nn.Module):
         return self.output(activate(self.hidden(features))).flatten()
 
 
-def _widths(image_size: int, width: int) -> list[int]:
-    """Return the channels of the maps, from the finest down to 4x4."""
-    return [min(8 * width, max(1, width // 2) * 2**power) for power in range(halvings(image_size, "stylegan2") + 1)]
+def _maps(image_size: int, width: int) -> tuple[int, list[int]]:
+    """Return the side of the smallest map, and the channels of all from the finest down to it."""
+    side, halvings = ladder(image_size, "stylegan2")
+    return side, [min(8 * width, max(1, width // 2) * 2**power) for power in range(halvings + 1)]
 
 
 generator, discriminator = Generator, Discriminator

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.params import schema
-from ganealogy.workspace import PARAMS, PRESETS
+from ganealogy.workspace import PARAMS, PRESETS, with_shipped
+
+LIST_BELOW_KEY = re.compile(r"^( *)[^\s#-][^#\n]*: *(?:#.*)?\n(?: *(?:#.*)?\n)*( *)- ", re.M)
+"""The indents of a key and of the list below it: ruamel has one setting per file."""
+
+
+class _WrittenNull(RoundTripRepresenter):
+    """Writes null, where ruamel leaves the value out."""
+
+
+_WrittenNull.add_representer(
+    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
 
 
 def known() -> list[str]:
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    """Return the names of the project's presets and of those that come with Ganealogy."""
+    return sorted({path.stem for place in with_shipped(PRESETS) for path in place.glob("*.yaml")})
 
 
 def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
@@ -28,6 +45,7 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
     """
     if name not in known():
         raise one_of("preset", name, known(), str(PRESETS))
+    file = next(each for place in with_shipped(PRESETS) if (each := place / f"{name}.yaml").is_file())
     if path is not None:
         if name != "folder":
             raise GanealogyError(f"--path is for the preset folder, not {name}: `ganealogy use {name}`")
@@ -36,15 +54,15 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
         folder.existing(path)
 
     def replace(content: Any) -> None:
-        preset = YAML().load(PRESETS / f"{name}.yaml")  # the values in the file's own style
+        preset = YAML().load(file)  # the values in the file's own style
         dataset = content.get("dataset")
         kept = dataset.get("path") if isinstance(dataset, dict) else None
         if path is not None or kept is not None:
             preset["dataset"]["path"] = kept if path is None else path
         _replace(content, preset)
 
-    schema.parse(schema.Settings, schema.read_yaml(PRESETS / f"{name}.yaml"), str(PRESETS / f"{name}.yaml"))
-    return _edit(params, replace)
+    schema.parse(schema.Settings, schema.read_yaml(file), str(file))
+    return rewrite(params, replace)
 
 
 def add_extractor(name: str, params: Path = PARAMS) -> str:
@@ -55,7 +73,7 @@ def add_extractor(name: str, params: Path = PARAMS) -> str:
         if name not in extractors:
             extractors.append(name)
 
-    return _edit(params, add)
+    return rewrite(params, add)
 
 
 def add_version(name: str, params: Path = PARAMS) -> str:
@@ -66,28 +84,35 @@ def add_version(name: str, params: Path = PARAMS) -> str:
         if name not in versions:
             versions.append(name)
 
-    return _edit(params, add)
+    return rewrite(params, add)
 
 
-def _edit(params: Path, change: Any) -> str:
-    round_trip = YAML()  # round trip: comments, order and quotes stay
-    round_trip.width = 120
-    before = schema.read_text(params) if params.exists() else ""
+def rewrite(path: Path, change: Callable[[Any], None], model: type[BaseModel] = schema.Settings) -> str:
+    """Apply `change` to the content of a YAML file, whose comments, order and quotes stay. Return the difference.
+
+    Raises: GanealogyError when the file, before or after, is no `model`; it is then unchanged.
+    """
+    round_trip = YAML()
+    round_trip.width, round_trip.preserve_quotes, round_trip.Representer = 120, True, _WrittenNull
+    before = schema.read_text(path) if path.exists() else ""
     if before.strip():
-        schema.read_yaml(params)  # raises with the place of the fault
+        schema.read_yaml(path)  # raises with the place of the fault
+    if list_below_key := LIST_BELOW_KEY.search(before):
+        key, dash = map(len, list_below_key.groups())
+        round_trip.indent(mapping=2, sequence=dash - key + 2, offset=dash - key)
     content = round_trip.load(before) or {}
     try:
         change(content)
     except (AttributeError, KeyError, TypeError):  # a key that `change` needs is absent, or of another type
-        schema.parse(schema.Settings, schema.read_yaml(params), str(params))
+        schema.parse(model, schema.read_yaml(path), str(path))
         raise
     stream = StringIO()
     round_trip.dump(content, stream)
     after = stream.getvalue()
-    schema.parse(schema.Settings, YAML(typ="safe", pure=True).load(after), str(params))
-    atomic.write_text(params, after)
+    schema.parse(model, YAML(typ="safe", pure=True).load(after), str(path))
+    atomic.write_text(path, after)
     return "".join(
-        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{params} before", str(params), n=0)
+        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} before", str(path), n=0)
     )
 
 

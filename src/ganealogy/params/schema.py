@@ -65,8 +65,9 @@ class Dataset(Section):
     image_size: Annotated[int, Field(ge=8, le=1024)]
     """Side of the square training images, in pixels."""
     channels: Literal[1, 3] = 3
-    fit: Literal["crop", "pad"] = "crop"
-    """crop: resize the short side, then crop the centre. pad: pad smaller pictures with zeros (MNIST 28 to 32)."""
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    """crop: resize the short side, then crop the centre. squash: resize both sides, which changes the shape. pad: pad
+    smaller pictures with zeros (MNIST 28 to 32)."""
     flip: bool = False
     """Flip half of the pictures of each epoch left to right, for the training alone: metrics use reals as they are."""
     count: Count | None = None
@@ -132,8 +133,10 @@ class Tree(Section):
 
 
 class Train(Section):
-    kimg: Positive
+    kimg: Positive | None = None
     """Budget: thousands of images by which G is updated (G updates x batch / 1000)."""
+    epochs: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    """The budget in passes over the training pictures, in place of `kimg`. Their number decides the kimg."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
     """Base learning rate, `1x` in recipes."""
@@ -155,6 +158,20 @@ class Train(Section):
     """Trainings at a time on each GPU: small networks do not fill a card."""
     deterministic: bool = False
     """On CUDA: only algorithms whose results repeat exactly, which is slower. CPU trainings always repeat."""
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Train:
+        if self.kimg is None and self.epochs is None:
+            raise ValueError(
+                "no budget; set train.kimg, thousands of images by which G is updated, or train.epochs, passes over "
+                "the training pictures"
+            )
+        if self.kimg is not None and self.epochs is not None:
+            raise ValueError(
+                f"train.kimg = {self.kimg:g} and train.epochs = {self.epochs:g} are two budgets; remove one of them "
+                "(on the command line: -S '~train.kimg' or -S '~train.epochs')"
+            )
+        return self
 
 
 class Sample(Section):

@@ -17,17 +17,22 @@ def build(root: Path = Path(), run_links: Callable[[list[str]], dict[str, str]] 
     Raises: GanealogyError when there is no plan.
     """
     from ganealogy.report.collect import collect
+    from ganealogy.report.dvc_plots import write_samples
+    from ganealogy.report.films import write_films
     from ganealogy.report.markdown import write_markdown
     from ganealogy.report.numbers import write_numbers
     from ganealogy.report.page import write_page
     from ganealogy.report.pictures import gather
 
-    with Progress("report", 5, "part") as progress:
+    with Progress("report", 6, "part") as progress:
         findings = collect(root)
         progress.update(note="numbers")
         write_numbers(findings)
         progress.update(note="pictures")
         gallery = gather(findings)
+        write_samples(findings, gallery)
+        progress.update(note="films")
+        write_films(findings, gallery)
         progress.update(note="page")
         links = run_links([run.key for run in findings.runs if run.key]) if run_links else {}
         page = write_page(findings, gallery, links)

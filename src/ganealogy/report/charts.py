@@ -12,10 +12,14 @@ POINTS = 300
 """Maximum number of ticks per curve: more cannot be distinguished on a screen."""
 CAPTIONS = {
     "d_loss": "D's loss",
+    "d_loss_real": "D's loss on real pictures",
+    "d_loss_fake": "D's loss on fakes",
     "g_loss": "G's loss",
     "real_score": "D's mean score on real pictures",
     "fake_score": "D's mean score on fakes",
 }
+NOT_OF_ALL = {"d_loss_real", "d_loss_fake"}
+"""Columns that only some losses have, such as those that are a sum of two terms."""
 WIDTH, MARGIN = 110, 3
 
 
@@ -24,7 +28,8 @@ def curves(findings: Findings) -> dict[str, str]:
     tracker = str(findings.train.get("tracker", "pixel8"))
     captions = {findings.tracker: "Fréchet distance of the tracker", f"kid_{tracker}": "KID of the tracker", **CAPTIONS}
     recorded = {column for run in findings.runs for tick in run.ticks for column in tick}
-    return {column: caption for column, caption in captions.items() if column in recorded or column in CAPTIONS}
+    shown = recorded | (CAPTIONS.keys() - NOT_OF_ALL)
+    return {column: caption for column, caption in captions.items() if column in shown}
 
 
 def curve_data(findings: Findings) -> Json:

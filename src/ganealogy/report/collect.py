@@ -16,7 +16,7 @@ from ganealogy.errors import GanealogyError, one_line, printable
 from ganealogy.files import records
 from ganealogy.files.records import RecordError
 from ganealogy.lineage.changes import changes
-from ganealogy.report.findings import ANCHORS, Findings, Gap, Json, Run, Version, number
+from ganealogy.report.findings import ANCHORS, Conclusion, Findings, Gap, Json, Run, Version, number
 from ganealogy.verdicts import noise
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
 from ganealogy.workspace import MANIFEST, NOISE, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
@@ -54,8 +54,7 @@ def collect(root: Path = Path()) -> Findings:
     findings.noise = _noise(findings)
     _report_unmeasured(findings)
     if "fid" not in findings.metrics:
-        why = "the name is reserved for pytorch-fid's Inception, which was not used"
-        gaps.append(Gap("fid: not measured", why, "ganealogy fetch inception, then dvc repro"))
+        gaps.append(Gap("fid: not measured", *findings.why_no_fid))
     return findings
 
 
@@ -124,6 +123,8 @@ def _versions(tree: Json) -> list[Version]:
             flops=entry.get("flops") or None,
             sample_flops=entry.get("sample_flops") or None,
             seeds=list(entry.get("seeds") or []),
+            layers=entry.get("layers") or {},
+            conclusion=_conclusion(entry.get("conclusion")),
         )
         for index, entry in enumerate(tree["versions"])
     ]
@@ -132,6 +133,11 @@ def _versions(tree: Json) -> list[Version]:
         if version.parent in by_name:
             by_name[version.parent].children.append(version)
     return versions
+
+
+def _conclusion(entry: Any) -> Conclusion | None:
+    text, numbers = (entry.get(key) if isinstance(entry, dict) else None for key in ("text", "numbers"))
+    return Conclusion(text.strip(), str(numbers or "")) if isinstance(text, str) and text.strip() else None
 
 
 def _planned_fingerprint(root: Path, version: str) -> str:
@@ -205,6 +211,7 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
     }
     run.other = _mapping(_mapping(record, "other"), "metrics")
     run.ema = record["ema"] if isinstance(record.get("ema"), bool) else None
+    run.classes = _mapping(record, "classes")
     run.neighbours = bool(record.get("neighbours"))
     run.flags = {name: flag for name, flag in _mapping(record, "flags").items() if isinstance(flag, dict)}
     run.not_measured = {name: str(why) for name, why in _mapping(record, "not_measured").items()}
@@ -243,7 +250,7 @@ def _report_unmeasured(findings: Findings) -> None:
     labels: dict[tuple[str, str], list[str]] = {}
     for run in findings.runs:
         for metric, why in run.not_measured.items():
-            if metric.endswith("_se"):  # reported with its estimate
+            if metric.endswith("_se") or (metric == "fid" and "fid" not in findings.metrics):  # `collect` reports them
                 continue
             labels.setdefault((metric, why), []).append(run.label)
     for (metric, why), runs in labels.items():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -47,14 +47,17 @@ def curves(findings: Findings) -> Path | None:
         "real_score": "D's mean score, real",
         "fake_score": "D's mean score, fake",
     }
-    figure = Figure(figsize=(11, 11), dpi=110, layout="constrained")  # no pyplot: no global state, no display
+    rows: list[Any] = [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]]
+    if any(run.series("d_loss_real") for run in findings.runs):  # only some losses have terms
+        titles |= {"d_loss_real": "D's loss, real", "d_loss_fake": "D's loss, fake"}
+        rows.append(["e", "f"])
+    size = 11, 2.2 * (len(rows) + 1)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")  # no pyplot: no global state, no display
     FigureCanvasAgg(figure)
-    axes = figure.subplot_mosaic(
-        [["top", "top"], ["flops", "time"], ["a", "b"], ["c", "d"]], height_ratios=[1.5, 1, 1, 1]
-    )
+    axes = figure.subplot_mosaic(rows, height_ratios=[1.5, *[1.0] * (len(rows) - 1)])
     panels: list[tuple[str, str, str, Axis, str]] = [
         (name, column, title, _kimg, "kimg")
-        for (column, title), name in zip(titles.items(), ("top", "a", "b", "c", "d"), strict=True)
+        for (column, title), name in zip(titles.items(), ["top", *"abcdef"], strict=False)
     ]
     panels += [
         ("flops", findings.tracker, f"{findings.tracker} at equal compute", _flops, "TFLOP"),

@@ -25,6 +25,8 @@ ANCHORS = {
     "mean_image": "the mean image, repeated",
 }
 """Anchors in the order of the table, with descriptions for a reference stage that wrote none."""
+FID_NOT_USED = "the name is reserved for pytorch-fid's Inception, which was not used"
+FID_COMMANDS = "ganealogy fetch inception, then dvc repro"
 GATE = "rep25"
 """Anchor that a version must be better than on the primary metric, to be compared."""
 
@@ -60,6 +62,8 @@ class Run:
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
+    classes: Json = field(default_factory=dict)
+    """Extractor → coverage of each class: see `evaluation/class_coverage.py`."""
     neighbours: bool = False
     """Whether the evaluation drew the nearest training pictures of some samples."""
     ema: bool | None = None
@@ -105,6 +109,13 @@ class Run:
         return f"dvc repro train@{self.version}"
 
 
+@dataclass(frozen=True)
+class Conclusion:
+    text: str
+    numbers: str = ""
+    """Digest of the numbers that it is about; empty if it was written by hand."""
+
+
 @dataclass
 class Version:
     """A node of the family tree with one run per seed; an unlisted ancestor has no runs."""
@@ -130,6 +141,9 @@ class Version:
     children: list[Version] = field(default_factory=list)
     sample_flops: int | None = None
     """Floating-point operations of a sample, all steps of a sampler included."""
+    layers: dict[str, list[Json]] = field(default_factory=dict)
+    """`generator`, `discriminator` → their layers; empty in plans of earlier releases."""
+    conclusion: Conclusion | None = None
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed → value, for the seeds that have one."""
@@ -255,6 +269,12 @@ class Findings:
         first = in_order(self.primary_metric, self.evaluate.get("extractors", []))
         measured = {name for run in self.runs for name in run.metrics if not name.endswith("_se")}
         return [name for name in first if name in measured] + sorted(measured - set(first))
+
+    @property
+    def why_no_fid(self) -> tuple[str, str]:
+        """Return why no run has FID, and the commands that measure it; they are empty if the reason has its own."""
+        reasons = dict.fromkeys(run.not_measured["fid"] for run in self.runs if "fid" in run.not_measured)
+        return ("; ".join(reasons), "") if reasons else (FID_NOT_USED, FID_COMMANDS)
 
     @property
     def primary_metric(self) -> str:

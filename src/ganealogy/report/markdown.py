@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy.files import atomic
 from ganealogy.report import columns, figures, noise, second_opinions, wording
+from ganealogy.report.class_tables import class_tables
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
+from ganealogy.report.conclusions import remark
+from ganealogy.report.films import film_name
 from ganealogy.report.findings import ANCHORS, Findings, Version
 from ganealogy.report.outcome import against_sentences, basis, outcome
 from ganealogy.report.pictures import Gallery
@@ -27,7 +32,7 @@ from ganealogy.report.verdict_table import (
 )
 from ganealogy.report.verdict_table import family as family_note
 from ganealogy.verdicts.significance import Verdict
-from ganealogy.workspace import REPORT_FIGURES, REPORT_MARKDOWN
+from ganealogy.workspace import REPORT_FIGURES, REPORT_MARKDOWN, REPORT_PROGRESS
 
 
 def write_markdown(findings: Findings, gallery: Gallery) -> Path:
@@ -38,14 +43,14 @@ def write_markdown(findings: Findings, gallery: Gallery) -> Path:
         "strips": figures.strips(findings, gallery),
         "curves": figures.curves(findings),
     }
-    atomic.write_text(
-        path, render(findings, {name: f"{REPORT_FIGURES.name}/{file.name}" for name, file in paths.items() if file})
-    )
+    drawn = {name: f"{REPORT_FIGURES.name}/{file.name}" for name, file in paths.items() if file}
+    filmed = {run.name for run in findings.runs if run.name in gallery.frames}
+    atomic.write_text(path, render(findings, drawn, filmed))
     return path
 
 
-def render(findings: Findings, drawn: dict[str, str]) -> str:
-    """Return the report as Markdown. `drawn`: figure → path relative to the report."""
+def render(findings: Findings, drawn: dict[str, str], filmed: Collection[str] = ()) -> str:
+    """Return the report as Markdown. `drawn`: figure → path relative to the report; `filmed`: runs with a film."""
     jinja = Environment(
         loader=PackageLoader("ganealogy.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False, finalize=_finalize,  # Markdown is escaped by the filters `plain` and `code`
@@ -56,6 +61,7 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         findings=findings,
         wording=wording,
         drawn=drawn,
+        films=films(findings, filmed),
         leaderboard=table(leaderboard(findings, verdicts, columns.headline(findings))),
         others=table(others(findings, verdicts)),
         family=family(findings, verdicts),
@@ -71,7 +77,12 @@ def render(findings: Findings, drawn: dict[str, str]) -> str:
         family_note=family_note(findings),
         against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
         problems=problems,
+        remark=lambda version: remark(findings, version),
         noise=noise.section(findings),
+        class_tables=[
+            replace(each, rows=[{**row, "class": plain(row["class"])} for row in each.rows])
+            for each in class_tables(findings)
+        ],
         marks=second_opinions.marks(findings, verdicts.verdicts),
         table=table,
     )
@@ -96,6 +107,18 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
     for root in findings.roots:
         walk(root, 0)
     return "\n".join(lines)
+
+
+def films(findings: Findings, filmed: Collection[str]) -> list[str]:
+    """Return a line per version with links to its films: `v1: seed [0](progress/v1-seed0.webp), [1](…)`."""
+    lines = []
+    for version in findings.listed:
+        links = [
+            f"[{run.seed}]({REPORT_PROGRESS.name}/{film_name(run)}.webp)" for run in version.runs if run.name in filmed
+        ]
+        if links:
+            lines.append(f"{version.name}: seed {', '.join(links)}")
+    return lines
 
 
 def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) -> list[dict[str, str]]:

@@ -29,13 +29,14 @@ from ganealogy.verdicts.significance import (
     Verdict,
 )
 
+OPEN = "open"
 RESULTS = {
     BETTER: ("helped", "helped"),
     WORSE: ("harmed", "harmed"),
     EQUIVALENT: ("makes no difference", "make no difference"),
     DIVERGES_MORE: ("diverges more often", "diverge more often"),
     DIVERGES_LESS: ("diverges less often", "diverge less often"),
-    "open": ("is open", "are open"),
+    OPEN: ("is open", "are open"),
 }
 """Result → what is said of one idea and of several; any verdict that is not listed is open."""
 NOT_COMPARABLE, NO_PARENT, DIVERGED = "not yet comparable", "without a measured parent", "diverged"
@@ -113,20 +114,25 @@ def best_version(findings: Findings) -> Version | None:
     return min(means, key=lambda pair: pair[0])[1] if means else None
 
 
+def results(verdicts: Mapping[str, Verdict]) -> Counter[str]:
+    """Return result → number of ideas. `verdicts`: version → verdict on the primary metric, without roots."""
+    return Counter(verdict.word if verdict.word in RESULTS else OPEN for verdict in verdicts.values())
+
+
 def _ideas(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
     if not verdicts:
         return "No idea to test"
-    results = Counter(verdict.word if verdict.word in RESULTS else "open" for verdict in verdicts.values())
+    found = results(verdicts)
     ends = {
         EQUIVALENT: next((each.detail for each in verdicts.values() if each.word == EQUIVALENT), ""),
-        "open": f" ({_counts(_why_open(findings, verdicts))})",
+        OPEN: f" ({_counts(_why_open(findings, verdicts))})",
     }
     total = len(verdicts)
-    said = {word: RESULTS[word][results[word] > 1] + ends.get(word, "") for word in RESULTS if results[word]}
+    said = {word: RESULTS[word][found[word] > 1] + ends.get(word, "") for word in RESULTS if found[word]}
     if len(said) == 1:
         subject = {1: "The only idea", 2: "Both ideas"}.get(total, f"All {total} ideas")
         return f"{subject} {next(iter(said.values()))}"
-    *first, last = (f"{results[word]} {text}" for word, text in said.items())
+    *first, last = (f"{found[word]} {text}" for word, text in said.items())
     return f"Of {total} ideas, {', '.join(first)} and {last}"
 
 

@@ -18,7 +18,10 @@ from markupsafe import Markup, escape
 
 from ganealogy.files import atomic
 from ganealogy.report import charts, columns, judge, noise, palette, pictures, second_opinions, wording
+from ganealogy.report.class_tables import class_tables
 from ganealogy.report.compute import fairness
+from ganealogy.report.conclusions import remark
+from ganealogy.report.films import film_name
 from ganealogy.report.findings import ANCHORS, Findings, Json, Version
 from ganealogy.report.numbers import tracked_distance
 from ganealogy.report.outcome import against_sentences, basis, outcome
@@ -38,7 +41,7 @@ from ganealogy.report.verdict_table import (
 )
 from ganealogy.verdicts.looks import SEEDS_NEEDED
 from ganealogy.verdicts.significance import EQUIVALENT, WORDS, Verdict
-from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE
+from ganealogy.workspace import LIVE_PAGE, REPORT_PAGE, REPORT_PROGRESS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,10 +89,12 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
         no_interval,
         worsened,
         problems,
+        remark,
         reason_missing,
         columns.direction,
         fairness,
         charts.strip_chart,
+        film_name,
     )
     verdicts = VerdictTable.of(findings)
     families = columns.families(findings)
@@ -109,6 +114,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             rule=decision_rule(verdicts.verdicts),
             family_note=family(findings),
             noise=noise.section(findings),
+            class_tables=class_tables(findings),
             marks=second_opinions.marks(findings, verdicts.verdicts),
             others=second_opinions.other_means(findings),
             by_other=second_opinions.other_heading(findings),
@@ -127,6 +133,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             yaml=_as_yaml,
             hosts=hosts(findings),
             run_links=run_links or {},
+            progress=REPORT_PROGRESS.name,
             protocols=columns.protocols(findings),
             palette=[palette.colour(index) for index in range(len(findings.versions))],
             styles=Markup(static("theme.css") + static("page.css")),
@@ -190,6 +197,7 @@ def _picture_uris(gallery: Gallery) -> Json:
         "strips": pictures.fitted(gallery.strips, pictures.STRIPS)[0],
         "neighbours": pictures.fitted(gallery.neighbours, pictures.NEIGHBOURS)[0],
         "walks": gallery.walks,
+        "classes": pictures.fitted(gallery.classes, pictures.CLASSES)[0],
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -50,9 +50,17 @@ NEIGHBOURS: tuple[int, tuple[Fit, ...]] = (
     800_000,
     ((8, 530, 72), (8, 530, 60), (8, 530, 50), (8, 265, 60), (8, 180, 40), (8, 135, 30)),
 )
+CLASSES: tuple[int, tuple[Fit, ...]] = (
+    1_000_000,
+    ((8, 1400, 72), (8, 1400, 50), (8, 700, 60), (8, 700, 40), (8, 467, 30)),
+)
 THUMBNAILS: tuple[int, tuple[Fit, ...]] = (250_000, ((3, 200, 80), (3, 200, 65), (3, 100, 70), (3, 100, 50)))
 SHEET_SIDE = GRID_SIDE * (images.TILE + 2) + 2
 """Maximum side of a sheet in pixels: that of small pictures, which are enlarged."""
+PNG_LIMIT = 300_000
+"""Bytes of a PNG."""
+PNG_COLUMNS = (GRID_SIDE, 6, 5, 4)
+"""Images per row and column of the PNGs, to try in order."""
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """Errors of Pillow and numpy for files that are not pictures."""
 
@@ -67,6 +75,8 @@ class Gallery:
     neighbours: dict[str, Image.Image]
     walks: dict[str, str]
     frames: dict[str, list[tuple[int, str]]]
+    classes: dict[str, Image.Image] = field(default_factory=dict)
+    """By version: the sheet of classes of a conditional version's first seed with samples."""
 
 
 def gather(findings: Findings) -> Gallery:
@@ -79,6 +89,7 @@ def gather(findings: Findings) -> Gallery:
         neighbours={run.name: sheet for run in started if (sheet := neighbours(run, findings)) is not None},
         walks=walks(started, findings),
         frames=frames(started, findings),
+        classes=class_sheets(findings),
     )
 
 
@@ -111,7 +122,7 @@ def samples(run: Run, findings: Findings) -> Image.Image | None:
         array = np.load(path, mmap_mode="r", allow_pickle=False)[: GRID_SIDE**2]
         if array.ndim != 4 or array.dtype != np.uint8 or not len(array):
             raise ValueError(f"expected uint8 (N, H, W, C), found {array.dtype} {array.shape}")
-        return _at_most(images.grid(np.asarray(array), GRID_SIDE), SHEET_SIDE)
+        return at_most(images.grid(np.asarray(array), GRID_SIDE), SHEET_SIDE)
 
     if reason := _no_samples_reason(run):
         findings.gaps.append(Gap(f"samples of {run.label}", reason))
@@ -124,7 +135,7 @@ def real_sheet(findings: Findings) -> Image.Image | None:
     """Return the sheet of real pictures."""
     path = findings.root / REFERENCE / "real.png"
     what, hint = "real pictures to compare with", "dvc repro reference"
-    return _read_or_gap(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, hint)
+    return _read_or_gap(lambda: at_most(read_rgb(path), SHEET_SIDE), what, path, findings, hint)
 
 
 def strip(run: Run, findings: Findings) -> Image.Image | None:
@@ -132,7 +143,7 @@ def strip(run: Run, findings: Findings) -> Image.Image | None:
     path = run.directory / "sample/strip.png"
     if _no_samples_reason(run) or not path.parent.is_dir():  # `samples` adds the gap
         return None
-    return _read_or_gap(lambda: _at_most(_open(path), 600), f"interpolation of {run.label}", path, findings, "")
+    return _read_or_gap(lambda: at_most(read_rgb(path), 600), f"interpolation of {run.label}", path, findings, "")
 
 
 def neighbours(run: Run, findings: Findings) -> Image.Image | None:
@@ -142,7 +153,21 @@ def neighbours(run: Run, findings: Findings) -> Image.Image | None:
         return None
     hint = f"dvc repro evaluate@{run.version}"
     what = f"nearest training pictures of {run.label}"
-    return _read_or_gap(lambda: _at_most(_open(path), SHEET_SIDE), what, path, findings, hint)
+    return _read_or_gap(lambda: at_most(read_rgb(path), SHEET_SIDE), what, path, findings, hint)
+
+
+def class_sheets(findings: Findings) -> dict[str, Image.Image]:
+    """Return conditional version → the sheet of its classes, of its first seed with samples."""
+    sheets = {}
+    for version in findings.listed:
+        paths = {run: run.directory / "sample/classes.png" for run in version.runs}
+        sampled = [run for run, path in paths.items() if path.parent.is_dir() and not _no_samples_reason(run)]
+        if version.recipe.get("labels") and sampled:
+            run = next((run for run in sampled if paths[run].exists()), sampled[0])
+            read, hint = partial(read_rgb, paths[run]), f"dvc repro sample@{run.version}"
+            if (sheet := _read_or_gap(read, f"classes of {run.label}", paths[run], findings, hint)) is not None:
+                sheets[version.name] = sheet
+    return sheets
 
 
 def walks(runs: list[Run], findings: Findings) -> dict[str, str]:
@@ -171,7 +196,7 @@ def frames(runs: list[Run], findings: Findings) -> dict[str, list[tuple[int, str
     sheets: dict[str, list[tuple[int, Image.Image]]] = {}
     for run in runs:
         for path in sorted((run.directory / "train/grids").glob("*.png")):
-            sheet = _read_or_gap(partial(_open, path), f"grid {path.stem} of {run.label}", path, findings, "")
+            sheet = _read_or_gap(partial(read_rgb, path), f"grid {path.stem} of {run.label}", path, findings, "")
             if sheet is not None and path.stem.isdigit():
                 sheets.setdefault(run.name, []).append((int(path.stem), sheet))
         if run.name not in sheets:
@@ -190,6 +215,16 @@ def frames(runs: list[Run], findings: Findings) -> dict[str, list[tuple[int, str
     return uris_of
 
 
+def pngs(sheets: dict[str, Image.Image]) -> dict[str, bytes]:
+    """Return the sheets as PNGs, all cropped alike so that each keeps `PNG_LIMIT` (else to the last of the crops)."""
+    found: dict[str, bytes] = {}
+    for columns in PNG_COLUMNS:
+        found = {name: _png(crop(at_most(sheet, SHEET_SIDE), columns)) for name, sheet in sheets.items()}
+        if all(len(content) <= PNG_LIMIT for content in found.values()):
+            break
+    return found
+
+
 def crop(sheet: Image.Image, columns: int, rows: int | None = None) -> Image.Image:
     """Return the top left images of an 8 × 8 sheet."""
     cell = sheet.width / GRID_SIDE
@@ -199,18 +234,25 @@ def crop(sheet: Image.Image, columns: int, rows: int | None = None) -> Image.Ima
 def _encoded(sheet: Image.Image, fit: Fit) -> bytes:
     columns, side, quality = fit
     cropped = sheet if columns == GRID_SIDE else crop(sheet, columns)
-    return _webp(_at_most(cropped, side), quality)
+    return _webp(at_most(cropped, side), quality)
 
 
-def _at_most(picture: Image.Image, side: int) -> Image.Image:
+def at_most(picture: Image.Image, side: int) -> Image.Image:
     """Reduce by a whole factor: the repeated pixels of small pictures keep their edges."""
     factor = -(-max(picture.size) // side)
     return picture if factor == 1 else picture.reduce(factor)
 
 
-def _open(path: Path) -> Image.Image:
+def read_rgb(path: Path) -> Image.Image:
+    """Raises: one of `BROKEN` for a file that is not a picture."""
     with Image.open(path) as picture:
         return picture.convert("RGB")
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _webp(picture: Image.Image, quality: int) -> bytes:
@@ -227,7 +269,7 @@ def _shrunk(path: Path, step: int, side: int) -> bytes:
         for index in range(count):
             animation.seek(index)
             if index % step == 0:
-                frames.append(_at_most(animation.convert("RGB"), side))
+                frames.append(at_most(animation.convert("RGB"), side))
             duration = max(duration, int(animation.info.get("duration", 0)))
     buffer = BytesIO()
     pace = (duration or 60) * step

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.params import schema
@@ -94,6 +94,21 @@ def plan_seeds(root: Path, name: str, difference: float = 0.1, target_power: flo
         requirements=power.required_seeds(spread, [*power.DIFFERENCES, difference], target_power),
         detectable=None if effect is None else spread.difference(effect),
     )
+
+
+def as_json(plan: SeedPlan) -> dict[str, Any]:
+    """Return what `render` shows, for scripts."""
+    return {
+        "version": plan.version,
+        "parent": plan.parent,
+        "metric": plan.metric,
+        "seeds": plan.seeds,
+        "power": plan.target_power,
+        "detectable": plan.detectable,
+        "required": [asdict(row) for row in plan.requirements],
+        "next_look": plan.next_look,
+        "more_seeds": plan.new_seeds,
+    }
 
 
 def render(plan: SeedPlan) -> list[RenderableType]:

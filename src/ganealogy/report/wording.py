@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
+from ganealogy.params.budget_text import describe, train_count
+from ganealogy.record_types import TrainingProtocol
 from ganealogy.report.compute import Effect
 from ganealogy.report.findings import Findings, Version, number
 from ganealogy.verdicts.metric_kinds import KINDS, split
@@ -163,12 +165,20 @@ def identities(findings: Findings) -> str:
     )
 
 
+def _budget(findings: Findings) -> str:
+    """Return the budget in kimg and in epochs; empty if the plan has none that is possible."""
+    numbers = {key: number(findings.train.get(key)) for key in ("kimg", "epochs", "batch_size")}
+    protocol = {key: value for key, value in numbers.items() if value is not None and 0 < value < 1e9}
+    pictures = train_count(findings.manifest) if protocol.get("batch_size") else None
+    return describe(cast(TrainingProtocol, protocol), pictures)
+
+
 def protocol_line(findings: Findings) -> str:
     """Return the protocol that all versions share, in one line."""
     train, evaluate = findings.train, findings.evaluate
     parts = [
         f"{plural(len(findings.listed), 'version')} × {seed_count(findings)}",
-        f"{train.get('kimg', 0):g} kimg" if number(train.get("kimg")) is not None else "",
+        _budget(findings),
         f"batch {train['batch_size']}" if train.get("batch_size") else "",
         f"base learning rate {train['lr']:g}" if number(train.get("lr")) is not None else "",
         f"width {train['width']}" if train.get("width") else "",

@@ -7,7 +7,6 @@ decide what runs again. Processor time is what the steps need; wall time follows
 from __future__ import annotations
 
 import heapq
-import math
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ganealogy.budget import step_count
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
 from ganealogy.params.schema import Train
@@ -23,7 +23,7 @@ from ganealogy.runs.table import duration
 from ganealogy.runtime import machine, process
 from ganealogy.workspace import KEY_LENGTH, TIMES, main_root
 
-BUDGET = ("kimg", "ticks", "deterministic")
+BUDGET = ("kimg", "epochs", "ticks", "deterministic")
 """Keys of the protocol that change the number of steps, not what one takes."""
 WORTH_IT = 10
 """A training of fewer than this many times the measured steps is not measured: it soon ends."""
@@ -58,17 +58,12 @@ class Measured:
 
     def training(self, protocol: TrainingProtocol) -> Seconds:
         """Return what a training of this protocol takes."""
-        return self.start + self.step.times(steps(protocol)) + self.tick.times(protocol["ticks"] + 1)
+        return self.start + self.step.times(step_count(protocol)) + self.tick.times(protocol["ticks"] + 1)
 
     @property
     def pace(self) -> float:
         """Wall time per processor time of a step: above 1 on a busy machine."""
         return self.step.wall / max(self.step.cpu, 1e-9)
-
-
-def steps(protocol: TrainingProtocol) -> int:
-    """Return the G updates of a protocol's budget, as `training.loop.step_count` does, without torch."""
-    return max(1, math.ceil(protocol["kimg"] * 1000 / protocol["batch_size"]))
 
 
 def recipe_key(plan: VersionPlan, settings: Train) -> str:

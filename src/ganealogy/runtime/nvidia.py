@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from os import R_OK, W_OK, access
 from pathlib import Path
 
+from ganealogy.runtime import reinstall
+
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 DEVICES = Path("/dev")
 PCI = Path("/sys/bus/pci/devices")
@@ -96,7 +98,8 @@ def obstacles(machine: Machine, release: str, built: str | None, fault: str) -> 
     `release`: of torch; `built`: the CUDA version of its build, None without; `fault`: the error of torch.cuda.init().
     """
     if built is None:
-        first = f"torch {release} is built without CUDA: run `rm -rf .venv && make setup`, or install a build with CUDA"
+        remedy = f"run `{reinstall.command()}`, or install a build with CUDA"
+        first = f"torch {release} is built without CUDA: {remedy}"
     else:
         first = _of_the_driver(machine, f"torch {release} with CUDA {built}", int(built.split(".")[0]), fault)
     hidden = machine.visible is not None and (HIDING.match(machine.visible) or (not first and NONE in fault))

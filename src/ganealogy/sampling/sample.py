@@ -6,6 +6,7 @@ other sample sets and its other checkpoint show how far its number would move by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ganealogy.networks._build import load_generator
 from ganealogy.record_types import OtherSamples, RunJson, SampleJson, SampleSettings
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents, standing_statistics
+from ganealogy.sampling.class_sheet import class_sheet
 from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
 from ganealogy.workspace import RunDir
 
@@ -35,11 +37,14 @@ FRAME_MS = 60
 FONT_SIZE = 12
 
 
-def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> SampleJson:
+def sample(
+    run: RunDir, settings: SampleSettings, *, device: str = "cpu", class_names: Sequence[str] = ()
+) -> SampleJson:
     """Write images.npy, grid.png, strip.png, walk.webp and sample.json to `sample/` of a run; return sample.json.
 
     Also images-2.npy and so on, the other sample sets, and images-best.npy with grid-best.png, the first set's latents
-    through the checkpoint that is not the measured one (`-last` if `best` is measured).
+    through the checkpoint that is not the measured one (`-last` if `best` is measured); and, of a class-conditional
+    generator, classes.png with a row per class. `class_names`: of those rows, where the data set has names.
 
     `settings` is the `sample` section of params.yaml. A diverged run without a usable generator is a result, not an
     error: it gets only a sample.json with count 0 and the reason.
@@ -85,6 +90,8 @@ def sample(run: RunDir, settings: SampleSettings, *, device: str = "cpu") -> Sam
     title = _title(trained, checkpoint)
     save_png(labelled(grid(pictures[:SHEET], columns=8), title), out / "grid.png")
     save_png(labelled(_strip(generator, trained, z), title), out / "strip.png")
+    if getattr(generator, "classes", 0):
+        save_png(class_sheet(generator, z, class_names), out / "classes.png")
     _save_walk(generator, trained, settings, out / "walk.webp", f"{name} · walk")
     record["other"] = _sample_other(run, trained, settings, record, z, device)
     atomic.write_json(out / "sample.json", record)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from ganealogy.budget import resolve, step_count
 from ganealogy.params import schema
+from ganealogy.params.budget_text import packed_pictures
 from ganealogy.params.schema import Settings, Train
 from ganealogy.record_types import StagePlan, VersionPlan
 from ganealogy.runs import times
@@ -41,9 +43,10 @@ def missing(jobs: Iterable[Job], settings: Settings) -> list[Measurement]:
     found = []
     stages = MANIFEST.is_file() and any(_stage_seconds(stage, settings) is None for stage in MEASURING)
     for version in dict.fromkeys(job.version for job in jobs if "train" in job.stages):
-        plan = _stage.read_plan(plan_path(version), VersionPlan)
-        long = times.steps(plan["protocol"]) >= times.WORTH_IT * times.STEPS
-        if long and times.read_recipe(times.recipe_key(plan, settings.train)) is None:
+        plan, recipe = _recipe(version, settings)
+        alike = plan["recipe"]["adversary"]["game"].get("by") != "epochs"  # else whole epochs of D are in few steps
+        steps = step_count(plan["protocol"]) if alike and "kimg" in plan["protocol"] else 0
+        if steps >= times.WORTH_IT * times.STEPS and recipe is None:
             found.append(Measurement(version, stages=stages and any("evaluate" in job.stages for job in jobs)))
             stages = False  # it takes the same for all versions
     return found
@@ -61,7 +64,9 @@ def expected(jobs: Sequence[Job], settings: Settings, pace: float = 1.0) -> dict
     others = {stage: _stage_seconds(stage, settings) for stage in MEASURING}
     for job in jobs:
         plan, recipe = recipes[job.version]
-        parts = [recipe and recipe.training(plan["protocol"]) if s == "train" else others[s] for s in job.stages]
+        protocol = plan["protocol"]
+        training = recipe.training(protocol) if recipe and "kimg" in protocol else None
+        parts = [training if stage == "train" else others[stage] for stage in job.stages]
         if all(parts):
             whole = sum(cast("list[Seconds]", parts), Seconds(0, 0))
             known[job.name] = Seconds(whole.cpu, whole.cpu * pace) if one_thread else whole
@@ -91,7 +96,8 @@ def measure(job: Measurement, send_progress: SendProgress) -> None:
     plan = _stage.read_plan(plan_path(job.version), VersionPlan)
     device = _stage.setup_device(settings.train)
     budget = {"kimg": times.STEPS * plan["protocol"]["batch_size"] / 1000, "ticks": 1}
-    short = cast(VersionPlan, {**plan, "protocol": {**plan["protocol"], **budget}})
+    rest = {key: value for key, value in plan["protocol"].items() if key != "epochs"}
+    short = cast(VersionPlan, {**plan, "protocol": {**rest, **budget}})
     data, clock = train.open_data(plan), _Clock()
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir.below(Path(folder), job.version, 0)
@@ -161,8 +167,10 @@ def _less(whole: Seconds, part: Seconds) -> Seconds:
 
 
 def _recipe(version: str, settings: Settings) -> tuple[VersionPlan, Measured | None]:
+    """Return the plan, with `kimg` in its protocol if the training pictures are counted, and the measurement."""
     plan = _stage.read_plan(plan_path(version), VersionPlan)
-    return plan, times.read_recipe(times.recipe_key(plan, settings.train))
+    protocol = resolve(plan["protocol"], packed_pictures(settings.dataset.model_dump()))
+    return {**plan, "protocol": protocol}, times.read_recipe(times.recipe_key(plan, settings.train))
 
 
 def _stage_seconds(stage: str, settings: Settings) -> Seconds | None:

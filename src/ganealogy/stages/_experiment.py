@@ -34,6 +34,6 @@ def note(settings: Settings, lock: Path = Path("dvc.lock")) -> str:
     if changed:
         what = f"only {' and '.join(changed)} differ{'s'[: len(changed) == 1]}, which changes no result"
     return (
-        f"experiment {os.environ[EXPERIMENT]}: {what}; unless code or versions changed, nothing trains and its numbers "
-        f"are the same: give -S another value (train.lr is {settings.train.lr:g})"
+        f"experiment {os.environ[EXPERIMENT]}: {what}, so unless code or versions changed it trains nothing and its "
+        f"numbers are the same; to try another value, run: dvc exp run -S train.lr={2 * settings.train.lr:g}"
     )

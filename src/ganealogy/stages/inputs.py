@@ -6,6 +6,8 @@ shows. The stage always runs; it is quick, because only files with a new size, t
 depend on the part that they use. The record is in git, so that a machine without the pictures keeps their digest, and
 nothing runs again there.
 
+Inception's weights, where params.yaml names it and they are absent, are fetched here: DVC then sees them as an input.
+
 It also looks before DVC empties the outputs of a stage: a file of the user's among them is refused.
 """
 
@@ -28,10 +30,8 @@ from ganealogy.lineage import fingerprint
 from ganealogy.params import schema
 from ganealogy.params.schema import Settings
 from ganealogy.runtime import process
-from ganealogy.stages import _experiment
-from ganealogy.workspace import INPUTS, KNOWN_FILES, NOISE, WEIGHTS, main_root
-
-COMPONENTS = Path("components")
+from ganealogy.stages import _experiment, _weights
+from ganealogy.workspace import COMPONENTS, INPUTS, KNOWN_FILES, NOISE, SHIPPED, VERSIONS, main_root
 
 
 def run() -> dict[str, Any]:
@@ -48,7 +48,7 @@ def run() -> dict[str, Any]:
     record = {
         **_pictures(settings, before, known),
         "mirror": _mirror(settings, before.get("mirror"), known),
-        "weights": _weights(settings, before.get("weights"), known),
+        "weights": _weights.digests(settings, before.get("weights"), known.sha256),
         "package": _package(),
         "components": _digest(COMPONENTS.rglob("*.py"), COMPONENTS, known) if COMPONENTS.is_dir() else None,
         "noise": known.sha256(NOISE) if NOISE.is_file() else None,
@@ -132,26 +132,14 @@ def _mirror(settings: Settings, before: Any, known: _KnownFiles) -> Any:
     return {name: known.sha256(path) for name, path in found.items() if path} or kept
 
 
-def _weights(settings: Settings, before: Any, known: _KnownFiles) -> dict[str, str]:
-    """Return file → sha256 of the weights in build/weights that the named extractors use."""
-    found = {}
-    for name in sorted({settings.train.tracker, *settings.evaluate.extractors}):
-        components.require("evaluation.extractors", name, "evaluate.extractors")
-        file = components.module_constants("evaluation.extractors", name).get("FILE") or f"{name}.safetensors"
-        path = main_root() / WEIGHTS / str(file)
-        if path.is_file():
-            found[path.name] = known.sha256(path)
-        elif isinstance(before, dict) and path.name in before:
-            found[path.name] = before[path.name]
-    return found
-
-
 def _package() -> str | None:
     """Return the digest of the installed package; None in a checkout, where DVC and git see it."""
     source = fingerprint.SOURCE
     if Path.cwd().resolve() in source.resolve().parents:
         return None
-    return atomic.digest([[path.relative_to(source).as_posix(), atomic.sha256(path)] for path in _code(source)])
+    versions = SHIPPED / VERSIONS  # in the package, or in the root of its checkout
+    files = [(path, folder) for folder in (source, versions) for path in _code(folder)]
+    return atomic.digest([[path.relative_to(folder).as_posix(), atomic.sha256(path)] for path, folder in files])
 
 
 def _code(folder: Path) -> list[Path]:

@@ -7,8 +7,9 @@ stages depend on these files, so that a change re-runs only the stages that it a
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from filelock import FileLock
 
@@ -25,7 +26,10 @@ from ganealogy.runtime import process
 from ganealogy.stages import inputs
 from ganealogy.verdicts import primary_metric
 from ganealogy.verdicts.metric_kinds import split
-from ganealogy.workspace import PARAMS, PLAN, VERSIONS
+from ganealogy.workspace import PARAMS, PLAN
+
+if TYPE_CHECKING:
+    from ganealogy.lineage.layers import Layer
 
 PlanFiles: TypeAlias = "dict[str, VersionPlan | StagePlan | TreeJson]"
 
@@ -44,7 +48,7 @@ def run() -> TreeJson:
     return cast(TreeJson, files["tree.json"])
 
 
-def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
+def make(params: Path = PARAMS, versions: Path | None = None) -> PlanFiles:
     """Check and resolve everything. Return relative path → content of the plan's files.
 
     Raises: GanealogyError naming file, key, value and what is legal.
@@ -58,10 +62,11 @@ def make(params: Path = PARAMS, versions: Path = VERSIONS) -> PlanFiles:
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
     plans = {name: version_plan(family[name], completed[name], settings) for name in settings.tree.versions}
     flops = {name: count_flops(plan) for name, plan in plans.items()}
+    found = {name: list_layers(plan) for name, plan in plans.items()}
     files: PlanFiles = {f"stages/{name}.json": plan for name, plan in stage_plans(settings).items()}
     files |= {f"versions/{name}.json": plan for name, plan in plans.items()}
     unlisted = left_out(settings.tree.versions, versions)
-    return files | {"tree.json": tree(family, completed, counts, flops, settings, unlisted)}
+    return files | {"tree.json": tree(family, completed, counts, flops, found, settings, unlisted)}
 
 
 def write(files: PlanFiles, folder: Path = PLAN) -> None:
@@ -94,7 +99,7 @@ def complete(version: Version, settings: Settings) -> Recipe:
 
 def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
     """Return all that a training of this version depends on, and its seeds: no title, no list of versions."""
-    train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"})
+    train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"}, exclude_none=True)
     protocol = {**train, **settings.dataset.model_dump(include={"image_size", "channels", "flip"})}
     if recipe["labels"]:
         protocol["classes"] = inputs.classes(settings)
@@ -137,6 +142,7 @@ def tree(
     recipe: dict[str, Recipe],
     counts: dict[str, dict[str, int]],
     flops: dict[str, dict[str, int]],
+    layers: dict[str, dict[str, list[dict[str, Any]]]],
     settings: Settings,
     unlisted: list[str],
 ) -> TreeJson:
@@ -148,6 +154,7 @@ def tree(
             "idea": version.file.idea,
             "source": version.file.source,
             "note": version.file.note,
+            "conclusion": version.file.conclusion.model_dump() if version.file.conclusion else None,
             "parent": version.parent,
             "listed": name in settings.tree.versions,
             "changes": version.file.changes,
@@ -156,13 +163,14 @@ def tree(
             "parameters": counts.get(name),
             "flops": flops.get(name, {}).get("step"),
             "sample_flops": flops.get(name, {}).get("sample"),
+            "layers": layers.get(name, {}),
             "seeds": settings.tree.seeds_of(name) if name in settings.tree.versions else [],
         }
         for name, version in family.items()
     ]
     sections = {
         "dataset": settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"]),
-        "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"]),
+        "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"], exclude_none=True),
         "sample": settings.sample.model_dump(),
         "evaluate": settings.evaluate.model_dump(),
     }
@@ -204,12 +212,33 @@ def count_parameters(recipe: Recipe, settings: Settings, path: Path) -> dict[str
     return {name: _build.parameter_count(network) for name, network in networks.items()}
 
 
+def layers(version: Version, settings: Settings) -> dict[str, list[Layer]]:
+    """Return network → layers of a version, at the size of `settings`.
+
+    Raises: GanealogyError when a network does not support it.
+    """
+    from ganealogy.lineage import layers
+
+    recipe = complete(version, settings)
+    count_parameters(recipe, settings, version.path)  # raises
+    made = version_plan(version, recipe, settings)
+    return layers.of_recipe(made["recipe"], made["protocol"])
+
+
 def count_flops(plan: VersionPlan) -> dict[str, int]:
     """Return the floating-point operations of a training step per image, and of a sample."""
     from ganealogy.lineage import flops
 
     recipe, protocol = plan["recipe"], plan["protocol"]
     return {"step": flops.per_image(recipe, protocol), "sample": flops.per_sample(recipe, protocol)}
+
+
+def list_layers(plan: VersionPlan) -> dict[str, list[dict[str, Any]]]:
+    """Return network → layers, as the tree has them."""
+    from ganealogy.lineage import layers
+
+    found = layers.of_recipe(plan["recipe"], plan["protocol"])
+    return {network: [asdict(layer) for layer in each] for network, each in found.items()}
 
 
 def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
@@ -236,7 +265,7 @@ def _check_fits(name: str, key: str, settings: Settings, params: Path) -> None:
         )
 
 
-def _check_names(settings: Settings, params: Path, versions: Path) -> None:
+def _check_names(settings: Settings, params: Path, versions: Path | None) -> None:
     """Check component names of params.yaml, before torch is imported. Raises: GanealogyError."""
     for key, names in (
         ("train.tracker", [settings.train.tracker]),

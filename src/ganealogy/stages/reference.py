@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganealogy.params import schema
-from ganealogy.stages import _stage
+from ganealogy.stages import _stage, _weights
 from ganealogy.workspace import FEATURES, PACKED, REFERENCE, main_root
 
 
@@ -19,6 +19,7 @@ def run() -> None:
             stage.settings["count"],
             PACKED,
             REFERENCE,
+            absent=_weights.not_measured(stage.settings["extractors"], stage.settings["lead"]),
             device=_stage.setup_device(schema.load().train),
             cache_dir=main_root() / FEATURES,
         )

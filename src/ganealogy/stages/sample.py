@@ -6,11 +6,11 @@ from ganealogy.errors import Remedy
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
-from ganealogy.record_types import RunJson, StagePlan
+from ganealogy.record_types import ManifestJson, RunJson, StagePlan
 from ganealogy.runs.store import Entry
 from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
-from ganealogy.workspace import RunDir, stage_plan_path
+from ganealogy.workspace import MANIFEST, RunDir, stage_plan_path
 
 
 def run(version: str, seeds: list[int] | None = None) -> int:
@@ -21,9 +21,23 @@ def run(version: str, seeds: list[int] | None = None) -> int:
 def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return digests of the stage's plan and of the training, whose run.json has the hashes of its weights."""
     plan = _stage.read_plan(stage_plan_path("sample"), StagePlan)
-    training: RunJson = read_record(run / "train/run.json", Remedy(f"train@{version}"), ("key",), RunJson)
+    training = _training(version, run)
     digest = atomic.sha256(run / "train/run.json")
-    return {"plan": plan["fingerprint"], "run": training["key"], "train": digest}
+    names = {"classes": atomic.digest(_class_names(training))} if training["recipe"]["labels"] else {}
+    return {"plan": plan["fingerprint"], "run": training["key"], "train": digest, **names}
+
+
+def _training(version: str, run: RunDir) -> RunJson:
+    training: RunJson = read_record(run / "train/run.json", Remedy(f"train@{version}"), ("key",), RunJson)
+    return training
+
+
+def _class_names(training: RunJson) -> list[str]:
+    """Return the names of the classes that a training is conditioned on; empty for one without, or without names."""
+    if not training["recipe"]["labels"]:
+        return []
+    manifest: ManifestJson = read_record(MANIFEST, Remedy("preprocess"), ("dataset",), ManifestJson)
+    return manifest.get("classes", []) if manifest["dataset"] == training["data"] else []
 
 
 def key(made_from: dict[str, str]) -> str:
@@ -35,5 +49,10 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
     with _seeds.making("sample", version, seed, run) as making:
         from ganealogy.sampling import sample  # imported here: a wrong plan is reported before torch is loaded
 
-        sample.sample(making.run, making.stage.settings, device=_stage.setup_device(schema.load().train))
+        sample.sample(
+            making.run,
+            making.stage.settings,
+            device=_stage.setup_device(schema.load().train),
+            class_names=_class_names(_training(version, run)),
+        )
     return making.entry

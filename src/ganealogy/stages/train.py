@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganealogy import budget
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
@@ -70,7 +71,8 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
     manifest = packed.read_manifest(PACKED)
     _stage.verify_packed(manifest, PACKED)
     assert stage.version_plan is not None
-    identity = run_identity(stage.version_plan, seed, manifest, run.vary)
+    pictures = len(packed.open_split(PACKED, "train"))
+    identity = run_identity(stage.version_plan, seed, manifest, run.vary, pictures)
     work, first = work_dir(identity["key"]), process.is_first_rank()
     with (
         process.explain_full_disk(work),
@@ -85,8 +87,14 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
         return publish(work, identity, outcome, device, made_from(version, seed, run)) if first else None  # type: ignore[return-value]
 
 
-def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson, vary: str = "") -> RunIdentity:
-    """Return the keys of run.json that do not change during a training."""
+def run_identity(
+    plan: VersionPlan, seed: int, manifest: ManifestJson, vary: str = "", pictures: int | None = None
+) -> RunIdentity:
+    """Return the keys of run.json that do not change during a training.
+
+    `pictures`: those of `train`, which a budget in epochs needs. The plan has epochs alone, so that its fingerprint is
+    the same before and after the download.
+    """
     identity: RunIdentity = {
         "version": plan["version"],
         "parent": plan["parent"],
@@ -95,7 +103,7 @@ def run_identity(plan: VersionPlan, seed: int, manifest: ManifestJson, vary: str
         "data": manifest["dataset"],
         "key": run_key(plan["fingerprint"], manifest["dataset"], seed, vary),
         "recipe": plan["recipe"],
-        "protocol": plan["protocol"],
+        "protocol": budget.resolve(plan["protocol"], pictures),
     }
     if vary:
         identity["vary"] = vary
@@ -116,8 +124,8 @@ def train(
     from ganealogy.training import loop
     from ganealogy.training.run_files import RunFiles
 
-    plan = stage.version_plan
-    assert plan is not None
+    assert stage.version_plan is not None
+    plan: VersionPlan = {**stage.version_plan, "protocol": identity["protocol"]}
     seed, vary = identity["seed"], identity.get("vary", "")
     name = f"{plan['version']} seed {seed_name(seed, vary)}"
     device = _stage.setup_device(settings)

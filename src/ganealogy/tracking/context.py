@@ -14,6 +14,7 @@ from ganealogy.errors import Remedy
 from ganealogy.files.records import read_record
 from ganealogy.params.schema import Dataset
 from ganealogy.record_types import ManifestJson, RunsOfTree, TreeJson
+from ganealogy.tracking.outcome import Outcome
 from ganealogy.tracking.run_record import RunRecord, read_json
 from ganealogy.tracking.run_record import read as read_run
 from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
@@ -26,6 +27,8 @@ class Context:
     """build/plan/tree.json"""
     manifest: ManifestJson | None
     """data/packed/manifest.json; None when the data is not checked out."""
+    outcome: Outcome | None = None
+    """None where it is not read, such as during a training."""
 
     @classmethod
     def load(cls, tree: TreeJson | None = None, root: Path = Path()) -> Context:

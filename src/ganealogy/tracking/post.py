@@ -29,6 +29,11 @@ DATA = "ganealogy.data"
 FILES = "ganealogy.files"
 RECIPE = "recipe.yaml"
 IMAGES = "samples"
+NOTE = "mlflow.note.content"
+LOOK = (
+    "Model metrics: the leading distance first, then samples and losses by step. Artifacts: samples, the evaluation, "
+    "and in `weights` the discriminator; the generator is the model `generator`."
+)
 EXPERIMENT_KIND = "mlflow.experimentKind"  # without it the UI shows pages for language models
 BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits per call
 
@@ -107,12 +112,18 @@ def parameters(client: MlflowClient, mlflow_run: Run, record: RunRecord, context
 
 
 def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Context) -> int:
-    """Post new and changed tags, the run's description among them."""
+    """Post new and changed tags, the run's description among them.
+
+    Without an outcome, as during a training, a posted description stays: it may have one.
+    """
     from mlflow.entities import RunTag
 
     run = record.run
     entry = context.version(run["version"])
-    note = [entry.get("title"), entry.get("idea"), entry.get("source") and f"Source: {entry['source']}"]
+    note = [record.summary, entry.get("title"), entry.get("idea"), entry.get("source") and f"Source: {entry['source']}"]
+    verdict = context.outcome.verdicts.get(run["version"]) if context.outcome else None
+    if verdict:
+        note.insert(1, f"{run['version']} against its parent {run.get('parent')}, over seeds: {verdict}.")
     values = {
         "version": run["version"],
         "parent": run.get("parent"),
@@ -121,14 +132,17 @@ def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Cont
         "status": record.status,
         "reason": run.get("reason"),
         "title": entry.get("title"),
+        "verdict": verdict,
         "device": record.costs.get("train", {}).get("device_name"),
         "arithmetic": record.costs.get("train", {}).get("arithmetic"),
         "ganealogy.plan": run.get("plan"),
         DATA: run.get("data"),
         "mlflow.source.name": f"train@{run['version']}",
         "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": "\n\n".join(str(part).strip() for part in note if part),
+        NOTE: "\n\n".join(str(part).strip() for part in [*note, LOOK] if part),
     }
+    if context.outcome is None and "verdict" in mlflow_run.data.tags:
+        del values[NOTE]
     new = {name: str(value) for name, value in values.items() if value not in (None, "")}
     new = {name: value for name, value in new.items() if mlflow_run.data.tags.get(name) != value}
     if new:
@@ -215,7 +229,7 @@ def grids(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
         if len(posted) == 2 and all(file.file_size != 0 for file in posted):
             continue
         for file in posted:  # incomplete: an earlier sync was interrupted
-            _delete(mlflow_run, file.path)
+            delete_file(mlflow_run, file.path)
         image, time_ms = _picture(picture, run_record.damaged(record.directory, "train")), record.time_ms(step)
         client.log_image(run_id, image, key=IMAGES, step=step, timestamp=time_ms, synchronous=True)
         count += 1
@@ -223,7 +237,13 @@ def grids(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
 
 
 def files(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
-    """Post recipe, samples and evaluation, where absent or changed by the digests in the tag `FILES`."""
+    """Post recipe, samples, evaluation and D's weights, where absent or changed by the digests in the tag `FILES`.
+
+    Raises: GanealogyError when D's weights are not those that the training wrote.
+    """
+    # Lazy: a training imports this module, and its fingerprint has only what it computes with.
+    from ganealogy.files.integrity import verify_weights
+
     run_id = mlflow_run.info.run_id
     # The recipe is in each: without it the folder with the files was removed.
     are_there = any(file.path == RECIPE for file in client.list_artifacts(run_id))
@@ -231,6 +251,8 @@ def files(client: MlflowClient, mlflow_run: Run, record: RunRecord) -> int:
     recipe = {name: record.run.get(name) for name in ("version", "parent", "seed", "recipe", "protocol")}
     digests = {RECIPE: atomic.digest(recipe)[:16]}
     digests |= {name: atomic.sha256(path)[:16] for name, path in record.files.items()}
+    for path in record.discriminators.values():
+        verify_weights(record.directory, record.run, path.stem)
     new = [name for name, digest in digests.items() if posted.get(name) != digest]
     for name in new:
         if name == RECIPE:
@@ -262,30 +284,6 @@ def status(client: MlflowClient, mlflow_run: Run, record: RunRecord, force: bool
         client.set_terminated(mlflow_run.info.run_id, status=status, end_time=record.time_ms())
 
 
-def report(client: MlflowClient, experiment_id: str, page: Path, context: Context) -> tuple[str, int]:
-    """Post the report as a separate run; return its id and the number of new files.
-
-    A copy in each run would take hundreds of megabytes. Its start time is before that of all others, so that the UI,
-    which charts the newest runs, lists it last.
-    """
-    key = atomic.digest(["report", experiment_id, context.dvc_experiment])
-    mlflow_run = find(client, experiment_id, key)
-    if mlflow_run is None:
-        report_tags = {KEY: key, "stage": "report"}
-        if context.dvc_experiment:
-            report_tags["dvc.exp_name"] = context.dvc_experiment
-        oldest = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], max_results=1)
-        start_ms = max(1, oldest[0].info.start_time - 1) if oldest else None
-        mlflow_run = client.create_run(experiment_id, start_ms, report_tags, context.with_experiment("report"))
-    digest = atomic.sha256(page)
-    if mlflow_run.data.tags.get(FILES) == digest and client.list_artifacts(mlflow_run.info.run_id, "report"):
-        return mlflow_run.info.run_id, 0
-    client.log_artifact(mlflow_run.info.run_id, str(page), "report")
-    client.set_tag(mlflow_run.info.run_id, FILES, digest)
-    client.set_terminated(mlflow_run.info.run_id, end_time=mlflow_run.info.start_time)
-    return mlflow_run.info.run_id, 1
-
-
 def _picture(path: Path, hint: str) -> Image.Image:
     try:
         with Image.open(path) as file:
@@ -294,7 +292,8 @@ def _picture(path: Path, hint: str) -> Image.Image:
         raise GanealogyError(f"{path}: not a readable image ({error}); {hint}") from None
 
 
-def _delete(mlflow_run: Run, path: str) -> None:
+def delete_file(mlflow_run: Run, path: str) -> None:
+    """Delete an artifact of a run."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     get_artifact_repository(mlflow_run.info.artifact_uri).delete_artifacts(path)  # type: ignore[no-untyped-call]

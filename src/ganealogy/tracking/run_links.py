@@ -7,7 +7,7 @@ from ganealogy.tracking.post import KEY
 from ganealogy.tracking.store import StoreError
 
 ADDRESS = "http://127.0.0.1:5000/#/experiments/{}/runs/{}"
-"""The address that `make ui` serves, unless the port is in use."""
+"""The address that `ganealogy ui` serves, unless the port is in use."""
 
 
 def run_links(keys: list[str]) -> dict[str, str]:

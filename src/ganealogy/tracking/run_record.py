@@ -17,11 +17,15 @@ from ganealogy.workspace import RUN_STAGES, UNFINISHED, RunDir
 Tick: TypeAlias = "dict[str, Any]"
 """A line of metrics.jsonl: tick, step, kimg, epoch, d_images, losses and scores."""
 
+DISTANCE = "distance"
+"""Prefix of the leading metric."""
+CLOCKS = ("kimg", "epoch", "d_images")
 COSTS = ("seconds", "images_per_second", "peak_memory_bytes")
 FILES = (
     "train/run.json",
     "train/metrics.jsonl",
     "sample/grid.png",
+    "sample/classes.png",
     "sample/strip.png",
     "sample/walk.webp",
     "sample/sample.json",
@@ -70,13 +74,26 @@ class RunRecord:
         return {key: as_text(value) for key, value in flat.items()}
 
     @property
+    def lead(self) -> dict[str, float]:
+        """The leading metric: name → value; empty without a number."""
+        name = self.evaluation["lead"] if self.evaluation else ""
+        value: Any = self.evaluation["metrics"].get(name) if self.evaluation else None
+        return {name: float(value)} if is_number(value) else {}
+
+    @property
+    def summary(self) -> str:
+        """The run and its leading metric in one line, in Markdown: `**v3 seed 1: fd_pixel8 123.5**`."""
+        metric = "".join(f": {name} {value:.4g}" for name, value in self.lead.items())
+        return f"**{self.title}{metric}**"
+
+    @property
     def final_metrics(self) -> dict[str, float]:
         """The metrics with one value per run: evaluation, also of the other checkpoint, tracker's best score, costs.
 
         Prefixes separate the evaluation from the tracker, whose metrics have the same names but other images. The UI
-        makes a section of each prefix.
+        makes a section of each prefix, sorted by name: `distance`, which has the leading metric alone, is the first.
         """
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, Any] = {f"{DISTANCE}/{name}": value for name, value in self.lead.items()}
         if self.evaluation:
             metrics |= {f"evaluate/{name}": value for name, value in self.evaluation["metrics"].items()}
             if other := self.evaluation.get("other"):
@@ -96,10 +113,20 @@ class RunRecord:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The files to attach, by path in the run directory; empty while the training runs."""
+        """The files to attach, by path in MLflow; empty while the training runs."""
         if self.status == "running":
             return {}
-        return {name: self.directory / name for name in FILES if (self.directory / name).is_file()}
+        return {
+            name: self.directory / name for name in FILES if (self.directory / name).is_file()
+        } | self.discriminators
+
+    @property
+    def discriminators(self) -> dict[str, Path]:
+        """The weights of D, such as `weights/discriminator-last.safetensors`; empty without a D or while it trains."""
+        if self.status == "running" or self.run["recipe"].get("discriminator", {}) is None:
+            return {}
+        paths = sorted((self.directory / "train/weights").glob("discriminator-*.safetensors"))
+        return {f"weights/{path.name}": path for path in paths}
 
     @property
     def checkpoint(self) -> str:
@@ -195,9 +222,13 @@ def _read_ticks(path: Path, hint: str) -> list[Tick]:
 
 
 def tick_metrics(tick: Tick) -> dict[str, float]:
-    """Return a tick's numbers as `train/<name>`, without non-finite ones, which are null in the file."""
-    numbers = {name: value for name, value in tick.items() if name not in ("tick", "step") and is_number(value)}
-    return {f"train/{name}": float(value) for name, value in numbers.items()}
+    """Return a tick's numbers as `train/<name>`, without non-finite ones, which are null in the file.
+
+    A run's page has them in this order: the tracker's distances, losses and scores, then what only measures progress.
+    """
+    names = [name for name, value in tick.items() if name not in ("tick", "step") and is_number(value)]
+    names.sort(key=lambda name: (name in CLOCKS, not name.startswith("fd_")))
+    return {f"train/{name}": float(tick[name]) for name in names}
 
 
 def is_number(value: Any) -> bool:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from ganealogy.errors import GanealogyError
 from ganealogy.record_types import TreeJson
 from ganealogy.runtime.progress import Progress
-from ganealogy.tracking import model, post, registry, run_record, store, ui_views
+from ganealogy.tracking import model, overview, post, registry, run_record, store, ui_views
+from ganealogy.tracking.all_versions import AllVersions
 from ganealogy.tracking.context import Context
+from ganealogy.tracking.outcome import Outcome
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
 from ganealogy.workspace import REPORT_PAGE, WORK, RunDir, main_root, unfinished
@@ -82,13 +84,16 @@ def sync(
 
 
 def sync_all(root: Path = Path()) -> list[SyncResult]:
-    """Sync the listed runs under `root`, then killed trainings, then the report, in this process.
+    """Sync the listed runs under `root`, then killed trainings, then pictures of all versions and the report.
+
+    A single run without a report gets no pictures of all versions.
 
     Prints one line for each unusable run directory. The first failure of the store prints one line and ends the sync.
 
     Raises: GanealogyError when there is no plan.
     """
     context = Context.load(None, root)
+    context = replace(context, outcome=Outcome.read(root))
     todo: list[tuple[RunDir, str | None]] = [(path, None) for path in context.run_directories()]
     todo += [(path, "interrupted") for path in _abandoned_trainings(context)]
     results: list[SyncResult] = []
@@ -108,8 +113,8 @@ def sync_all(root: Path = Path()) -> list[SyncResult]:
                 return results
     if todo and context.data():
         _prune(context)
-    if context.data() and (root / REPORT_PAGE).is_file():
-        results.append(_sync_report(root / REPORT_PAGE, context))
+    if context.data() and (len(todo) > 1 or (root / REPORT_PAGE).is_file()):
+        results.append(_sync_overview(context))
     return results
 
 
@@ -125,7 +130,8 @@ def _post_run(client: MlflowClient, record: RunRecord, context: Context) -> tupl
         "tags": post.tags(client, mlflow_run, record, context),
         "parameters": post.parameters(client, mlflow_run, record, context),
         "dataset": post.dataset(client, mlflow_run, record, context),
-        "metrics": post.curves(client, mlflow_run, record) + post.final_metrics(client, mlflow_run, record),
+        # A run's page lists metrics in the order of posting: the leading one first.
+        "metrics": post.final_metrics(client, mlflow_run, record) + post.curves(client, mlflow_run, record),
         "images": post.grids(client, mlflow_run, record),
         "files": post.files(client, mlflow_run, record),
     }
@@ -144,16 +150,33 @@ def _prune(context: Context) -> None:
         _print_warning(_failure_line("the registered model", failure))
 
 
-def _sync_report(page: Path, context: Context) -> SyncResult:
+def _sync_overview(context: Context) -> SyncResult:
+    """Post the pictures of all versions, the report and the experiment's description."""
+    page = context.root / REPORT_PAGE
     try:
         with store.open_client() as client:
             experiment_id = post.experiment(client, context.experiment(), context.data())
-            run_id, posted = post.report(client, experiment_id, page, context)
+            run_id, posted = overview.post_all(client, experiment_id, _table(context), page, context)
     except StoreError as failure:
-        line = _failure_line("the report", failure)
+        line = _failure_line(f"the run `{overview.NAME}`", failure)
         _print_warning(line)
-        return SyncResult(page, "report", warning=line, store_failed=True)
-    return SyncResult(page, "report", run_id=run_id, posted={"files": posted})
+        return SyncResult(page, overview.NAME, warning=line, store_failed=True)
+    return SyncResult(page, overview.NAME, run_id=run_id, posted=posted)
+
+
+def _table(context: Context) -> AllVersions:
+    """Return the listed runs on this data. A damaged one is left out: its own sync has printed a line."""
+    entries = [entry for entry in context.tree["versions"] if entry["seeds"]]
+    runs = {}
+    for directory in context.run_directories():
+        try:
+            record = run_record.read(directory)
+        except GanealogyError:
+            continue
+        if context.has_data_of(record):
+            runs[directory.version, directory.seed] = record
+    seeds = dict.fromkeys(seed for entry in entries for seed in entry["seeds"])
+    return AllVersions([entry["name"] for entry in entries], list(seeds), runs)
 
 
 def _abandoned_trainings(context: Context) -> list[RunDir]:

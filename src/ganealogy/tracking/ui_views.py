@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ganealogy.budget import resolve, step_count
+from ganealogy.params.budget_text import train_count
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.post import IMAGES
+from ganealogy.tracking.run_record import DISTANCE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,9 +25,9 @@ TAG = "mlflow.sharedViewState.{}"
 View: TypeAlias = "dict[str, Any]"
 """State of an MLflow page, as its UI shares it by a link."""
 
-RUNS, VERSIONS = "ganealogy-runs", "ganealogy-versions"
+RUNS, VERSIONS, EPOCHS = "ganealogy-runs", "ganealogy-versions", "ganealogy-epochs"
 PICTURES = "Pictures"
-SECTIONS = (PICTURES, "evaluate", "train_best", "train", "usage", "System metrics")
+SECTIONS = (PICTURES, DISTANCE, "evaluate", "train_best", "train", "usage", "System metrics")
 """Sections of the charts' page, from the top. The UI makes one of each prefix before a metric's last slash."""
 CREATED = 1_700_000_000_000  # ms since 1970; any constant, so that equal views are equal tags
 
@@ -34,32 +36,45 @@ def views(lead: str, tracker: str, extractors: list[str], last: int = 0) -> dict
     """Return key → view, for the leading metric, a tracker, the extractors and the `last` step of a training."""
     from ganealogy.verdicts.primary_metric import distances as of_extractor  # a training imports this module
 
-    primary = f"metrics.`evaluate/{lead}`"
-    distances = [f"metrics.`evaluate/{of_extractor(name)[0]}`" for name in extractors]
+    primary = f"metrics.`{DISTANCE}/{lead}`"
+    distances = [
+        f"metrics.`evaluate/{name}`"
+        for name in (of_extractor(extractor)[0] for extractor in extractors)
+        if name != lead
+    ]
     columns = [
         "attributes.`Dataset`",
         *dict.fromkeys([primary, *distances]),
         f"metrics.`train_best/fd_{tracker}`",
         "metrics.`usage/train_seconds`",
+        "tags.`verdict`",
         "tags.`title`",
         "tags.`status`",
     ]
     by_version = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "version"}]}
+    # MLflow's steps are training steps; its charts can have any metric as their horizontal axis.
+    over_epochs = {"xAxisKey": "metric", "lineSmoothness": 0, "selectedXAxisMetricKey": "train/epoch"}
     return {
         RUNS: _view("Runs, best first", columns, primary, _pictures(last)),
         VERSIONS: _view("Versions, mean over seeds", columns, primary, {"groupBy": by_version}),
+        EPOCHS: _view("Curves over epochs", columns, primary, {"globalLineChartConfig": over_epochs}),
     }
+
+
+def lead(context: Context) -> str:
+    """Return the name of the leading metric: the tracker's distance if the plan names none."""
+    tracker = context.tree.get("protocol", {}).get("tracker", "pixel8")
+    return str(context.tree.get("evaluate", {}).get("lead", f"fd_{tracker}"))
 
 
 def save(client: MlflowClient, experiment_id: str, context: Context) -> int:
     """Save missing and changed views as tags of the experiment; return their number."""
     tree = context.tree
-    protocol = tree.get("protocol", {})
+    protocol = resolve(tree.get("protocol", {}), train_count(context.manifest))
     tracker = str(protocol.get("tracker", "pixel8"))
-    last = math.ceil(protocol.get("kimg", 0) * 1000 / protocol.get("batch_size", 1))  # as in training/loop.py
-    evaluate = tree.get("evaluate", {})
-    extractors = list(evaluate.get("extractors", []))
-    current = views(str(evaluate.get("lead", f"fd_{tracker}")), tracker, extractors, last)
+    last = step_count(protocol) if {"kimg", "batch_size"} <= protocol.keys() else 0
+    extractors = list(tree.get("evaluate", {}).get("extractors", []))
+    current = views(lead(context), tracker, extractors, last)
     tags = client.get_experiment(experiment_id).tags
     new = {TAG.format(key): json.dumps(view) for key, view in current.items()}
     new = {tag: value for tag, value in new.items() if tags.get(tag) != value}

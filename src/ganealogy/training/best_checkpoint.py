@@ -74,11 +74,12 @@ def distance_to(extractor: Extractor, reals: NDArray[np.float32]) -> Callable[[N
 
 @dataclass
 class Best:
-    """The best generator so far."""
+    """The best generator so far, and the discriminator of the same step."""
 
     record: record_types.Best | None = None
     """step, kimg and score; lower is better. None before the first tick of the training."""
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Of both, under the names of a checkpoint: `generator/…`, `discriminator/…`."""
     latest: float | None = None
     """Score of the newest tick."""
 

@@ -1,8 +1,8 @@
 """Checkpoints: one file holds all that a training needs to resume.
 
-`<step>.safetensors` holds every tensor (networks, both optimizers, EMA, best generator, loss sums of the running tick).
-`<step>.json` beside it holds the counters and the tensors' sha256. The JSON is written last and makes the pair a
-checkpoint. No pickle: a checkpoint cannot contain code.
+`<step>.safetensors` holds every tensor (networks, both optimizers, EMA, networks of the best step, loss sums of the
+running tick). `<step>.json` beside it holds the counters and the tensors' sha256. The JSON is written last and makes
+the pair a checkpoint. No pickle: a checkpoint cannot contain code.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ import torch
 PACKAGE = Path(__file__).parents[1]
 WARM_UP = 3
 """Eager steps before the capture, in which libraries choose their kernels."""
+MOST_BATCHES = 128
+"""Of a step that is captured. A step with whole epochs of D updates would need buffers for all their pictures."""
 TOLERANCE = 0.1
 """Largest accepted difference between a replayed and an eager step, relative to the step's L2 norm. Kernels that add in
 no fixed order stay far below it; other draws, batches or learning rates exceed it."""
@@ -104,8 +106,10 @@ class CUDAGraphStep:
         """`number`: of a step of this phase; the others as in `CUDAGraphs`."""
         self.game, self.number, self.tensors, self.warn = game, number, tensors, warn
         self.graph: Graph = CUDAGraph()
+        self.count = game.batches(number + 1) - game.batches(number)
+        """Batches of reals per step."""
         self.captured: Scalars | None = None
-        self.unusable, self.eager_steps = False, 0
+        self.unusable, self.eager_steps = self.count > MOST_BATCHES, 0
         self.progress = torch.zeros((), dtype=torch.float64, device=device)
         self.images: list[torch.Tensor] = []
         self.labels: list[torch.Tensor] = []
@@ -124,7 +128,7 @@ class CUDAGraphStep:
 
     def _fill_buffers(self, reals: Batch, labels: Batch | None) -> None:
         for buffers, batch in ((self.images, reals), (self.labels, labels)):
-            for index in range(self.game.batches if batch is not None else 0):
+            for index in range(self.count if batch is not None else 0):
                 assert batch is not None
                 if index == len(buffers):
                     buffers.append(batch(index).clone())

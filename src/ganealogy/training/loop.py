@@ -7,7 +7,6 @@ bytes when interrupted and resumed. Clocks are returned in `Outcome`, not writte
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
+from ganealogy.budget import step_count
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
@@ -111,6 +111,7 @@ def train(
     seed_everything(step_seed(draws.initialise, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
     batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
+    state.game.batches_per_epoch = batches.steps_per_epoch
     tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
     description = {"tracker": tracker.name, "shown": state.eval_generator_name}
 
@@ -133,7 +134,7 @@ def train(
     try:
         for step in range(state.progress.step + 1, steps + 1):
             seed_everything(step_seed(draws.steps, step, distributed.rank()))
-            losses = state.train_step(*batches.window((step - 1) * state.game.batches))
+            losses = state.train_step(*batches.window(state.game.batches(step - 1)))
             state.progress.seconds = time.monotonic() - began
             if step in ticks:
                 tick(state, tracker, files, batches)
@@ -154,7 +155,8 @@ def train(
     files.wait()
     if status != "interrupted":
         if state.best.weights:  # a training that diverges before its first tick has none
-            files.save_weights("generator-best", state.best.weights)
+            for network in ("generator", "discriminator"):
+                files.save_weights(f"{network}-best", checkpoint.below(network, state.best.weights))
         files.save_weights("generator-last", state.eval_generator.state_dict())
         files.save_weights("discriminator-last", state.discriminator.state_dict())
     done, images = state.progress, state.progress.step * batch_size
@@ -177,14 +179,14 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
         "tick": state.progress.ticks,
         "step": step,
         "kimg": step * batch_size / 1000,
-        "epoch": step * state.game.batches / batches.steps_per_epoch,
-        "d_images": step * batch_size * state.game.d_steps,
+        "epoch": state.game.batches(step) / batches.steps_per_epoch,
+        "d_images": state.game.d_updates(step) * batch_size,
         **state.mean_losses(),
     }
     generator = state.eval_generator
     features = tracker.features_of(generator)
     grid = generate(generator, latents.sample_latents(tracker.latent, GRID_IMAGES, latents.GRID_SEED))
-    weights = checkpoint.snapshot(generator.state_dict())
+    weights = checkpoint.snapshot(state.evaluated_tensors())
 
     def score_and_write() -> None:
         scores = tracker.scores(features)
@@ -193,12 +195,6 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
 
     files.submit(score_and_write)
     state.start_next_tick()
-
-
-def step_count(protocol: record_types.TrainingProtocol) -> int:
-    """Return the G updates of the budget: kimg counts G updates × batch / 1000, as StyleGAN's and R3GAN's code do."""
-    updates = protocol["kimg"] * 1000 / protocol["batch_size"]
-    return max(1, math.ceil(updates))
 
 
 def step_seed(seed: int, step: int | str, rank: int = 0) -> int:

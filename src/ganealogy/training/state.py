@@ -35,8 +35,8 @@ class Progress:
 
     step: int = 0
     ticks: int = 0
-    summed: int = 0
-    """Steps in the running loss sums."""
+    summed: dict[str, int] = field(default_factory=dict)
+    """Steps in each of the running loss sums: G may be updated without D."""
     seconds: float = 0.0
     tick_seconds: list[float] = field(default_factory=list)
     resumed: int = 0
@@ -101,13 +101,13 @@ class TrainingState:
         """
         losses = self.step(reals, labels, progress=self.progress.step / self.steps, number=self.progress.step)
         self.progress.step += 1
-        self.progress.summed += 1
         if self.ema is not None:
             kimg = self.progress.step * self.batch_size / 1000
             self.ema.update(kimg, self.batch_size / 1000, self.progress.step / self.steps)
         for name, value in losses.items():
             wide = value.to(precision.widest(value.device))
             self.loss_sums[name] = self.loss_sums[name] + wide if name in self.loss_sums else wide
+            self.progress.summed[name] = self.progress.summed.get(name, 0) + 1
         return losses
 
     def raise_if_diverged(self) -> None:
@@ -120,12 +120,12 @@ class TrainingState:
             return {}
         names = sorted(self.loss_sums)
         totals: list[float] = distributed.average(torch.stack([self.loss_sums[name] for name in names])).tolist()
-        return {name: total / self.progress.summed for name, total in zip(names, totals, strict=True)}
+        return {name: total / self.progress.summed[name] for name, total in zip(names, totals, strict=True)}
 
     def start_next_tick(self) -> None:
         self.progress.ticks += 1
         self.progress.tick_seconds.append(round(self.progress.seconds, 2))
-        self.progress.summed = 0
+        self.progress.summed.clear()
         self.loss_sums.clear()
 
     def scalars(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -136,6 +136,11 @@ class TrainingState:
         if self.best.record is not None:
             scalars["best"] = self.best.record["score"]
         return scalars
+
+    def evaluated_tensors(self) -> dict[str, torch.Tensor]:
+        """Return `eval_generator`'s and D's state under the names of a checkpoint; the tensors themselves."""
+        discriminator = checkpoint.named("discriminator", self.discriminator.state_dict())
+        return {**checkpoint.named("generator", self.eval_generator.state_dict()), **discriminator}
 
     def network_tensors(self) -> dict[str, torch.Tensor]:
         """Return all that a step changes, under the names of a checkpoint; the tensors themselves, not copies."""

@@ -210,6 +210,7 @@ def test_a_pickle_with_code_is_refused_even_under_the_right_hash(tmp_path, monke
 
 
 def test_weights_are_copied_from_the_mirror(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     mirror = tmp_path / "mirror"
     atomic.write_bytes(mirror / inception.FILE, b"weights")
     remote = fetching.Remote(inception.FILE, ("https://127.0.0.1:1/",), sha256=atomic.sha256(mirror / inception.FILE))
@@ -218,6 +219,12 @@ def test_weights_are_copied_from_the_mirror(tmp_path, monkeypatch):
     assert fetching.fetch_weights(mirror).read_bytes() == b"weights"
     (mirror / inception.FILE).unlink()
     assert fetching.fetch_weights(mirror).read_bytes() == b"weights"  # already copied
+
+
+def test_the_address_is_pytorch_fids_own_and_both_precisions_use_one_file():
+    assert fetching.INCEPTION.urls == (pytorch_fid.FID_WEIGHTS_URL,)
+    assert (fetching.FILE, fetching.INCEPTION.sha256) == (inception.FILE, inception.SHA256)
+    assert inception_bf16.FILE == inception.FILE == pytorch_fid.FID_WEIGHTS_URL.rsplit("/", 1)[1]
 
 
 def test_a_wrong_file_in_the_mirror_is_rejected(tmp_path, monkeypatch):

@@ -25,10 +25,16 @@ class Game(Protocol):
     """The class `game` of each file in this folder, built from a GAN and the recipe's parameters."""
 
     gan: GAN
-    d_steps: int
-    """D updates per G update."""
-    batches: int
-    """Batches of reals per G update: one per D update, and one more where G's loss compares fakes with fresh reals."""
+    g_steps: int = 1
+    """G updates, or epochs of them, after which the order repeats itself."""
+    batches_per_epoch: int = 1
+    """Of the training pictures. The training loop sets it."""
+
+    def d_updates(self, number: int) -> int:
+        """Return the D updates that belong to the first `number` G updates."""
+
+    def batches(self, number: int) -> int:
+        """Return the batches of reals that the first `number` G updates take; the next one takes those after them."""
 
     def phase(self, number: int) -> Phase:
         """Return the penalties of the G update `number`, which counts from 0."""
@@ -38,9 +44,12 @@ class Game(Protocol):
     ) -> dict[str, torch.Tensor]:
         """Update G once.
 
-        `reals(i)`: batch (N, C, H, W), i < `batches`; `labels(i)`: its classes (N,), which the fakes share; `progress`:
-        fraction of the budget that is done, for schedules; `number`: G updates before this one, for lazy penalties.
+        `reals(i)`: batch (N, C, H, W), i < `batches(number + 1) - batches(number)`; `labels(i)`: its classes (N,), of
+        the fakes, too; `progress`: fraction of the budget that is done, for schedules; `number`: G updates before this
+        one, for lazy penalties.
 
-        Returns d_loss, g_loss, real_score, fake_score, and penalty and g_penalty where there is one: detached scalars,
-        D's from its last step. Raises: Diverged before an optimizer step that would spoil the weights.
+        Returns d_loss, its terms d_loss_real and d_loss_fake if it is a sum of two, g_loss, real_score, fake_score, and
+        penalty and g_penalty where there is one: detached scalars, D's from its last step.
+
+        Raises: Diverged before an optimizer step that would spoil the weights.
         """

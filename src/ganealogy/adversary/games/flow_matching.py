@@ -10,17 +10,23 @@ from typing import Any
 
 import torch
 
-from ganealogy.adversary.games._base import Batch, Phase
+from ganealogy.adversary.games._base import Batch, Game, Phase
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.schedule import Progress
 from ganealogy.runtime import distributed, precision
 
 
-class FlowMatching:
-    d_steps, batches = 0, 1
-
+class FlowMatching(Game):
     def __init__(self, gan: GAN) -> None:
         self.gan = gan
+
+    def d_updates(self, number: int) -> int:
+        """Return 0: there is no D."""
+        return 0
+
+    def batches(self, number: int) -> int:
+        """Return the batches of the first G updates: as many."""
+        return number
 
     def phase(self, number: int) -> Phase:
         """Return no penalties: there is no D step."""

@@ -10,16 +10,24 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Le
 
-from ganealogy.adversary.games._base import Batch, Phase
+from ganealogy.adversary.games._base import Batch, Game, Phase
 from ganealogy.adversary.gan import GAN
 from ganealogy.adversary.penalties._base import DiscriminatorStep
 from ganealogy.adversary.schedule import Progress
 
 
-class Simultaneous:
+class Simultaneous(Game):
     def __init__(self, gan: GAN, *, d_steps: Annotated[int, Ge(1), Le(100)] = 1) -> None:
         """`d_steps`: 1; the plan refuses other values, as D runs once on one latent batch."""
-        self.gan, self.d_steps, self.batches = gan, d_steps, d_steps
+        self.gan = gan
+
+    def d_updates(self, number: int) -> int:
+        """Return the D updates of the first G updates: as many."""
+        return number
+
+    def batches(self, number: int) -> int:
+        """Return the batches of the first G updates: as many."""
+        return number
 
     def phase(self, number: int) -> Phase:
         """Return the penalties of an update: see `Game.phase`."""
@@ -43,10 +51,11 @@ class Simultaneous:
         fakes = gan.generate_fakes(len(reals), reals, labels)
         reals = gan.track_gradients(reals, penalties)
         real, fake = discriminate(reals), discriminate(fakes)
-        d_loss = gan.loss.discriminator(real, fake)
+        losses = gan.discriminator_loss(real, fake)
         g_loss = gan.loss.generator(fake, real)
         penalty = gan.penalty(DiscriminatorStep(discriminate, reals, fakes, real, fake, progress), penalties)
         g_penalty = gan.generator_penalty(reals, progress, phase.generator)
+        d_loss = losses["d_loss"]
         gan.d_optimizer.backward(d_loss + penalty["penalty"] if penalty else d_loss, retain_graph=True)
         gan.g_optimizer.backward(g_loss + g_penalty["g_penalty"] if g_penalty else g_loss)
         gan.g_optimizer.step()
@@ -54,7 +63,7 @@ class Simultaneous:
         if gan.constrain is not None:
             gan.constrain()
         scores = gan.scores(real, fake, progress)
-        scalars = {"d_loss": d_loss, "g_loss": g_loss, **penalty, **g_penalty, **scores}
+        scalars = {**losses, "g_loss": g_loss, **penalty, **g_penalty, **scores}
         return {name: value.detach() for name, value in scalars.items()}
 
 

@@ -27,3 +27,16 @@ class Loss(Protocol):
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the mean score that the curves show, in [0, 1] where the logits are log-odds."""
+
+
+class SumOfTerms:
+    """A loss of which D's is a term of the reals plus a term of the fakes; the curves show both beside the sum."""
+
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the terms of the reals and of the fakes, from logits as in `Loss.discriminator`."""
+        raise NotImplementedError
+
+    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """Return the sum of both terms."""
+        of_reals, of_fakes = self.discriminator_terms(real, fake)
+        return of_reals + of_fakes

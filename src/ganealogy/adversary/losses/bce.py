@@ -9,6 +9,8 @@ from annotated_types import Ge, Le, Len
 from torch.nn.functional import binary_cross_entropy_with_logits
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
+from ganealogy.adversary.losses._base import SumOfTerms
+
 Probability = Annotated[float, Ge(0), Le(1)]
 
 
@@ -21,7 +23,7 @@ class Uniform(TypedDict):
 Target = Probability | Uniform
 
 
-class BCE:
+class BCE(SumOfTerms):
     """Cross-entropy on logits: equal to a sigmoid followed by BCE, without overflow."""
 
     needs_reals = False
@@ -30,9 +32,9 @@ class BCE:
         """`real_target`, `fake_target`: D's targets; `generator_target`: the target of G's fakes in G's step."""
         self.real_target, self.fake_target, self.generator_target = real_target, fake_target, generator_target
 
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return the real term plus the fake term."""
-        return self._term(real, self.real_target) + self._term(fake, self.fake_target)
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the cross-entropies of the reals to `real_target` and of the fakes to `fake_target`."""
+        return self._term(real, self.real_target), self._term(fake, self.fake_target)
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """Return the cross-entropy of the fakes to `generator_target`."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import softplus
 
+from ganealogy.adversary.losses._base import SumOfTerms
 
-class FeatureMatching:
+
+class FeatureMatching(SumOfTerms):
     needs_reals = True
     needs_features = True
 
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return E[softplus(-D(x))] + E[softplus(D(G(z)))]; the logit is the first column of (N, 1 + F)."""
-        return softplus(-real[:, 0]).mean() + softplus(fake[:, 0]).mean()
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return E[softplus(-D(x))] and E[softplus(D(G(z)))]; the logit is the first column of (N, 1 + F)."""
+        return softplus(-real[:, 0]).mean(), softplus(fake[:, 0]).mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
         """Return ‖E f(x) - E f(G(z))‖², f the columns behind the logit."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import relu
 
+from ganealogy.adversary.losses._base import SumOfTerms
 
-class Hinge:
+
+class Hinge(SumOfTerms):
     needs_reals = False
 
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
-        return relu(1 - real).mean() + relu(1 + fake).mean()
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return E[max(0, 1 - D(x))] and E[max(0, 1 + D(G(z)))]."""
+        return relu(1 - real).mean(), relu(1 + fake).mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """Return -E[D(G(z))]."""

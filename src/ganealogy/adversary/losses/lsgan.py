@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from ganealogy.adversary.losses._base import SumOfTerms
 
-class LSGAN:
+
+class LSGAN(SumOfTerms):
     needs_reals = False
 
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return (E[(D(x) - 1)²] + E[D(G(z))²]) / 2."""
-        return ((real - 1).square().mean() + fake.square().mean()) / 2
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return E[(D(x) - 1)²] / 2 and E[D(G(z))²] / 2."""
+        return (real - 1).square().mean() / 2, fake.square().mean() / 2
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """Return E[(D(G(z)) - 1)²] / 2."""

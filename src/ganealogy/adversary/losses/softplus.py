@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import softplus
 
+from ganealogy.adversary.losses._base import SumOfTerms
 
-class Softplus:
+
+class Softplus(SumOfTerms):
     needs_reals = False
 
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return E[softplus(-D(x))] + E[softplus(D(G(z)))]."""
-        return softplus(-real).mean() + softplus(fake).mean()
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return E[softplus(-D(x))] and E[softplus(D(G(z)))]."""
+        return softplus(-real).mean(), softplus(fake).mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """Return E[softplus(-D(G(z)))]."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from ganealogy.adversary.losses._base import SumOfTerms
 
-class Wasserstein:
+
+class Wasserstein(SumOfTerms):
     needs_reals = False
 
-    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Return E[D(G(z))] - E[D(x)]."""
-        return fake.mean() - real.mean()
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return -E[D(x)] and E[D(G(z))]."""
+        return -real.mean(), fake.mean()
 
     def generator(self, fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
         """Return -E[D(G(z))]."""

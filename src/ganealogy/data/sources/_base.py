@@ -41,7 +41,8 @@ class Source(Protocol):
 class PictureReader(Protocol):
     """Random access to the pictures of a data source.
 
-    Optional: `held_out`, bool (N,): the pictures of the official held-out split, in place of a split by hash.
+    Optional: `held_out`, bool (N,): the pictures of the official held-out split, in place of a split by hash;
+    `classes`: the names of the classes that `labels` number.
     """
 
     @property

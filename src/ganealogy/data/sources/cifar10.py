@@ -16,6 +16,7 @@ from ganealogy.data.fetch import Remote, in_mirror, obtain
 from ganealogy.errors import GanealogyError
 from ganealogy.record_types import DatasetSettings
 
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CLASSES = 10
 OFFICIAL_SPLITS = True
 INPUTS = ("mirror",)
@@ -68,6 +69,7 @@ class Photographs:
         self.train = len(records) - len(batches[TEST]) // RECORD
         self.held_out = np.arange(len(records)) >= self.train
         self.labels: NDArray[np.int64] | None = records[:, 0].astype(np.int64)
+        self.classes = list(NAMES)
         self.images = records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)  # (N, 32, 32, 3)
 
     def __len__(self) -> int:

@@ -66,6 +66,7 @@ class Digits:
                 )
         self.images = np.concatenate(images)  # (N, 28, 28)
         self.labels: NDArray[np.int64] | None = np.concatenate(labels).astype(np.int64)
+        self.classes = [str(digit) for digit in range(CLASSES)]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,7 +1,7 @@
 """pytorch-fid's Inception: its network, weights, resize and normalisation. Only its Fréchet distance is named `fid`.
 
 The weights are a port of the 2015 TensorFlow graph that defines FID (arXiv 1706.08500). No package contains them;
-`ganealogy fetch inception` downloads them.
+the inputs stage or `ganealogy fetch inception` downloads them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ganealogy.evaluation.extractors import _network as network
 from ganealogy.evaluation.extractors._network import NetworkExtractor
 from ganealogy.files import atomic
 
-URL = pytorch_fid.FID_WEIGHTS_URL
+URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+"""pytorch-fid's own."""
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 BYTES = 95_628_359

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from ganealogy.evaluation.extractors import inception
 
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+"""A literal, which the inputs stage reads without an import."""
+
 
 class InceptionBF16(inception.Inception):
     name = "inception_bf16"
