@@ -7,7 +7,7 @@ import sys
 import click
 
 from ganealogy.cli import project_verbs, result_verbs, stage_verbs, upkeep_verbs, version_verbs
-from ganealogy.cli._groups import SectionedGroup
+from ganealogy.cli._groups import SectionedGroup, in_project
 from ganealogy.runtime import process, streams
 
 DEBUG = "--debug"
@@ -39,7 +39,7 @@ def cli(debug: bool) -> None:
 
 for group in (project_verbs, stage_verbs, version_verbs, result_verbs, upkeep_verbs):
     for verb in group.VERBS:
-        cli.add_command(verb)
+        cli.add_command(in_project(verb))
 
 
 def main() -> None:
