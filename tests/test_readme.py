@@ -61,7 +61,7 @@ RUN_ELSEWHERE = {
     "dvc exp run": "tests/test_pipeline.py",
     "dvc exp run --temp": "tests/tracking/test_places.py",
     "dvc repro --single-item": "tests/faults/test_remedies.py",
-    "dvc exp show --only-changed --drop '.*/|versions|lead'": "tests/test_pipeline.py",
+    "dvc exp show --only-changed --drop '.*/|.*components|versions|package|lead'": "tests/test_pipeline.py",
     "dvc plots diff": "tests/test_pipeline.py",
     "dvc plots show": "tests/test_pipeline.py",
     "ganealogy export": "tests/export/test_generate.py",
