@@ -29,6 +29,7 @@ LEAVES = [
     "bcr",
     "lecam",
     "ada",
+    "diffaugment",
     "batch-stddev",
     "epochwise",
     "conditional",

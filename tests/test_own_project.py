@@ -130,7 +130,8 @@ def finished(made: tuple[Project, str]) -> tuple[Project, str]:
 def test_it_looks_at_the_pictures_and_says_why(made: tuple[Project, str]) -> None:
     project, printed = made
     assert "120 pictures in 2 class folders (circles, squares), colour, short side 36" in printed
-    assert "v18, ada" in printed and "120 pictures are few" in printed
+    assert "v24, diffaugment, ada, conditional" in printed
+    assert "120 pictures are few" in printed and "2 class folders" in printed
     assert "cd my faces" in printed or "cd 'my faces'" in printed
     assert "\n  dvc repro" in printed
     assert not (project.path / ".git").exists() and (project.path / ".dvc").is_dir()
