@@ -178,6 +178,8 @@ class RunJson(RunIdentity):
     """Which generator the grids show."""
     weights: NotRequired[dict[str, str]]
     """File stem → sha256, of a training that has ended."""
+    class_counts: NotRequired[list[int]]
+    """Training pictures of each class, where the recipe conditions on them."""
 
 
 class CostJson(TypedDict, total=False):

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ganealogy.errors import GanealogyError
-from ganealogy.workspace import PARAMS
+from ganealogy.workspace import PARAMS, TREE
 
 SECTIONS = {
     "Begin": ("init",),
@@ -58,7 +58,7 @@ def in_project(command: click.Command) -> click.Command:
 
     @functools.wraps(work)
     def checked(*arguments: object, **options: object) -> object:
-        if not PARAMS.exists():
+        if not (PARAMS.exists() or TREE.exists()):
             raise GanealogyError(f"{Path.cwd()}: no project, as it has no {PARAMS}; {_way_to_one()}")
         return work(*arguments, **options)
 
