@@ -87,8 +87,12 @@ def add_version(name: str, params: Path = PARAMS) -> str:
     return rewrite(params, add)
 
 
-def rewrite(path: Path, change: Callable[[Any], None], model: type[BaseModel] = schema.Settings) -> str:
+def rewrite(
+    path: Path, change: Callable[[Any], None], model: type[BaseModel] = schema.Settings, to: Path | None = None
+) -> str:
     """Apply `change` to the content of a YAML file, whose comments, order and quotes stay. Return the difference.
+
+    `to`: write the result there, and leave `path` as it is.
 
     Raises: GanealogyError when the file, before or after, is no `model`; it is then unchanged.
     """
@@ -110,7 +114,7 @@ def rewrite(path: Path, change: Callable[[Any], None], model: type[BaseModel] = 
     round_trip.dump(content, stream)
     after = stream.getvalue()
     schema.parse(model, YAML(typ="safe", pure=True).load(after), str(path))
-    atomic.write_text(path, after)
+    atomic.write_text(to or path, after)
     return "".join(
         difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} before", str(path), n=0)
     )
