@@ -49,7 +49,7 @@ def test_each_row_is_a_class_and_each_column_a_latent() -> None:
     network, z = generator(3), torch.randn(COLUMNS + 5, 12)
     sheet = class_sheet(network, z, ["cats", "dogs", "owls"])
     rows = [generate(network, z[:COLUMNS], torch.full((COLUMNS,), number)) for number in range(3)]
-    expected = grid(np.concatenate(rows), columns=COLUMNS)
+    expected = grid(np.concatenate(rows).repeat(4, axis=1).repeat(4, axis=2), columns=COLUMNS)
     margin = sheet.width - expected.width
     assert sheet.height == expected.height and margin > 10
     assert np.array_equal(np.asarray(sheet)[:, margin:], np.asarray(expected))
