@@ -242,6 +242,8 @@ class SampleJson(TypedDict):
     """Set 2 and later; images.npy is set 1."""
     other: OtherSamples | None
     """None if that checkpoint has no usable generator."""
+    class_names: NotRequired[list[str]]
+    """Of a conditional generator; empty where the data set has numbers alone."""
 
 
 MetricProtocol: TypeAlias = dict[str, Any]

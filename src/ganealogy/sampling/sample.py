@@ -69,6 +69,8 @@ def sample(
         "repeats": [],
         "other": None,
     }
+    if trained["recipe"]["labels"]:
+        record["class_names"] = list(class_names)
     generator = _load(run, trained, checkpoint, settings, device)
     if generator is None:
         record["reason"] = f"no {checkpoint} generator was saved before the training diverged"
