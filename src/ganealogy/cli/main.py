@@ -15,6 +15,7 @@ EPILOG = """
 \b
 Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line · 3 `calibrate`: outside ·
 130 stopped by Ctrl-C · 143 by SIGTERM · 129 by a closed terminal · 1 a bug in Ganealogy, with its traceback.
+`judge --require`: 0 yes · 1 no · 3 open.
 """
 
 
