@@ -161,7 +161,7 @@ def test_no_plan_depends_on_a_calibration(project: Path) -> None:
     ("old", "new", "message"),
     [
         ("[25.5, 32.5]", "[29.5, 32.5]", r"accept = \[29\.5, 32\.5\] does not contain the value 28\.95"),
-        ("kimg: 12800", "mimg: 12800", r"protocol\.train has no key 'mimg'; known: kimg, batch_size"),
+        ("kimg: 12800", "mimg: 12800", r"protocol\.train has no key 'mimg'; known: kimg, epochs, batch_size"),
         ("name: cifar10, ", "", r"protocol\.dataset\.name is missing"),
         ("metric: fid", "measure: fid", r"calibration\.metric is missing"),
     ],

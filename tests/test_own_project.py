@@ -10,7 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from helpers.pipeline import ROOT, Workspace, once, ran
+from helpers.pipeline import COMPARE, ROOT, Workspace, once, ran
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
@@ -130,7 +130,8 @@ def finished(made: tuple[Project, str]) -> tuple[Project, str]:
 def test_it_looks_at_the_pictures_and_says_why(made: tuple[Project, str]) -> None:
     project, printed = made
     assert "120 pictures in 2 class folders (circles, squares), colour, short side 36" in printed
-    assert "v18, ada" in printed and "120 pictures are few" in printed
+    assert "v24, diffaugment, ada, conditional" in printed
+    assert "120 pictures are few" in printed and "2 class folders" in printed
     assert "cd my faces" in printed or "cd 'my faces'" in printed
     assert "\n  dvc repro" in printed
     assert not (project.path / ".git").exists() and (project.path / ".dvc").is_dir()
@@ -164,6 +165,19 @@ def test_an_edit_of_the_loss_trains_only_what_uses_it(finished: tuple[Project, s
     assert "train@margin" in stages and "train@v1" not in stages
     project.append("components/adversary/losses/margin.py", "# a comment")
     assert "train@margin" not in ran(project.dvc("repro"))
+
+
+def test_experiments_are_listed_in_100_columns(finished: tuple[Project, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "copy", symlinks=True)
+    project = Project(tmp_path / "copy", finished[0].venv)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        project.run("git", *command)
+    project.append("components/adversary/losses/margin.py", "# a comment")
+    project.edit("params.yaml", "holdout: 0.2", "holdout: 0.1")
+    table = project.dvc(*COMPARE, COLUMNS="100").splitlines()
+    assert max(map(len, table)) <= 100
+    [heading] = [line.split() for line in table if "Experiment" in line]
+    assert heading == ["Experiment", "Created", "dataset.holdout"]
 
 
 def test_a_version_of_the_project_replaces_the_one_of_its_name(finished: tuple[Project, str], tmp_path: Path) -> None:

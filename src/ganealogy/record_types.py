@@ -97,7 +97,7 @@ class TrainingProtocol(TypedDict, total=False):
 
     kimg: float
     epochs: float
-    """Only where params.yaml gives the budget in epochs. A plan then has no kimg: `params/budget.py` resolves it."""
+    """Only where params.yaml gives the budget in epochs. A plan then has no kimg: `budget.py` resolves it."""
     lr: float
     """In tree.json only: recipes hold resolved rates."""
     batch_size: int
@@ -178,6 +178,8 @@ class RunJson(RunIdentity):
     """Which generator the grids show."""
     weights: NotRequired[dict[str, str]]
     """File stem → sha256, of a training that has ended."""
+    class_counts: NotRequired[list[int]]
+    """Training pictures of each class, where the recipe conditions on them."""
 
 
 class CostJson(TypedDict, total=False):
@@ -240,6 +242,8 @@ class SampleJson(TypedDict):
     """Set 2 and later; images.npy is set 1."""
     other: OtherSamples | None
     """None if that checkpoint has no usable generator."""
+    class_names: NotRequired[list[str]]
+    """Of a conditional generator; empty where the data set has numbers alone."""
 
 
 MetricProtocol: TypeAlias = dict[str, Any]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.fake_runs import DATA, metrics_json, run_json, write_run
+from helpers.fake_runs import DATA, metrics_json, run_json, sample_json, write_run
 
 from ganealogy.files import atomic
 from ganealogy.workspace import RunDir, run_dir
@@ -40,6 +40,7 @@ def make_run(project: Path) -> Make:
         distribution: str = "normal",
         latent: int = 8,
         classes: int = 0,
+        class_names: Sequence[str] = (),
         **options: Any,
     ) -> RunDir:
         import torch
@@ -67,6 +68,7 @@ def make_run(project: Path) -> Make:
         checkpoint = {"step": 9, "kimg": 0.5, "score": best}
         run = run_json(version, seed, recipe=recipe, protocol=protocol, data=DATA, best=checkpoint, steps=9, kimg=0.5)
         metrics = None if fd is None else metrics_json(version, seed, metrics={"fd_pixel8": fd}, protocol={})
-        return write_run(directory, run, metrics=metrics)
+        sample = {"checkpoint": "last", "step": 9, "kimg": 0.5, "class_names": list(class_names)}
+        return write_run(directory, run, sample_json(version, seed, **sample) if class_names else None, metrics)
 
     return make

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fake_runs import DATA
 from PIL import Image
 
 from ganealogy.errors import GanealogyError
 from ganealogy.export import generators, onnx_file, pictures
-from ganealogy.files import atomic
 from ganealogy.tracking import run_record
 from ganealogy.workspace import run_dir
+
+CLASSES = {"classes": 3, "class_names": ["cats", "dogs", "owls"]}
 
 
 def written(folder: Path) -> dict[str, np.ndarray]:
@@ -62,10 +62,7 @@ def test_a_version_alone_is_its_best_seed(make_run, project: Path) -> None:  # t
 
 
 def test_classes_are_chosen_by_name_or_number_or_taken_in_turn(make_run, project: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    make_run(classes=3)
-    names = ["cats", "dogs", "owls"]
-    manifest = json.loads((project / "data/packed/manifest.json").read_text())
-    atomic.write_json(project / "data/packed/manifest.json", {**manifest, "classes": names})
+    make_run(classes=3, class_names=["cats", "dogs", "owls"])
     generator = generators.find("v1-0", project)
     assert [generator.class_number(name) for name in ("owls", "1")] == [2, 1]
     pictures.write(generator, tmp_path / "owls", 3, 5, 2, 1.0)
@@ -81,13 +78,8 @@ def test_classes_are_chosen_by_name_or_number_or_taken_in_turn(make_run, project
         generator.class_number("cows")
 
 
-def test_names_of_classes_of_other_data_are_not_taken(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
+def test_classes_without_names_have_numbers(make_run, project: Path) -> None:  # type: ignore[no-untyped-def]
     make_run(classes=3)
-    manifest = json.loads((project / "data/packed/manifest.json").read_text())
-    assert manifest["dataset"] == DATA
-    atomic.write_json(
-        project / "data/packed/manifest.json", {**manifest, "classes": ["a", "b", "c"], "dataset": "other"}
-    )
     with pytest.raises(GanealogyError, match="known: 0 to 2"):
         generators.find("v1-0", project).class_number("a")
 
@@ -98,7 +90,7 @@ def test_an_unconditional_generator_has_no_classes(make_run, project: Path) -> N
         generators.find("v1-0", project).class_number("cats")
 
 
-@pytest.mark.parametrize("options", [{}, {"classes": 3}, {"network": "mlp", "distribution": "uniform"}])
+@pytest.mark.parametrize("options", [{}, CLASSES, {"network": "mlp", "distribution": "uniform"}])
 def test_an_onnx_file_gives_the_same_pictures(
     make_run, project: Path, tmp_path: Path, options: dict[str, object]
 ) -> None:  # type: ignore[no-untyped-def]
@@ -108,6 +100,7 @@ def test_an_onnx_file_gives_the_same_pictures(
         pictures.write(generators.find(source, project), tmp_path / name, 5, 40, None, 0.9)
     for one, other in zip(written(tmp_path / "run").values(), written(tmp_path / "onnx").values(), strict=True):
         assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
+    assert generators.find(str(model), project).class_names == list(run.class_names)
     record = json.loads((tmp_path / "onnx/manifest.json").read_text())
     assert record["weights_sha256"] == json.loads((tmp_path / "run/manifest.json").read_text())["weights_sha256"]
 

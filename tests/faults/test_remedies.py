@@ -30,6 +30,8 @@ REMEDIES = {
     # "file: command" → the test that types it: the fault is there before, and gone after.
     "cli/doctor.py: git init": "faults/test_git_remedies.py::test_the_doctor_names_git_init",
     "cli/doctor.py: dvc init": "faults/test_git_remedies.py::test_the_doctor_names_dvc_init",
+    "cli/_groups.py: ganealogy init faces --pictures FOLDER":
+        "cli/test_in_project.py::test_the_named_command_makes_a_project",
     "runtime/reinstall.py: make setup":
         "test_makefile.py::test_what_the_doctor_says_of_a_broken_environment_makes_a_new_one",
     "cluster/ray_cluster.py: ray start --head":

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+COMPARE = ("exp", "show", "--no-pager", "--only-changed", "--drop", ".*/|.*components|versions|package|lead")
+"""The table of docs/versions.md."""
 
 
 @dataclass

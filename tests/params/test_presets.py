@@ -1,4 +1,4 @@
-"""Presets and edits of params.yaml are valid and keep its comments."""
+"""Presets and edits of params.yaml are valid; edits keep its comments."""
 
 from __future__ import annotations
 
@@ -25,9 +25,21 @@ def test_every_preset_can_be_written_to_params(params: Path, name: str) -> None:
     assert edit.use(name, params=params) == "", "a second time changes nothing"
 
 
-def test_comments_are_kept(params: Path) -> None:
-    edit.use("anime", params=params)
-    edit.use("demo", params=params)
+@pytest.mark.parametrize("name", edit.known())
+def test_comments_are_those_of_the_preset(params: Path, name: str) -> None:
+    edit.use("folder", str(params.parent), params)
+    edit.use("notebook", params=params)
+    edit.use(name, params=params)
+    kept = f"  path: {params.parent}\n"
+    assert params.read_text().replace(kept, "") == Path(f"presets/{name}.yaml").read_text().replace(
+        "  path: pictures\n", ""
+    )
+    assert params.read_text().count(kept) == 1
+
+
+def test_an_edit_keeps_comments(params: Path) -> None:
+    edit.add_version("v2", params)
+    edit.add_extractor("clip", params)
     assert "# A protocol for tests" in params.read_text()
 
 

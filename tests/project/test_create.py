@@ -47,7 +47,7 @@ def test_the_pipeline_is_the_checkouts_with_the_installed_command() -> None:
 def test_a_project_is_a_repository_of_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "my faces"
     written = create.create(folder, text(), "my faces")
-    assert all((folder / name).is_file() for name in written)
+    assert tuple(written) == create.FILES and all((folder / name).is_file() for name in written)
     assert (folder / ".git").is_dir() and (folder / ".dvc").is_dir()
     assert (folder / "README.md").read_text().startswith("# my faces\n")
     listed = (folder / "components/README.md").read_text()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ganealogy.errors import GanealogyError
+from ganealogy.lineage.versions import read_family
 from ganealogy.params.schema import Settings
 from ganealogy.project import propose
 from ganealogy.project.look import Look
@@ -50,7 +51,8 @@ def test_the_size_is_the_largest_with_enough_images_for_each_training() -> None:
         found = proposed(hours=hours)
         assert found.settings.dataset.image_size == size, hours
         assert found.settings.train.kimg >= ENOUGH_KIMG or size == 16
-    assert "a training would get" in proposed(hours=0.75).reasons["dataset.image_size"]
+    assert re.match(r"at 64 pixels a training would get \d+ kimg", proposed(hours=0.75).reasons["dataset.image_size"])
+    assert re.match(r"at 32 pixels a training would get \d+ kimg", proposed(hours=0.2).reasons["dataset.image_size"])
 
 
 def test_pictures_are_not_enlarged() -> None:
@@ -60,11 +62,22 @@ def test_pictures_are_not_enlarged() -> None:
     assert proposed(replace(PICTURES, short_side=10), hours=100).settings.dataset.image_size == 16
 
 
-def test_few_pictures_get_augmentation_and_a_comparison_with_the_root() -> None:
+def test_few_pictures_get_augmentation() -> None:
     many, few = proposed(), proposed(replace(PICTURES, count=FEW - 1), hours=4)
-    assert few.settings.tree.versions == [*many.settings.tree.versions, "v18", "ada"]
-    assert (few.settings.evaluate.against, many.settings.evaluate.against) == (["v1"], [])
+    assert few.settings.tree.versions == [*many.settings.tree.versions, "diffaugment", "ada"]
     assert "2,999 pictures are few" in few.reasons["tree.versions"]
+
+
+def test_class_folders_get_a_conditional_version() -> None:
+    found = proposed(replace(PICTURES, classes=("cats", "dogs")), hours=4)
+    assert found.settings.tree.versions == [*proposed().settings.tree.versions, "conditional"]
+    assert found.reasons["tree.versions"].endswith("; 2 class folders")
+
+
+def test_each_proposed_version_has_a_verdict() -> None:
+    found = proposed(replace(PICTURES, classes=("cats", "dogs"), count=FEW - 1), hours=4)
+    versions = found.settings.tree.versions
+    assert all(version.parent in versions for version in read_family(versions).values() if version.parent)
 
 
 def test_grey_pictures_have_one_channel() -> None:

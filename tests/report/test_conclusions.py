@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -108,13 +107,16 @@ def test_without_a_conclusion_nothing_is_shown(own: Path) -> None:
     assert "TEXT" in shown("v3")[1]
 
 
-def test_a_version_that_comes_with_ganealogy_is_refused_until_it_is_copied(own: Path) -> None:
+def test_a_version_that_comes_with_ganealogy_gets_a_copy_of_its_file(own: Path) -> None:
     Path("versions/v3.yaml").unlink()
-    with pytest.raises(GanealogyError, match=r"v3 comes with Ganealogy and has no file in versions/") as error:
-        conclude("v3", WORDS)
-    subprocess.run(shlex.split(str(error.value).partition("type: ")[2]), check=True)
+    shipped = SHIPPED / VERSIONS / "v3.yaml"
+    before = shipped.read_text()
+    with pytest.raises(GanealogyError, match="conclusion"):
+        conclude("v3", "")
+    assert not Path("versions/v3.yaml").exists()
     conclude("v3", WORDS)
     assert WORDS in shown("v3")[0]
+    assert Path("versions/v3.yaml").read_text().startswith(before) and shipped.read_text() == before
 
 
 def test_what_is_not_measured_has_no_conclusion_until_it_is(own: Path) -> None:

@@ -49,7 +49,7 @@ def test_each_row_is_a_class_and_each_column_a_latent() -> None:
     network, z = generator(3), torch.randn(COLUMNS + 5, 12)
     sheet = class_sheet(network, z, ["cats", "dogs", "owls"])
     rows = [generate(network, z[:COLUMNS], torch.full((COLUMNS,), number)) for number in range(3)]
-    expected = grid(np.concatenate(rows), columns=COLUMNS)
+    expected = grid(np.concatenate(rows).repeat(4, axis=1).repeat(4, axis=2), columns=COLUMNS)
     margin = sheet.width - expected.width
     assert sheet.height == expected.height and margin > 10
     assert np.array_equal(np.asarray(sheet)[:, margin:], np.asarray(expected))
@@ -77,12 +77,13 @@ def test_the_sample_stage_draws_it_for_conditional_versions_only(tmp_path: Path)
         run = run_dir(version, 0, tmp_path)
         changed = {**RECIPE, "labels": labels}
         trained = run_json(version, recipe=changed, protocol=protocol(3), steps=40, kimg=2.0, best=None)
-        write_run(run, trained)
+        write_run(run, trained | {"class_counts": [8, 8, 8]})
         path = run / "train/weights/generator-last.safetensors"
         path.parent.mkdir(parents=True)
         state = _build.generator(changed, protocol(3)).state_dict()
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-        sample(run, SETTINGS, class_names=["cats", "dogs", "owls"])
+        record = sample(run, SETTINGS, class_names=["cats", "dogs", "owls"])
+        assert record.get("class_names") == (["cats", "dogs", "owls"] if labels else None)
         assert (run / "sample/classes.png").is_file() == labels
     z = latents.sample_latents(RECIPE["latent"], 24, latents.sample_seed(0))
     expected = class_sheet(_build.load_generator(path, changed, protocol(3)), z, ["cats", "dogs", "owls"])

@@ -122,7 +122,9 @@ def test_temperature_scales_the_latents(tmp_path, monkeypatch):
 def test_standing_statistics_are_measured_at_the_temperature_of_the_samples(tmp_path, monkeypatch):
     use, given = sample.standing_statistics.use_standing_statistics, []
     monkeypatch.setattr(
-        sample.standing_statistics, "use_standing_statistics", lambda network, z: given.append(z) or use(network, z)
+        sample.standing_statistics,
+        "use_standing_statistics",
+        lambda network, z, labels: given.append(z) or use(network, z, labels),
     )
     run, pictures = make_run(tmp_path), []
     for changed in ({}, {"batch_statistics": "standing"}, {"batch_statistics": "standing", "temperature": 0.5}):
@@ -252,18 +254,19 @@ def test_absent_files_are_named(tmp_path):
         sample.sample(run, SETTINGS)
 
 
-def test_samples_cycle_through_the_classes_and_a_row_or_walker_has_one_class(tmp_path, monkeypatch):
+def test_samples_have_the_classes_of_the_training_and_a_row_or_walker_has_one_class(tmp_path, monkeypatch):
     calls = []
     generate = sample.generate
     monkeypatch.setattr(
         sample, "generate", lambda network, z, labels: calls.append(labels) or generate(network, z, labels)
     )
-    conditional = {"recipe": RECIPE | {"labels": True}, "protocol": PROTOCOL | {"classes": 10}}
+    counts = [10, 0, 20, 30, 0, 0, 0, 0, 0, 0]
+    conditional = {"recipe": RECIPE | {"labels": True}, "protocol": PROTOCOL | {"classes": 10}, "class_counts": counts}
     monkeypatch.setitem(RECIPE, "labels", True)
     run = make_run(tmp_path, **conditional)
     assert sample.sample(run, SETTINGS)["count"] == 24
     samples, strip, walk, other = calls
     assert other.tolist() == samples.tolist()
-    assert samples.tolist() == [index % 10 for index in range(24)]
+    assert torch.bincount(samples).tolist() == [4, 0, 8, 12]
     assert [set(row.tolist()) for row in strip.split(9)] == [{0}, {1}, {2}, {3}]
     assert walk.tolist() == [*range(9)] * SETTINGS["walk_frames"]

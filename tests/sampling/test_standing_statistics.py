@@ -13,6 +13,8 @@ from ganealogy.networks import dcgan, r3gan, sngan
 from ganealogy.sampling import standing_statistics
 from ganealogy.sampling.generate import BATCH, generate
 
+LABELS = torch.zeros(5 * BATCH, dtype=torch.int64)
+
 
 def generator() -> nn.Module:
     torch.manual_seed(0)
@@ -42,7 +44,7 @@ def transcription(network: nn.Module, z: torch.Tensor) -> dict[str, tuple[torch.
 def test_they_equal_the_transcription() -> None:
     network, z = generator(), torch.randn(5 * BATCH, 8)
     expected = transcription(network, z)
-    standing_statistics.use_standing_statistics(network, z)
+    standing_statistics.use_standing_statistics(network, z, LABELS[: len(z)])
     norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
     assert norms.keys() == expected.keys() and len(norms) >= 2
     for name, norm in norms.items():
@@ -61,7 +63,7 @@ def test_they_depend_on_the_weights_alone() -> None:
             norm.running_var.uniform_(0.5, 2.0)
     assert not np.array_equal(generate(network, z[:8]), generate(other, z[:8]))
     for either in (network, other):
-        standing_statistics.use_standing_statistics(either, z)
+        standing_statistics.use_standing_statistics(either, z, LABELS[: len(z)])
     assert np.array_equal(generate(network, z[:8]), generate(other, z[:8]))
 
 
@@ -71,7 +73,7 @@ def test_nothing_else_changes() -> None:
     network, plain = sngan.generator(8, 3, 16, 4, spectral=True).eval(), r3gan.generator(8, 3, 16, 4).eval()
     for generator in (network, plain):
         before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-        standing_statistics.use_standing_statistics(generator, torch.randn(BATCH, 8))
+        standing_statistics.use_standing_statistics(generator, torch.randn(BATCH, 8), LABELS[:BATCH])
         after = generator.state_dict()
         changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
         assert all("running" in name or "num_batches" in name for name in changed) and bool(changed) == (

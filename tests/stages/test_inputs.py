@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.own_project import components_of
 from PIL import Image
 
 from ganealogy.errors import GanealogyError
@@ -183,20 +184,21 @@ def test_an_installed_package_and_own_components_count(
     shutil.copytree(fingerprint.SOURCE / "files", installed / "files")
     monkeypatch.setattr(fingerprint, "SOURCE", installed)
     first = inputs.run()
-    assert first["package"] and first["components"] is None
+    assert first["package"] and first["own_components"] is None
     (installed / "files" / "atomic.py").write_text("# edited\n")
-    (project / "components").mkdir()
-    (project / "components" / "loss.py").write_text("x = 1\n")
-    second = inputs.run()
-    assert second["package"] != first["package"] and second["components"]
-    monkeypatch.setattr(fingerprint, "SOURCE", project / "src" / "ganealogy")
-    assert inputs.run()["package"] is None, "in a checkout DVC and git see it"
+    (project / "components/adversary/losses").mkdir(parents=True)
+    (project / "components/adversary/losses/mine.py").write_text("x = 1\n")
+    with components_of(project):
+        second = inputs.run()
+        assert second["package"] != first["package"] and second["own_components"]
+        monkeypatch.setattr(fingerprint, "SOURCE", project / "src" / "ganealogy")
+        assert inputs.run()["package"] is None, "in a checkout DVC and git see it"
 
 
 def test_the_record_is_plain_and_stable(project: Path) -> None:
     inputs.run()
     content = json.loads(INPUTS.read_text())
-    assert sorted(content) == ["classes", "components", "mirror", "noise", "package", "pictures", "weights"]
+    assert sorted(content) == ["classes", "mirror", "noise", "own_components", "package", "pictures", "weights"]
     assert content["pictures"]["files"] == 4 and content["pictures"]["path"] == "my pictures"
     assert str(project) not in INPUTS.read_text(), "the same on every machine"
     INPUTS.write_text("damaged")

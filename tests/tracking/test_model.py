@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from ganealogy import tracking
+from ganealogy.files import atomic
 from ganealogy.networks import _build
 from ganealogy.sampling import generate, latents
 from ganealogy.tracking import run_record, store
@@ -147,7 +148,10 @@ def test_a_registered_model_generates_the_pictures_of_its_run(
     from ganealogy.errors import GanealogyError
     from ganealogy.export import generators, pictures
 
+    record = json.loads((finished / "sample/sample.json").read_text())
+    atomic.write_json(finished / "sample/sample.json", {**record, "class_names": ["cats"]})
     tracking.sync(finished)
+    assert generators.find("models:/avatars-16x16@best").class_names == ["cats"]
     for name, source in (("model", "models:/avatars-16x16@best"), ("run", f"{finished.version}-{finished.seed}")):
         pictures.write(generators.find(source), tmp_path / name, 3, 11, None, 1.0)
     for seed in (11, 12, 13):

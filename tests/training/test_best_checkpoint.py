@@ -42,6 +42,11 @@ def test_a_networks_features_are_tracked_by_kid_too(
     assert measured["kid_pixel8"] == pytest.approx(whole.value, rel=1e-9)
 
 
+def test_a_conditional_generator_is_tracked_with_the_classes_of_the_training(pictures: np.ndarray) -> None:
+    tracker = Tracker("pixel8", 40, pictures, LATENT, "cpu", class_counts=[150, 0, 50])
+    assert torch.bincount(tracker.labels).tolist() == [30, 0, 10]
+
+
 def test_the_best_checkpoint_is_the_first_with_the_lowest_score_of_a_trained_generator() -> None:
     best = Best()
     for step, score in enumerate((1.0, 2.0, 2.0, 5.0)):

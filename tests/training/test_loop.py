@@ -196,6 +196,8 @@ def test_a_class_conditional_training_resumes_exactly(tmp_path: Path, pictures: 
     planned["recipe"]["labels"] = True
     labels = np.arange(len(pictures)) % 4
     resume_exactly(tmp_path, pictures, planned, stops=(9,), labels=labels)
+    run = json.loads((tmp_path / "whole/train/run.json").read_text())
+    assert run["class_counts"] == np.bincount(labels).tolist()
     resume_exactly(tmp_path / "other", pictures, planned, stops=(9,), labels=labels[::-1].copy())
     weights = "train/weights/discriminator-last.safetensors"
     assert record(tmp_path / "whole")[weights] != record(tmp_path / "other" / "whole")[weights]

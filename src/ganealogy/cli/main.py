@@ -7,7 +7,7 @@ import sys
 import click
 
 from ganealogy.cli import project_verbs, result_verbs, stage_verbs, upkeep_verbs, version_verbs
-from ganealogy.cli._groups import SectionedGroup
+from ganealogy.cli._groups import SectionedGroup, in_project
 from ganealogy.runtime import process, streams
 
 DEBUG = "--debug"
@@ -15,6 +15,7 @@ EPILOG = """
 \b
 Exit codes: 0 done (a version that diverges is a result) · 2 an error to fix, on one line · 3 `calibrate`: outside ·
 130 stopped by Ctrl-C · 143 by SIGTERM · 129 by a closed terminal · 1 a bug in Ganealogy, with its traceback.
+`judge --require`: 0 yes · 1 no · 3 open.
 """
 
 
@@ -39,7 +40,7 @@ def cli(debug: bool) -> None:
 
 for group in (project_verbs, stage_verbs, version_verbs, result_verbs, upkeep_verbs):
     for verb in group.VERBS:
-        cli.add_command(verb)
+        cli.add_command(in_project(verb))
 
 
 def main() -> None:

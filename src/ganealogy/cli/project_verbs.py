@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ def init(folder: Path, pictures: str | None, hours: float, image_size: int | Non
     from ganealogy.workspace import PRESETS, SHIPPED
 
     folder = folder.expanduser()
+    create.refuse_existing(folder)
     presets = SHIPPED / PRESETS
     with process.explain_full_disk(folder):
         if pictures is None:
@@ -86,7 +88,7 @@ def _next(folder: Path) -> None:
     click.echo(
         printable(
             f"\nwrote {folder}/params.yaml, dvc.yaml, versions/, components/\n\n"
-            f"  cd {folder}\n"
+            f"  cd {shlex.quote(str(folder))}\n"
             "  dvc repro           trains and compares the versions (`ganealogy repro`: side by side)\n"
             "  ganealogy summary   what the ideas achieved"
         )

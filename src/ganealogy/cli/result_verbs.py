@@ -48,7 +48,7 @@ def judge(version: str, against: str | None, require: str | None, as_json: bool)
 
     \b
     ganealogy judge v8                                     against its parent
-    ganealogy judge v17 --against v16 --require better     0 yes, 1 no, 3 undecided
+    ganealogy judge v17 --against v16 --require better     0 yes, 1 no, 3 open
 
     The verdict of a parent counts all edges of the tree. Repeated looks are allowed: it is given at 5, 8, 12, 20 and 40
     seeds only, and a word once given stays.

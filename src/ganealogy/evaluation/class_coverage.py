@@ -26,15 +26,17 @@ class ClassCoverage(TypedDict):
     """Of a conditional version: fraction of the class's own samples whose nearest training picture is of it."""
 
 
-def class_coverage(comparison: Comparison, labels: NDArray[np.int64], conditioned_on: int = 0) -> ClassCoverage | None:
+def class_coverage(
+    comparison: Comparison, labels: NDArray[np.int64], drawn_as: NDArray[np.int64] | None = None
+) -> ClassCoverage | None:
     """Return the coverage of each class; None for too few pictures on a side.
 
-    `labels` (N,): classes of the training pictures, of which the first are the reals. `conditioned_on`: the classes of
-    a conditional generator, whose samples go through them in turn.
+    `labels` (N,): classes of the training pictures, of which the first are the reals. `drawn_as` (M,): of a conditional
+    version, the classes that its samples were drawn for.
     """
     if min(len(comparison.fakes), len(comparison.reals)) < MIN_IMAGES:
         return None
-    classes = max(int(labels.max()) + 1, conditioned_on)
+    classes = int(labels.max()) + 1
     of_reals, manifolds = labels[: len(comparison.reals)], comparison.among_reals[1]
     sizes = np.bincount(of_reals, minlength=classes)
 
@@ -50,13 +52,12 @@ def class_coverage(comparison: Comparison, labels: NDArray[np.int64], conditione
         "coverage": fractions(manifolds.covered.cpu().numpy()),
         "recall": fractions(manifolds.recalled.cpu().numpy()),
         "samples": (np.bincount(nearest, minlength=classes) / len(nearest)).tolist(),
-        "own": _own(nearest, conditioned_on, classes) if conditioned_on else None,
+        "own": None if drawn_as is None else _own(nearest, drawn_as, classes),
     }
 
 
-def _own(nearest: NDArray[np.int64], conditioned_on: int, classes: int) -> list[float | None]:
+def _own(nearest: NDArray[np.int64], drawn_as: NDArray[np.int64], classes: int) -> list[float | None]:
     """Return the fraction of each class's samples that are nearest to it; None for a class without samples."""
-    drawn_as = np.arange(len(nearest)) % conditioned_on  # as `sampling.generate.cycled_labels`
     counts = np.bincount(drawn_as, minlength=classes)
     hits = np.bincount(drawn_as[nearest == drawn_as], minlength=classes)
     return [float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)]

@@ -23,6 +23,7 @@ from ganealogy.files.integrity import verify
 from ganealogy.files.records import read_record
 from ganealogy.record_types import EvaluateSettings, MetricProtocol, MetricsJson, RunJson, SampleJson
 from ganealogy.runtime import distributed
+from ganealogy.sampling.labels import proportional_labels
 from ganealogy.workspace import RunDir
 
 IMAGES = "images.npy"
@@ -104,7 +105,8 @@ def evaluate(
             "latent_seed": sample["latent_seed"],
         }
         labels = None if packed_directory is None else packed.open_labels(packed_directory, "train")
-        conditioned_on = trained["protocol"].get("classes", 0) if trained["recipe"].get("labels") else 0
+        counts = trained.get("class_counts")
+        drawn_as = proportional_labels(counts, len(fakes)) if counts else None
         best: Comparison | None = None
         absent = read_absent(reference)
         for name in settings["extractors"]:
@@ -128,7 +130,7 @@ def evaluate(
             record["flags"] |= measured.flags
             if suits_all_metrics(extractor) and np.isfinite(comparison.fakes.values).all():
                 record["neighbours"][name] = _neighbours(comparison)
-                if labels is not None and (found := class_coverage(comparison, labels, conditioned_on)) is not None:
+                if labels is not None and (found := class_coverage(comparison, labels, drawn_as)) is not None:
                     record.setdefault("classes", {})[name] = found
                 if best is None or _searches_better(comparison, best):
                     best = comparison

@@ -87,7 +87,7 @@ class Comparison:
     def among_reals(self) -> tuple[tuple[Indices, Matrix], Manifolds]:
         """Neighbours, and the balls of PRDC, from one pass over the distances, the slowest step of an evaluation."""
         fake_radii, real_radii = self.fakes.squared_radii(self.k), self.reals.squared_radii(self.k)
-        manifolds = Manifolds(fake_radii, real_radii, self.fakes.device)
+        manifolds = prdc.Manifolds(fake_radii, real_radii, self.fakes.device)
         return self.nearest(self.reals, NEIGHBOURS, manifolds.add_tile), manifolds
 
     def nearest(self, points: FeatureSet, k: int, on_tile: TileCallback | None = None) -> tuple[Indices, Matrix]:

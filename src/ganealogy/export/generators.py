@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from ganealogy.files import atomic
 from ganealogy.files.images import Pictures
 from ganealogy.files.integrity import verify_weights
 from ganealogy.files.records import read_record
-from ganealogy.record_types import Latent, ManifestJson
+from ganealogy.record_types import Latent
 from ganealogy.tracking import best_run, run_record
 from ganealogy.tracking.run_record import RunRecord
-from ganealogy.workspace import MANIFEST, RUNS, VERSION_NAME, run_dir
+from ganealogy.workspace import RUNS, VERSION_NAME, run_dir
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +69,7 @@ def find(source: str, root: Path = Path()) -> Generator:
         return _of_registry(source)
     if source.endswith(ONNX):
         return _of_onnx(Path(source).expanduser())
-    return _of_run(_run(source, root), root)
+    return _of_run(_run(source, root))
 
 
 def _run(source: str, root: Path) -> RunRecord:
@@ -93,16 +94,13 @@ def _run(source: str, root: Path) -> RunRecord:
     return min(found, key=lambda entry: entry[:2])[2]
 
 
-def _of_run(record: RunRecord, root: Path) -> Generator:
+def _of_run(record: RunRecord) -> Generator:
     if record.weights is None:
         version = record.run["version"]
         raise GanealogyError(
             f"{record.directory}: no generator, the training is {record.status}; run `dvc repro train@{version}`"
         )
     verify_weights(record.directory, record.run, record.weights.stem)
-    manifest: ManifestJson | None = run_record.read_json(root / MANIFEST, "run `dvc repro preprocess`")
-    same = manifest is not None and manifest.get("dataset") == record.run.get("data")
-    names = list(manifest.get("classes", [])) if manifest is not None and same else []
     described = {
         "version": record.run["version"],
         "seed": record.run["seed"],
@@ -110,7 +108,7 @@ def _of_run(record: RunRecord, root: Path) -> Generator:
         "kimg": record.reached[1],
     }
     name = f"{record.run['version']}-{record.run['seed']}"
-    return _of_weights(name, record.weights, dict(record.run), names, described)
+    return _of_weights(name, record.weights, dict(record.run), record.class_names, described)
 
 
 def _of_weights(
@@ -143,18 +141,18 @@ def _of_registry(uri: str) -> Generator:
     try:
         with store.open_client():
             folder = Path(artifacts.download_artifacts(artifact_uri=uri))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, store.StoreError, OSError) as error:
         raise GanealogyError(f"{uri}: {one_line(error)}; `ganealogy ui` shows the registered models") from None
     recipe, weights = (next(folder.rglob(pattern), None) for pattern in ("recipe.json", "*.safetensors"))
     if recipe is None or weights is None:
         raise GanealogyError(f"{uri}: not a model of Ganealogy: it has no recipe.json with weights")
-    run = read_record(recipe, "", ("version", "recipe", "protocol", "weights_sha256"))
+    run = read_record(recipe, "", ("version", "recipe", "protocol", "weights_sha256", "class_names"))
     if atomic.sha256(weights) != run["weights_sha256"]:
         raise GanealogyError(
             f"{uri}: its weights are damaged; delete this model in MLflow's UI, and `ganealogy sync` logs it again"
         )
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", uri.removeprefix(REGISTERED))
-    return _of_weights(name, weights, run, [], {"model": uri, "version": run["version"]})
+    return _of_weights(name, weights, run, run["class_names"], {"model": uri, "version": run["version"]})
 
 
 def _of_onnx(path: Path) -> Generator:
@@ -166,9 +164,10 @@ def _of_onnx(path: Path) -> Generator:
     try:
         distribution, size = metadata["latents"].split(", ")
         latent: Latent = {"distribution": distribution, "size": int(size)}  # type: ignore[typeddict-item]
+        classes, names = int(metadata["classes"]), json.loads(metadata["class_names"])
     except (KeyError, ValueError):
         raise GanealogyError(
-            f"{path}: not written by `ganealogy export`: it does not say what its latents are"
+            f"{path}: not written by `ganealogy export`: it does not say what its latents and classes are"
         ) from None
 
     def draw(z: torch.Tensor, labels: torch.Tensor) -> Pictures:
@@ -180,7 +179,6 @@ def _of_onnx(path: Path) -> Generator:
         "onnx": path.name,
         **{key: metadata[key] for key in ("version", "seed", "checkpoint") if key in metadata},
     }
-    classes = int(metadata.get("classes", 0))
     return Generator(
-        path.stem, latent, classes, [], draw, {**described, "weights_sha256": metadata.get("weights_sha256")}
+        path.stem, latent, classes, names, draw, {**described, "weights_sha256": metadata.get("weights_sha256")}
     )

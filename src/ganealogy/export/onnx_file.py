@@ -4,11 +4,13 @@
     labels   int64   (N,)            only of a class-conditional generator
     images   float32 (N, C, H, W)    in [-1, 1], black at -1 and white at 1
 
-N is dynamic. The file's metadata are version, seed, checkpoint, latents, sha256 of the weights, and data set.
+N is dynamic. The file's metadata are version, seed, checkpoint, latents, number and names of the classes, sha256 of the
+weights, and data set.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +62,7 @@ def export(run: RunRecord, target: Path, metadata: dict[str, str] | None = None)
         "checkpoint": run.weights.stem.removeprefix("generator-"),
         "latents": f"{recipe['latent']['distribution']}, {recipe['latent']['size']}",
         "classes": str(getattr(network, "classes", 0)),
+        "class_names": json.dumps(run.class_names),
         "weights_sha256": atomic.sha256(run.weights),
         **(metadata or {}),
     }

@@ -14,17 +14,14 @@ from ganealogy.workspace import VERSIONS
 def conclude(name: str, words: str | None, numbers: str, folder: Path = VERSIONS) -> Path:
     """Write `conclusion` into a version's file, whose comments stay. Return the file.
 
+    A version that comes with Ganealogy gets a copy of its file in the project; nothing is trained anew for it.
+
     `words`: None keeps those that are there. `numbers`: the digest of the numbers that they are about.
 
-    Raises: GanealogyError for an unknown version, one whose file is not the project's, or without words.
+    Raises: GanealogyError for an unknown version, or without words.
     """
     file = read_family([name])[name].file  # raises for an unknown or faulty version
     path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise GanealogyError(
-            f"{name} comes with Ganealogy and has no file in {folder}/; to have its copy there, for which nothing "
-            f"is trained anew, type: cp {path_of(name)} {path}"
-        )
     if words is None and file.conclusion is None:
         raise GanealogyError(f'{path}: no conclusion yet; type `ganealogy conclude {name} "TEXT"`')
     text = file.conclusion.text if words is None and file.conclusion else words
@@ -32,5 +29,5 @@ def conclude(name: str, words: str | None, numbers: str, folder: Path = VERSIONS
     def change(content: Any) -> None:
         content["conclusion"] = {"text": text, "numbers": numbers}
 
-    edit.rewrite(path, change, VersionFile)
+    edit.rewrite(path if path.is_file() else path_of(name), change, VersionFile, to=path)
     return path

@@ -25,6 +25,7 @@ UNCOUNTED = (f"{PACKAGE}.record_types", f"{PACKAGE}.tree_types", f"{PACKAGE}.wor
 # Modules that cannot change results, so they may be loaded without being in a fingerprint.
 ORCHESTRATION = (
     "__main__",
+    "budget",
     "cli",
     "components",
     "files",

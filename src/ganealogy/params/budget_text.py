@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ganealogy import budget
 from ganealogy.files.records import RecordError, read_record
-from ganealogy.params import budget
 from ganealogy.record_types import TrainingProtocol
 from ganealogy.workspace import MANIFEST
 

@@ -1,4 +1,4 @@
-"""Edit params.yaml and keep its comments: apply a preset, add an extractor or a version."""
+"""Edit YAML files and keep their comments: add an extractor or a version; and replace params.yaml by a preset."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def known() -> list[str]:
 
 
 def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
-    """Write preset `name` into params.yaml. Return the difference.
+    """Replace params.yaml by preset `name`, with the preset's comments. Return the difference.
 
     `path`: the pictures of preset `folder`; None keeps the path in params.yaml, which other presets keep, too.
 
@@ -53,16 +53,18 @@ def use(name: str, path: str | None = None, params: Path = PARAMS) -> str:
 
         folder.existing(path)
 
-    def replace(content: Any) -> None:
-        preset = YAML().load(file)  # the values in the file's own style
-        dataset = content.get("dataset")
-        kept = dataset.get("path") if isinstance(dataset, dict) else None
-        if path is not None or kept is not None:
-            preset["dataset"]["path"] = kept if path is None else path
-        _replace(content, preset)
-
     schema.parse(schema.Settings, schema.read_yaml(file), str(file))
-    return rewrite(params, replace)
+    before = schema.read_text(params) if params.exists() else ""
+    dataset = (schema.read_yaml(params) if before.strip() else {}).get("dataset")
+    kept = dataset.get("path") if path is None and isinstance(dataset, dict) else path
+    after = schema.read_text(file)
+    if kept is not None:
+        round_trip = _round_trip(after)
+        preset = round_trip.load(after)
+        preset["dataset"].pop("path", None)
+        preset["dataset"].insert(1, "path", kept)
+        after = _dumped(round_trip, preset)
+    return _write(params, before, after, schema.Settings)
 
 
 def add_extractor(name: str, params: Path = PARAMS) -> str:
@@ -87,41 +89,48 @@ def add_version(name: str, params: Path = PARAMS) -> str:
     return rewrite(params, add)
 
 
-def rewrite(path: Path, change: Callable[[Any], None], model: type[BaseModel] = schema.Settings) -> str:
+def rewrite(
+    path: Path, change: Callable[[Any], None], model: type[BaseModel] = schema.Settings, to: Path | None = None
+) -> str:
     """Apply `change` to the content of a YAML file, whose comments, order and quotes stay. Return the difference.
+
+    `to`: write the result there, and leave `path` as it is.
 
     Raises: GanealogyError when the file, before or after, is no `model`; it is then unchanged.
     """
-    round_trip = YAML()
-    round_trip.width, round_trip.preserve_quotes, round_trip.Representer = 120, True, _WrittenNull
     before = schema.read_text(path) if path.exists() else ""
     if before.strip():
         schema.read_yaml(path)  # raises with the place of the fault
-    if list_below_key := LIST_BELOW_KEY.search(before):
-        key, dash = map(len, list_below_key.groups())
-        round_trip.indent(mapping=2, sequence=dash - key + 2, offset=dash - key)
+    round_trip = _round_trip(before)
     content = round_trip.load(before) or {}
     try:
         change(content)
     except (AttributeError, KeyError, TypeError):  # a key that `change` needs is absent, or of another type
         schema.parse(model, schema.read_yaml(path), str(path))
         raise
+    return _write(to or path, before, _dumped(round_trip, content), model)
+
+
+def _round_trip(text: str) -> YAML:
+    """Return a reader and writer of YAML that keeps the comments, order, quotes and indents of this text."""
+    round_trip = YAML()
+    round_trip.width, round_trip.preserve_quotes, round_trip.Representer = 120, True, _WrittenNull
+    if list_below_key := LIST_BELOW_KEY.search(text):
+        key, dash = map(len, list_below_key.groups())
+        round_trip.indent(mapping=2, sequence=dash - key + 2, offset=dash - key)
+    return round_trip
+
+
+def _dumped(round_trip: YAML, content: Any) -> str:
     stream = StringIO()
     round_trip.dump(content, stream)
-    after = stream.getvalue()
+    return stream.getvalue()
+
+
+def _write(path: Path, before: str, after: str, model: type[BaseModel]) -> str:
+    """Write a YAML file if it is a `model`. Return the difference."""
     schema.parse(model, YAML(typ="safe", pure=True).load(after), str(path))
     atomic.write_text(path, after)
     return "".join(
         difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} before", str(path), n=0)
     )
-
-
-def _replace(content: Any, preset: Any) -> None:
-    """Give `content` the preset's values, without touching keys that have them."""
-    for key in [key for key in content if key not in preset]:
-        del content[key]
-    for key, value in preset.items():
-        if isinstance(value, dict) and isinstance(content.get(key), dict):
-            _replace(content[key], value)
-        elif content.get(key) != value or key not in content:
-            content[key] = value

@@ -12,7 +12,7 @@ from safetensors.torch import save as dump_tensors
 from torch import nn
 
 from ganealogy.adversary.divergence import Diverged
-from ganealogy.params.budget import step_count
+from ganealogy.budget import step_count
 from ganealogy.record_types import VersionPlan
 from ganealogy.runtime import process
 from ganealogy.runtime.precision import float32_as

@@ -18,6 +18,10 @@ from ganealogy.workspace import COMPONENTS, PARAMS, SHIPPED, VERSIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 PIPELINE = Path("dvc.yaml")
+README = Path("README.md")
+IGNORED = (Path(".gitignore"), Path(".dvcignore"))
+FILES = (PARAMS, PIPELINE, README, VERSIONS / README, COMPONENTS / README, *IGNORED)
+"""What `create` writes."""
 HEADER = "# The pipeline: `dvc repro` runs what changed.\n\n"
 
 
@@ -32,19 +36,23 @@ def create(folder: Path, params: str, title: str) -> list[Path]:
     texts = {
         PARAMS: params,
         PIPELINE: pipeline((SHIPPED / PIPELINE).read_text("utf-8")),
-        Path("README.md"): _template("README.md", title=title),
-        VERSIONS / "README.md": _template("versions.md"),
-        COMPONENTS / "README.md": _template("components.md", kinds=kinds),
-        Path(".gitignore"): (SHIPPED / ".gitignore").read_text("utf-8"),
-        Path(".dvcignore"): (SHIPPED / ".dvcignore").read_text("utf-8"),
+        README: _template("README.md", title=title),
+        VERSIONS / README: _template("versions.md"),
+        COMPONENTS / README: _template("components.md", kinds=kinds),
+        **{name: (SHIPPED / name).read_text("utf-8") for name in IGNORED},
     }
-    for name in texts:
-        if (folder / name).exists() or (folder / name).is_symlink():
-            raise GanealogyError(f"{folder / name} exists: name a new folder, or move that file")
+    refuse_existing(folder)
     for name, text in texts.items():
         atomic.write_text(folder / name, text)
     _repositories(folder)
     return list(texts)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raises: GanealogyError if the folder has one of FILES."""
+    for name in FILES:
+        if (folder / name).exists() or (folder / name).is_symlink():
+            raise GanealogyError(f"{folder / name} exists: name a new folder, or move that file")
 
 
 def pipeline(reference: str) -> str:

@@ -19,7 +19,8 @@ PRESET = SHIPPED / PRESETS / "folder.yaml"
 """Whatever is not proposed is as in this one."""
 SIZES = (16, 32, 64, 128)
 CPU_SIZES = SIZES[:3]
-FOR_FEW = ["v18", "ada"]
+FOR_FEW = ["diffaugment", "ada"]
+FOR_CLASSES = ["conditional"]
 FEW = 3000
 """Fewer pictures than this are few: D learns them by heart (Karras et al., arXiv 2006.06676)."""
 ENOUGH_KIMG = 40.0
@@ -72,7 +73,8 @@ def propose(look: Look, path: str, hours: float, on_gpu: bool, rate: Rate, size:
         kimg, seconds = _budget(settings(values), hours, rate)
         if kimg >= ENOUGH_KIMG:
             break
-        too_large = too_large or f"at {chosen} pixels a training would get {kimg:g} kimg, which is too few"
+        if chosen > fitting[0]:
+            too_large = f"at {chosen} pixels a training would get {kimg:g} kimg, which is too few"
     if kimg < LEAST_KIMG:
         needed = hours * LEAST_KIMG / max(kimg, 0.02)
         raise GanealogyError(f"--hours {hours:g}: too short for {chosen} pixels; give at least {needed:.1g}")
@@ -91,19 +93,22 @@ def propose(look: Look, path: str, hours: float, on_gpu: bool, rate: Rate, size:
 
 def _of_pictures(look: Look, path: str, on_gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values that depend on the pictures and the machine, and why."""
-    line = settings({}).tree.versions
+    versions, why = list(settings({}).tree.versions), "the line that wins in short trainings"
+    if look.count < FEW:
+        versions += FOR_FEW
+        why += f"; augmentation: {look.count:,} pictures are few"
+    if look.classes:
+        versions += FOR_CLASSES
+        why += f"; {len(look.classes)} class folders"
     values: dict[str, Any] = {
         "dataset.path": path,
         "dataset.channels": 1 if look.grey else 3,
-        "tree.versions": [*line, *(FOR_FEW if look.count < FEW else [])],
+        "tree.versions": versions,
     }
     reasons = {
         "dataset.channels": "the pictures are grey" if look.grey else "the pictures have colours",
-        "tree.versions": "the line that wins in short trainings",
+        "tree.versions": why,
     }
-    if look.count < FEW:
-        values["evaluate.against"] = ["v1"]  # the parents of FOR_FEW are not trained
-        reasons["tree.versions"] += f", and augmentation: {look.count:,} pictures are few"
     if on_gpu:
         values |= {"train.batch_size": 128, "train.width": 64}
         reasons |= {"train.batch_size": "the tutorial's", "train.width": "the tutorial's"}

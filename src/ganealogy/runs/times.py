@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ganealogy.budget import step_count
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
-from ganealogy.params.budget import step_count
 from ganealogy.params.schema import Train
 from ganealogy.record_types import TrainingProtocol, VersionPlan
 from ganealogy.runs.table import duration

@@ -13,6 +13,8 @@ from ganealogy.runtime.process import single_printable_line
 
 T = TypeVar("T")
 LINE_EVERY_S = 10.0
+SHORT_S = 1.0
+"""Work that takes less shows no bar and no line, unless it has a note: the reference measures dozens of small sets."""
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
@@ -44,16 +46,16 @@ class Progress:
         self.initial = initial
         self.note = ""
         self.bar: Any = None
+        common: dict[str, Any] = {"total": total, "desc": label, "unit": unit, "initial": initial}
+        common |= {"dynamic_ncols": True, "delay": SHORT_S}
         if sys.stderr.isatty() and pieces:
             shape = (
                 "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:g} {unit} [{elapsed}<{remaining}, {pace}{postfix}]"
             )
-            self.bar = _Bar(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, bar_format=shape)
+            self.bar = _Bar(bar_format=shape, **common)
             self.bar.pieces = pieces
         elif sys.stderr.isatty():
-            self.bar = tqdm(
-                total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, unit_scale=total >= 10_000
-            )
+            self.bar = tqdm(unit_scale=total >= 10_000, **common)
 
     def update(self, n: float = 1, note: str = "") -> None:
         self.done += n
@@ -75,9 +77,10 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        short = time.monotonic() - self.started < SHORT_S
         if self.bar is not None:
             self.bar.close()
-        else:
+        if self.note if short else self.bar is None:
             self._line()
 
     def _line(self) -> None:

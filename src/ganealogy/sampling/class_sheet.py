@@ -8,11 +8,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from ganealogy.files.images import grid
+from ganealogy.files.images import enlarged, grid
 from ganealogy.sampling.generate import generate
 
 ROWS, COLUMNS = 20, 10
-FONT_SIZE = 12
+FONT_SIZE = 16
+SIDE = 64
+"""Of a picture, about, if it is smaller: the names beside the rows need the pixels."""
 LETTERS = 18
 """Longest name in the sheet; longer ones are cut off."""
 
@@ -25,7 +27,8 @@ def class_sheet(generator: nn.Module, z: torch.Tensor, names: Sequence[str]) -> 
     classes = min(int(generator.classes), ROWS)  # type: ignore[arg-type]
     z = z[:COLUMNS]
     labels = torch.arange(classes).repeat_interleave(len(z))
-    pictures = grid(generate(generator, z.repeat(classes, 1), labels), columns=len(z))
+    drawn = generate(generator, z.repeat(classes, 1), labels)
+    pictures = grid(enlarged(drawn, SIDE), columns=len(z))
     shown = [_short(names[index]) if index < len(names) else f"class {index}" for index in range(classes)]
     font = ImageFont.load_default(FONT_SIZE)
     margin = 8 + int(max(font.getlength(name) for name in shown))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
 
 from ganealogy.files.images import Pictures, to_uint8
 from ganealogy.runtime.precision import float32_as
+from ganealogy.sampling.labels import proportional_labels
 
 BATCH = 100
 
 
 def cycled_labels(generator: nn.Module, count: int) -> torch.Tensor:
-    """Return default labels (count,): 0, 1, …, K-1, 0, 1, …; zeros for an unconditional generator."""
+    """Return labels (count,) that show each class: 0, 1, …, K-1, 0, 1, …; zeros for an unconditional generator."""
     return torch.arange(count) % max(1, getattr(generator, "classes", 0))
+
+
+def sample_labels(class_counts: Sequence[int] | None, count: int) -> torch.Tensor:
+    """Return the labels (count,) of samples that are measured: see `proportional_labels`; zeros without classes."""
+    return torch.from_numpy(proportional_labels(class_counts or [1], count))
 
 
 def forward(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

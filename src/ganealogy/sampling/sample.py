@@ -24,7 +24,7 @@ from ganealogy.record_types import OtherSamples, RunJson, SampleJson, SampleSett
 from ganealogy.runtime.progress import Progress
 from ganealogy.sampling import latents, standing_statistics
 from ganealogy.sampling.class_sheet import class_sheet
-from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate
+from ganealogy.sampling.generate import BATCH, cycled_labels, forward, generate, sample_labels
 from ganealogy.workspace import RunDir
 
 CHUNK = 5 * BATCH
@@ -69,6 +69,8 @@ def sample(
         "repeats": [],
         "other": None,
     }
+    if trained["recipe"]["labels"]:
+        record["class_names"] = list(class_names)
     generator = _load(run, trained, checkpoint, settings, device)
     if generator is None:
         record["reason"] = f"no {checkpoint} generator was saved before the training diverged"
@@ -79,7 +81,7 @@ def sample(
         return _without_pictures(out, record)
 
     name = f"{trained['version']} seed {trained['seed']}"
-    labels = cycled_labels(generator, count)
+    labels = _labels(trained, count)
     pictures = _generate(generator, z, labels, f"{name} · samples")
     record |= {"count": count, "sha256": _save(out / "images.npy", pictures)}
     for index in range(1, settings["sets"]):
@@ -115,7 +117,7 @@ def _sample_other(
             return None
         file = f"images-{checkpoint}.npy"
         label = f"{trained['version']} seed {trained['seed']} · samples of {checkpoint}"
-        pictures = _generate(generator, z, cycled_labels(generator, len(z)), label)
+        pictures = _generate(generator, z, _labels(trained, len(z)), label)
         sha256 = _save(run / f"sample/{file}", pictures)
         sheet = labelled(grid(pictures[:SHEET], columns=8), _title(trained, checkpoint))
         save_png(sheet, run / f"sample/grid-{checkpoint}.png")
@@ -142,7 +144,8 @@ def _load(run: RunDir, trained: RunJson, checkpoint: str, settings: SampleSettin
     generator = load_generator(weights, trained["recipe"], trained["protocol"]).to(device)
     if settings["batch_statistics"] == "standing":
         z = latents.sample_latents(trained["recipe"]["latent"], standing_statistics.COUNT, latents.STANDING_SEED)
-        standing_statistics.use_standing_statistics(generator, z * settings["temperature"])
+        labels = _labels(trained, len(z))
+        standing_statistics.use_standing_statistics(generator, z * settings["temperature"], labels)
     return generator
 
 
@@ -150,6 +153,11 @@ def _latents(trained: RunJson, settings: SampleSettings, index: int) -> torch.Te
     """Return the latents (count, d) of a sample set."""
     latent, seed = trained["recipe"]["latent"], latents.sample_seed(index)
     return latents.sample_latents(latent, settings["count"], seed) * settings["temperature"]
+
+
+def _labels(trained: RunJson, count: int) -> torch.Tensor:
+    """Return the classes (count,) that samples are drawn for."""
+    return sample_labels(trained["class_counts"] if trained["recipe"]["labels"] else None, count)
 
 
 def _title(trained: RunJson, checkpoint: str) -> str:

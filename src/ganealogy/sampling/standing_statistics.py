@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganealogy.runtime.precision import float32_as
-from ganealogy.sampling.generate import BATCH, cycled_labels, forward
+from ganealogy.sampling.generate import BATCH, forward
 
 BATCHES = 16
 """As in BigGAN's code."""
@@ -21,14 +21,13 @@ COUNT = BATCHES * BATCH
 
 @torch.inference_mode()
 @float32_as("fp32")
-def use_standing_statistics(generator: nn.Module, z: torch.Tensor) -> None:
-    """Replace each BatchNorm's statistics by their mean over batches of the latents (N, d)."""
+def use_standing_statistics(generator: nn.Module, z: torch.Tensor, labels: torch.Tensor) -> None:
+    """Replace each BatchNorm's statistics by their mean over batches of the latents (N, d) with labels (N,)."""
     norms = [module for module in generator.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a mean of all batches with equal weights
         norm.train()
-    labels = cycled_labels(generator, len(z))
     for part in zip(z.split(BATCH), labels.split(BATCH), strict=True) if norms else ():
         forward(generator, *part)
     for norm in norms:

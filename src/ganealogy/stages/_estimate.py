@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from ganealogy.budget import resolve, step_count
 from ganealogy.params import schema
-from ganealogy.params.budget import resolve, step_count
 from ganealogy.params.budget_text import packed_pictures
 from ganealogy.params.schema import Settings, Train
 from ganealogy.record_types import StagePlan, VersionPlan

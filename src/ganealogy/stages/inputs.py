@@ -50,7 +50,7 @@ def run() -> dict[str, Any]:
         "mirror": _mirror(settings, before.get("mirror"), known),
         "weights": _weights.digests(settings, before.get("weights"), known.sha256),
         "package": _package(),
-        "components": _digest(COMPONENTS.rglob("*.py"), COMPONENTS, known) if COMPONENTS.is_dir() else None,
+        "own_components": _digest(COMPONENTS.rglob("*.py"), COMPONENTS, known) if COMPONENTS.is_dir() else None,
         "noise": known.sha256(NOISE) if NOISE.is_file() else None,
     }
     with process.explain_full_disk(INPUTS):

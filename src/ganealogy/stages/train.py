@@ -16,10 +16,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganealogy import budget
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.files.records import read_record
-from ganealogy.params import budget, schema
+from ganealogy.params import schema
 from ganealogy.params.schema import Train
 from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, VersionPlan
 from ganealogy.runs import store

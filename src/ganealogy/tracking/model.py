@@ -57,7 +57,7 @@ def log_generator(
         warnings.simplefilter("ignore")  # MLflow suggests type hints and an input example; the signature replaces them
         recipe = Path(folder) / "recipe.json"
         contents = {name: run[name] for name in ("version", "recipe", "protocol")}
-        atomic.write_json(recipe, {**contents, "weights_sha256": weights})
+        atomic.write_json(recipe, {**contents, "weights_sha256": weights, "class_names": record.class_names})
         # MLflow refuses links, which DVC makes with `cache.type symlink`.
         copy = Path(shutil.copyfile(record.weights, Path(folder) / record.weights.name))
         with mlflow.start_run(run_id=mlflow_run.info.run_id, log_system_metrics=False):

@@ -55,6 +55,11 @@ class RunRecord:
         return str(self.run["key"])
 
     @property
+    def class_names(self) -> list[str]:
+        """Of a conditional generator; empty without names."""
+        return list(self.sample.get("class_names", [])) if self.sample else []
+
+    @property
     def title(self) -> str:
         return f"{self.run['version']} seed {self.run['seed']}"
 

@@ -12,7 +12,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ganealogy.params.budget import resolve, step_count
+from ganealogy.budget import resolve, step_count
 from ganealogy.params.budget_text import train_count
 from ganealogy.tracking.context import Context
 from ganealogy.tracking.post import IMAGES

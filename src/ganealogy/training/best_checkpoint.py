@@ -5,7 +5,7 @@ The final metrics use other reals and other latents, so the pick does not bias t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,20 +22,32 @@ from ganealogy.evaluation.metrics.whitened import Whitening
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
-from ganealogy.sampling.generate import BATCH, cycled_labels, generate
+from ganealogy.sampling.generate import BATCH, generate, sample_labels
 
 
 class Tracker:
     """Score generators against a fixed set of reals."""
 
-    def __init__(self, name: str, count: int, train_images: Pictures, latent: record_types.Latent, device: str) -> None:
-        """`count`: at most this many reals, and as many fakes; `train_images`: uint8 (N, H, W, C)."""
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        train_images: Pictures,
+        latent: record_types.Latent,
+        device: str,
+        class_counts: Sequence[int] | None = None,
+    ) -> None:
+        """`count`: at most this many reals, and as many fakes; `train_images`: uint8 (N, H, W, C).
+
+        `class_counts`: of a conditional training, the pictures of each class.
+        """
         self.name, self.latent = name, latent
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)
         reals = np.ascontiguousarray(train_images[packed.tracker_slice(len(train_images))][:count])
         self.features = self.extractor.features(reals)
         self.distance = distance_to(self.extractor, self.features)
         self.latents = latents.sample_latents(latent, len(reals), latents.TRACKER_SEED)
+        self.labels = sample_labels(class_counts, len(reals))
 
     @property
     def column(self) -> str:
@@ -44,10 +56,9 @@ class Tracker:
 
     def features_of(self, generator: nn.Module) -> NDArray[np.float32]:
         """Return the features (n, d) of the generator's images. This is the part that runs on the device."""
-        labels = cycled_labels(generator, len(self.latents))
 
         def features(rows: slice) -> NDArray[np.float32]:
-            images = generate(generator, self.latents[rows], labels[rows])
+            images = generate(generator, self.latents[rows], self.labels[rows])
             return self.extractor.features(images)
 
         return distributed.sharded_map(len(self.latents), BATCH, self.features.shape[1], features)

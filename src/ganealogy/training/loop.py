@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
+from ganealogy.budget import step_count
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
-from ganealogy.params.budget import step_count
 from ganealogy.runtime import distributed
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
@@ -69,6 +69,11 @@ class TrainingData:
     labels: NDArray[np.int64] | None = None
     """(N,), where the recipe conditions on them."""
 
+    @property
+    def class_counts(self) -> list[int] | None:
+        """Pictures of each class, where there are labels."""
+        return None if self.labels is None else np.bincount(self.labels).tolist()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -112,8 +117,12 @@ def train(
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
     batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
     state.game.batches_per_epoch = batches.steps_per_epoch
-    tracker = Tracker(protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device)
-    description = {"tracker": tracker.name, "shown": state.eval_generator_name}
+    tracker = Tracker(
+        protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device, data.class_counts
+    )
+    description: dict[str, Any] = {"tracker": tracker.name, "shown": state.eval_generator_name}
+    if data.class_counts:
+        description["class_counts"] = data.class_counts
 
     # Resume from the newest intact checkpoint, or begin with a tick of the untrained generator.
     resumed = files.restore(state, callbacks.on_warning)

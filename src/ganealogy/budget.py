@@ -1,6 +1,6 @@
 """The budget of a training: kimg, or epochs of the training pictures, and the G updates that they are.
 
-Part of the trainings' fingerprint. It is in this folder because other stages load it, too, for their estimates.
+Part of the trainings' fingerprint. Other stages load it for their estimates, which change no result.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from helpers import trainings
 
+from ganealogy.budget import resolve, step_count
 from ganealogy.errors import GanealogyError
 from ganealogy.params import schema
-from ganealogy.params.budget import resolve, step_count
 from ganealogy.params.budget_text import describe, packed_pictures
 from ganealogy.runs import times
 from ganealogy.runs.times import Measured, Seconds
