@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ganealogy.cli._json import JSON, emit
+from ganealogy.errors import printable
 from ganealogy.runtime import process
 
 SEED = click.IntRange(min=0)
@@ -199,19 +200,31 @@ def _is_same(one: Path, other: Path) -> bool:
 
 @click.command()
 @click.option("--exp", "experiments", is_flag=True, help="Compare these DVC experiments: reports/compare.html.")
-@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
-def report(experiments: bool, names: tuple[str, ...]) -> None:
+@click.option("--projects", is_flag=True, help="The ideas on the data of these projects: reports/across.html.")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+def report(experiments: bool, projects: bool, names: tuple[str, ...]) -> None:
     """Compare the versions in reports/, and post new runs to MLflow.
 
     \b
     ganealogy report --exp faster wider      compare two experiments, read from git and DVC's cache
     ganealogy report --exp workspace faster  compare the workspace and an experiment
+    ganealogy report --projects . ../faces   do the ideas help on other pictures, too? folders or experiments
     """
     from ganealogy import tracking
 
-    if experiments or names:
-        if not experiments:
-            raise click.UsageError("experiments are named after --exp: ganealogy report --exp A B")
+    if experiments or projects or names:
+        if experiments == projects:
+            raise click.UsageError("name experiments after --exp, projects after --projects, one of both")
+        if projects:
+            from ganealogy.report import across
+
+            page, rows = across.write(names)
+            for row in rows:
+                click.echo(printable(f"{row.child} ({row.title}, against {row.parent}): {row.sentence}"))
+                if row.heterogeneity:
+                    click.echo(f"  {row.heterogeneity}")
+            click.echo(f"page: {page.resolve().as_uri()}")
+            return
         from ganealogy.report import compare
 
         click.echo(f"comparison: {compare.compare(list(names)).resolve().as_uri()}")

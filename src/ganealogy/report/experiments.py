@@ -60,14 +60,13 @@ def push_hint(name: str) -> str:
     )
 
 
-def read(names: list[str], root: Path, into: Path) -> list[Experiment]:
+def read(names: list[str], root: Path, into: Path, at_least: int = 2) -> list[Experiment]:
     """Copy the results of experiments, git revisions or `workspace` into one folder each below `into`.
 
-    Raises: GanealogyError for fewer than two names, a repeated name, an unknown name (the message lists the existing
-    experiments), a folder without git or DVC, an experiment without a plan, and one of
-    an older Ganealogy.
+    Raises: GanealogyError for fewer than `at_least` names, a repeated name, an unknown name (the message lists the
+    existing experiments), a folder without git or DVC, an experiment without a plan, and one of an older Ganealogy.
     """
-    if len(names) < 2 or len(set(names)) < len(names):
+    if len(names) < at_least or len(set(names)) < len(names):
         given = ", ".join(names) or "none"
         raise GanealogyError(f"--exp needs two or more experiments, each named once; got {given}")
     from dvc.repo.brancher import switch
