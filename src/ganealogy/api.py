@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from ganealogy.errors import Remedy
 from ganealogy.files.records import read_record
-from ganealogy.record_types import Latent, MetricsJson, RunJson, RunsOfTree
+from ganealogy.record_types import Latent, MetricsJson, RunJson
+from ganealogy.tree_types import RunsOfTree
 from ganealogy.workspace import TREE, run_dir
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ganealogy.lineage import new_version, tables
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import known, read_family
 from ganealogy.params import schema
-from ganealogy.record_types import TreeJson
 from ganealogy.stages import plan
+from ganealogy.tree_types import TreeJson
 
 
 def text(part: Any) -> str:

@@ -17,10 +17,10 @@ from ganealogy.evaluation import standalone
 from ganealogy.lineage import recipe, tables
 from ganealogy.lineage.versions import known, read_family
 from ganealogy.params import schema
-from ganealogy.record_types import TreeJson
 from ganealogy.report import noise, seeds
 from ganealogy.runtime.tables import Column, Fitted
 from ganealogy.stages import plan
+from ganealogy.tree_types import TreeJson
 
 WIDTHS = (60, 80, 100, 200)
 HOSTILE = [

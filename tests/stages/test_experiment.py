@@ -12,9 +12,9 @@ from helpers.pipeline import ran, with_results
 
 from ganealogy.lineage import tables
 from ganealogy.params import schema
-from ganealogy.record_types import TreeJson
 from ganealogy.runtime.tables import Fitted
 from ganealogy.stages import _experiment, plan
+from ganealogy.tree_types import TreeJson
 
 TINY = Path("tests/tiny.yaml")
 

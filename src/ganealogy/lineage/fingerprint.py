@@ -19,7 +19,7 @@ from ganealogy.workspace import COMPONENTS
 PACKAGE = "ganealogy"
 SOURCE = Path(__file__).parent.parent
 
-UNCOUNTED = (f"{PACKAGE}.record_types", f"{PACKAGE}.workspace")
+UNCOUNTED = (f"{PACKAGE}.record_types", f"{PACKAGE}.tree_types", f"{PACKAGE}.workspace")
 """Types and paths cannot change results: any module may import these, and their edits run nothing again."""
 
 # Modules that cannot change results, so they may be loaded without being in a fingerprint.
@@ -36,6 +36,7 @@ ORCHESTRATION = (
     "stages",
     "tracking",
     "record_types",
+    "tree_types",
     "workspace",
     "",
 )

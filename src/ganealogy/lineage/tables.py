@@ -14,8 +14,9 @@ from ganealogy.lineage.flatten import as_text
 from ganealogy.lineage.recipe import flatten
 from ganealogy.lineage.versions import Version
 from ganealogy.params.budget_text import describe, packed_pictures
-from ganealogy.record_types import PlannedVersion, Recipe, TreeJson
+from ganealogy.record_types import Recipe
 from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
+from ganealogy.tree_types import PlannedVersion, TreeJson
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult

@@ -21,9 +21,10 @@ from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
 from ganealogy.lineage.versions import Version, known, left_out, read_family
 from ganealogy.params.schema import WHERE_ONLY, Settings, load
-from ganealogy.record_types import PlannedVersion, Recipe, StagePlan, TreeJson, VersionPlan
+from ganealogy.record_types import Recipe, StagePlan, VersionPlan
 from ganealogy.runtime import process
 from ganealogy.stages import inputs
+from ganealogy.tree_types import PlannedVersion, TreeJson
 from ganealogy.verdicts import primary_metric
 from ganealogy.verdicts.metric_kinds import split
 from ganealogy.workspace import PARAMS, PLAN

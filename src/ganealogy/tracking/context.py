@@ -13,10 +13,11 @@ from typing import Any
 from ganealogy.errors import Remedy
 from ganealogy.files.records import read_record
 from ganealogy.params.schema import Dataset
-from ganealogy.record_types import ManifestJson, RunsOfTree, TreeJson
+from ganealogy.record_types import ManifestJson
 from ganealogy.tracking.outcome import Outcome
 from ganealogy.tracking.run_record import RunRecord, read_json
 from ganealogy.tracking.run_record import read as read_run
+from ganealogy.tree_types import RunsOfTree, TreeJson
 from ganealogy.workspace import MANIFEST, TREE, RunDir, run_dir
 
 

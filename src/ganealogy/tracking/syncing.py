@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganealogy.errors import GanealogyError
-from ganealogy.record_types import TreeJson
 from ganealogy.runtime.progress import Progress
 from ganealogy.tracking import model, overview, post, registry, run_record, store, ui_views
 from ganealogy.tracking.all_versions import AllVersions
@@ -23,6 +22,7 @@ from ganealogy.tracking.context import Context
 from ganealogy.tracking.outcome import Outcome
 from ganealogy.tracking.run_record import RunRecord
 from ganealogy.tracking.store import StoreError
+from ganealogy.tree_types import TreeJson
 from ganealogy.workspace import REPORT_PAGE, WORK, RunDir, main_root, unfinished
 
 if TYPE_CHECKING:
