@@ -98,7 +98,7 @@ def test_missing_and_damaged_weights_are_found(place: Path) -> None:
     params = place / "params.yaml"
     params.write_text(params.read_text().replace("[pixel8]", "[pixel8, inception]"))
     found = list(doctor.check_weights(settings()))
-    assert not bad(found), "FID does not lead, so the run goes on without it"
+    assert not bad(found), "FID does not lead, so the run continues without it"
     [line] = [finding.text for finding in found if finding.mark == "!"]
     assert line.startswith("fid: not measured: ") and "ganealogy fetch inception" in line
     leads = params.read_text().replace("lead: fd_pixel8", "lead: fid")

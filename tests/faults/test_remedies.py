@@ -123,8 +123,6 @@ REMEDIES = {
         "data/test_sources.py::test_mnist_files_that_are_damaged_later_come_again",
     "export/generators.py: dvc repro train@{version}":
         "faults/test_remedies_of_stages.py::test_a_run_is_exported_once_it_is_trained",
-    "export/generators.py: dvc repro preprocess":
-        "faults/test_remedies_of_stages.py::test_classes_have_names_again_once_the_pictures_are_packed",
     "export/generators.py: ganealogy export v8 0":
         "faults/test_remedies_of_stages.py::test_pictures_come_from_the_onnx_file_that_the_message_makes",
     "export/generators.py: ganealogy sync":

@@ -95,12 +95,6 @@ def test_pictures_come_from_the_onnx_file_that_the_message_makes(workspace: Path
     assert len([*workspace.glob("reports/generated/v1-0/seed*.png")]) == 16
 
 
-def test_classes_have_names_again_once_the_pictures_are_packed(workspace: Path) -> None:
-    cut(workspace / "data/packed/manifest.json")
-    assert "`dvc repro preprocess`" in message(workspace, "generate", "v1")
-    type_commands(workspace, "dvc repro preprocess", "generate v1")
-
-
 def test_names_of_experiments_follow_their_option(workspace: Path) -> None:
     code, said = trainings.run(trainings.verb, workspace, "report", "A", "B")
     assert code == 2 and "ganealogy report --exp A B" in said

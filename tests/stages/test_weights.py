@@ -1,4 +1,4 @@
-"""Inception's weights: fetched once where params.yaml names it; without them the run goes on and says so."""
+"""Inception's weights: fetched once where params.yaml names it; without them the run continues and says so."""
 
 from __future__ import annotations
 

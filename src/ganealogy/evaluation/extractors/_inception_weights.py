@@ -18,7 +18,7 @@ _PUBLISHED = components.module_constants("evaluation.extractors", "inception")
 FILE = str(_PUBLISHED["FILE"])
 INCEPTION = Remote(FILE, (str(_PUBLISHED["URL"]),), sha256=str(_PUBLISHED["SHA256"]), size=int(_PUBLISHED["BYTES"]))
 ONE_TRY = Patience(attempts=1, connect_s=3.0, read_s=10.0)
-"""Of a stage, which goes on without them: a machine without a network must not wait."""
+"""Of a stage, which continues without them: a machine without a network must not wait."""
 
 
 def fetch_weights(mirror: Path | None = None, patience: Patience = PATIENCE) -> Path:
