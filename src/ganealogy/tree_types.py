@@ -24,6 +24,8 @@ class PlannedVersion(TypedDict):
     """The versions that it is compared with: two of a merge, none of a root."""
     ablates: NotRequired[dict[str, Any]]
     """Of a version that takes another one apart: `lineage.versions.Ablates`."""
+    in_force: NotRequired[list[str]]
+    """Ancestors of whose ideas it has something, without its root."""
     overwritten: NotRequired[list[str]]
     """Ancestors of whose ideas nothing is left in it."""
     listed: bool

@@ -156,10 +156,10 @@ def _cells(findings: Findings) -> dict[tuple[str, str], Cell]:
     spread = looks.tree_spread(edge.pairs for edge in edges.values())
     verdicts = verdicts_for(findings, metric)
     found = {}
-    for child, edge in edges.items():
+    for key, edge in edges.items():
         look = looks.look_at(edge.pairs, spread, None)
         note = "" if math.isfinite(look.error) else "too few seeds"
-        found[child, edge.parent] = Cell(verdicts[child], look.mean, look.error, note)
+        found[edge.child, edge.parent] = Cell(verdicts[key], look.mean, look.error, note)
     return found
 
 

@@ -11,8 +11,8 @@ from ganealogy.report.collect import collect
 from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import Findings
 from ganealogy.report.outcome import best_version, outcome
-from ganealogy.report.verdict_table import against_for, contrasts, estimates_for, verdicts_for
-from ganealogy.verdicts.significance import BETTER, DIVERGES_LESS, DIVERGES_MORE, EQUIVALENT, WORSE, Verdict
+from ganealogy.report.verdict_table import against_for, contrasts, estimates_for, parents_of, verdicts_for
+from ganealogy.verdicts.significance import BETTER, DIVERGES_LESS, DIVERGES_MORE, EQUIVALENT, WORSE, SecondEdge, Verdict
 
 YES = {
     "better": {BETTER, DIVERGES_LESS},
@@ -45,6 +45,11 @@ def summary(root: Path) -> dict[str, Any]:
                 "seeds": {str(seed): value for seed, value in version.values(metric).items()},
                 "distance": asdict(estimates[version.name]) if version.name in estimates else None,
                 "verdict": asdict(verdicts[version.name]) if version.name in verdicts else None,
+                "against_other_parent": {
+                    other: asdict(verdicts[SecondEdge(version.name, other)]) for other in version.parents[1:]
+                }
+                if not version.ablates
+                else {},
                 "conclusion": version.conclusion.text if version.conclusion else None,
                 "conclusion_remark": remark(findings, version) or None,
             }
@@ -79,9 +84,10 @@ def judge(root: Path, version: str, against: str | None) -> tuple[str, str, Verd
 
 def _verdict(findings: Findings, version: str, other: str) -> tuple[Verdict, str]:
     metric = findings.primary_metric
-    parents = {each.name: each.parent for each in findings.listed}
-    if parents[version] == other:
-        return verdicts_for(findings, metric)[version], "corrected for all edges of the tree and all looks"
+    edges = parents_of(findings)
+    for key in (version, SecondEdge(version, other)):
+        if edges.get(key) == other:
+            return verdicts_for(findings, metric)[key], "corrected for all edges of the tree and all looks"
     if version in contrasts(findings).get(other, {}):
         return against_for(findings)[other][version], "corrected for all versions against that one and all looks"
     alone = verdicts_for(findings, metric, parents={version: other})

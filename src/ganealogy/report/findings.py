@@ -150,6 +150,8 @@ class Version:
     """Of a version that takes another one apart: `lineage.versions.Ablates`."""
     ablations: list[Version] = field(default_factory=list)
     """The versions that take this one apart. They are not among `children`."""
+    in_force: list[str] = field(default_factory=list)
+    """Ancestors of whose ideas it has something, without its root."""
     overwritten: list[str] = field(default_factory=list)
     """Ancestors of whose ideas nothing is left in it."""
 

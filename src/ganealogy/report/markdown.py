@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganealogy.files import atomic
 from ganealogy.report import columns, figures, noise, second_opinions, wording
+from ganealogy.report.ablation import AblationTable, Cell, ablation_tables
 from ganealogy.report.class_tables import class_tables
 from ganealogy.report.columns import direction
 from ganealogy.report.compute import fairness
@@ -23,6 +24,7 @@ from ganealogy.report.pictures import Gallery
 from ganealogy.report.problems import problems
 from ganealogy.report.verdict_table import (
     VerdictTable,
+    at_look,
     bundle,
     decision_rule,
     effect,
@@ -66,6 +68,7 @@ def render(findings: Findings, drawn: dict[str, str], filmed: Collection[str] = 
         others=table(others(findings, verdicts)),
         family=family(findings, verdicts),
         contrasts=table(contrasts(findings, verdicts)),
+        ablations={each: table(ablation(findings, each)) for each in ablation_tables(findings, verdicts.verdicts)},
         costs=table(costs(findings)),
         equal_compute=table(equal_compute(findings)),
         protocols=columns.protocols(findings),
@@ -75,7 +78,7 @@ def render(findings: Findings, drawn: dict[str, str], filmed: Collection[str] = 
         basis=basis(findings),
         rule=decision_rule(verdicts.verdicts),
         family_note=family_note(findings),
-        against=lambda version: _against(findings, verdicts.verdict(version), bundle(version)),
+        against=lambda version: _all_against(findings, verdicts, version),
         problems=problems,
         remark=lambda version: remark(findings, version),
         noise=noise.section(findings),
@@ -97,8 +100,8 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
         parts = [f"**{version.name}** {plain(version.title)}"]
         if version.listed:
             parts.append(wording.figure(version.mean(findings.primary_metric)))
-        if (verdict := verdicts.verdict(version)) is not None:
-            parts.append(_against(findings, verdict, bundle(version)))
+        if said := _all_against(findings, verdicts, version):
+            parts.append(said)
         parts += [f"*{plain(line.short)}*" for line in problems(version)]
         lines.append("  " * depth + "- " + " · ".join(parts))
         for child in version.children:
@@ -129,9 +132,9 @@ def leaderboard(findings: Findings, verdicts: VerdictTable, metrics: list[str]) 
         best, last = version.best_and_last(findings.tracker)
         row = {
             "version": f"**{version.name}** {plain(version.title)}",
-            "parent": version.parent or "–",
+            "parent": " and ".join(version.parents) or "–",
             "what changed": _changed(version),
-            "against parent": _against(findings, verdicts.verdict(version), bundle(version)) or "–",
+            "against parent": _all_against(findings, verdicts, version, look=True) or "–",
         }
         row |= {_heading(metric): _cell(findings, verdicts, version, metric) for metric in metrics}
         if others:
@@ -161,6 +164,31 @@ def contrasts(findings: Findings, verdicts: VerdictTable) -> list[dict[str, str]
         }
         for other, row in verdicts.against.items()
         for name, verdict in row.items()
+    ]
+
+
+def ablation(findings: Findings, taken_apart: AblationTable) -> list[dict[str, str]]:
+    """Return one row per idea of a version that is taken apart, then one per several ideas left out."""
+
+    def said(cell: Cell | None) -> str:
+        if cell is None:
+            return "–"
+        ends = effect_range(findings.primary_metric, cell.verdict)
+        return _against(findings, cell.verdict) + (f" ({ends})" if ends else "")
+
+    without = f"{taken_apart.version} without it"
+    return [
+        {
+            "idea": f"**{plain(row.idea)}**" + (f" {plain(row.title)}" if row.title != row.idea else ""),
+            "when added": said(row.added),
+            "alone": said(row.alone),
+            without: said(row.left_out),
+            "": row.note,
+        }
+        for row in taken_apart.rows
+    ] + [
+        {"idea": f"**{cell.child}**", "when added": "–", "alone": "–", without: said(cell), "": ""}
+        for cell in taken_apart.pairs
     ]
 
 
@@ -257,6 +285,14 @@ def _against(findings: Findings, verdict: Verdict | None, bundle: str = "") -> s
         return ""
     said = f"{effect(findings.primary_metric, verdict)} {plain(verdict_label(verdict))}".strip()
     return ", ".join(filter(None, [said, bundle]))
+
+
+def _all_against(findings: Findings, verdicts: VerdictTable, version: Version, look: bool = False) -> str:
+    """Return effect and verdict against each parent; empty for a root. `look`: with when it was looked at last."""
+    verdict = verdicts.verdict(version)
+    said = [_against(findings, verdict, bundle(version)), at_look(verdict) if look else ""]
+    said += [f"against {name} {_against(findings, second)}" for name, second in verdicts.second(version).items()]
+    return ", ".join(filter(None, said))
 
 
 def _changed(version: Version) -> str:

@@ -1,6 +1,7 @@
 """What the ideas of a tree achieved, in one sentence: the opening of the page, the Markdown file and the summary.
 
-An idea is a listed version with a parent. Its result is its verdict on the primary metric.
+An idea is a listed version with a parent. Its result is its verdict on the primary metric. A merge counts twice: each
+parent is compared with what the other one brings.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from ganealogy.verdicts.significance import (
     WORDS,
     WORSE,
     WORSE_THAN_SURVIVORS,
+    SecondEdge,
     Verdict,
+    child_of,
 )
 
 OPEN = "open"
@@ -145,7 +148,9 @@ def _why_open(findings: Findings, verdicts: Mapping[str, Verdict]) -> Iterable[s
         elif verdict.word == BARRED:
             yield COPIES
         elif verdict.word == NOT_MEASURED:
-            yield _why_not_measured(findings, versions[name], versions.get(versions[name].parent or ""))
+            version = versions[child_of(name)]
+            parents = version.parents[-1:] if isinstance(name, SecondEdge) else version.parents
+            yield _why_not_measured(findings, version, versions.get(next(iter(parents), "")))
         elif verdict.word not in RESULTS:
             yield verdict.word
 

@@ -30,6 +30,7 @@ from ganealogy.report.pictures import GRID_SIDE, Gallery, crop, data_uri
 from ganealogy.report.problems import problems, reason_missing, worsened
 from ganealogy.report.verdict_table import (
     VerdictTable,
+    at_look,
     bundle,
     css_class,
     decision_rule,
@@ -83,6 +84,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
     functions = (
         effect,
         effect_range,
+        at_look,
         verdict_label,
         css_class,
         bundle,

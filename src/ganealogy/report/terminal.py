@@ -25,7 +25,7 @@ from ganealogy.report.verdict_table import (
 )
 from ganealogy.runtime.tables import GAP, indent, text, widest
 from ganealogy.verdicts.estimates import Estimate
-from ganealogy.verdicts.significance import EQUIVALENT, Verdict
+from ganealogy.verdicts.significance import EQUIVALENT, SecondEdge, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -126,6 +126,9 @@ def _rows(findings: Findings, verdicts: dict[str, Verdict], width: int) -> list[
             mean, interval = _distance(estimates.get(version.name))
             verdict = _verdict(verdicts.get(version.name))
             rows.append(Row(name, title, mean, interval, verdict, _seconds(version.cost("seconds"))))
+            for other in version.parents[1:]:
+                second = _verdict(verdicts.get(SecondEdge(version.name, other)))
+                rows.append(Row("", f"merged with {other}", "", "", second, ""))
         else:
             rows.append(Row(name, title, "", "", Text("not listed"), "", style="dim"))
     return rows

@@ -21,7 +21,9 @@ from ganealogy.verdicts.significance import (
     EQUIVALENT,
     NO_DIFFERENCE,
     WORSE,
+    SecondEdge,
     Verdict,
+    child_of,
 )
 
 SIGNS = {BETTER: "✓", DIVERGES_LESS: "✓", WORSE: "✗", DIVERGES_MORE: "✗", EQUIVALENT: "≈"}
@@ -42,7 +44,7 @@ def verdicts_for(
     values: Mapping[str, Mapping[int, float]] | None = None,
     parents: Mapping[str, str | None] | None = None,
 ) -> dict[str, Verdict]:
-    """Return listed version → verdict against its parent, without roots.
+    """Return listed version → verdict against its parent, without roots; for a merge `SecondEdge` → verdict, too.
 
     A version whose parent is not listed is `not measured`, also if an earlier ancestor is listed.
 
@@ -65,7 +67,7 @@ def verdicts_for(
         if (missing := set(version.seeds) - set(results[version.name])) and results[version.name]
     }
     for child, verdict in found.items():
-        if seeds := [waiting[name] for name in (child, parents[child]) if name in waiting]:
+        if seeds := [waiting[name] for name in (child_of(child), parents[child]) if name in waiting]:
             found[child] = replace(verdict, why=f"{verdict.why}; no result yet: {' and '.join(seeds)}")
     return found
 
@@ -92,8 +94,16 @@ def trained(
 
 
 def parents_of(findings: Findings) -> dict[str, str | None]:
-    """Return listed version → parent, without versions that take another one apart: these are a family of their own."""
-    return {version.name: version.parent for version in findings.listed if not version.ablates}
+    """Return the tree's edges: listed version → parent, and for a merge `SecondEdge` → its other parent.
+
+    Versions that take another one apart are not among them: these are a family of their own.
+    """
+    edges: dict[str, str | None] = {}
+    for version in findings.listed:
+        if not version.ablates:
+            edges[version.name] = version.parent
+            edges |= {SecondEdge(version.name, other): other for other in version.parents[1:]}
+    return edges
 
 
 def copying(findings: Findings) -> dict[str, set[int]]:
@@ -104,11 +114,16 @@ def copying(findings: Findings) -> dict[str, set[int]]:
 def contrasts(findings: Findings) -> dict[str, dict[str, str | None]]:
     """Return each version of evaluate.against → the versions that are compared with it.
 
-    Those are all listed ones except itself and its children, whose edges already compare them.
+    Those are all listed ones except itself and its children, whose edges already compare them, and except versions that
+    take another one apart.
     """
     named = dict.fromkeys(findings.evaluate.get("against") or [])
     return {
-        name: {version.name: name for version in findings.listed if name not in (version.name, version.parent)}
+        name: {
+            version.name: name
+            for version in findings.listed
+            if name not in (version.name, *version.parents) and not version.ablates
+        }
         for name in named
     }
 
@@ -130,7 +145,7 @@ class VerdictTable:
     """Verdicts on the primary metric, and means with intervals of every metric."""
 
     verdicts: dict[str, Verdict]
-    """Version → verdict against its parent."""
+    """Version → verdict against its parent; of a merge, `SecondEdge` → verdict against the other one, too."""
     against: dict[str, dict[str, Verdict]]
     """Version of evaluate.against → version → verdict against it."""
     estimates: dict[str, dict[str, Estimate]]
@@ -149,6 +164,11 @@ class VerdictTable:
         """Return None for roots."""
         return self.verdicts.get(version.name)
 
+    def second(self, version: Version) -> dict[str, Verdict]:
+        """Return the other parent of a merge → verdict against it; empty for other versions."""
+        keys = {other: SecondEdge(version.name, other) for other in version.parents[1:]}
+        return {other: self.verdicts[key] for other, key in keys.items() if key in self.verdicts}
+
     def estimate(self, metric: str, version: Version) -> Estimate | None:
         return self.estimates.get(metric, {}).get(version.name)
 
@@ -163,6 +183,13 @@ def effect_range(metric: str, verdict: Verdict | None) -> str:
     if verdict is None or verdict.low is None or verdict.high is None:
         return ""
     return f"{_difference(metric, verdict.low)} to {_difference(metric, verdict.high)}"
+
+
+def at_look(verdict: Verdict | None) -> str:
+    """Format when an effect was looked at last: `look 2 of 5, 8 seeds`; empty before the first look."""
+    if verdict is None or verdict.seeds is None or verdict.effect is None:
+        return ""
+    return f"look {1 + list(LOOKS).index(verdict.seeds)} of {len(LOOKS)}, {verdict.seeds} seeds"
 
 
 def verdict_label(verdict: Verdict | None) -> str:

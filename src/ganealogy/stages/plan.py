@@ -19,7 +19,7 @@ from ganealogy.errors import GanealogyError, one_of
 from ganealogy.files import atomic
 from ganealogy.lineage import fingerprint
 from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.ideas import overwritten
+from ganealogy.lineage.ideas import in_force, overwritten
 from ganealogy.lineage.versions import Version, known, left_out, read_family
 from ganealogy.params.schema import WHERE_ONLY, Settings, load
 from ganealogy.record_types import Recipe, StagePlan, VersionPlan
@@ -160,6 +160,7 @@ def tree(
             "parent": version.parent,
             "parents": version.parents,
             "ablates": version.file.ablates.model_dump(exclude_none=True) if version.file.ablates else {},
+            "in_force": in_force(version, family),
             "overwritten": overwritten(version, family),
             "listed": name in settings.tree.versions,
             "changes": _block(version, recipe[name]),

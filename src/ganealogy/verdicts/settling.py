@@ -59,8 +59,8 @@ def states(
     spread = looks.tree_spread(edge.pairs for edge in edges.values())
     bound = math.log1p(margin) if margin and next(iter(edges.values())).log else None
     made = []
-    for child, edge in edges.items():
-        verdict, pairs = found[child], len(edge.pairs)
+    for key, edge in edges.items():
+        verdict, pairs = found[key], len(edge.pairs)
         look, why = next((look for look in LOOKS if look > pairs), None), ""
         if verdict.word in WORDS:
             why = verdict.label
@@ -74,7 +74,7 @@ def states(
             chances = chance_of_difference(last, len(edges), end), chance_of_equivalence(last, len(edges), end, bound)
             if max(chances) < HOPELESS:
                 why = f"neither word is likely with {end} seeds: {chances[0]:.0%} and {chances[1]:.0%}"
-        made.append(EdgeState(child, edge.parent, verdict, pairs, None if why else look, why))
+        made.append(EdgeState(edge.child, edge.parent, verdict, pairs, None if why else look, why))
     return made
 
 

@@ -50,7 +50,7 @@ class Verdict:
     `effect` is the geometric mean of child/parent on the log scale, the mean difference on the linear one, at the last
     look, or over the seeds so far before the first. `low` and `high` are its interval: all intervals of a tree hold
     together, at every look, in 95 % of trees. `p` is that of a difference, `p_equal` that of equivalence, both
-    corrected for looks and edges; a word needs at most ALPHA.
+    corrected for looks and edges; a word needs at most ALPHA. `seeds`: those of the last look; None before the first.
     """
 
     word: str
@@ -59,6 +59,7 @@ class Verdict:
     high: float | None = None
     p: float | None = None
     p_equal: float | None = None
+    seeds: int | None = None
     why: str = ""
     detail: str = ""
     """The rest of the label."""
@@ -67,6 +68,26 @@ class Verdict:
     def label(self) -> str:
         """The word with what belongs to it: the margin of an equivalence, the number of survivors."""
         return self.word + self.detail
+
+
+class SecondEdge(str):
+    """Key of a merge's comparison with the second one of its parents, such as `v13 against v11`.
+
+    The comparison with the first one has the merge's name for its key.
+    """
+
+    __slots__ = ("child",)
+    child: str
+
+    def __new__(cls, child: str, parent: str) -> SecondEdge:
+        self = super().__new__(cls, f"{child} against {parent}")
+        self.child = child
+        return self
+
+
+def child_of(key: str) -> str:
+    """Return the version that an edge's key is about."""
+    return key.child if isinstance(key, SecondEdge) else key
 
 
 def verdicts(
@@ -78,10 +99,11 @@ def verdicts(
     gate: float | None = None,
     barred: Mapping[str, Collection[int]] | None = None,
 ) -> dict[str, Verdict]:
-    """Return a verdict for each child of `parents`, in their order; roots get none. The lower value is the better one.
+    """Return a verdict for each edge of `parents`, in their order; roots get none. The lower value is the better one.
 
     `values`: version → seed → distance; NaN: the seed was lost; absent: it has no result yet. `parents`: version → its
-    parent, or None. The family is every edge whose parent is among `values`, those that cannot be tested with p = 1.
+    parent, or None; of a merge, `SecondEdge` → its other parent, too. The family is every edge whose parent is among
+    `values`, those that cannot be tested with p = 1.
 
     `margin`: a fraction of the parent's value within which versions count as equivalent (log scale only). `gate`: an
     edge whose means are both not below it is not compared at that look. `barred`: version → seeds that copy training
@@ -92,12 +114,12 @@ def verdicts(
     rule = Rule(spread, len(edges), margin if scale(metric) == "log" else None, gate, barred or {})
     tests = [Comparison(edge, rule) for edge in edges.values()]
     p, p_equal = looks.holm([test.p for test in tests]), looks.holm([test.p_equal for test in tests])
-    results = {test.edge.child: test.verdict(*both) for test, *both in zip(tests, p, p_equal, strict=True)}
+    results = {key: test.verdict(*both) for key, test, *both in zip(edges, tests, p, p_equal, strict=True)}
     return {
-        child: results[child]
-        if child in results
+        key: results[key]
+        if key in results
         else Verdict(NOT_MEASURED, why=f"its parent {parent} is not among the versions compared")
-        for child, parent in parents.items()
+        for key, parent in parents.items()
         if parent is not None
     }
 
@@ -143,10 +165,10 @@ class Edge:
 def family(
     metric: str, values: Mapping[str, Mapping[int, float]], parents: Mapping[str, str | None]
 ) -> dict[str, Edge]:
-    """Return child → edge, for children whose parent is among `values`."""
+    """Return key of `parents` → edge, for children whose parent is among `values`."""
     return {
-        child: Edge(metric, child, parent, {name: values.get(name, {}) for name in (child, parent)})
-        for child, parent in parents.items()
+        key: Edge(metric, child_of(key), parent, {name: values.get(name, {}) for name in (child_of(key), parent)})
+        for key, parent in parents.items()
         if parent is not None and parent in values
     }
 
@@ -213,6 +235,8 @@ class Comparison:
         tested = [look for look in self.looks if not math.isnan(look.error)]
         last = tested[-1] if tested else looks.look_at(self.edge.pairs, self.rule.spread, None)
         made, facts, chances = Verdict(word, detail=detail), [], ""
+        if self.looks:
+            made = replace(made, seeds=self.looks[-1].seeds)
         if self.open:
             made = replace(made, p=p, p_equal=p_equal)
             chance = f"{_p(p_equal)} of two one-sided tests" if word == EQUIVALENT else _p(p)
