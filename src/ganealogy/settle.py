@@ -7,8 +7,9 @@ stopped goes on where it was.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +27,95 @@ from ganealogy.stages import _side_by_side
 from ganealogy.verdicts import settling
 from ganealogy.verdicts.looks import LOOKS
 from ganealogy.verdicts.settling import EdgeState
-from ganealogy.workspace import PARAMS
+from ganealogy.workspace import PARAMS, TREE
 
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the next look trains."""
+    """Seeds to add to edges, and what their trainings take."""
 
-    open: list[EdgeState]
-    """Edges whose seeds are added."""
-    waiting: list[EdgeState]
-    """Open edges that the budget does not allow."""
+    edges: list[EdgeState]
     more_seeds: dict[str, list[int]]
     """params.yaml's `tree.more_seeds` with these seeds."""
     runs: int
     seconds: float | None
     """None without a finished run to judge by."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The edges as they are now, and what comes next."""
+
+    settings: Settings
+    metric: str
+    states: list[EdgeState]
+    next: Step
+    """The next look of the edges that are open."""
+    all: Step
+    """All looks of the edges that are open, should none be settled before."""
+    waiting: list[tuple[EdgeState, float]]
+    """Open edges whose next look the budget does not allow, and its seconds; the cheapest first."""
+    lacks_results: bool
+    """Whether a planned run has no result yet."""
+
+    def check_budget(self) -> None:
+        """Raises: GanealogyError when the budget allows no look at all."""
+        if self.waiting and not self.next.edges:
+            cheapest, wanted = self.waiting[0]
+            raise GanealogyError(
+                f"--budget: the next look of {cheapest.child} takes about {duration(wanted)}, and no other takes less"
+            )
+
+
+def settle(names: Collection[str], at_most: int, budget: float | None, params: Path = PARAMS) -> Iterator[Look]:
+    """Train look after look until every edge of the named versions is settled, and yield each look.
+
+    `names`: empty for all; `at_most`: seeds of a version; `budget`: seconds, from now.
+
+    Raises: GanealogyError for a version without a parent in the plan, a budget that allows no look, and when runs end
+    without a result. SystemExit with the code of a training that was stopped.
+    """
+    began, wanted, first = time.monotonic(), None, True
+    while True:
+        left = None if budget is None else budget - (time.monotonic() - began)
+        look = load(names, at_most, left) if TREE.is_file() else None
+        if look is None or (look.lacks_results and wanted != look.settings.tree.more_seeds):
+            wanted = look.settings.tree.more_seeds if look else None
+            if code := repro.repro():
+                raise SystemExit(code)
+            continue
+        if first:
+            look.check_budget()
+        yield look
+        first = False
+        if not look.next.edges:
+            return
+        if not look.next.runs:
+            stuck = ", ".join(state.child for state in look.next.edges)
+            raise GanealogyError(f"{stuck}: the seeds of the next look have ended without a {look.metric}")
+        write(look.next, params)
+
+
+def load(names: Collection[str], at_most: int, budget: float | None) -> Look:
+    """Return the edges of the named versions as they are now; without names, all. `budget`: seconds.
+
+    Raises: GanealogyError for a version that is not listed or has no parent among the listed ones.
+    """
+    settings, findings = schema.load(), collect()
+    states = edges(findings, names, at_most)
+    ends = [replace(state, next_look=max(look for look in LOOKS if look <= at_most)) for state in _open(states)]
+    chosen, waiting = affordable(states, settings, findings, budget)
+    return Look(
+        settings,
+        findings.primary_metric,
+        states,
+        step(chosen, settings, findings),
+        step(ends, settings, findings),
+        waiting,
+        _lacks_results(findings, settings.tree),
+    )
 
 
 def edges(findings: Findings, names: Collection[str], at_most: int) -> list[EdgeState]:
@@ -61,33 +133,47 @@ def edges(findings: Findings, names: Collection[str], at_most: int) -> list[Edge
         gate=findings.gate,
         barred=copying(findings),
     )
+    if not found:
+        raise GanealogyError(f"{PARAMS}: tree.versions has no version whose parent is listed, too: nothing to settle")
     legal = {state.child: state for state in found}
     for name in names:
         if name not in legal:
             raise one_of("version with a parent in tree.versions", name, legal)
-    if not legal:
-        raise GanealogyError(f"{PARAMS}: tree.versions has no version whose parent is listed, too: nothing to settle")
     return [state for state in found if not names or state.child in names]
 
 
-def plan(states: Sequence[EdgeState], settings: Settings, findings: Findings, budget: float | None) -> Step:
-    """Return the next step. `budget`: seconds; edges that need the fewest new runs come first."""
-    tree = settings.tree
-    cost = {version.name: _seconds(findings, version.name) for version in findings.listed}
-    places = len(_side_by_side.slots(settings.train))
+def affordable(
+    states: Sequence[EdgeState], settings: Settings, findings: Findings, budget: float | None
+) -> tuple[list[EdgeState], list[tuple[EdgeState, float]]]:
+    """Return the open edges whose next look fits the budget in seconds, and the others with the seconds of theirs.
+
+    Edges with the fewest new runs come first.
+    """
     chosen: list[EdgeState] = []
-    waiting: list[EdgeState] = []
-    todo = [state for state in states if state.next_look]
-    for state in sorted(todo, key=lambda state: len(_new_runs(tree, [state]))):
-        new = _new_runs(tree, [*chosen, state])
-        wall = _wall([cost[version] for version, _ in new], places)
-        if budget is not None and wall is not None and wall > budget:
-            waiting.append(state)
+    waiting: list[tuple[EdgeState, float]] = []
+    for state in sorted(_open(states), key=lambda state: len(_new_runs(settings.tree, [state]))):
+        seconds = step([*chosen, state], settings, findings).seconds
+        if budget is not None and seconds is not None and seconds > budget:
+            waiting.append((state, seconds))
         else:
             chosen.append(state)
-    new = _new_runs(tree, chosen)
-    seconds = _wall([cost[version] for version, _ in new], places)
-    return Step(chosen, waiting, _more_seeds(tree, chosen), len(new), seconds)
+    return chosen, waiting
+
+
+def step(chosen: Sequence[EdgeState], settings: Settings, findings: Findings) -> Step:
+    """Return the step that takes these edges to their next look."""
+    new = _new_runs(settings.tree, chosen)
+    costs = {version.name: version.cost("seconds") for version in findings.listed}
+    dearest = max((cost for cost in costs.values() if cost is not None), default=None)
+    each = [cost if (cost := costs.get(version)) is not None else dearest for version, _ in new]
+    known = [cost for cost in each if cost is not None]
+    places = len(_side_by_side.slots(settings.train))
+    seconds = times.makespan(known, places) if len(known) == len(new) else None
+    return Step(list(chosen), _more_seeds(settings.tree, chosen), len(new), seconds)
+
+
+def _open(states: Sequence[EdgeState]) -> list[EdgeState]:
+    return [state for state in states if state.next_look]
 
 
 def _sequence(tree: Tree, count: int) -> list[int]:
@@ -115,19 +201,6 @@ def _new_runs(tree: Tree, chosen: Sequence[EdgeState]) -> list[tuple[str, int]]:
     ]
 
 
-def _seconds(findings: Findings, name: str) -> float | None:
-    """Return what a run of the version took, or of any version where it has none."""
-    costs = {version.name: version.cost("seconds") for version in findings.listed}
-    known = [cost for cost in costs.values() if cost is not None]
-    own = costs.get(name)
-    return own if own is not None else max(known, default=None)
-
-
-def _wall(seconds: Sequence[float | None], places: int) -> float | None:
-    known = [each for each in seconds if each is not None]
-    return times.makespan(known, places) if len(known) == len(seconds) else None
-
-
 def write(step: Step, params: Path = PARAMS) -> None:
     """Write the step's seeds into params.yaml, whose comments stay."""
 
@@ -137,26 +210,18 @@ def write(step: Step, params: Path = PARAMS) -> None:
     edit.rewrite(params, change)
 
 
-def train() -> int:
-    """Train what the plan lacks. Return the exit code of `ganealogy repro`."""
-    return repro.repro()
+def _lacks_results(findings: Findings, tree: Tree) -> bool:
+    """Return whether a run of params.yaml has no result yet, or is not in the plan."""
+    metric, listed = findings.primary_metric, {version.name: version for version in findings.listed}
+    for name in tree.versions:
+        if name not in listed or set(tree.seeds_of(name)) - set(listed[name].seeds):
+            return True
+        if any(run.status != "diverged" and metric not in run.metrics for run in listed[name].runs):
+            return True
+    return False
 
 
-def load(names: Collection[str], at_most: int) -> tuple[Settings, Findings, list[EdgeState]]:
-    """Return settings, results and states as they are now."""
-    settings, findings = schema.load(), collect()
-    return settings, findings, edges(findings, names, at_most)
-
-
-def lacks_results(findings: Findings) -> bool:
-    """Whether a planned run of a listed version has no result yet."""
-    metric = findings.primary_metric
-    return any(
-        run.status != "diverged" and metric not in run.metrics for version in findings.listed for run in version.runs
-    )
-
-
-def table(findings: Findings, states: Sequence[EdgeState]) -> Fitted:
+def table(look: Look) -> Fitted:
     """Return a row per edge: its effect, its word, its seeds, and what is next."""
     columns = [
         Column("version"),
@@ -166,14 +231,14 @@ def table(findings: Findings, states: Sequence[EdgeState]) -> Fitted:
         Column("seeds", right=True),
         Column("next", wraps=True, spare=1),
     ]
-    metric, rows = findings.primary_metric, []
-    for state in states:
-        between = effect_range(metric, state.verdict)
+    rows = []
+    for state in look.states:
+        between = effect_range(look.metric, state.verdict)
         rows.append(
             [
                 state.child,
                 state.parent,
-                f"{effect(metric, state.verdict)}{f' ({between})' if between else ''}" or "–",
+                f"{effect(look.metric, state.verdict)}{f' ({between})' if between else ''}" or "–",
                 verdict_label(state.verdict),
                 str(state.pairs),
                 f"look {1 + list(LOOKS).index(state.next_look)} of {len(LOOKS)}: {state.next_look} seeds"
@@ -184,10 +249,18 @@ def table(findings: Findings, states: Sequence[EdgeState]) -> Fitted:
     return Fitted(columns, rows, title="edges")
 
 
-def sentence(step: Step) -> str:
-    """Return what the step trains, and how long that takes."""
+def sentence(look: Look) -> str:
+    """Return what the next look trains and how long that takes, what all looks would, and what the budget forbids."""
+    waiting = f"over the budget: {', '.join(state.child for state, _ in look.waiting)}" if look.waiting else ""
+    if not look.next.edges:
+        return waiting or "all edges are settled"
+    text = f"next look: {_cost(look.next)}; all looks, if nothing is settled before: {_cost(look.all)}"
+    return "\n".join(filter(None, [text, waiting]))
+
+
+def _cost(step: Step) -> str:
     long = "" if step.seconds is None else f", about {duration(step.seconds)}"
-    return f"{step.runs} run{'s'[: step.runs > 1]} more{long}"
+    return f"{step.runs} run{'s'[: step.runs != 1]} more{long}"
 
 
 def parse_budget(text: str) -> float:

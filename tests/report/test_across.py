@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.fabricated import edit, entry, fabricate_data, fabricate_plan, fabricate_run, recipe
+from helpers import small_tree
+from helpers.fabricated import edit
 
 from ganealogy.cli.main import cli
 from ganealogy.errors import GanealogyError
@@ -17,27 +18,16 @@ from ganealogy.report import across
 from ganealogy.report.collect import collect
 
 SMOOTH: dict[str, Any] = {"adversary": {"loss": {"real_target": 0.9}}}
-SEEDS = range(5)
 
 
 def fabricated(root: Path, ratio: float, letter: str, seeds: int = 5, loss: dict[str, Any] = SMOOTH) -> Path:
     """A project in which v3's distances are v1's times about this ratio. `letter`: of the digest of its pictures."""
-    fabricate_plan(
-        root,
-        [entry("v1", "Root", None, None, recipe()), entry("v3", "Smooth labels", "v1", loss, recipe(**loss))],
-        list(range(seeds)),
-    )
-    fabricate_data(root)
-    edit(root / "data/packed/manifest.json", dataset=letter * 64)
-    for seed in range(seeds):
-        for version, factor in (("v1", 1.0), ("v3", ratio)):
-            run = fabricate_run(root, version, seed, 0.7)
-            edit(run / "train/run.json", data=letter * 64)
-            measured = json.loads((run / "evaluate/metrics.json").read_text())["metrics"]
-            measured["fd_pixel8"] = 100 * factor * (1 + 0.02 * ((seed * (3 if factor == 1 else 7)) % 5 - 2))
-            edit(run / "evaluate/metrics.json", metrics=measured)
-    (root / "params.yaml").touch()
-    return root
+    entries = [
+        small_tree.version("v1"),
+        small_tree.version("v3", "v1", title="Smooth labels", recipe=loss, changes=loss),
+    ]
+    values = {"v1": small_tree.around(100, seeds), "v3": small_tree.around(100 * ratio, seeds, turn=2)}
+    return small_tree.make(root, entries, values, letter)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from ganealogy.report.pictures import Gallery
 from ganealogy.stages import plan
 from ganealogy.workspace import SHIPPED, VERSIONS
 
-NO_PICTURES = Gallery(real=None, samples={}, strips={}, neighbours={}, walks={}, frames={})
+NO_PICTURES = Gallery()
 WORDS = "Helps; keep it: {a} # b"
 
 

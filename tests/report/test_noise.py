@@ -88,17 +88,13 @@ def test_equal_checkpoints_and_absent_ones_do_not_disagree(tree: Path) -> None:
 def test_the_report_shows_both_checkpoints(tree: Path) -> None:
     add_other(tree, {"v3": 2.0})
     findings = collect(tree)
-    html, text = page.render(findings, empty_gallery()), markdown.render(findings, {})
+    html, text = page.render(findings, Gallery()), markdown.render(findings, {})
     assert "best and last disagree" in html
     assert "v3: best and last disagree" in "".join(str(part) for part in terminal.summary(tree, 80).renderables)
     assert f"by best: {figure(2 * findings.listed[1].mean(METRIC))}" in html
     assert "best and last disagree: +50 % ✗ worse by best, −25 % ✓ better by last" in text
     heading = next(line for line in text.splitlines() if line.startswith("| version"))
     assert "| by best |" in heading
-
-
-def empty_gallery() -> Gallery:
-    return Gallery(real=None, samples={}, strips={}, neighbours={}, walks={}, frames={})
 
 
 def test_each_version_with_sets_has_a_row(tree: Path) -> None:
@@ -157,7 +153,7 @@ def test_a_record_of_another_plan_is_not_shown(tree: Path, changes: dict[str, ob
     add_record(tree, **changes)
     section = noise.section(collect(tree))
     assert not section["draws"] and section["command"] == "ganealogy noise v1"
-    assert "ganealogy noise v1" in page.render(collect(tree), empty_gallery())
+    assert "ganealogy noise v1" in page.render(collect(tree), Gallery())
 
 
 def test_a_damaged_record_is_not_shown(tree: Path) -> None:

@@ -60,30 +60,18 @@ def settle(names: tuple[str, ...], at_most: int, budget: float | None, dry_run: 
 
     Stopped, it goes on where it was.
     """
-    import time
-
     from ganealogy import settle
     from ganealogy.lineage import tables
 
-    began, trained_for = time.monotonic(), None
-    while True:
-        settings, findings, states = settle.load(names, at_most)
-        if settle.lacks_results(findings) and not dry_run and trained_for != settings.tree.more_seeds:
-            trained_for = settings.tree.more_seeds
-            if code := settle.train():
-                sys.exit(code)
-            continue
-        tables.show(settle.table(findings, states))
-        left = None if budget is None else budget - (time.monotonic() - began)
-        step = settle.plan(states, settings, findings, left)
-        if step.waiting:
-            click.echo(f"over the budget: {', '.join(state.child for state in step.waiting)}")
-        if not step.open:
-            return
-        click.echo(settle.sentence(step))
-        if dry_run:
-            return
-        settle.write(step)
+    if dry_run:
+        look = settle.load(names, at_most, budget)
+        look.check_budget()
+        tables.show(settle.table(look))
+        click.echo(settle.sentence(look))
+        return
+    for look in settle.settle(names, at_most, budget):
+        tables.show(settle.table(look))
+        click.echo(settle.sentence(look))
 
 
 @click.command()

@@ -12,7 +12,7 @@ from rich.tree import Tree
 from ganealogy.lineage import ideas
 from ganealogy.lineage.changes import changes
 from ganealogy.lineage.flatten import as_text
-from ganealogy.lineage.recipe import flatten
+from ganealogy.lineage.recipe import complete, flatten
 from ganealogy.lineage.versions import Version
 from ganealogy.params.budget_text import describe, packed_pictures
 from ganealogy.record_types import Recipe
@@ -166,8 +166,10 @@ def ablations(title: str, found: Sequence[Ablation], family: Mapping[str, Versio
         if each.refused or each.version is None:
             rows.append([each.name, f"refused: {each.refused}"])
             continue
-        parent = family[each.version.parents[0]].recipe
-        lines = changes(each.version.recipe, parent, each.version.recipe)
+        parent = family[each.version.parents[0]]
+        # With the defaults of components: what is left out may be a parameter that the recipe without it lacks.
+        before, after = (complete(side.recipe, str(side.path)) for side in (parent, each.version))
+        lines = changes(after, before, after)
         rows.append([each.name, "; ".join(map(str, lines))])
     return Fitted(columns, rows, title=title)
 

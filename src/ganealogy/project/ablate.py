@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
@@ -18,6 +19,7 @@ from ganealogy.runs.times import Seconds
 from ganealogy.stages import plan
 from ganealogy.workspace import PARAMS, VERSIONS
 
+WIDEST_LINE = 120
 OTHER_SECONDS = 15.0
 """Of a run beside its training: sampling and measuring on one core."""
 
@@ -71,15 +73,8 @@ def write(found: Iterable[Ablation], params: Path = PARAMS) -> list[Path]:
     return written
 
 
-def text(content: Any) -> str:
-    """Return the content of a version file: a line per key, values as JSON, which is YAML."""
-    plain = {"title", "idea", "source", "parent"}
-    lines = [
-        f"{key}: {value if key in plain and _is_plain(value) else json.dumps(value, ensure_ascii=False)}"
-        for key, value in content.items()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _is_plain(value: str) -> bool:
-    return value.replace(" ", "").replace("-", "").isalnum()
+def text(content: Mapping[str, Any]) -> str:
+    """Return the content of a version file."""
+    return yaml.safe_dump(
+        dict(content), sort_keys=False, default_flow_style=None, allow_unicode=True, width=WIDEST_LINE
+    )

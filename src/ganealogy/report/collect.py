@@ -88,7 +88,12 @@ def _tree(root: Path) -> Json:
 
 def _is_version(entry: Any) -> bool:
     """Return whether this is an entry whose names may go into paths, anchors and commands."""
-    names = [entry.get("name"), entry.get("parent") or "v1"] if isinstance(entry, dict) else [None]
+    if not isinstance(entry, dict):
+        return False
+    parents, ablates = entry.get("parents") or [], entry.get("ablates") or {}
+    if not isinstance(parents, list) or not isinstance(ablates, dict):
+        return False
+    names = [entry.get("name"), entry.get("parent") or "v1", *parents, ablates.get("version") or "v1"]
     return all(isinstance(name, str) and VERSION_NAME.fullmatch(name) for name in names)
 
 

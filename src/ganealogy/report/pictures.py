@@ -69,12 +69,12 @@ BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 class Gallery:
     """All pictures of the report by run name (`v3-0`); runs without a picture have no entry."""
 
-    real: Image.Image | None
-    samples: dict[str, Image.Image]
-    strips: dict[str, Image.Image]
-    neighbours: dict[str, Image.Image]
-    walks: dict[str, str]
-    frames: dict[str, list[tuple[int, str]]]
+    real: Image.Image | None = None
+    samples: dict[str, Image.Image] = field(default_factory=dict)
+    strips: dict[str, Image.Image] = field(default_factory=dict)
+    neighbours: dict[str, Image.Image] = field(default_factory=dict)
+    walks: dict[str, str] = field(default_factory=dict)
+    frames: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     classes: dict[str, Image.Image] = field(default_factory=dict)
     """By version: the sheet of classes of a conditional version's first seed with samples."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ganealogy.errors import GanealogyError, printable
 from ganealogy.files.records import RecordError
 from ganealogy.report import second_opinions, wording
+from ganealogy.report.ablation import AblationTable, Cell, ablation_tables
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.outcome import against_sentences, basis, outcome
@@ -18,12 +19,13 @@ from ganealogy.report.verdict_table import (
     against_for,
     bundle,
     css_class,
+    effect,
     estimates_for,
     family,
     verdict_label,
     verdicts_for,
 )
-from ganealogy.runtime.tables import GAP, indent, text, widest
+from ganealogy.runtime.tables import GAP, Column, Fitted, indent, text, widest
 from ganealogy.verdicts.estimates import Estimate
 from ganealogy.verdicts.significance import EQUIVALENT, SecondEdge, Verdict
 
@@ -69,12 +71,13 @@ def summary(root: Path, width: int) -> Group:
     if all(run.status == "missing" for run in findings.runs):
         raise GanealogyError(NO_RESULTS)
     verdicts = verdicts_for(findings, findings.primary_metric)
-    parts: list[Text | Table] = [
+    parts: list[Text | Table | Fitted] = [
         Text(printable(outcome(findings, verdicts).sentence), style="bold"),
         *map(text, against_sentences(against_for(findings))),
         Text(printable(f"{basis(findings)}\n"), style="dim"),
         _table(_rows(findings, verdicts, width), width),
     ]
+    parts += [_ablations(findings, each) for each in ablation_tables(findings, verdicts)]
     tested = any(verdict.p is not None for verdict in verdicts.values())
     notes = [family(findings) if tested else "", _notes(findings, verdicts)]
     if any(notes):
@@ -132,6 +135,28 @@ def _rows(findings: Findings, verdicts: dict[str, Verdict], width: int) -> list[
         else:
             rows.append(Row(name, title, "", "", Text("not listed"), "", style="dim"))
     return rows
+
+
+def _ablations(findings: Findings, taken_apart: AblationTable) -> Fitted:
+    """Return a row per idea of a version that is taken apart, then a row per several ideas left out."""
+
+    def said(cell: Cell | None) -> str:
+        return f"{effect(findings.primary_metric, cell.verdict)} {verdict_label(cell.verdict)}".strip() if cell else "–"
+
+    columns = [
+        Column("idea"),
+        *(Column(name, wraps=True) for name in ("when added", "alone", f"{taken_apart.version} without it")),
+        Column("", wraps=True, spare=1),
+    ]
+    rows = [[row.idea, said(row.added), said(row.alone), said(row.left_out), row.note] for row in taken_apart.rows]
+    rows += [[cell.child, "–", "–", said(cell), ""] for cell in taken_apart.pairs]
+    edges = wording.plural(taken_apart.edges, "comparison")
+    return Fitted(
+        columns,
+        rows,
+        title=f"\nwhat carries {taken_apart.version}: worse without it means that it carries",
+        caption=f"exploratory: alone and left out are a family of {edges} of their own",
+    )
 
 
 def _descendants(version: Version, depth: int) -> list[tuple[int, Version]]:

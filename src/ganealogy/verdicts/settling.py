@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ganealogy.verdicts import looks, significance
 from ganealogy.verdicts.looks import ALPHA, EQUIVALENCE_SHARES, LOOKS, Look
+from ganealogy.verdicts.metric_kinds import scale
 from ganealogy.verdicts.significance import (
     BARRED,
     BETTER,
@@ -57,15 +58,15 @@ def states(
     found = significance.verdicts(metric, values, parents, margin=margin, gate=gate, barred=barred)
     edges = significance.family(metric, values, parents)
     spread = looks.tree_spread(edge.pairs for edge in edges.values())
-    bound = math.log1p(margin) if margin and next(iter(edges.values())).log else None
+    bound = math.log1p(margin) if margin and scale(metric) == "log" else None
     made = []
     for key, edge in edges.items():
         verdict, pairs = found[key], len(edge.pairs)
         look, why = next((look for look in LOOKS if look > pairs), None), ""
-        if verdict.word in WORDS:
+        if verdict.word in WORDS or verdict.word == BARRED:
             why = verdict.label
-        elif verdict.word in (BARRED, NOT_YET):
-            why = verdict.why or verdict.label
+        elif verdict.word == NOT_YET:
+            why = verdict.why
         elif look is None or look > at_most:
             why = f"{pairs} of at most {at_most} seeds"
         elif pairs >= HOPELESS_FROM:
