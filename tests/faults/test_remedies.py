@@ -205,6 +205,7 @@ NO_REMEDIES = {
     "cli/result_verbs.py: dvc repro",
     "cli/upkeep_verbs.py: dvc repro",
     "cli/version_verbs.py: dvc repro",
+    "cli/version_verbs.py: ganealogy repro",
     "cli/version_verbs.py: ganealogy tree --all",
     "stages/noise.py: dvc repro",
 }

@@ -127,11 +127,11 @@ def rows(sides: Sequence[Side]) -> list[Row]:
     """
     same = Counter(str(side.findings.manifest.get("dataset")) for side in sides)
     if twice := [side.name for side in sides if same[str(side.findings.manifest.get("dataset"))] > 1]:
-        raise GanealogyError(f"{' and '.join(twice)} have the same pictures: `ganealogy report --exp` compares those")
+        raise GanealogyError(f"{' and '.join(twice)} have the same pictures, which are one data set: name one of them")
     leads = {side.findings.primary_metric: side.name for side in sides}
     if len(leads) > 1:
         named = " and ".join(f"{name} by {metric}" for metric, name in leads.items())
-        raise GanealogyError(f"different distances lead, {named}: set evaluate.lead alike, then `dvc repro` there")
+        raise GanealogyError(f"different distances lead, {named}: set evaluate.lead alike, and measure again")
     [metric] = leads
     if scale(metric) != "log":
         raise GanealogyError(f"{metric} has no ratios to average: let a distance lead (evaluate.lead)")
