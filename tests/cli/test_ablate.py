@@ -79,11 +79,11 @@ def test_each_idea_alone(project: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["v1"], "v1 has no ancestor between it and its root"),
-        (["mine"], "mine has no ancestor between it and its root"),
-        (["both", "--pairs"], "a pair needs 2 or more"),
-        (["mine", "--split"], "mine changes one thing alone"),
-        (["v1", "--split"], "there is nothing to split"),
+        (["v1"], "v1 has no idea between its root and its own changes"),
+        (["mine"], "mine has no idea between its root and its own changes"),
+        (["both", "--pairs"], "a pair needs 2: take "),
+        (["mine", "--split"], "mine changes one thing, .*: take a bundle"),
+        (["v1", "--split"], "v1 has no changes of its own to split"),
         (["nothing"], "no version 'nothing'"),
     ],
 )

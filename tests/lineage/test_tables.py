@@ -101,3 +101,19 @@ def test_a_new_version_that_fails_leaves_nothing(project: Path, name: str, paren
     with pytest.raises(GanealogyError, match=message):
         new_version.new(name, parent, project / "versions", project / "params.yaml")
     assert (sorted((project / "versions").iterdir()), (project / "params.yaml").read_text()) == before
+
+
+def test_ablations_are_counted_and_those_that_others_grow_from_are_shown(tmp_path: Path) -> None:
+    files = {
+        "a": "title: A\nidea: i\nsource: s\nparent: v2\nchanges: {adversary: {loss: {real_target: 0.9}}}\n",
+        "a-without-v2": "title: W\nidea: i\nsource: s\nparent: a\nwithout: [v2]\nablates: {version: a, without: [v2]}\n",
+        "a-only-a": "title: O\nidea: i\nsource: s\nparent: v1\nchanges: {adversary: {loss: {real_target: 0.9}}}\n"
+        "ablates: {version: a, only: a}\n",
+        "b": "title: B\nidea: i\nsource: s\nparent: a-only-a\nchanges: {adversary: {loss: {fake_target: 0.1}}}\n",
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.yaml").write_text(content)
+    family = read_family(["a", "a-without-v2", "b"], tmp_path)
+    folded, whole = (text(tables.FamilyTree(family, fold=fold)) for fold in (True, False))
+    assert "a A (1 ablation)" in folded and "a-without-v2" not in folded and "a-only-a O" in folded and "b B" in folded
+    assert "a-without-v2 W (without v2)" in whole and "ablation" not in whole

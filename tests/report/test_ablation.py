@@ -9,10 +9,11 @@ import pytest
 from helpers import small_tree
 from helpers.small_tree import around, version
 
-from ganealogy.report import markdown, page
+from ganealogy.report import as_json, markdown, page
 from ganealogy.report.ablation import AblationTable, ablation_tables
 from ganealogy.report.collect import collect
 from ganealogy.report.pictures import Gallery
+from ganealogy.report.seeds import plan_seeds
 from ganealogy.report.terminal import summary
 from ganealogy.report.verdict_table import verdicts_for
 
@@ -110,3 +111,20 @@ def test_page_markdown_and_summary_show_the_table(tmp_path: Path) -> None:
     assert "### What carries v4" in written and "helps only with the others" in written
     shown = [str(cell) for cell in summary(tmp_path, 100).renderables]
     assert any("what carries v4" in cell for cell in shown)
+
+
+def test_seeds_and_judge_know_what_an_ablation_is_compared_with(tmp_path: Path) -> None:
+    table(tmp_path, TAKEN_APART | ALONE, [without("v2"), without("v3"), only("v3"), only("v4")])
+    for name, other, word in (("v4-without-v3", "v4", "worse"), ("v4-only-v4", "v1", "better")):
+        _, against, verdict, remark = as_json.judge(tmp_path, name, None)
+        assert (against, verdict.word) == (other, word) and remark.startswith("exploratory: ")
+        plan = plan_seeds(tmp_path, name)
+        assert plan.parent == other and plan.spread.family == 4
+
+
+def test_without_the_version_that_it_takes_apart_it_is_a_child_of_its_parent(tmp_path: Path) -> None:
+    entries = [version("v1"), version("v4-only-v3", "v1", ablates={"version": "v4", "only": "v3"})]
+    values = {"v1": around(200.0), "v4-only-v3": around(150.0, turn=1)}
+    findings = collect(small_tree.make(tmp_path, entries, values))
+    assert verdicts_for(findings, small_tree.METRIC)["v4-only-v3"].word == "better"
+    assert [each.name for each in findings.versions[0].children] == ["v4-only-v3"]

@@ -93,9 +93,18 @@ def test_a_hostile_name_in_a_plan_is_one_error(project: Path) -> None:
     tree = project / "build/plan/tree.json"
     content = tree.read_text()
     for name in ("../x", "v1`x", "<b>", "v1\n", "[red]", 7):
-        for key in ("name", "parent"):
+        for key, value in {"name": name, "parent": name, "parents": ["v1", name], "ablates": {"version": name}}.items():
             record = json.loads(content)
-            record["versions"][-1][key] = name
+            record["versions"][-1][key] = value
             tree.write_text(json.dumps(record))
             with pytest.raises(GanealogyError, match="run: ganealogy plan"):
                 collect(project)
+
+
+@pytest.mark.parametrize("damaged", [{"without": {}}, {"version": "v1", "without": "v3"}, {"version": "v1", "only": 3}])
+def test_damaged_words_on_an_ablation_make_it_a_child(project: Path, damaged: dict[str, Any]) -> None:
+    tree = project / "build/plan/tree.json"
+    record = json.loads(tree.read_text())
+    record["versions"][-1]["ablates"] = damaged
+    tree.write_text(json.dumps(record))
+    assert collect(project).versions[-1].ablates == {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Also those that come with Ganealogy and are not used here.")
+@click.option("--all", "everything", is_flag=True, help="Also those not used here, and ablations.")
 @JSON
 def tree(everything: bool, as_json: bool) -> None:
     """Print the family tree: the project's own versions, those of params.yaml, and their ancestors."""
@@ -27,7 +27,7 @@ def tree(everything: bool, as_json: bool) -> None:
     if as_json:
         emit([versions.described(version) for version in family.values()])
         return
-    tables.show(tables.FamilyTree(family))
+    tables.show(tables.FamilyTree(family, fold=not everything))
     if others := len(set(versions.known()) - set(family)):
         click.echo(f"{others} more come with Ganealogy: ganealogy tree --all")
 

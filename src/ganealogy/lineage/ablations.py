@@ -34,10 +34,10 @@ def leave_out(version: Version, family: Mapping[str, Version], together: int = 1
     """
     ideas = version.ideas[1:-1]
     if len(ideas) < together:
+        legal = [name for name, each in family.items() if len(each.ideas) - 2 >= together and not each.file.ablates]
         raise GanealogyError(
-            f"{version.name} has {', '.join(ideas) or 'no ancestor'} between it and its root: "
-            f"{'a pair' if together == 2 else 'an ablation'} needs {together} or more; its own changes are what its "
-            "parent lacks, so the tree shows what they do"
+            f"{version.name} has {', '.join(ideas) or 'no idea'} between its root and its own changes, and "
+            f"{'a pair' if together == 2 else 'an ablation'} needs {together}: take {_such_as(legal)}"
         )
     found = []
     for chosen in combinations(ideas, together):
@@ -56,7 +56,11 @@ def alone(version: Version, family: Mapping[str, Version]) -> list[Ablation]:
     """Return the root with each of the ideas alone. Raises: GanealogyError for a root and its children."""
     root, *ideas = version.ideas
     if len(ideas) < 2:
-        raise GanealogyError(f"{version.name} has one idea at most: there are none to try alone")
+        legal = [name for name, each in family.items() if len(each.ideas) > 2 and not each.file.ablates]
+        raise GanealogyError(
+            f"{version.name} has {', '.join(ideas) or 'no idea'} after its root, and to try each alone takes 2: "
+            f"take {_such_as(legal)}"
+        )
     found = []
     for idea in ideas:
         content = {
@@ -99,11 +103,11 @@ def split(version: Version, family: Mapping[str, Version]) -> list[Ablation]:
 def _parts(version: Version, family: Mapping[str, Version]) -> dict[str, list[str]]:
     """Return part → dotted keys of the version's changes, as `changes.count_changes` counts them."""
     if len(version.parents) != 1 or not version.file.changes:
-        raise GanealogyError(f"{version.name} is no version with one parent and changes: there is nothing to split")
+        raise GanealogyError(f"{version.name} has no changes of its own to split: take a version with one parent")
     parent = family[version.parents[0]]
     groups = changes.groups(changes.changes(version.file.changes, parent.recipe, version.recipe))
     if len(groups) < 2:
-        raise GanealogyError(f"{version.name} changes one thing alone: there is nothing to split")
+        raise GanealogyError(f"{version.name} changes one thing, {next(iter(groups), 'its title')}: take a bundle")
     names: dict[str, list[str]] = {}
     for subject, keys in groups.items():
         words = [word for word in re.split(r"[._]+", subject) if word]
@@ -139,6 +143,12 @@ def _ablation(name: str, content: dict[str, Any], family: Mapping[str, Version])
         return Ablation(name, content, None, str(error))
     same = next((each.name for each in family.values() if each.recipe == version.recipe), "")
     return Ablation(name, content, version, f"the same as {same}" if same else "")
+
+
+def _such_as(names: Sequence[str]) -> str:
+    """Return the end of a message: which versions are legal, the first five of them."""
+    more = f" or {len(names) - 5} others" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}" if names else "another one once there is a longer line"
 
 
 def _titles(names: Sequence[str], family: Mapping[str, Version]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,32 +75,47 @@ class FamilyTree:
     """All versions as a tree of titles; a tree too deep for the terminal has smaller steps."""
 
     family: Mapping[str, Version]
+    fold: bool = True
+    """Count versions that take another one apart beside that one, in place of showing them."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wholes = self._folded() if self.fold else {}
+        folded = Counter(wholes.values())
+        shown = {name: each for name, each in self.family.items() if name not in wholes}
         depths: dict[str | None, int] = {None: -1}
-        for name, version in self.family.items():
+        for name, version in shown.items():
             depths[name] = depths[version.parent] + 1
         deepest = max(depths.values())
         if 8 * deepest > options.max_width:
-            for depth, name in _in_order(self.family):
+            for depth, name in _in_order(shown):
                 prefix = indent(depth, deepest, options.max_width) + ("└ " if depth else "")
-                yield text(f"{prefix}{name} {self._title(name)}")
+                yield text(f"{prefix}{name} {self._title(name, folded[name])}")
             return
         top = Tree("versions", hide_root=True)
         branches: dict[str | None, Tree] = {None: top}
-        for name, version in self.family.items():
-            label = text(f"{name} {self._title(name)}")
+        for name, version in shown.items():
+            label = text(f"{name} {self._title(name, folded[name])}")
             label.stylize("bold", 0, len(name))
             branches[name] = branches[version.parent].add(label)
         yield top
 
-    def _title(self, name: str) -> str:
-        """Return the title, a merge's other parent, what is left out, and ancestors of whose ideas nothing is left."""
+    def _folded(self) -> dict[str, str]:
+        """Return ablation → the version that it takes apart, if that is in the family and nothing grows from it."""
+        grown = {parent for each in self.family.values() for parent in each.parents}
+        return {
+            name: each.file.ablates.version
+            for name, each in self.family.items()
+            if each.file.ablates and each.file.ablates.version in self.family and name not in grown
+        }
+
+    def _title(self, name: str, ablations: int) -> str:
+        """Return the title, a merge's other parent, what is left out, whose ideas are replaced, and the ablations."""
         version = self.family[name]
         remarks = [f"with {other}" for other in version.parents[1:]]
         remarks += [f"without {' and '.join(version.file.without)}"] if version.file.without else []
         if replaced := ideas.newly_overwritten(version, self.family):
             remarks.append(f"replaces {', '.join(replaced)}")
+        remarks += [f"{ablations} ablation{'s'[: ablations != 1]}"] if ablations else []
         return f"{version.file.title} ({'; '.join(remarks)})" if remarks else version.file.title
 
 

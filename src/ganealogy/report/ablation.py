@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ganealogy.report.findings import Findings, Version
-from ganealogy.report.verdict_table import verdicts_for
+from ganealogy.report.verdict_table import parents_of, verdicts_for
 from ganealogy.verdicts.significance import (
     BETTER,
     DIVERGES_LESS,
@@ -79,7 +79,7 @@ def ablation_tables(findings: Findings, verdicts: dict[str, Verdict]) -> list[Ab
         ablations = [each for each in whole.ablations if each.listed]
         if not ablations:
             continue
-        edges: dict[str, str | None] = {each.name: _other(each, whole, findings) for each in ablations}
+        edges = exploratory_edges(whole)
         found = verdicts_for(findings, findings.primary_metric, parents=edges)
         cells = {name: Cell(name, str(edges[name]), verdict) for name, verdict in found.items()}
         rows: dict[str, dict[str, Cell | None]] = {}
@@ -113,9 +113,17 @@ def _role(ablation: Version) -> tuple[str, str | None]:
     return "without", str(ideas[0]) if len(ideas) == 1 else None
 
 
-def _other(ablation: Version, whole: Version, findings: Findings) -> str | None:
-    """Return the version to compare an ablation with: the whole where something is left out, else its own parent."""
-    return ablation.parent if _role(ablation)[0] == "only" else whole.name
+def edges_with(findings: Findings, version: Version) -> dict[str, str | None]:
+    """Return the family of edges that a listed version's verdict belongs to: the tree's, or one of ablations."""
+    whole = next((each for each in findings.listed if version in each.ablations), None)
+    return exploratory_edges(whole) if whole else parents_of(findings)
+
+
+def exploratory_edges(whole: Version) -> dict[str, str | None]:
+    """Return ablation → the version to compare it with: the whole where something is left out, else its own parent."""
+    return {
+        each.name: each.parent if _role(each)[0] == "only" else whole.name for each in whole.ablations if each.listed
+    }
 
 
 def _added(idea: str, verdicts: dict[str, Verdict], listed: dict[str, Version]) -> Cell | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ganealogy.errors import GanealogyError, one_of
+from ganealogy.report.ablation import edges_with
 from ganealogy.report.collect import collect
 from ganealogy.report.conclusions import remark
 from ganealogy.report.findings import Findings
@@ -74,7 +75,7 @@ def judge(root: Path, version: str, against: str | None) -> tuple[str, str, Verd
     for name in filter(None, (version, against)):
         if name not in listed:
             raise one_of("version of tree.versions", name, listed)
-    other = against or listed[version].parent
+    other = against or edges_with(findings, listed[version]).get(version)
     if other is None:
         raise GanealogyError(f"{version} is a root: name the version to compare it with, --against NAME")
     if other == version:
@@ -84,7 +85,10 @@ def judge(root: Path, version: str, against: str | None) -> tuple[str, str, Verd
 
 def _verdict(findings: Findings, version: str, other: str) -> tuple[Verdict, str]:
     metric = findings.primary_metric
-    edges = parents_of(findings)
+    edges = edges_with(findings, next(each for each in findings.listed if each.name == version))
+    if version in edges and version not in parents_of(findings) and edges[version] == other:
+        found = verdicts_for(findings, metric, parents=edges)[version]
+        return found, "exploratory: corrected for the ablations of the same version and all looks"
     for key in (version, SecondEdge(version, other)):
         if edges.get(key) == other:
             return verdicts_for(findings, metric)[key], "corrected for all edges of the tree and all looks"

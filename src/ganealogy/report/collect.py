@@ -12,10 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ganealogy.errors import GanealogyError, one_line, printable
 from ganealogy.files import records
 from ganealogy.files.records import RecordError
 from ganealogy.lineage.changes import changes
+from ganealogy.lineage.versions import Ablates
 from ganealogy.report.findings import ANCHORS, Conclusion, Findings, Gap, Json, Run, Version, number
 from ganealogy.verdicts import noise
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
@@ -131,19 +134,31 @@ def _versions(tree: Json) -> list[Version]:
             layers=entry.get("layers") or {},
             conclusion=_conclusion(entry.get("conclusion")),
             parents=list(entry.get("parents") or filter(None, [entry.get("parent")])),
-            ablates=entry.get("ablates") or {},
+            ablates=_ablates(entry.get("ablates")),
             in_force=list(entry.get("in_force") or []),
             overwritten=list(entry.get("overwritten") or []),
         )
         for index, entry in enumerate(tree["versions"])
     ]
     by_name = {version.name: version for version in versions}
+    grown = {parent for version in versions for parent in version.parents}
     for version in versions:
-        if version.ablates.get("version") in by_name:
-            by_name[version.ablates["version"]].ablations.append(version)
+        whole = by_name.get(version.ablates.get("version", ""))
+        if whole is None or not whole.listed or version.name in grown:
+            version.ablates = {}  # nothing to compare it with but its parent, or a part of the tree
+        if version.ablates and whole is not None:
+            whole.ablations.append(version)
         elif version.parent in by_name:
             by_name[version.parent].children.append(version)
     return versions
+
+
+def _ablates(entry: Any) -> Json:
+    """Return what a version takes apart, or nothing where that is damaged."""
+    try:
+        return Ablates.model_validate(entry).model_dump(exclude_none=True) if entry else {}
+    except ValidationError:
+        return {}
 
 
 def _conclusion(entry: Any) -> Conclusion | None:

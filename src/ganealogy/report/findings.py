@@ -147,7 +147,7 @@ class Version:
     parents: list[str] = field(default_factory=list)
     """The versions that it is compared with: two of a merge, whose first one is `parent`."""
     ablates: Json = field(default_factory=dict)
-    """Of a version that takes another one apart: `lineage.versions.Ablates`."""
+    """Of a version that takes another listed one apart: `lineage.versions.Ablates`."""
     ablations: list[Version] = field(default_factory=list)
     """The versions that take this one apart. They are not among `children`."""
     in_force: list[str] = field(default_factory=list)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ganealogy.errors import GanealogyError, one_of
 from ganealogy.params import schema
 from ganealogy.report import wording
+from ganealogy.report.ablation import edges_with
 from ganealogy.report.collect import collect
 from ganealogy.report.findings import Findings, Version
-from ganealogy.report.verdict_table import parents_of, trained
+from ganealogy.report.verdict_table import trained
 from ganealogy.runtime.tables import Column, Fitted, text
 from ganealogy.verdicts import power, significance
 from ganealogy.verdicts.looks import ALPHA, LOOKS
@@ -78,7 +79,7 @@ def plan_seeds(root: Path, name: str, difference: float = 0.1, target_power: flo
     for side in (version, parent):
         if not side.values(metric):
             raise GanealogyError(f"{side.name} has no {metric} yet; run: dvc repro")
-    family = significance.family(metric, trained(findings, metric), parents_of(findings))
+    family = significance.family(metric, trained(findings, metric), edges_with(findings, version))
     edge = family[name]
     spread = power.spread(edge, family)
     effect = power.smallest_effect(spread, len(edge.pairs), target_power)
@@ -183,10 +184,11 @@ def _edge(findings: Findings, name: str) -> tuple[Version, Version]:
     version = by_name[name]
     if version.parent is None:
         raise GanealogyError(f"{name} is a root, so it has no parent to compare with; choose one of its children")
-    parent = by_name.get(version.parent)
+    other = edges_with(findings, version).get(name) or version.parent
+    parent = by_name.get(other)
     for each in (version, parent):
         if each is None or not each.listed:
-            absent = each.name if each else version.parent
+            absent = each.name if each else other
             raise GanealogyError(f"{absent} is not trained: add it to tree.versions in params.yaml, then dvc repro")
     assert parent is not None
     return version, parent
