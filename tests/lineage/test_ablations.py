@@ -56,11 +56,7 @@ def test_two_changes_are_each_alone_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("verb", "name", "why"),
     [
-        (
-            ablations.leave_out,
-            "v1",
-            "v1 has no idea between its root and its own changes, and an ablation needs 1: take ",
-        ),
+        (ablations.leave_out, "v1", "v1 has no idea between its root and its own changes, and an ablation needs 1"),
         (ablations.leave_out, "v2", "v2 has no idea between its root and its own changes"),
         (ablations.alone, "v1", "v1 has no idea after its root, and to try each alone takes 2: take "),
         (ablations.alone, "v2", "v2 has v2 after its root, and to try each alone takes 2"),
@@ -74,7 +70,5 @@ def test_what_cannot_be_taken_apart_is_one_line(verb, name: str, why: str) -> No
 
 
 def test_a_pair_needs_two_ancestors() -> None:
-    with pytest.raises(
-        GanealogyError, match="v8 has v7 between its root and its own changes, and a pair needs 2: take "
-    ):
+    with pytest.raises(GanealogyError, match="v8 has v7 between its root and its own changes, and a pair needs 2"):
         ablations.leave_out(FAMILY["v8"], FAMILY, 2)

@@ -106,7 +106,8 @@ def test_a_new_version_that_fails_leaves_nothing(project: Path, name: str, paren
 def test_ablations_are_counted_and_those_that_others_grow_from_are_shown(tmp_path: Path) -> None:
     files = {
         "a": "title: A\nidea: i\nsource: s\nparent: v2\nchanges: {adversary: {loss: {real_target: 0.9}}}\n",
-        "a-without-v2": "title: W\nidea: i\nsource: s\nparent: a\nwithout: [v2]\nablates: {version: a, without: [v2]}\n",
+        "a-without-v2": "title: W\nidea: i\nsource: s\nparent: a\nwithout: [v2]\n"
+        "ablates: {version: a, without: [v2]}\n",
         "a-only-a": "title: O\nidea: i\nsource: s\nparent: v1\nchanges: {adversary: {loss: {real_target: 0.9}}}\n"
         "ablates: {version: a, only: a}\n",
         "b": "title: B\nidea: i\nsource: s\nparent: a-only-a\nchanges: {adversary: {loss: {fake_target: 0.1}}}\n",
