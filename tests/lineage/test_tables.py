@@ -14,7 +14,7 @@ from rich.console import Console
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import new_version, tables
 from ganealogy.lineage import recipe as recipes
-from ganealogy.lineage.versions import known, read_family
+from ganealogy.lineage.versions import known, path_of, read_family
 from ganealogy.params import schema
 from ganealogy.stages import plan
 from ganealogy.tree_types import TreeJson
@@ -112,6 +112,8 @@ def test_ablations_are_counted_and_those_that_others_grow_from_are_shown(tmp_pat
         "ablates: {version: a, only: a}\n",
         "b": "title: B\nidea: i\nsource: s\nparent: a-only-a\nchanges: {adversary: {loss: {fake_target: 0.1}}}\n",
     }
+    for name in ("v1", "v2"):
+        shutil.copy(path_of(name), tmp_path)
     for name, content in files.items():
         (tmp_path / f"{name}.yaml").write_text(content)
     family = read_family(["a", "a-without-v2", "b"], tmp_path)

@@ -107,7 +107,8 @@ def _parts(version: Version, family: Mapping[str, Version]) -> dict[str, list[st
     parent = family[version.parents[0]]
     groups = changes.groups(changes.changes(version.file.changes, parent.recipe, version.recipe))
     if len(groups) < 2:
-        raise GanealogyError(f"{version.name} changes one thing, {next(iter(groups), 'its title')}: take a bundle")
+        changed = "".join(f", {keys[0]}" for keys in groups.values())
+        raise GanealogyError(f"{version.name} changes one thing{changed}: take a bundle of changes")
     names: dict[str, list[str]] = {}
     for subject, keys in groups.items():
         words = [word for word in re.split(r"[._]+", subject) if word]
