@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from ganealogy.cli.main import cli
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import new_version, tables
 from ganealogy.lineage import recipe as recipes
@@ -120,3 +122,35 @@ def test_ablations_are_counted_and_those_that_others_grow_from_are_shown(tmp_pat
     folded, whole = (text(tables.FamilyTree(family, fold=fold)) for fold in (True, False))
     assert "a A (1 ablation)" in folded and "a-without-v2" not in folded and "a-only-a O" in folded and "b B" in folded
     assert "a-without-v2 W (without v2)" in whole and "ablation" not in whole
+
+
+@pytest.mark.parametrize("second", ["v23", "v9"])
+def test_a_new_merge_is_written_also_where_the_file_has_to_decide(project: Path, second: str) -> None:
+    places = project / "versions", project / "params.yaml"
+    path = new_version.new("together", "v8" if second == "v23" else "v23", *places, other=second)
+    if second == "v23":
+        assert read_family(["together"], places[0])["together"].parents == ["v8", "v23"]
+        return
+    with pytest.raises(GanealogyError, match=r"both change optimizers.generator.lr, to 5x .* and 0.5x .*: set it in"):
+        read_family(["together"], places[0])
+    rate = "{lr: 1x, betas: [0.5, 0.9]}"
+    decided = f"changes:\n  optimizers:\n    generator: {rate}\n    discriminator: {rate}\n"
+    path.write_text(path.read_text() + decided)
+    assert read_family(["together"], places[0])["together"].recipe["optimizers"]["generator"]["lr"] == "1x"
+
+
+@pytest.mark.parametrize("second", ["v1", "v8", "mnist-mlp"])
+def test_a_new_merge_that_fails_leaves_nothing(project: Path, second: str) -> None:
+    places = project / "versions", project / "params.yaml"
+    before = sorted(places[0].iterdir()), places[1].read_text()
+    with pytest.raises(GanealogyError, match=r"is an ancestor of v8|names v8 twice|have no common ancestor"):
+        new_version.new("together", "v8", *places, other=second)
+    assert (sorted(places[0].iterdir()), places[1].read_text()) == before
+
+
+def test_the_command_takes_one_or_two_parents(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    parents = ["--parent", "v8", "--parent", "v23"]
+    done = CliRunner().invoke(cli, ["new", "together", *parents], catch_exceptions=False)
+    assert "together.yaml: fill it in" in done.output
+    assert CliRunner().invoke(cli, ["new", "three", *parents, "--parent", "v2"]).exit_code == 2

@@ -110,13 +110,21 @@ def diff(first: str, second: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--parent", required=True, help="The version to start from.")
-def new(name: str, parent: str) -> None:
-    """Write versions/NAME.yaml to fill in, and add NAME to params.yaml; only NAME will be trained."""
+@click.option("--parent", "parents", required=True, multiple=True, help="The version to start from; two are merged.")
+def new(name: str, parents: tuple[str, ...]) -> None:
+    """Write versions/NAME.yaml to fill in, and add NAME to params.yaml; only NAME will be trained.
+
+    \b
+    ganealogy new my-idea --parent v8                  v8 plus one idea
+    ganealogy new together --parent v8 --parent v23    what both branches changed
+    """
     from ganealogy.lineage import new_version
 
+    if len(parents) > 2:
+        raise click.BadParameter(f"{len(parents)} versions; a merge has two", param_hint="--parent")
     with process.explain_full_disk("versions", "params.yaml"):
-        click.echo(f"{new_version.new(name, parent)}: fill it in, then `dvc repro`")
+        path = new_version.new(name, parents[0], other="".join(parents[1:]))
+        click.echo(f"{path}: fill it in, then `dvc repro`")
 
 
 @click.command()

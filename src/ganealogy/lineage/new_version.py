@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
+import yaml
+
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
-from ganealogy.lineage.versions import path_of, read_family
+from ganealogy.lineage.versions import ConflictError, VersionFile, child, path_of, read_family
 from ganealogy.params import edit
+from ganealogy.params.schema import parse
 from ganealogy.workspace import PARAMS, VERSIONS, check_version_name
 
 FILE = Template("""\
@@ -27,18 +31,35 @@ changes:
 """)
 
 
-def new(name: str, parent: str, folder: Path | None = None, params: Path = PARAMS) -> Path:
-    """Write `<name>.yaml` and add it to tree.versions. Return the file.
+MERGE = Template("""\
+title: A few words
+parents: [$parent, $other]
+idea: >
+  Why the two should help together, in one or two sentences: the report prints them beside the results.
+source: the paper, or "ours"
+# It has what both changed since their common ancestor. Where they change one value differently, `changes` decides:
+# changes:
+#   optimizers: {generator: {lr: 1x}}
+""")
 
-    Raises: GanealogyError for a name that is taken or not plain, or an unknown parent.
+
+def new(name: str, parent: str, folder: Path | None = None, params: Path = PARAMS, other: str = "") -> Path:
+    """Write `<name>.yaml` and add it to tree.versions. Return the file. `other`: second parent, of a merge.
+
+    Raises: GanealogyError for a name that is taken or not plain, an unknown parent, or two that cannot be merged.
     """
     path = (folder or VERSIONS) / f"{check_version_name(name)}.yaml"
     if path.exists() or path.is_symlink():
         raise GanealogyError(f"{path} exists already; choose another name, or edit it")
     if path_of(name, folder) != path:
         raise GanealogyError(f"a version {name} comes with Ganealogy: choose another name")
-    read_family([parent], folder)  # raises for an unknown or faulty parent
-    atomic.write_text(path, FILE.substitute(parent=parent))
+    family = read_family(list(filter(None, [parent, other])), folder)  # raises for an unknown or faulty parent
+    text = (MERGE if other else FILE).substitute(parent=parent, other=other)
+    if other:
+        with suppress(ConflictError):  # to be decided in the file
+            file = parse(VersionFile, yaml.safe_load(text), str(path))
+            child(name, file, path, [family[parent], family[other]], family)
+    atomic.write_text(path, text)
     try:
         edit.add_version(name, params)
     except GanealogyError:

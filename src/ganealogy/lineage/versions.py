@@ -125,6 +125,10 @@ class VersionFile(Section):
         return list(self.parents or filter(None, [self.parent]))
 
 
+class ConflictError(GanealogyError):
+    """Two branches change a value differently, and the version that merges them does not set it."""
+
+
 Content: TypeAlias = tuple[dict[str, Any], dict[str, str]]
 """A recipe, and dotted key → the version that set it."""
 
@@ -319,7 +323,7 @@ def _combined(
                 f"{merging.shown(value)} ({parent.name})"
                 for value, parent in zip((conflict.first, conflict.second), parents, strict=True)
             ]
-            raise GanealogyError(
+            raise ConflictError(
                 f"{path}: parents: both change {conflict.key}, to {' and '.join(sides)}: set it in 'changes'"
             )
     whole = recipes.check(merged, f"{path}: parents")
