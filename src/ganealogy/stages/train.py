@@ -23,7 +23,7 @@ from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.params.schema import Train
 from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, VersionPlan
-from ganealogy.runs import store
+from ganealogy.runs import continuing, store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import memory, process
 from ganealogy.runtime.workers import SendProgress
@@ -50,6 +50,7 @@ def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     plan = _stage.read_plan(plan_path(version), VersionPlan)
     manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
     parts = {"plan": plan["fingerprint"], "data": manifest["dataset"], "seed": str(seed)}
+    parts["without_budget"] = continuing.digest(plan)
     if run.vary:
         parts["vary"] = run.vary
     return {**parts, "run": key(parts)}
@@ -118,7 +119,7 @@ def train(
     interruption: process.Interruption,
     send_progress: SendProgress | None = None,
 ) -> tuple[Outcome, str]:
-    """Train in `work`. Return the outcome and the device."""
+    """Train in `work`, from where a shorter training of the store ended if it can. Return the outcome and the device."""
     from ganealogy import tracking
     from ganealogy.runtime import distributed
     from ganealogy.training import loop
@@ -133,7 +134,9 @@ def train(
         use_deterministic_algorithms()
     if process.is_first_rank():
         announce_precision(name, plan["protocol"]["precision"], device)
-        clean_up(work, name, identity)  # before the other ranks look for a checkpoint
+        clean_up(work)  # before the other ranks look for a checkpoint
+        if not (work / "checkpoints").is_dir() and not continuing.begin(name, work, plan, identity):
+            announce_changes(work, name, identity)
     data = open_data(plan)
     progress = TrainingProgress(name, plan["protocol"]["batch_size"], lambda: bool(interruption), send_progress)
     checkpoints = work / "checkpoints"
@@ -192,7 +195,7 @@ def announce_precision(name: str, precision: Any, device: str) -> None:
         print(f"ganealogy: {name} trains in {used}: this device has no {precision}", file=sys.stderr)
 
 
-def clean_up(work: Path, name: str, identity: RunIdentity) -> None:
+def clean_up(work: Path) -> None:
     """Remove the leftovers of an earlier attempt that cannot be used."""
     checkpoints, metrics = work / "checkpoints", work / "train" / "metrics.jsonl"
     for temporary in (work / "train").rglob(".*.tmp"):  # of a killed writer
@@ -203,7 +206,11 @@ def clean_up(work: Path, name: str, identity: RunIdentity) -> None:
             f"ganealogy: {metrics}: no such file, so its checkpoints cannot be used: starting afresh", file=sys.stderr
         )
         shutil.rmtree(checkpoints)
-    elif not checkpoints.is_dir() and (changes := changes_since_interrupted(work, identity)):
+
+
+def announce_changes(work: Path, name: str, identity: RunIdentity) -> None:
+    """Print a line if another interrupted training of the same version and seed is not resumed."""
+    if changes := changes_since_interrupted(work, identity):
         print(f"ganealogy: {name}: starts afresh; {changes} changed since it was interrupted", file=sys.stderr)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
-from ganealogy.budget import step_count
+from ganealogy.budget import step_count, tick_steps
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
@@ -111,7 +111,7 @@ def train(
     # Set up. The initial weights are the first draws of the seed.
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
-    ticks = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
+    ticks = tick_steps(protocol)
     draws = Draws.of(seed, vary)
     seed_everything(step_seed(draws.initialise, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
