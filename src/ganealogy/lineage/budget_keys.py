@@ -70,21 +70,23 @@ def _reads(path: Path, _modified_ns: int, of_component: bool) -> bool:
             allowed |= {id(node.args[1])} if _name(node.args[1]) == ARGUMENT else set()
         elif isinstance(node, ast.FunctionDef) and node.name == "__init__":  # a default is in the recipe
             allowed |= {id(part) for default in node.args.kw_defaults if default for part in ast.walk(default)}
+    found = False
     for node in ast.walk(tree):
         if id(node) in allowed:
             continue
-        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and _name(node) == ARGUMENT:
-            return True
-        if isinstance(node, ast.Constant) and node.value in (ARGUMENT, "from"):  # getattr, and a schedule in the code
-            return True
-        if isinstance(node, ast.ClassDef) and (of_component or "Augmentation" in map(_name, node.bases)):
-            if any(_renames(part) for part in node.body if isinstance(part, ast.FunctionDef)):
-                return True
-    return False
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found |= _name(node) == ARGUMENT
+        elif isinstance(node, ast.Constant):  # getattr, and a schedule in the code
+            found |= node.value in (ARGUMENT, "from")
+        elif isinstance(node, ast.ClassDef) and (of_component or "Augmentation" in map(_name, node.bases)):
+            found |= any(map(_renames, node.body))
+    return found
 
 
-def _renames(method: ast.FunctionDef) -> bool:
+def _renames(method: ast.stmt) -> bool:
     """Return whether a method may receive the progress under another name: it is passed by position."""
+    if not isinstance(method, ast.FunctionDef):
+        return False
     given = [*method.args.posonlyargs, *method.args.args][2:]  # after self and the images, the logits or the step
     others = [argument.arg for argument in given if argument.arg != ARGUMENT]
     return method.name in ("forward", "observe", "__call__") and bool(others or method.args.vararg)

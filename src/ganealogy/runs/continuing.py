@@ -46,12 +46,12 @@ def digest(plan: VersionPlan) -> str:
 
 
 def shorter(plan: VersionPlan, identity: RunIdentity, entries: Iterable[tuple[str, Entry]]) -> list[Shorter]:
-    """Return the finished trainings that differ in a smaller budget alone, longest first. Their files are not checked."""
+    """Return the finished trainings that differ only in a smaller budget, longest first; not verified."""
     same = {"without_budget": digest(plan), "data": identity["data"], "seed": str(identity["seed"])}
-    same |= {"vary": identity.get("vary")}
+    same["vary"] = identity.get("vary", "")
     steps, found = step_count(identity["protocol"]), []
     for _stage, entry in entries:
-        if same == {key: entry.record["made_from"].get(key) for key in same}:
+        if same == {key: entry.record["made_from"].get(key, "") for key in same}:
             try:
                 run = read_record(entry.out / "run.json", "", kind=RunJson)
             except RecordError:

@@ -87,7 +87,7 @@ def continued(jobs: Iterable[Job], settings: Settings) -> dict[str, int]:
     if not jobs or not MANIFEST.is_file():
         return {}
     manifest: ManifestJson = read_record(MANIFEST, Remedy("preprocess"), ("dataset",))
-    entries, found = list(store.entries(stages=("train",))), {}
+    entries, found = list(store.entries(stages=("train",))), dict[str, int]()
     plans = {version: _recipe(version, settings)[0] for version in {job.version for job in jobs}}
     for job in jobs:
         plan = plans[job.version]

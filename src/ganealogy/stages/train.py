@@ -119,7 +119,7 @@ def train(
     interruption: process.Interruption,
     send_progress: SendProgress | None = None,
 ) -> tuple[Outcome, str]:
-    """Train in `work`, from where a shorter training of the store ended if it can. Return the outcome and the device."""
+    """Train in `work`, from the end of a shorter training in the store if possible. Return outcome and device."""
     from ganealogy import tracking
     from ganealogy.runtime import distributed
     from ganealogy.training import loop
