@@ -127,6 +127,7 @@ def _versions(tree: Json) -> list[Version]:
             conclusion=_conclusion(entry.get("conclusion")),
             parents=list(entry.get("parents") or filter(None, [entry.get("parent")])),
             ablates=entry.get("ablates") or {},
+            start=entry["from"] if isinstance(entry.get("from"), dict) else {},
             overwritten=list(entry.get("overwritten") or []),
         )
         for index, entry in enumerate(tree["versions"])

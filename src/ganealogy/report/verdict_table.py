@@ -20,6 +20,7 @@ from ganealogy.verdicts.significance import (
     DIVERGES_MORE,
     EQUIVALENT,
     NO_DIFFERENCE,
+    NOT_COMPARED,
     WORSE,
     Verdict,
 )
@@ -49,7 +50,10 @@ def verdicts_for(
     `values`: version → seed → value, instead of the metric as measured (of another checkpoint, say). `parents`: version
     → the version to compare it with, which make a family of their own.
     """
-    parents = parents_of(findings) if parents is None else parents
+    if parents is None:
+        parents = {version.name: version.parent for version in findings.listed if not version.ablates}
+    refused = {child: why for child, parent in parents.items() if (why := findings.why_not_compared(child, parent))}
+    parents = {child: None if child in refused else parent for child, parent in parents.items()}
     results = trained(findings, metric, values)
     found = significance.verdicts(
         metric,
@@ -67,7 +71,8 @@ def verdicts_for(
     for child, verdict in found.items():
         if seeds := [waiting[name] for name in (child, parents[child]) if name in waiting]:
             found[child] = replace(verdict, why=f"{verdict.why}; no result yet: {' and '.join(seeds)}")
-    return found
+    found |= {child: Verdict(NOT_COMPARED, detail=f": {why}") for child, why in refused.items()}
+    return {child: found[child] for child in parents if child in found}
 
 
 def trained(
@@ -92,8 +97,12 @@ def trained(
 
 
 def parents_of(findings: Findings) -> dict[str, str | None]:
-    """Return listed version → parent, without versions that take another one apart: these are a family of their own."""
-    return {version.name: version.parent for version in findings.listed if not version.ablates}
+    """Return listed version → parent; None if they are not compared.
+
+    Without versions that take another one apart: these are a family of their own.
+    """
+    parents = {version.name: version.parent for version in findings.listed if not version.ablates}
+    return {name: None if findings.why_not_compared(name, parent) else parent for name, parent in parents.items()}
 
 
 def copying(findings: Findings) -> dict[str, set[int]]:

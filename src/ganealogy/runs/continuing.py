@@ -42,7 +42,8 @@ class Shorter:
 def digest(plan: VersionPlan) -> str:
     """Return the digest of a plan without its budget: that of trainings which may continue each other."""
     protocol = {key: value for key, value in plan["protocol"].items() if key not in BUDGET}
-    return atomic.digest({"recipe": plan["recipe"], "protocol": protocol, "code": plan["code"]})
+    source = {"from": [plan["from"]["seed"], plan["from"]["plan"]["fingerprint"]]} if "from" in plan else {}
+    return atomic.digest({"recipe": plan["recipe"], "protocol": protocol, "code": plan["code"], **source})
 
 
 def shorter(plan: VersionPlan, identity: RunIdentity, entries: Iterable[tuple[str, Entry]]) -> list[Shorter]:

@@ -64,7 +64,7 @@ def find(root: Path = Path()) -> Garbage:
     trainings = frozenset[str]().union(*(each.trainings for each in named))
     entries = list(store.entries())
     made = {entry.record["made_from"].get("run") for stage, entry in entries if stage == "train"}
-    awaited = {same for each in named for key, same in each.trainings.items() if key not in made}
+    awaited = {same for each in named for key, same in each.trainings.items() if same and key not in made}
     for _stage, entry in entries:
         if _is_named(entry, named) or _same(entry) in awaited:
             garbage.kept += 1
@@ -159,12 +159,21 @@ def _read(name: str, files: dict[str, Path], manifest: Path | None, unknown: lis
                 same = continuing.digest(content)
                 for seed in content.get("seeds", []):
                     trainings[run_key(content["fingerprint"], data, seed)] = (same, data, str(seed))
+                    trainings |= dict.fromkeys(_sources(content, data, seed), ())
             elif folder == "stages":
                 stages[file.removesuffix(".json")] = content["fingerprint"]
     except DAMAGE:
         unknown.append(name)
     else:
         yield Named(trainings, stages)
+
+
+def _sources(plan: Any, data: str, seed: int) -> Iterator[str]:
+    """Yield the run keys of the trainings that one starts from."""
+    while source := plan.get("from"):
+        seed = seed if source["seed"] == "same" else source["seed"]
+        plan = source["plan"]
+        yield run_key(plan["fingerprint"], data, seed)
 
 
 def _cached(repo: Repo, oid: str) -> dict[str, Path]:
