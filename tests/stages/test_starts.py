@@ -269,7 +269,7 @@ def test_without_an_ema_before_it_begins_with_the_generator() -> None:
 
 def test_the_python_api_refuses_a_fork(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(forked(workspace))
-    with pytest.raises(GanealogyError, match=r"fork starts from a training of v1, which a store has: train it in a project"):
+    with pytest.raises(GanealogyError, match="fork starts from a training of v1, which a store has"):
         one_training.train(
             "fork",
             np.zeros((64, 16, 16, 3), np.uint8),
