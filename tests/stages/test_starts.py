@@ -15,6 +15,7 @@ from helpers import tiny_loop, trainings
 
 from ganealogy import one_training
 from ganealogy.errors import GanealogyError
+from ganealogy.lineage import tables
 from ganealogy.runs import gc
 from ganealogy.stages import plan
 from ganealogy.training.start import Start
@@ -223,6 +224,12 @@ def test_the_fingerprint_of_a_fork_covers_its_source(workspace: Path) -> None:
     path = workspace / "versions/v1.yaml"
     path.write_text(path.read_text().replace("real_target: 1.0", "real_target: 0.9"))
     assert len({usual, *others, fingerprint()}) == 4
+
+
+def test_the_plan_shows_the_start(workspace: Path) -> None:
+    tree = plan.make(planned(forked(workspace), "v1, fork") / "params.yaml", workspace / "versions")["tree.json"]
+    rows = tables.table(tree).rows  # type: ignore[arg-type]
+    assert [row[2] for row in rows] == ["a root: the complete recipe", "starts from v1 at 0.096 kimg"]
 
 
 def test_ticks_of_the_source_are_in_proportion(workspace: Path) -> None:

@@ -309,7 +309,7 @@ class Findings:
     def why_not_compared(self, child: str, parent: str | None) -> str:
         """Return why two versions get no verdict: it would be about their starts, not the idea. Else empty."""
         starts = {version.name: version.start for version in self.listed}
-        if parent not in starts:
+        if parent not in starts or child not in starts:
             return ""
         here, there = ([starts[name].get(key) for key in ("version", "seed", "kimg")] for name in (child, parent))
         if here == there:
