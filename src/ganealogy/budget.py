@@ -16,6 +16,12 @@ def step_count(protocol: TrainingProtocol) -> int:
     return _whole(protocol["kimg"] * 1000 / protocol["batch_size"])
 
 
+def tick_steps(protocol: TrainingProtocol) -> set[int]:
+    """Return the G updates after which there is a tick. The last update is one of them."""
+    steps, ticks = step_count(protocol), protocol["ticks"]
+    return {round(steps * tick / ticks) for tick in range(1, ticks + 1)}
+
+
 def resolve(protocol: TrainingProtocol, pictures: int | None) -> TrainingProtocol:
     """Return the protocol with `kimg` beside its `epochs`, if it has epochs.
 

@@ -62,6 +62,9 @@ def train(
     if pictures.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
         raise GanealogyError(f"pictures: {pictures.dtype} {shape}: give square ones, uint8 (N, H, H, 1 or 3)")
     plan = make_plan(version, shape[1], shape[3], settings)
+    if "from" in plan:
+        source = plan["from"]["plan"]["version"]
+        raise GanealogyError(f"{version} starts from a training of {source}, which a store has: train it in a project")
     pixels = np.ascontiguousarray(pictures)
     identity = {
         "version": version,

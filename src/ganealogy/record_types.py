@@ -114,7 +114,11 @@ class TrainingProtocol(TypedDict, total=False):
     """Only where the recipe conditions on labels."""
 
 
-class VersionPlan(TypedDict):
+PlannedStart = TypedDict("PlannedStart", {"from": NotRequired["PlannedSource"]})
+"""`from` is a keyword of Python, so this is written apart."""
+
+
+class VersionPlan(PlannedStart):
     """build/plan/versions/<version>.json: all that a training depends on."""
 
     version: str
@@ -124,8 +128,15 @@ class VersionPlan(TypedDict):
     code: dict[str, str]
     """Module → sha256 of its syntax tree."""
     fingerprint: str
-    """Digest of recipe, protocol and code: no seeds, so that a new one re-trains no other."""
+    """Digest of recipe, protocol, code and `from`: no seeds, so that a new one re-trains no other."""
     seeds: list[int]
+
+
+class PlannedSource(TypedDict):
+    """The training from whose networks a version starts."""
+
+    seed: int | Literal["same"]
+    plan: VersionPlan
 
 
 class StagePlan(TypedDict):
@@ -145,7 +156,20 @@ class Best(TypedDict):
     score: float
 
 
-class RunIdentity(TypedDict):
+class Source(TypedDict):
+    """The training from whose networks a run started."""
+
+    version: str
+    seed: int
+    kimg: float
+    key: str
+    """Its run key."""
+
+
+Start = TypedDict("Start", {"from": NotRequired[Source]})
+
+
+class RunIdentity(Start):
     """Keys of run.json that do not change during a training."""
 
     version: str

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic, which checks records, needs it before Python 3.12
 
 from ganealogy.record_types import DatasetSettings, EvaluateSettings, Recipe, SampleSettings, TrainingProtocol
 
 
-class PlannedVersion(TypedDict):
+class PlannedSource(TypedDict):
+    """The training from whose networks a version starts."""
+
+    version: str
+    seed: int | Literal["same"]
+    kimg: float
+    flops: float
+    """Floating-point operations of that training, and of the one that it started from itself."""
+
+
+PlannedStart = TypedDict("PlannedStart", {"from": NotRequired[PlannedSource]})
+
+
+class PlannedVersion(PlannedStart):
     """One version in tree.json."""
 
     name: str

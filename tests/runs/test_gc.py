@@ -133,3 +133,16 @@ def test_an_entry_of_another_format_is_no_error(workspace: Workspace) -> None:
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "made_from": {}}))
     assert "1 of train" in workspace.ganealogy("gc", "--yes").stdout
+
+
+def test_what_a_larger_budget_will_continue_stays_until_it_has(workspace: Workspace) -> None:
+    workspace.edit("params.yaml", "kimg: 0.064", "kimg: 0.128")
+    workspace.edit("params.yaml", "ticks: 2", "ticks: 4")
+    workspace.dvc("repro", "preprocess")
+    workspace.run("git", "commit", "-q", "-a", "-m", "a larger budget")
+    for name in workspace.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split():
+        workspace.run("git", "update-ref", "-d", name)  # DVC's own, of the commit before
+    assert "results 1 of train, 3 of sample, 3 of evaluate; 2 in use" in workspace.ganealogy("gc", "--yes").stdout
+    output = workspace.dvc("repro")
+    assert output.count("continues from the 0.064 kimg that are there") == 2
+    assert "results 2 of train; 6 in use" in workspace.ganealogy("gc", "--yes").stdout

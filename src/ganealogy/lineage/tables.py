@@ -55,13 +55,17 @@ def table(plan: TreeJson, times: Mapping[str, str] | None = None) -> Fitted:
     for depth, member in ordered:
         counts, parent = member["parameters"] or {}, member["parent"]
         lines = changes(member["changes"], recipes[parent], member["recipe"]) if parent else []
-        changed = "\n".join(_shortened(str(line).removeprefix("adversary.")) for line in lines)
+        words = [_shortened(str(line).removeprefix("adversary.")) for line in lines]
+        if not parent:
+            words.append("a root: the complete recipe")
+        if start := member.get("from"):
+            words.append(f"starts from {start['version']} at {start['kimg']:g} kimg")
         listed = "" if member["listed"] else " (not trained)"
         rows.append(
             [
                 indent(depth, deepest, NARROW) + ("└ " if depth else "") + member["name"] + listed,
                 member["title"],
-                changed or "a root: the complete recipe",
+                "\n".join(words),
                 *(f"{counts[name]:,}" if name in counts else "–" for name in ("discriminator", "generator")),
                 "–" if member["flops"] is None else f"{member['flops'] / 1e6:,.0f}",
                 *([times.get(member["name"], "–")] if times else []),

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from ganealogy.errors import GanealogyError
 from ganealogy.lineage import merging
 from ganealogy.lineage import recipe as recipes
-from ganealogy.params.schema import Dataset, Evaluate, Sample, Section, Train, parse, read_yaml
+from ganealogy.params.schema import Dataset, Evaluate, Positive, Sample, Section, Seed, Train, parse, read_yaml
 from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME, VERSIONS, with_shipped
 
 MAX_ANCESTORS = 900
@@ -75,6 +75,22 @@ class Ablates(Section):
     kind: Literal["only", "without"] | None = None
 
 
+class Source(Section):
+    """The training from whose networks a version starts."""
+
+    version: str
+    seed: Literal["same"] | Seed = "same"
+    """`same`: each seed starts from the same seed of that version."""
+    kimg: Positive
+    """Its budget, whatever that of the tree is."""
+
+
+class Start(Section):
+    """What is special about a version's training."""
+
+    source: Source = Field(alias="from")
+
+
 class VersionFile(Section):
     """The keys of a version file."""
 
@@ -93,6 +109,8 @@ class VersionFile(Section):
     """Merged over the parent's recipe."""
     recipe: dict[str, Any] | None = None
     """Roots only: the complete recipe."""
+    train: Start | None = None
+    """`from`: the training that it starts from; without it, from random weights. Not inherited by children."""
     calibration: Calibration | None = None
     """What `ganealogy calibrate` compares it with."""
     conclusion: Conclusion | None = None
@@ -115,9 +133,14 @@ class VersionFile(Section):
             )
         if self.all_parents and self.recipe is not None:
             raise ValueError("a version with a parent: give its 'changes' (at least one) and no 'recipe'")
-        if self.parent is not None and not self.changes and not self.without:
+        if self.parent is not None and not self.changes and not self.without and not self.train:
             raise ValueError("a version with a parent: give its 'changes' (at least one) and no 'recipe'")
         return self
+
+    @property
+    def start(self) -> Source | None:
+        """The training from whose networks it starts."""
+        return self.train.source if self.train else None
 
     @property
     def all_parents(self) -> list[str]:
@@ -186,7 +209,7 @@ def in_use() -> list[str]:
 def described(version: Version) -> dict[str, Any]:
     """Return a version as a plain mapping, for scripts."""
     file = version.file
-    return {"name": version.name, **file.model_dump(exclude_none=True), "file": str(version.path)}
+    return {"name": version.name, **file.model_dump(exclude_none=True, by_alias=True), "file": str(version.path)}
 
 
 def misnamed(folder: Path = VERSIONS) -> dict[str, str]:

@@ -349,10 +349,15 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
 
 def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
     for name in path:
-        field = getattr(model, "model_fields", {}).get(name)
+        field = _by_key(model).get(str(name))
         kinds = [field.annotation, *get_args(field.annotation)] if field else []  # a section, or a section or null
         model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    return sorted(getattr(model, "model_fields", {}))
+    return sorted(_by_key(model))
+
+
+def _by_key(model: Any) -> dict[str, Any]:
+    """Return key of YAML → field; `from`, a keyword of Python, is an alias."""
+    return {field.alias or name: field for name, field in getattr(model, "model_fields", {}).items()}
 
 
 def load(path: Path = PARAMS) -> Settings:

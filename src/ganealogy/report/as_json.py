@@ -43,6 +43,7 @@ def summary(root: Path) -> dict[str, Any]:
                 "name": version.name,
                 "title": version.title,
                 "parent": version.parent,
+                "from": version.start or None,
                 "seeds": {str(seed): value for seed, value in version.values(metric).items()},
                 "distance": asdict(estimates[version.name]) if version.name in estimates else None,
                 "verdict": asdict(verdicts[version.name]) if version.name in verdicts else None,

@@ -136,6 +136,7 @@ def _versions(tree: Json) -> list[Version]:
             parents=list(entry.get("parents") or filter(None, [entry.get("parent")])),
             ablates=_ablates(entry.get("ablates")),
             in_force=list(entry.get("in_force") or []),
+            start=entry["from"] if isinstance(entry.get("from"), dict) else {},
             overwritten=list(entry.get("overwritten") or []),
         )
         for index, entry in enumerate(tree["versions"])

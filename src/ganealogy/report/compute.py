@@ -39,12 +39,14 @@ class Fairness:
 def fairness(findings: Findings, version: Version) -> Fairness | None:
     """Return both effects of a version against its parent, or of a root against the first of evaluate.against.
 
-    None without FLOPs or a seed that finished in both.
+    None without FLOPs or a seed that finished in both, or if only one of them was trained from scratch.
     """
     others = [version.parent] if version.parent else findings.evaluate.get("against") or []
     listed = {each.name: each for each in findings.listed if each is not version}
     parent = next((listed[name] for name in others if name in listed), None)
     if parent is None or not version.flops or not parent.flops:
+        return None
+    if findings.why_not_compared(version.name, parent.name):
         return None
     costs = version.flops, parent.flops
     column = findings.tracker

@@ -27,6 +27,8 @@ ANCHORS = {
 """Anchors in the order of the table, with descriptions for a reference stage that wrote none."""
 FID_NOT_USED = "the name is reserved for pytorch-fid's Inception, which was not used"
 FID_COMMANDS = "ganealogy fetch inception, then dvc repro"
+ONE_FROM_SCRATCH = "only one of them was trained from scratch"
+OTHER_STARTS = "they start from different networks"
 GATE = "rep25"
 """Anchor that a version must be better than on the primary metric, to be compared."""
 
@@ -150,6 +152,8 @@ class Version:
     """Of a version that takes another listed one apart: `lineage.versions.Ablates`."""
     ablations: list[Version] = field(default_factory=list)
     """The versions that take this one apart. They are not among `children`."""
+    start: Json = field(default_factory=dict)
+    """Version, seed, kimg and operations of the training that it starts from; empty if from random weights."""
     in_force: list[str] = field(default_factory=list)
     """Ancestors of whose ideas it has something, without its root."""
     overwritten: list[str] = field(default_factory=list)
@@ -186,9 +190,16 @@ class Version:
 
     @property
     def training_flops(self) -> float | None:
-        """Operations of a whole training, mean over seeds: D and G steps, without ticks."""
+        """Operations of a whole training, mean over seeds: D and G steps, without ticks; with those of its start."""
         kimg = _mean([run.kimg or None for run in self.runs])
-        return None if self.flops is None or kimg is None else 1000 * kimg * self.flops
+        before = number(self.start.get("flops")) or 0
+        return None if self.flops is None or kimg is None else before + 1000 * kimg * self.flops
+
+    @property
+    def started(self) -> str:
+        """`from v1 at 100 kimg, not trained from scratch`; empty for other versions."""
+        kimg = number(self.start.get("kimg"))
+        return f"from {self.start.get('version')} at {kimg:g} kimg, not trained from scratch" if kimg else ""
 
     @property
     def pinned_rates(self) -> list[str]:
@@ -296,6 +307,16 @@ class Findings:
     def gate(self) -> float | None:
         """The primary metric of the gate's anchor; None if it was not measured."""
         return self.anchors.get(self.primary_metric, {}).get(GATE)
+
+    def why_not_compared(self, child: str, parent: str | None) -> str:
+        """Return why two versions get no verdict: it would be about their starts, not the idea. Else empty."""
+        starts = {version.name: version.start for version in self.listed}
+        if parent not in starts or child not in starts:
+            return ""
+        here, there = ([starts[name].get(key) for key in ("version", "seed", "kimg")] for name in (child, parent))
+        if here == there:
+            return ""
+        return OTHER_STARTS if starts[child] and starts[parent] else ONE_FROM_SCRATCH
 
     def passes_anchor(self, version: Version, metric: str) -> bool | None:
         """Return whether the version's mean distance is below the anchor that it must pass; None if either is missing.

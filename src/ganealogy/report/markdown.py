@@ -102,7 +102,7 @@ def family(findings: Findings, verdicts: VerdictTable) -> str:
             parts.append(wording.figure(version.mean(findings.primary_metric)))
         if said := _all_against(findings, verdicts, version):
             parts.append(said)
-        parts += [f"*{plain(line.short)}*" for line in problems(version)]
+        parts += [f"*{plain(text)}*" for text in (version.started, *(line.short for line in problems(version))) if text]
         lines.append("  " * depth + "- " + " · ".join(parts))
         for child in version.children:
             walk(child, depth + 1)
@@ -297,9 +297,9 @@ def _all_against(findings: Findings, verdicts: VerdictTable, version: Version, l
 
 def _changed(version: Version) -> str:
     if version.parent is None:
-        return "root"
+        return "<br>".join(filter(None, ["root", plain(version.started)]))
     lines = [f"{code(change.key)} {plain(change.values)}" for change in version.changes]
-    return "<br>".join(lines) or "only the text"
+    return "<br>".join(filter(None, [*lines, plain(version.started)])) or "only the text"
 
 
 def _finalize(value: Any) -> Any:

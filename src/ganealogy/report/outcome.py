@@ -21,6 +21,7 @@ from ganealogy.verdicts.significance import (
     DIVERGES_MORE,
     EQUIVALENT,
     NO_DIFFERENCE,
+    NOT_COMPARED,
     NOT_MEASURED,
     NOT_YET,
     TOO_FEW,
@@ -46,7 +47,7 @@ NOT_COMPARABLE, NO_PARENT, DIVERGED = "not yet comparable", "without a measured 
 COPIES = "copying training pictures"
 WHY_OPEN = (
     *(NO_DIFFERENCE, BETTER_SURVIVORS, WORSE_THAN_SURVIVORS, TOO_FEW),
-    *(NOT_COMPARABLE, COPIES, DIVERGED, NO_PARENT, NOT_MEASURED),
+    *(NOT_COMPARABLE, COPIES, DIVERGED, NO_PARENT, NOT_MEASURED, NOT_COMPARED),
 )
 """In the order of the sentence."""
 

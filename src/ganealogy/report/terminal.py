@@ -193,6 +193,6 @@ def _notes(findings: Findings, verdicts: Mapping[str, Verdict]) -> str:
     marks = second_opinions.marks(findings, verdicts)
     found = {}
     for version in findings.listed:
-        lines = [bundle(version), *(line.short for line in problems(version))]
+        lines = [version.started, bundle(version), *(line.short for line in problems(version))]
         found[version.name] = [*filter(None, lines), *marks.get(version.name, {})]
     return " · ".join(f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines)

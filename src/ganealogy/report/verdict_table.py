@@ -20,6 +20,7 @@ from ganealogy.verdicts.significance import (
     DIVERGES_MORE,
     EQUIVALENT,
     NO_DIFFERENCE,
+    NOT_COMPARED,
     WORSE,
     SecondEdge,
     Verdict,
@@ -51,7 +52,9 @@ def verdicts_for(
     `values`: version → seed → value, instead of the metric as measured (of another checkpoint, say). `parents`: version
     → the version to compare it with, which make a family of their own.
     """
-    parents = parents_of(findings) if parents is None else parents
+    parents = _all_edges(findings) if parents is None else parents
+    refused = {key: why for key, parent in parents.items() if (why := findings.why_not_compared(child_of(key), parent))}
+    parents = {key: None if key in refused else parent for key, parent in parents.items()}
     results = trained(findings, metric, values)
     found = significance.verdicts(
         metric,
@@ -69,7 +72,8 @@ def verdicts_for(
     for child, verdict in found.items():
         if seeds := [waiting[name] for name in (child_of(child), parents[child]) if name in waiting]:
             found[child] = replace(verdict, why=f"{verdict.why}; no result yet: {' and '.join(seeds)}")
-    return found
+    found |= {key: Verdict(NOT_COMPARED, detail=f": {why}") for key, why in refused.items()}
+    return {key: found[key] for key in parents if key in found}
 
 
 def trained(
@@ -96,8 +100,14 @@ def trained(
 def parents_of(findings: Findings) -> dict[str, str | None]:
     """Return the tree's edges: listed version → parent, and for a merge `SecondEdge` → its other parent.
 
-    Versions that take another one apart are not among them: these are a family of their own.
+    A parent is None if the two are not compared. Versions that take another one apart are not among them: these are a
+    family of their own.
     """
+    edges = _all_edges(findings)
+    return {key: None if findings.why_not_compared(child_of(key), other) else other for key, other in edges.items()}
+
+
+def _all_edges(findings: Findings) -> dict[str, str | None]:
     edges: dict[str, str | None] = {}
     for version in findings.listed:
         if not version.ablates:

@@ -121,8 +121,10 @@ def seed_list(findings: Findings) -> str:
 def what_changed(version: Version) -> str:
     """Return the version's changes in one line."""
     if version.parent is None:
-        return "root: a complete recipe of its own"
-    return "; ".join(map(str, version.changes)) or "only the text"
+        words = ["root: a complete recipe of its own"]
+    else:
+        words = [str(change) for change in version.changes] or ([] if version.started else ["only the text"])
+    return "; ".join(filter(None, [*words, version.started]))
 
 
 def dataset_title(findings: Findings) -> str:

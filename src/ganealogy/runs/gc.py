@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ganealogy.errors import GanealogyError
-from ganealogy.runs import store
+from ganealogy.runs import continuing, store
 from ganealogy.runs.store import Entry
 from ganealogy.workspace import KEY_LENGTH, MANIFEST, PACKED, PLAN, WORK, main_root, run_key
 
@@ -31,8 +31,8 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionErr
 class Named:
     """What one revision asks for, by digest."""
 
-    trainings: frozenset[str]
-    """Run keys."""
+    trainings: dict[str, tuple[str, ...]]
+    """Run key → what it has in common with trainings of other budgets, which it may continue: `runs/continuing.py`."""
     stages: dict[str, str]
     """sample, evaluate → fingerprint of the stage's plan."""
 
@@ -62,8 +62,11 @@ def find(root: Path = Path()) -> Garbage:
     garbage = Garbage()
     named = list(_named(root, garbage.unknown))
     trainings = frozenset[str]().union(*(each.trainings for each in named))
-    for _stage, entry in store.entries():
-        if _is_named(entry, named):
+    entries = list(store.entries())
+    made = {entry.record["made_from"].get("run") for stage, entry in entries if stage == "train"}
+    awaited = {same for each in named for key, same in each.trainings.items() if same and key not in made}
+    for _stage, entry in entries:
+        if _is_named(entry, named) or _same(entry) in awaited:
             garbage.kept += 1
         else:
             garbage.entries.append(entry)
@@ -97,6 +100,13 @@ def _is_named(entry: Entry, named: Iterable[Named]) -> bool:
     made_from = entry.record["made_from"]
     stage, run, fingerprint = entry.record["stage"], made_from.get("run"), made_from.get("plan")
     return any(run in each.trainings and each.stages.get(stage, fingerprint) == fingerprint for each in named)
+
+
+def _same(entry: Entry) -> tuple[str, ...]:
+    """Return what a training has in common with those that differ in their budget; empty for other entries."""
+    made_from = entry.record["made_from"]
+    digest = made_from.get("without_budget")
+    return (digest, made_from["data"], made_from["seed"]) if digest and "vary" not in made_from else ()
 
 
 def _named(root: Path, unknown: list[str]) -> Iterator[Named]:
@@ -139,20 +149,31 @@ def _read(name: str, files: dict[str, Path], manifest: Path | None, unknown: lis
     if not files or manifest is None:
         unknown.append(name)
         return
-    trainings, stages = set(), {}
+    trainings, stages = dict[str, tuple[str, ...]](), {}
     try:
         data = str(json.loads(manifest.read_text())["dataset"])
         for place, path in files.items():
             folder, _, file = place.rpartition("/")
             content = json.loads(path.read_text())
             if folder == "versions":
-                trainings |= {run_key(content["fingerprint"], data, seed) for seed in content.get("seeds", [])}
+                same = continuing.digest(content)
+                for seed in content.get("seeds", []):
+                    trainings[run_key(content["fingerprint"], data, seed)] = (same, data, str(seed))
+                    trainings |= dict.fromkeys(_sources(content, data, seed), ())
             elif folder == "stages":
                 stages[file.removesuffix(".json")] = content["fingerprint"]
     except DAMAGE:
         unknown.append(name)
     else:
-        yield Named(frozenset(trainings), stages)
+        yield Named(trainings, stages)
+
+
+def _sources(plan: Any, data: str, seed: int) -> Iterator[str]:
+    """Yield the run keys of the trainings that one starts from."""
+    while source := plan.get("from"):
+        seed = seed if source["seed"] == "same" else source["seed"]
+        plan = source["plan"]
+        yield run_key(plan["fingerprint"], data, seed)
 
 
 def _cached(repo: Repo, oid: str) -> dict[str, Path]:

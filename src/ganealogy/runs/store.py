@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,10 @@ class EntryJson(TypedDict):
     run: str
     """Such as v3-0."""
     made_from: dict[str, str]
-    """Digests by name: those that the key is made of, with `plan`, the stage's plan, and `run`, the run key."""
+    """Digests by name: those that the key is made of, with `plan`, the stage's plan, and `run`, the run key.
+
+    Of a training also `without_budget`, the digest of the plan without its budget: see `runs/continuing.py`.
+    """
     sha256: dict[str, str]
     """Path in the entry → sha256."""
 
@@ -72,9 +75,9 @@ def find(stage: str, key: str, root: Path | None = None) -> Entry | None:
     return _read(place(stage, key, root))
 
 
-def entries(root: Path | None = None) -> Iterator[tuple[str, Entry]]:
-    """Yield (stage, entry) of all entries."""
-    for stage in RUN_STAGES:
+def entries(root: Path | None = None, stages: Iterable[str] = RUN_STAGES) -> Iterator[tuple[str, Entry]]:
+    """Yield (stage, entry) of all entries of these stages."""
+    for stage in stages:
         for path in sorted(((root or main_root()) / STORE / stage).glob("[!.]*")):
             if (entry := _read(path)) is not None:
                 yield stage, entry

@@ -56,9 +56,11 @@ class Measured:
     memory: int
     """Bytes of the process at its largest."""
 
-    def training(self, protocol: TrainingProtocol) -> Seconds:
-        """Return what a training of this protocol takes."""
-        return self.start + self.step.times(step_count(protocol)) + self.tick.times(protocol["ticks"] + 1)
+    def training(self, protocol: TrainingProtocol, done: int = 0) -> Seconds:
+        """Return what a training of this protocol takes after its first `done` steps."""
+        steps = step_count(protocol)
+        whole = self.step.times(steps) + self.tick.times(protocol["ticks"] + 1)
+        return self.start + whole.times(1 - done / steps)
 
     @property
     def pace(self) -> float:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from ganealogy.budget import resolve, step_count
+from ganealogy.errors import Remedy
+from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.params.budget_text import packed_pictures
 from ganealogy.params.schema import Settings, Train
-from ganealogy.record_types import StagePlan, VersionPlan
-from ganealogy.runs import times
+from ganealogy.record_types import ManifestJson, StagePlan, VersionPlan
+from ganealogy.runs import continuing, store, times
 from ganealogy.runs.times import Measured, Seconds
 from ganealogy.runtime import machine, process
 from ganealogy.runtime.memory import peak as peak_memory
@@ -52,11 +54,15 @@ def missing(jobs: Iterable[Job], settings: Settings) -> list[Measurement]:
     return found
 
 
-def expected(jobs: Sequence[Job], settings: Settings, pace: float = 1.0) -> dict[str, Seconds]:
+def expected(
+    jobs: Sequence[Job], settings: Settings, pace: float = 1.0, done: Mapping[str, int] | None = None
+) -> dict[str, Seconds]:
     """Return job → what its stages take, for the jobs of which that is known.
 
-    `pace`: wall time per processor time at present. A measurement may be of a busier or calmer day.
+    `pace`: wall time per processor time at present. A measurement may be of a busier or calmer day. `done`: see
+    `continued`.
     """
+    done = done or {}
     known: dict[str, Seconds] = {}
     on_gpu = settings.train.device != "cpu" and bool(machine.gpus())
     one_thread = not on_gpu and process.threads(settings.train.threads) == 1  # its wall time is processor time × pace
@@ -65,12 +71,30 @@ def expected(jobs: Sequence[Job], settings: Settings, pace: float = 1.0) -> dict
     for job in jobs:
         plan, recipe = recipes[job.version]
         protocol = plan["protocol"]
-        training = recipe.training(protocol) if recipe and "kimg" in protocol else None
+        training = recipe.training(protocol, done.get(job.name, 0)) if recipe and "kimg" in protocol else None
         parts = [training if stage == "train" else others[stage] for stage in job.stages]
         if all(parts):
             whole = sum(cast("list[Seconds]", parts), Seconds(0, 0))
             known[job.name] = Seconds(whole.cpu, whole.cpu * pace) if one_thread else whole
     return known
+
+
+def continued(jobs: Iterable[Job], settings: Settings) -> dict[str, int]:
+    """Return job → steps that it does not train, of jobs that continue a training of the store."""
+    from ganealogy.stages.train import run_identity
+
+    jobs = [job for job in jobs if "train" in job.stages]
+    if not jobs or not MANIFEST.is_file():
+        return {}
+    manifest: ManifestJson = read_record(MANIFEST, Remedy("preprocess"), ("dataset",))
+    entries, found = list(store.entries(stages=("train",))), dict[str, int]()
+    plans = {version: _recipe(version, settings)[0] for version in {job.version for job in jobs}}
+    for job in jobs:
+        plan = plans[job.version]
+        if "kimg" in plan["protocol"]:
+            fitting, _ = continuing.choose(plan, run_identity(plan, job.seed, manifest, job.vary), entries)
+            found |= {job.name: fitting[0].run["steps"]} if fitting else {}
+    return found
 
 
 def pace(measurements: Iterable[Measurement], settings: Settings) -> float:

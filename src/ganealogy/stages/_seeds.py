@@ -76,6 +76,8 @@ def with_torchrun(ranks: int, todo: Sequence[Job]) -> dict[str, str]:
 
     Raises: GanealogyError when the ranks do not divide the batch, or there are too few GPUs.
     """
+    from ganealogy.stages import train
+
     settings = schema.load().train
     if todo and todo[0].stages == ("train",) and settings.batch_size % ranks:
         raise GanealogyError(
@@ -88,6 +90,8 @@ def with_torchrun(ranks: int, todo: Sequence[Job]) -> dict[str, str]:
             raise GanealogyError(f"{ranks} ranks need a GPU each, and there are {torch.cuda.device_count()}")
     failures = {}
     for job in todo:
+        if job.stages == ("train",):
+            train.make_source(job.version, job.seed, job.run)
         verb = [job.stages[0], job.version, "--seeds", str(job.seed)]
         code = process.torchrun(ranks, verb, process.threads(settings.threads))
         if code in process.STOPPED:

@@ -42,10 +42,12 @@ def run(
     others = other_trainings(todo, settings)
     pace = measure([*todo, *others], settings, interruption, limit)
     places = slots(settings.train, limit, _estimate.memory(todo, settings))
-    expected = _estimate.expected([jobs.remaining(job) for job in todo], settings, pace)
+    remaining = [jobs.remaining(job) for job in todo]
+    done = _estimate.continued([*remaining, *others], settings)
+    expected = _estimate.expected(remaining, settings, pace, done)
     if len(expected) == len(todo):
         process.warn(sentence(list(expected.values()), places))
-    whole = expected | _estimate.expected(others, settings, pace)
+    whole = expected | _estimate.expected(others, settings, pace, done)
     if others and len(whole) == len(todo) + len(others):
         process.warn(f"with the trainings of the other versions: {sentence(list(whole.values()), places)}")
     for job in todo:

@@ -69,13 +69,18 @@ def prepare(name: str, version: str | None = None) -> Stage:
     if version is not None and name in ("train", "sample"):  # they run the version's networks
         plans.append(plan_path(version))
         version_plan = read_plan(plans[-1], VersionPlan)
-        code |= version_plan["code"]
+        code |= all_code(version_plan)
     if name != "train":
         plans.append(stage_plan_path(name))
         stage_plan = read_plan(plans[-1], StagePlan)
         code |= stage_plan["code"]
     inputs = InputSnapshot([*deps, *plans])
     return Stage(outs, stage_plan["settings"] if stage_plan else {}, version_plan, code, inputs)
+
+
+def all_code(plan: VersionPlan) -> dict[str, str]:
+    """Return module → digest of a version's training, and of those that it starts from."""
+    return {**(all_code(plan["from"]["plan"]) if "from" in plan else {}), **plan["code"]}
 
 
 def deps_and_outs(stage: str, version: str | None = None) -> tuple[list[Path], list[Path]]:

@@ -24,6 +24,7 @@ from ganealogy.lineage.versions import Version, known, left_out, read_family
 from ganealogy.params.schema import WHERE_ONLY, Settings, load
 from ganealogy.record_types import Recipe, StagePlan, VersionPlan
 from ganealogy.runtime import process
+from ganealogy.stages import _starts as starts
 from ganealogy.stages import inputs
 from ganealogy.tree_types import PlannedVersion, TreeJson
 from ganealogy.verdicts import primary_metric
@@ -62,13 +63,15 @@ def make(params: Path = PARAMS, versions: Path | None = None) -> PlanFiles:
     _check_independence(completed, settings, params)
     # Only listed versions must fit the data; an ancestor may not support this image size.
     counts = {name: count_parameters(completed[name], settings, family[name].path) for name in settings.tree.versions}
-    plans = {name: version_plan(family[name], completed[name], settings) for name in settings.tree.versions}
+    plans = {name: version_plan(family[name], completed[name], settings, versions) for name in settings.tree.versions}
+    for name, plan in plans.items():
+        starts.check_fits(plan, family[name].path)
     flops = {name: count_flops(plan) for name, plan in plans.items()}
     found = {name: list_layers(plan) for name, plan in plans.items()}
     files: PlanFiles = {f"stages/{name}.json": plan for name, plan in stage_plans(settings).items()}
     files |= {f"versions/{name}.json": plan for name, plan in plans.items()}
     unlisted = left_out(settings.tree.versions, versions)
-    return files | {"tree.json": tree(family, completed, counts, flops, found, settings, unlisted)}
+    return files | {"tree.json": tree(family, completed, counts, flops, found, settings, unlisted, plans)}
 
 
 def write(files: PlanFiles, folder: Path = PLAN) -> None:
@@ -99,8 +102,13 @@ def complete(version: Version, settings: Settings) -> Recipe:
     return recipes.resolve_latent(recipe, settings.dataset.channels, settings.dataset.image_size)
 
 
-def version_plan(version: Version, recipe: Recipe, settings: Settings) -> VersionPlan:
-    """Return all that a training of this version depends on, and its seeds: no title, no list of versions."""
+def version_plan(
+    version: Version, recipe: Recipe, settings: Settings, versions: Path | None = None, trail: tuple[str, ...] = ()
+) -> VersionPlan:
+    """Return all that a training of this version depends on, and its seeds: no title, no list of versions.
+
+    `versions`: the folder of the files; `trail`: the versions that start from this one.
+    """
     train = settings.train.model_dump(exclude=WHERE_ONLY["train"] | {"lr"}, exclude_none=True)
     protocol = {**train, **settings.dataset.model_dump(include={"image_size", "channels", "flip"})}
     if recipe["labels"]:
@@ -108,10 +116,28 @@ def version_plan(version: Version, recipe: Recipe, settings: Settings) -> Versio
     resolved = recipes.resolve_rates(recipe, settings.train.lr)
     tracker = components.module_name("evaluation.extractors", settings.train.tracker)
     code = fingerprint.closure(["ganealogy.training.loop", tracker, *recipes.component_modules(recipe)])
-    content = {"recipe": resolved, "protocol": protocol, "code": code}
+    content: dict[str, Any] = {"recipe": resolved, "protocol": protocol, "code": code}
+    source: dict[str, Any] = {}
+    if start := version.file.start:
+        source["from"] = {"seed": start.seed, "plan": _source_plan(version, settings, versions, (*trail, version.name))}
+        content["from"] = {"seed": start.seed, "plan": source["from"]["plan"]["fingerprint"]}
     names = {"version": version.name, "parent": version.parent, "seeds": settings.tree.seeds_of(version.name)}
-    plan = {**names, **content, "fingerprint": atomic.digest(content)}
+    plan = {**names, **content, **source, "fingerprint": atomic.digest(content)}
     return cast(VersionPlan, plan)
+
+
+def _source_plan(version: Version, settings: Settings, versions: Path | None, trail: tuple[str, ...]) -> VersionPlan:
+    """Return the plan of the training from whose networks a version starts."""
+    start, where = version.file.start, f"{version.path}: train.from.version"
+    assert start is not None
+    if start.version in trail:
+        through = f" through {version.name}" if start.version != version.name else ""
+        raise GanealogyError(f"{where} = {start.version!r}: it starts from itself{through}; name another version")
+    if start.version not in known(versions):
+        raise one_of("version", start.version, known(versions), where)
+    source = read_family([start.version], versions)[start.version]
+    with_budget = settings.model_copy(update={"train": starts.with_budget(settings.train, start.kimg)})
+    return version_plan(source, complete(source, with_budget), with_budget, versions, trail)
 
 
 def stage_plans(settings: Settings) -> dict[str, StagePlan]:
@@ -147,6 +173,7 @@ def tree(
     layers: dict[str, dict[str, list[dict[str, Any]]]],
     settings: Settings,
     unlisted: list[str],
+    plans: dict[str, VersionPlan],
 ) -> TreeJson:
     """Return what people read: titles, ideas, changes. Only the report depends on it, so an edit trains nothing."""
     members: list[PlannedVersion] = [
@@ -174,6 +201,9 @@ def tree(
         }
         for name, version in family.items()
     ]
+    for member in members:
+        if "from" in plans.get(member["name"], {}):
+            member["from"] = starts.described(plans[member["name"]])
     sections = {
         "dataset": settings.dataset.model_dump(exclude=WHERE_ONLY["dataset"]),
         "protocol": settings.train.model_dump(exclude=WHERE_ONLY["train"], exclude_none=True),
@@ -188,7 +218,9 @@ def _block(version: Version, completed: Recipe) -> Any:
 
     Of a merge, and of a version that leaves ideas out, that is more than its file has: the recipe is the block.
     """
-    return completed if len(version.parents) > 1 or version.file.without else version.file.changes
+    if len(version.parents) > 1 or version.file.without:
+        return completed
+    return version.file.changes if version.parent is None else version.file.changes or {}
 
 
 def origins(version: Version, completed: Recipe) -> dict[str, str]:

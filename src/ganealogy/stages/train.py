@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +23,23 @@ from ganealogy.files import atomic
 from ganealogy.files.records import read_record
 from ganealogy.params import schema
 from ganealogy.params.schema import Train
-from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, VersionPlan
-from ganealogy.runs import store
+from ganealogy.record_types import CostJson, ManifestJson, RunIdentity, RunJson, VersionPlan
+from ganealogy.runs import continuing, store
 from ganealogy.runs.store import Entry
 from ganealogy.runtime import memory, process
 from ganealogy.runtime.workers import SendProgress
 from ganealogy.stages import _seeds, _stage
+from ganealogy.stages import _starts as starts
 from ganealogy.stages._stage import Stage
 from ganealogy.stages._training_progress import TrainingProgress
 from ganealogy.workspace import MANIFEST, PACKED, RunDir, plan_path, run_key, run_name, seed_name, work_dir
 
 if TYPE_CHECKING:
     from ganealogy.training.loop import Outcome, TrainingData
+
+
+AS_SOURCE = "as-source"
+"""File in a work folder: another training starts with this one's networks, so that its own process waits for it."""
 
 
 def run(version: str, seeds: list[int] | None = None, ranks: int = 1) -> int:
@@ -49,9 +55,15 @@ def made_from(version: str, seed: int, run: RunDir) -> dict[str, str]:
     """Return the fingerprint of the version's plan, the digest of the data, the seed, and what it drives if not all."""
     plan = _stage.read_plan(plan_path(version), VersionPlan)
     manifest: ManifestJson = read_record(MANIFEST, "run `dvc repro preprocess`", ("dataset",))
-    parts = {"plan": plan["fingerprint"], "data": manifest["dataset"], "seed": str(seed)}
-    if run.vary:
-        parts["vary"] = run.vary
+    return digests(plan, manifest["dataset"], seed, run.vary)
+
+
+def digests(plan: VersionPlan, data: str, seed: int, vary: str = "") -> dict[str, str]:
+    """Return the digests of all that a training depends on; `data`: that of the packed pictures."""
+    parts = {"plan": plan["fingerprint"], "data": data, "seed": str(seed)}
+    parts["without_budget"] = continuing.digest(plan)
+    if vary:
+        parts["vary"] = vary
     return {**parts, "run": key(parts)}
 
 
@@ -60,31 +72,93 @@ def key(made_from: dict[str, str]) -> str:
 
 
 def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | None = None) -> Entry:
-    """Train one seed, or resume it, and put the result into the store.
+    """Train one seed, or resume it, and put the result into the store. First train what it starts from, if need be.
 
     Raises: Terminated or KeyboardInterrupt when a signal stopped it, after the checkpoint.
     """
+    return _make(_prepare(version, send_progress), seed, run.vary)
+
+
+def make_source(version: str, seed: int, run: RunDir) -> None:
+    """Train what one seed of a version starts from, if the store lacks it."""
+    making = _prepare(version, None)
+    if "from" in making.plan:
+        _source(making, seed, run.vary)
+
+
+@dataclass(frozen=True)
+class Making:
+    """A training that is being made, and its surroundings."""
+
+    stage: Stage
+    manifest: ManifestJson
+    pictures: int
+    interruption: process.Interruption
+    send_progress: SendProgress | None
+
+    @property
+    def plan(self) -> VersionPlan:
+        assert self.stage.version_plan is not None
+        return self.stage.version_plan
+
+
+def _prepare(version: str, send_progress: SendProgress | None) -> Making:
     interruption = process.Interruption()
     stage = _stage.prepare("train", version)
     from ganealogy.data import packed  # imported here: a wrong plan is reported before numpy is loaded
 
     manifest = packed.read_manifest(PACKED)
     _stage.verify_packed(manifest, PACKED)
-    assert stage.version_plan is not None
     pictures = len(packed.open_split(PACKED, "train"))
-    identity = run_identity(stage.version_plan, seed, manifest, run.vary, pictures)
+    return Making(stage, manifest, pictures, interruption, send_progress)
+
+
+def _make(making: Making, seed: int, vary: str = "", as_source: bool = False) -> Entry:
+    """`as_source`: of another training. Then a process that trains it is waited for."""
+    plan, stage, interruption = making.plan, making.stage, making.interruption
+    start = _source(making, seed, vary) if "from" in plan else None
+    identity = run_identity(plan, seed, making.manifest, vary, making.pictures)
     work, first = work_dir(identity["key"]), process.is_first_rank()
-    with (
-        process.explain_full_disk(work),
-        process.exclusive_lock(work, f"{version} with seed {seed_name(seed, run.vary)}") if first else nullcontext(),
-    ):
-        outcome, device = train(stage, identity, work, schema.load().train, interruption, send_progress)
+    waits = as_source or (work / AS_SOURCE).exists()
+    what = None if waits else f"{plan['version']} with seed {seed_name(seed, vary)}"
+    if as_source:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / AS_SOURCE).touch()
+    with process.explain_full_disk(work), process.exclusive_lock(work, what) if first else nullcontext():
+        if waits and (entry := store.find("train", identity["key"])) is not None:
+            shutil.rmtree(work)  # with the lock
+            return entry
+        settings = schema.load().train
+        outcome, device = train(stage, identity, work, settings, interruption, making.send_progress, start, as_source)
         if outcome.status == "interrupted":
             if interruption.signal in (None, signal.SIGINT):
                 raise KeyboardInterrupt
             raise process.Terminated(interruption.signal)
         stage.verify()
-        return publish(work, identity, outcome, device, made_from(version, seed, run)) if first else None  # type: ignore[return-value]
+        parts = digests(plan, identity["data"], seed, vary)
+        return publish(work, identity, outcome, device, parts) if first else None  # type: ignore[return-value]
+
+
+def _source(making: Making, seed: int, vary: str) -> Entry:
+    """Return the training that one starts from; train it if the store lacks it.
+
+    Raises: GanealogyError if it diverged.
+    """
+    source = making.plan["from"]["plan"]
+    record = starts.source_record(making.plan, seed, making.manifest["dataset"], vary)
+    of = f"{source['version']} seed {record['seed']} at {record['kimg']:g} kimg"
+    name = f"{making.plan['version']} seed {seed_name(seed, vary)}"
+    entry = store.find("train", record["key"])
+    if entry is None or not store.is_intact(entry):
+        print(f"ganealogy: {name} starts from {of}, which is trained first", file=sys.stderr)
+        stage = replace(making.stage, version_plan=source)
+        entry = _make(replace(making, stage=stage), record["seed"], as_source=True)
+    run = read_record(entry.out / "run.json", "train it again", kind=RunJson)
+    if run["status"] != "finished":
+        raise GanealogyError(
+            f"{name}: {of}, from which it starts, {run['status']} {run['reason']}: choose fewer train.from.kimg"
+        )
+    return entry
 
 
 def run_identity(
@@ -107,6 +181,8 @@ def run_identity(
     }
     if vary:
         identity["vary"] = vary
+    if "from" in plan:
+        identity["from"] = starts.source_record(plan, seed, manifest["dataset"], vary)
     return identity
 
 
@@ -117,8 +193,13 @@ def train(
     settings: Train,
     interruption: process.Interruption,
     send_progress: SendProgress | None = None,
+    start: Entry | None = None,
+    as_source: bool = False,
 ) -> tuple[Outcome, str]:
-    """Train in `work`. Return the outcome and the device."""
+    """Train in `work`, from the end of a shorter training in the store if possible. Return outcome and device.
+
+    `start`: the finished training whose networks it starts with; `as_source`: another training starts with its own.
+    """
     from ganealogy import tracking
     from ganealogy.runtime import distributed
     from ganealogy.training import loop
@@ -133,19 +214,22 @@ def train(
         use_deterministic_algorithms()
     if process.is_first_rank():
         announce_precision(name, plan["protocol"]["precision"], device)
-        clean_up(work, name, identity)  # before the other ranks look for a checkpoint
+        clean_up(work)  # before the other ranks look for a checkpoint
+        if not (work / "checkpoints").is_dir() and not continuing.begin(name, work, plan, identity):
+            announce_changes(work, name, identity)
     data = open_data(plan)
+    begin = starts.read(plan, identity, start) if start is not None else None
     progress = TrainingProgress(name, plan["protocol"]["batch_size"], lambda: bool(interruption), send_progress)
     checkpoints = work / "checkpoints"
     with distributed.process_group(device) as device:
         if not distributed.is_first():
             with tempfile.TemporaryDirectory() as unused:
                 files = RunFiles(Path(unused), checkpoints, identity)
-                return loop.train(plan, seed, data, files, device, progress, vary), device
-        live = nullcontext() if vary else tracking.LiveSync(work, stopped=lambda: bool(interruption))
-        with live:  # a run with `vary` is no run of the tree, so MLflow does not get it
+                return loop.train(plan, seed, data, files, device, progress, vary, begin), device
+        live = nullcontext() if vary or as_source else tracking.LiveSync(work, stopped=lambda: bool(interruption))
+        with live:  # MLflow gets runs of the tree alone
             files = RunFiles(work / "train", checkpoints, identity)
-            outcome = loop.train(plan, seed, data, files, device, progress, vary)
+            outcome = loop.train(plan, seed, data, files, device, progress, vary, begin)
     progress.close()
     if outcome.status == "interrupted":
         print(f"ganealogy: {name} {outcome.run['reason']}; the next `dvc repro` resumes it", file=sys.stderr)
@@ -192,7 +276,7 @@ def announce_precision(name: str, precision: Any, device: str) -> None:
         print(f"ganealogy: {name} trains in {used}: this device has no {precision}", file=sys.stderr)
 
 
-def clean_up(work: Path, name: str, identity: RunIdentity) -> None:
+def clean_up(work: Path) -> None:
     """Remove the leftovers of an earlier attempt that cannot be used."""
     checkpoints, metrics = work / "checkpoints", work / "train" / "metrics.jsonl"
     for temporary in (work / "train").rglob(".*.tmp"):  # of a killed writer
@@ -203,7 +287,11 @@ def clean_up(work: Path, name: str, identity: RunIdentity) -> None:
             f"ganealogy: {metrics}: no such file, so its checkpoints cannot be used: starting afresh", file=sys.stderr
         )
         shutil.rmtree(checkpoints)
-    elif not checkpoints.is_dir() and (changes := changes_since_interrupted(work, identity)):
+
+
+def announce_changes(work: Path, name: str, identity: RunIdentity) -> None:
+    """Print a line if another interrupted training of the same version and seed is not resumed."""
+    if changes := changes_since_interrupted(work, identity):
         print(f"ganealogy: {name}: starts afresh; {changes} changed since it was interrupted", file=sys.stderr)
 
 

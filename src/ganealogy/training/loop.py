@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ganealogy import record_types
 from ganealogy.adversary.divergence import Diverged, DivergedEarlier
-from ganealogy.budget import step_count
+from ganealogy.budget import step_count, tick_steps
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
@@ -26,6 +26,7 @@ from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Tracker
 from ganealogy.training.run_files import RunFiles
+from ganealogy.training.start import Start
 from ganealogy.training.state import TrainingState
 
 GRID_IMAGES = 64
@@ -103,18 +104,23 @@ def train(
     device: str,
     callbacks: Callbacks,
     vary: str = "",
+    start: Start | None = None,
 ) -> Outcome:
-    """Train one version with one seed, or resume it. `vary`: what the seed drives, see `Draws.of`.
+    """Train one version with one seed, or resume it.
+
+    `vary`: what the seed drives, see `Draws.of`; `start`: in place of random weights.
 
     On a GPU a divergence is detected at the next tick; the training then ends with the weights of the tick before it.
     """
     # Set up. The initial weights are the first draws of the seed.
     recipe, protocol = plan["recipe"], plan["protocol"]
     batch_size, steps = protocol["batch_size"], step_count(protocol)
-    ticks = {round(steps * tick / protocol["ticks"]) for tick in range(1, protocol["ticks"] + 1)}
+    ticks = tick_steps(protocol)
     draws = Draws.of(seed, vary)
     seed_everything(step_seed(draws.initialise, "initialise"))
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
+    if start is not None:
+        state.start_from(start)
     batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
     state.game.batches_per_epoch = batches.steps_per_epoch
     tracker = Tracker(
@@ -132,7 +138,8 @@ def train(
     began = time.monotonic() - state.progress.seconds  # as if there had been no interruption
     used = time.process_time()
     if not resumed:
-        state.calibrate(data.images)
+        if start is None:
+            state.calibrate(data.images)
         tick(state, tracker, files, batches)
         if state.checks_are_deferred:
             files.save_checkpoint(state)  # the weights to return to after a divergence before the next tick

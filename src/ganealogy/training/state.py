@@ -20,6 +20,7 @@ from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Best
 from ganealogy.training.cuda_graph import CUDAGraphs
 from ganealogy.training.ema import EMA
+from ganealogy.training.start import Start
 
 DEFERRED_CHECK_DEVICES = {"cuda"}
 """Device types on which reading a value forces a sync: finite checks are deferred to the next tick."""
@@ -66,6 +67,8 @@ class TrainingState:
         self.steps, self.batch_size, self.device = steps, protocol["batch_size"], device
         self.progress, self.best = Progress(), Best()
         self.loss_sums: dict[str, torch.Tensor] = {}
+        self.ema_kimg = 0.0
+        """Length of the training that the EMA comes from, if not from this one."""
 
         self.step: Callable[..., dict[str, torch.Tensor]] = self.game.step
         """`step(reals, labels, progress, number)`: one G update, see `adversary/games/`."""
@@ -103,7 +106,7 @@ class TrainingState:
         self.progress.step += 1
         if self.ema is not None:
             kimg = self.progress.step * self.batch_size / 1000
-            self.ema.update(kimg, self.batch_size / 1000, self.progress.step / self.steps)
+            self.ema.update(self.ema_kimg + kimg, self.batch_size / 1000, self.progress.step / self.steps)
         for name, value in losses.items():
             wide = value.to(precision.widest(value.device))
             self.loss_sums[name] = self.loss_sums[name] + wide if name in self.loss_sums else wide
@@ -161,6 +164,24 @@ class TrainingState:
         """Return `network_tensors` and the loss sums, averaged over the ranks."""
         sums = {name: distributed.average(value) for name, value in self.loss_sums.items()}
         return {**self.network_tensors(), **checkpoint.named("sums", sums)}
+
+    def start_from(self, start: Start) -> None:
+        """Load another training's networks, EMA, and moments of optimizers of the same kind; all else begins anew.
+
+        Without its moments, Adam's first steps are as large as any, whatever the gradient. Penalties and augmentations
+        may count the progress, which begins anew. An EMA goes on; where the other training had none, it begins with
+        the generator.
+        """
+        gan = self.game.gan
+        for network, step in (("generator", gan.g_optimizer), ("discriminator", gan.d_optimizer)):
+            getattr(self, network).load_state_dict(checkpoint.below(network, start.tensors))
+            if network in start.optimizers:
+                moments = checkpoint.below(f"{network[0]}_optimizer", start.tensors)
+                checkpoint.restore_optimizer(step.optimizer, moments)
+        if self.ema is not None:
+            average = checkpoint.below("ema", start.tensors)
+            self.ema.load_state_dict(average or self.generator.state_dict())
+            self.ema_kimg = start.kimg if average else 0.0
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Load the tensors of a checkpoint of the same recipe and protocol."""

@@ -37,9 +37,11 @@ NO_DIFFERENCE = "no difference shown"
 BETTER_SURVIVORS, WORSE_THAN_SURVIVORS = "better where it survived", "worse where its parent survived"
 """The side that seems better lost more seeds, so only survivors are compared."""
 TOO_FEW, NOT_YET, BARRED, NOT_MEASURED = "too few seeds", "not yet", "no word", "not measured"
+NOT_COMPARED = "not compared"
+"""One of them started from another training; `Verdict.label` says so."""
 WORDS = (
     *(BETTER, WORSE, EQUIVALENT, DIVERGES_MORE, DIVERGES_LESS, NO_DIFFERENCE, BETTER_SURVIVORS, WORSE_THAN_SURVIVORS),
-    *(TOO_FEW, NOT_YET, BARRED, NOT_MEASURED),
+    *(TOO_FEW, NOT_YET, BARRED, NOT_MEASURED, NOT_COMPARED),
 )
 
 
