@@ -64,7 +64,17 @@ def test_an_idea_has_up_to_three_comparisons(apart: AblationTable) -> None:
 
 def test_a_note_says_where_the_columns_disagree(apart: AblationTable) -> None:
     notes = {row.idea: row.note for row in apart.rows}
-    assert notes == {"v2": "the others do its work by now", "v3": "helps only with the others", "v4": ""}
+    assert notes == {"v2": "the others do its work by now", "v3": "does more with the others than alone", "v4": ""}
+
+
+def test_without_evidence_there_is_no_note(tmp_path: Path) -> None:
+    centres = TAKEN_APART | {"v4-without-v2": 108.0}
+    values = {name: around(centre, turn=at) for at, (name, centre) in enumerate(centres.items())}
+    values["v4-without-v2"] = [80.0, 150.0, 95.0, 120.0, 100.0]
+    findings = collect(small_tree.make(tmp_path, [*TREE, without("v2"), without("v3")], values))
+    [found] = ablation_tables(findings, verdicts_for(findings, findings.primary_metric))
+    row = found.rows[0]
+    assert row.left_out and row.left_out.verdict.word == "no difference shown" and row.note == ""
 
 
 def test_an_end_that_is_better_without_an_idea_says_so(tmp_path: Path) -> None:
@@ -105,10 +115,14 @@ def test_page_markdown_and_summary_show_the_table(tmp_path: Path) -> None:
     table(tmp_path, TAKEN_APART | ALONE, [without("v2"), without("v3"), only("v3"), only("v4")])
     findings = collect(tmp_path)
     text = page.render(findings, Gallery())
-    assert "What carries v4" in text and "a family of 4 comparisons" in text and "helps only with the others" in text
+    assert (
+        "What carries v4" in text
+        and "a family of 4 comparisons" in text
+        and "does more with the others than alone" in text
+    )
     assert "4 ablations" in text
     written = markdown.render(findings, {})
-    assert "### What carries v4" in written and "helps only with the others" in written
+    assert "### What carries v4" in written and "does more with the others than alone" in written
     shown = [str(cell) for cell in summary(tmp_path, 100).renderables]
     assert any("what carries v4" in cell for cell in shown)
 

@@ -5,22 +5,14 @@ Exploratory: the comparisons with ablations are a family of their own, and no ve
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.verdict_table import parents_of, verdicts_for
-from ganealogy.verdicts.significance import (
-    BETTER,
-    DIVERGES_LESS,
-    DIVERGES_MORE,
-    EQUIVALENT,
-    NO_DIFFERENCE,
-    WORSE,
-    Verdict,
-)
-
-SIGNS = {BETTER: 1, DIVERGES_LESS: 1, WORSE: -1, DIVERGES_MORE: -1, EQUIVALENT: 0, NO_DIFFERENCE: 0}
-"""Word → whether the child is better; any other word is open."""
+from ganealogy.verdicts.metric_kinds import scale
+from ganealogy.verdicts.significance import BETTER, EQUIVALENT, Verdict
 
 
 @dataclass(frozen=True)
@@ -43,21 +35,8 @@ class Row:
     """The root, or the parent of a bundle, with it alone."""
     left_out: Cell | None
     """The version taken apart without it, against the whole: worse means that the idea carries."""
-
-    @property
-    def note(self) -> str:
-        """What to know where the columns disagree; empty where they agree or are open."""
-        added, alone, end = (_sign(cell) for cell in (self.added, self.alone, self.left_out))
-        carries = None if end is None else -end
-        if carries == -1:
-            return "the end is better without it"
-        if carries == 1 and alone is not None and alone <= 0:
-            return "helps only with the others"
-        if carries == 0 and 1 in (added, alone):
-            return "the others do its work by now"
-        if added is not None and alone is not None and added != alone:
-            return "what it does depends on the others"
-        return ""
+    note: str
+    """What to know where the three disagree; empty where they agree, or where that is open."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +67,8 @@ def ablation_tables(findings: Findings, verdicts: dict[str, Verdict]) -> list[Ab
             if idea is not None:
                 rows.setdefault(idea, {})[kind] = cells.get(each.name)
         made = [
-            Row(
+            _row(
+                findings.primary_metric,
                 idea,
                 listed[idea].title if idea in listed else idea,
                 _added(idea, verdicts, listed),
@@ -139,5 +119,42 @@ def _already_alone(idea: str, whole: Version, verdicts: dict[str, Verdict], list
     return _added(idea, verdicts, listed) if is_root else None
 
 
-def _sign(cell: Cell | None) -> int | None:
-    return None if cell is None else SIGNS.get(cell.verdict.word)
+def _row(metric: str, idea: str, title: str, added: Cell | None, alone: Cell | None, left_out: Cell | None) -> Row:
+    return Row(idea, title, added, alone, left_out, _note(metric, added, alone, left_out))
+
+
+def _note(metric: str, added: Cell | None, alone: Cell | None, left_out: Cell | None) -> str:
+    """Return where the effects of an idea differ: their intervals, which hold together in a family, are disjoint."""
+    end = _Effect.of(metric, left_out).reversed()
+    when_added, by_itself = _Effect.of(metric, added), _Effect.of(metric, alone)
+    if end.low > 0:
+        return "the end is better without it"
+    words = {cell.verdict.word for cell in (added, alone) if cell}
+    if left_out and left_out.verdict.word == EQUIVALENT and BETTER in words:
+        return "the others do its work by now"
+    for one, other, where in (
+        (end, by_itself, "with the others than alone"),
+        (end, when_added, "now than when it was added"),
+        (by_itself, when_added, "alone than when it was added"),
+    ):
+        if one.high < other.low or one.low > other.high:
+            return f"does {'more' if one.high < other.low else 'less'} {where}"
+    return ""
+
+
+class _Effect(NamedTuple):
+    """Interval of what an idea does, on the scale of comparison; below 0 it helps. Infinite where it is unknown."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, metric: str, cell: Cell | None) -> _Effect:
+        if cell is None or cell.verdict.low is None or cell.verdict.high is None:
+            return cls(-math.inf, math.inf)
+        ends = (cell.verdict.low, cell.verdict.high)
+        return cls(*(map(math.log, ends) if scale(metric) == "log" else ends))
+
+    def reversed(self) -> _Effect:
+        """Return the effect of what was left out."""
+        return _Effect(-self.high, -self.low)
