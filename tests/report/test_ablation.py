@@ -64,7 +64,7 @@ def test_an_idea_has_up_to_three_comparisons(apart: AblationTable) -> None:
 
 def test_a_note_says_where_the_columns_disagree(apart: AblationTable) -> None:
     notes = {row.idea: row.note for row in apart.rows}
-    assert notes == {"v2": "the others do its work by now", "v3": "does more with the others than alone", "v4": ""}
+    assert notes == {"v2": "the others do its work by now", "v3": "better with the others than alone", "v4": ""}
 
 
 def test_without_evidence_there_is_no_note(tmp_path: Path) -> None:
@@ -118,11 +118,11 @@ def test_page_markdown_and_summary_show_the_table(tmp_path: Path) -> None:
     assert (
         "What carries v4" in text
         and "a family of 4 comparisons" in text
-        and "does more with the others than alone" in text
+        and "better with the others than alone" in text
     )
     assert "4 ablations" in text
     written = markdown.render(findings, {})
-    assert "### What carries v4" in written and "does more with the others than alone" in written
+    assert "### What carries v4" in written and "better with the others than alone" in written
     shown = [str(cell) for cell in summary(tmp_path, 100).renderables]
     assert any("what carries v4" in cell for cell in shown)
 

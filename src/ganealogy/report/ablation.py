@@ -138,7 +138,7 @@ def _note(metric: str, added: Cell | None, alone: Cell | None, left_out: Cell | 
         (by_itself, when_added, "alone than when it was added"),
     ):
         if one.high < other.low or one.low > other.high:
-            return f"does {'more' if one.high < other.low else 'less'} {where}"
+            return f"{'better' if one.high < other.low else 'worse'} {where}"
     return ""
 
 
