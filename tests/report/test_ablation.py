@@ -142,3 +142,10 @@ def test_without_the_version_that_it_takes_apart_it_is_a_child_of_its_parent(tmp
     findings = collect(small_tree.make(tmp_path, entries, values))
     assert verdicts_for(findings, small_tree.METRIC)["v4-only-v3"].word == "better"
     assert [each.name for each in findings.versions[0].children] == ["v4-only-v3"]
+
+
+def test_distances_behind_the_gate_give_no_note(tmp_path: Path) -> None:
+    far = {name: 500 + centre * 2 for name, centre in (TAKEN_APART | {"v1": 100.0, "v2": 101.0}).items()}
+    found = table(tmp_path, far | {"v4-without-v3": 1500.0}, [without("v2"), without("v3")])
+    assert {row.left_out.verdict.word for row in found.rows if row.left_out} == {"not yet"}
+    assert not any(row.note for row in found.rows)

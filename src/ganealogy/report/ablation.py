@@ -12,7 +12,10 @@ from typing import NamedTuple
 from ganealogy.report.findings import Findings, Version
 from ganealogy.report.verdict_table import parents_of, verdicts_for
 from ganealogy.verdicts.metric_kinds import scale
-from ganealogy.verdicts.significance import BETTER, EQUIVALENT, Verdict
+from ganealogy.verdicts.significance import BARRED, BETTER, EQUIVALENT, NOT_YET, Verdict
+
+NO_MEANING = (NOT_YET, BARRED)
+"""Words of comparisons whose distances mean little."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class _Effect(NamedTuple):
 
     @classmethod
     def of(cls, metric: str, cell: Cell | None) -> _Effect:
-        if cell is None or cell.verdict.low is None or cell.verdict.high is None:
+        if cell is None or cell.verdict.low is None or cell.verdict.high is None or cell.verdict.word in NO_MEANING:
             return cls(-math.inf, math.inf)
         ends = (cell.verdict.low, cell.verdict.high)
         return cls(*(map(math.log, ends) if scale(metric) == "log" else ends))
