@@ -93,7 +93,7 @@ class Row:
         if self.across is None:
             return ""
         if self.across.p_equal > ALPHA:
-            return f"the data sets do not differ by more than seeds do (p = {self.across.p_equal:.2g})"
+            return f"no difference between the data sets shown (p = {self.across.p_equal:.2g})"
         factor = math.exp(self.across.between)
         return f"the data sets differ: true effects spread by a factor of {factor:.2f} (p = {self.across.p_equal:.2g})"
 
