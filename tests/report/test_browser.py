@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import small_tree
 from helpers.fabricated import HOSTILE, entry, fabricate_data, fabricate_plan, fabricate_run
 from helpers.fake_runs import recipe
+from helpers.small_tree import around, version
 
 from ganealogy.report.build import build
 from ganealogy.report.collect import collect
 from ganealogy.report.compare import render
 from ganealogy.report.experiments import Experiment
+from ganealogy.report.page import render as render_page
+from ganealogy.report.pictures import Gallery
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -255,3 +259,19 @@ def test_the_theme_follows_the_system_and_the_button(visit) -> None:  # type: ig
     assert page.evaluate(ground) == "rgb(253, 253, 252)"
     page.reload()
     assert page.evaluate(ground) == "rgb(253, 253, 252)", "the choice is stored"
+
+
+@pytest.mark.parametrize(("width", "lines"), [(1200, 1), (420, 0)])
+def test_a_line_connects_a_merge_with_its_other_parent(visit, tmp_path: Path, width: int, lines: int) -> None:  # type: ignore[no-untyped-def]
+    entries = [version("v1"), version("v2", "v1"), version("v3", "v1"), version("v4", "v2", "v3")]
+    values = {each["name"]: around(100.0, turn=at) for at, each in enumerate(entries)}
+    page = tmp_path / "page.html"
+    page.write_text(render_page(collect(small_tree.make(tmp_path, entries, values)), Gallery()))
+    shown = visit(page.as_uri(), viewport={"width": width, "height": 900})
+    assert shown.locator(".merges path").count() == 1
+    assert shown.locator(".merges:visible").count() == lines
+    if lines:
+        box = shown.locator(".merges path").bounding_box()
+        other, merge = (shown.locator(f"[data-name={name}] .blank").bounding_box() for name in ("v3", "v4"))
+        assert box["x"] == pytest.approx(other["x"] + other["width"], abs=2)
+        assert box["y"] == pytest.approx(merge["y"] + merge["height"], abs=2)

@@ -79,6 +79,9 @@ def environment(*functions: Callable[..., Any], package: str | None = None) -> E
     return jinja
 
 
+SCRIPTS = ("theme.js", "merges.js", "table.js", "pictures.js", "zoom.js", "curves.js")
+
+
 def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | None = None) -> str:
     """Return the page as text. `run_links`: run key → address of its MLflow run."""
     functions = (
@@ -141,7 +144,7 @@ def render(findings: Findings, gallery: Gallery, run_links: dict[str, str] | Non
             protocols=columns.protocols(findings),
             palette=[palette.colour(index) for index in range(len(findings.versions))],
             styles=Markup(static("theme.css") + static("page.css")),
-            scripts=[Markup(static(name)) for name in ("theme.js", "table.js", "pictures.js", "zoom.js", "curves.js")],
+            scripts=[Markup(static(name)) for name in SCRIPTS],
             plotly=plotly_archive() if any(run.ticks for run in findings.runs) else "",
         )
     )
