@@ -150,8 +150,8 @@ def _why_open(findings: Findings, verdicts: Mapping[str, Verdict]) -> Iterable[s
             yield COPIES
         elif verdict.word == NOT_MEASURED:
             version = versions[child_of(name)]
-            parents = version.parents[-1:] if isinstance(name, SecondEdge) else version.parents
-            yield _why_not_measured(findings, version, versions.get(next(iter(parents), "")))
+            parent = version.parents[1] if isinstance(name, SecondEdge) else version.parent
+            yield _why_not_measured(findings, version, versions.get(parent or ""))
         elif verdict.word not in RESULTS:
             yield verdict.word
 
