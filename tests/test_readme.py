@@ -85,6 +85,8 @@ RUN_ELSEWHERE = {
     "ganealogy gc": "tests/runs/test_gc.py",
     "ganealogy ablate v12": "tests/cli/test_ablate.py",
     "ganealogy ablate v12 --only": "tests/cli/test_ablate.py",
+    "ganealogy ablate v24": "tests/cli/test_ablate.py",
+    "ganealogy ablate v24 --only": "tests/cli/test_ablate.py",
     "ganealogy ablate v12 --pairs": "tests/cli/test_ablate.py",
     "ganealogy ablate v6 --split": "tests/cli/test_ablate.py",
     "ganealogy new together --parent v8 --parent v23": "tests/lineage/test_tables.py",
