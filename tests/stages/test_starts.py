@@ -121,6 +121,14 @@ def test_each_seed_starts_from_the_same_seed_or_all_from_one(workspace: Path) ->
         assert set(gc._sources(plans, trainings.data(workspace), 0)) == {runs[0]["from"]["key"]}
 
 
+def test_two_ranks_find_the_source_trained(workspace: Path) -> None:
+    planned(forked(workspace))
+    code, said = trainings.run(trainings.verb, workspace, "train", "fork", "--ranks", "2")
+    assert code == 0, said
+    train(planned(workspace, "v1", budget="kimg: 0.096", ticks=3), "v1")
+    assert lines(workspace, "fork")[0][SCORE] == pytest.approx(lines(workspace, "v1")[-1][SCORE], rel=1e-6)
+
+
 @pytest.mark.parametrize("step", [4, 10])
 def test_a_kill_in_the_source_or_in_the_fork_changes_no_byte(workspace: Path, tmp_path: Path, step: int) -> None:
     """The source has twelve steps; the steps of the fork count from one, so the kill at ten is in the source, too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,14 @@ from ganealogy.params import schema
 from ganealogy.record_types import VersionPlan
 from ganealogy.runs import store
 from ganealogy.runs.store import Entry
-from ganealogy.runtime import process
+from ganealogy.runtime import process, workers
+from ganealogy.runtime.workers import Ended
 from ganealogy.stages import _jobs as jobs
 from ganealogy.stages import _side_by_side as side_by_side
 from ganealogy.stages import _stage
 from ganealogy.stages._jobs import Job
 from ganealogy.stages._stage import Stage
-from ganealogy.workspace import RunDir, plan_path, run_dir, work_dir
+from ganealogy.workspace import LOGS, RunDir, main_root, plan_path, run_dir, work_dir
 
 
 def run(name: str, version: str, seeds: Sequence[int] | None = None, ranks: int = 1) -> int:
@@ -76,9 +78,8 @@ def with_torchrun(ranks: int, todo: Sequence[Job]) -> dict[str, str]:
 
     Raises: GanealogyError when the ranks do not divide the batch, or there are too few GPUs.
     """
-    from ganealogy.stages import train
-
     settings = schema.load().train
+    threads = process.threads(settings.threads)
     if todo and todo[0].stages == ("train",) and settings.batch_size % ranks:
         raise GanealogyError(
             f"params.yaml: train.batch_size = {settings.batch_size} does not divide by {ranks} ranks: change one"
@@ -90,15 +91,39 @@ def with_torchrun(ranks: int, todo: Sequence[Job]) -> dict[str, str]:
             raise GanealogyError(f"{ranks} ranks need a GPU each, and there are {torch.cuda.device_count()}")
     failures = {}
     for job in todo:
-        if job.stages == ("train",):
-            train.make_source(job.version, job.seed, job.run)
+        if job.stages == ("train",) and (end := with_its_source(job, threads)) is not None and end.how != "done":
+            if end.how == "stopped":
+                break
+            failures[job.name] = f"{job.label}: {end.reason}"
+            continue
         verb = [job.stages[0], job.version, "--seeds", str(job.seed)]
-        code = process.torchrun(ranks, verb, process.threads(settings.threads))
+        code = process.torchrun(ranks, verb, threads)
         if code in process.STOPPED:
             break
         if code:
             failures[job.name] = f"{job.label} ended with {code}"
     return failures
+
+
+def with_its_source(job: Job, threads: int) -> Ended | None:
+    """Train what a run starts from, in one process; None if it starts from random weights.
+
+    A signal is sent again to the handlers of the caller.
+    """
+    if "from" not in _stage.read_plan(plan_path(job.version), VersionPlan):
+        return None
+    from ganealogy.stages.train import make_source
+
+    handlers = {number: signal.getsignal(number) for number in (*process.stop_signals(), signal.SIGINT)}
+    interruption = process.Interruption()
+    try:
+        ended = workers.run(make_source, [job], [{}], workers.Watcher(), main_root() / LOGS, interruption, threads)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if interruption.signal is not None:
+        os.kill(os.getpid(), interruption.signal)
+    return ended.get(job.name, Ended("stopped"))
 
 
 @dataclass

@@ -35,6 +35,7 @@ from ganealogy.stages._training_progress import TrainingProgress
 from ganealogy.workspace import MANIFEST, PACKED, RunDir, plan_path, run_key, run_name, seed_name, work_dir
 
 if TYPE_CHECKING:
+    from ganealogy.stages._jobs import Job
     from ganealogy.training.loop import Outcome, TrainingData
 
 
@@ -79,11 +80,9 @@ def make(version: str, seed: int, run: RunDir, send_progress: SendProgress | Non
     return _make(_prepare(version, send_progress), seed, run.vary)
 
 
-def make_source(version: str, seed: int, run: RunDir) -> None:
-    """Train what one seed of a version starts from, if the store lacks it."""
-    making = _prepare(version, None)
-    if "from" in making.plan:
-        _source(making, seed, run.vary)
+def make_source(job: Job, send_progress: SendProgress) -> None:
+    """Train what a run starts from, in a worker, if the store lacks it."""
+    _source(_prepare(job.version, send_progress), job.seed, job.vary)
 
 
 @dataclass(frozen=True)
