@@ -105,7 +105,9 @@ def train(case: str, folder: Path, stop: int | None = None) -> loop.Outcome:
     where = folder / case if distributed.is_first() else folder / "other" / case
     plan: Any = {"recipe": recipe, "protocol": PROTOCOL}
     files = RunFiles(where / "train", folder / case / "checkpoints", {"version": version, "seed": 7})
-    return loop.train(plan, 7, loop.TrainingData(pictures()), files, "cpu", StopOnFirstRank(stop))
+    return loop.train(
+        plan, 7, loop.TrainingData(pictures(), held_out=255 - pictures()[:40]), files, "cpu", StopOnFirstRank(stop)
+    )
 
 
 def main(folder: Path) -> None:

@@ -27,6 +27,8 @@ ANCHORS = {
 """Anchors in the order of the table, with descriptions for a reference stage that wrote none."""
 FID_NOT_USED = "the name is reserved for pytorch-fid's Inception, which was not used"
 FID_COMMANDS = "ganealogy fetch inception, then dvc repro"
+COMPLETE = ("finished", "stopped")
+"""Statuses of trainings that ended with weights to measure, and will not go on."""
 GATE = "rep25"
 """Anchor that a version must be better than on the primary metric, to be compared."""
 
@@ -42,7 +44,10 @@ class Gap:
 
 @dataclass(eq=False)
 class Run:
-    """One version trained with one seed. Status: finished, diverged, interrupted, running, missing or broken."""
+    """One version trained with one seed.
+
+    Status: finished, stopped, diverged, interrupted, running, missing or broken.
+    """
 
     version: str
     seed: int
@@ -61,6 +66,8 @@ class Run:
     """The primary metric of the checkpoint that is not the measured one, by name."""
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
+    health: list[Json] = field(default_factory=list)
+    """Signs of trouble during the training: see `record_types.Sign`."""
     not_measured: dict[str, str] = field(default_factory=dict)
     classes: Json = field(default_factory=dict)
     """Extractor → coverage of each class: see `evaluation/class_coverage.py`."""
@@ -209,7 +216,7 @@ class Version:
 
     @property
     def unfinished(self) -> list[Run]:
-        return [run for run in self.runs if run.status != "finished"]
+        return [run for run in self.runs if run.status not in COMPLETE]
 
 
 @dataclass
