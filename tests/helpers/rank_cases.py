@@ -106,7 +106,7 @@ def train(case: str, folder: Path, stop: int | None = None) -> loop.Outcome:
     plan: Any = {"recipe": recipe, "protocol": PROTOCOL}
     files = RunFiles(where / "train", folder / case / "checkpoints", {"version": version, "seed": 7})
     return loop.train(
-        plan, 7, loop.TrainingData(pictures(), held_out=255 - pictures()[:40]), files, "cpu", StopOnFirstRank(stop)
+        plan, 7, loop.TrainingData(pictures(), held_out=pictures()[:40, :, ::-1]), files, "cpu", StopOnFirstRank(stop)
     )
 
 

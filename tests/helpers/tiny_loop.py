@@ -99,7 +99,7 @@ def train(
     callbacks = callbacks or Silent(loop.step_count(planned["protocol"]))
     callbacks.stop_after = stop_after
     files = RunFiles(where / "train", where / "checkpoints", {"version": version, "seed": 7})
-    held_out, held_out_labels = 255 - pictures[:40], None if labels is None else labels[:40]
+    held_out, held_out_labels = pictures[:40, :, ::-1], None if labels is None else labels[:40]
     data = loop.TrainingData(pictures, labels, held_out, held_out_labels)
     return loop.train(planned, 7, data, files, device, callbacks)
 
