@@ -192,7 +192,8 @@ def signs(rows: Sequence[Row], steps: int, column: str, of_mean: float) -> list[
     found: list[Sign] = []
     for sign, rule in RULES.items():
         sentences = {at: rule(Look(rows, at, steps, column, of_mean)) for at in begun}
-        shown = [at for at in begun if all(sentences.get(at - back) for back in range(IN_A_ROW))]
+        needed = 1 if sign == WON else IN_A_ROW  # whether the distance falls is a comparison of two ticks already
+        shown = [at for at in begun if all(sentences.get(at - back) for back in range(needed))]
         if shown:
             kimg, last = _number(rows[shown[0]], "kimg"), shown[-1]
             until = None if last == begun[-1] else _number(rows[last], "kimg")
