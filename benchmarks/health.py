@@ -228,7 +228,7 @@ def ended(folder: Path, names: list[str], seeds: list[int], every: int = 1) -> I
         how = "good" if end["distance"] < gate else "unclear"
         if not end["distance"] < fails or end["copying"] < ALPHA:
             how = "bad"
-        settings = {**SETTINGS, **case.settings}
+        settings: Any = {**SETTINGS, **case.settings}
         rows = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()][::every]
         steps = step_count(settings)
         shown = signs(rows, steps, "fd_layout_edges_32_64", end["of_mean"])
