@@ -68,8 +68,8 @@ CASES = [
     Case("lr 5e-3", "v1", {"lr": 5e-3}),
     Case("lr 2e-2", "v1", {"lr": 2e-2}),
     Case("D at 25x", "v1", changes=optimizer("discriminator", "25x")),
-    Case("200 pictures, DiffAugment", "diffaugment", {"kimg": 32}, pictures=200),
-    Case("100 pictures, DiffAugment", "diffaugment", {"kimg": 32}, pictures=100),
+    Case("200 pictures, DiffAugment", "diffaugment", {"kimg": 20}, pictures=200),
+    Case("100 pictures, DiffAugment", "diffaugment", {"kimg": 20}, pictures=100),
     Case("v5 at 2e-4", "v5", changes={"optimizers": {"discriminator": {"name": "sgd", "lr": 2e-4}}}),
     Case("v5 at 1e-5", "v5", changes={"optimizers": {"discriminator": {"name": "sgd", "lr": 1e-5}}}),
     Case("epochs in turn", "epochwise"),
@@ -96,10 +96,10 @@ CASES = [
             "optimizers": {each: {"name": "rmsprop", "lr": 1e-3} for each in BOTH},
         },
     ),
-    Case("50 pictures", "v24", {"kimg": 32}, pictures=50),
-    Case("100 pictures", "v24", {"kimg": 32}, pictures=100),
-    Case("100 pictures, v1", "v1", {"kimg": 32}, pictures=100),
-    Case("100 pictures, v22", "v22", {"kimg": 32}, pictures=100),
+    Case("50 pictures", "v24", {"kimg": 20}, pictures=50),
+    Case("100 pictures", "v24", {"kimg": 20}, pictures=100),
+    Case("100 pictures, v1", "v1", {"kimg": 20}, pictures=100),
+    Case("100 pictures, v22", "v22", {"kimg": 20}, pictures=100),
 ]
 BY_NAME = {case.name: case for case in CASES}
 

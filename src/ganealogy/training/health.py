@@ -65,16 +65,17 @@ class HealthCheck:
         batch_size: int,
         labels: NDArray[np.int64] | None = None,
         held_out_labels: NDArray[np.int64] | None = None,
-        count: int = PICTURES,
     ) -> None:
-        """`reals`, `held_out`: uint8 (N, H, W, C), (M, H, W, C), in random order; `count`: the number of fakes."""
-        count = min(count, PICTURES)
+        """`reals`, `held_out`: uint8 (N, H, W, C), (M, H, W, C), in random order."""
+        self.count = count = min(len(reals), PICTURES)
+        """Of the fakes, too: the nearest of more is nearer."""
         self.sets = {"train": np.array(reals[:count])}
         self.labels = {} if labels is None else {"train": torch.from_numpy(labels[:count])}
-        if held_out is not None and len(held_out) >= FEWEST_HELD_OUT:
-            self.sets["held_out"] = np.array(held_out[:count])
+        comparable = (labels is None) == (held_out_labels is None)
+        if held_out is not None and len(held_out) >= FEWEST_HELD_OUT and comparable:
+            self.sets["held_out"] = np.array(held_out[:PICTURES])
             if held_out_labels is not None:
-                self.labels["held_out"] = torch.from_numpy(held_out_labels[:count])
+                self.labels["held_out"] = torch.from_numpy(held_out_labels[:PICTURES])
         self.batch_size = min([batch_size, *map(len, self.sets.values())])
         self.spread, self.spacing = spread(self.sets["train"]), spacing(self.sets["train"])
         self.peak = nyquist_peak(self.sets["train"])
@@ -82,7 +83,7 @@ class HealthCheck:
     def score(
         self, gan: GAN, fakes: Pictures, fake_labels: torch.Tensor, progress: float, seed: int
     ) -> dict[str, Scores]:
-        """Return D's scores of the training pictures, of the held-out ones and of uint8 fakes (n, H, W, C).
+        """Return D's scores of the training pictures, of the held-out ones and of uint8 fakes (`count`, H, W, C).
 
         Empty if there is no D, as in flow matching.
         All three go through the same draws of the augmentations, in batches of one kind with BatchNorm's own
@@ -96,18 +97,17 @@ class HealthCheck:
                 module.train()
         labels = {**self.labels, "fakes": fake_labels}
         found = {}
-        for name, pictures in {**self.sets, "fakes": fakes[: len(self.sets["train"])]}.items():
+        for name, pictures in {**self.sets, "fakes": fakes}.items():
             torch.manual_seed(seed)
             of_set = labels[name] if self.labels else None
             found[name] = scores_of(discriminator, gan, pictures, of_set, self.batch_size, progress)
         return found
 
     def columns(self, fakes: Pictures, scores: Mapping[str, Scores]) -> dict[str, float]:
-        """Return column → value of uint8 fakes (n, H, W, C). Runs on the CPU.
+        """Return column → value of uint8 fakes (`count`, H, W, C). Runs on the CPU.
 
         `scores`: of `score`; without a D, empty.
         """
-        fakes = fakes[: len(self.sets["train"])]
         found = {
             "diversity": _ratio(spread(fakes), self.spread),
             "spacing": _ratio(spacing(fakes), self.spacing),

@@ -25,7 +25,7 @@ from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Tracker
-from ganealogy.training.health import FATAL, PICTURES, HealthCheck, signs
+from ganealogy.training.health import FATAL, HealthCheck, signs
 from ganealogy.training.run_files import RunFiles
 from ganealogy.training.state import TrainingState
 
@@ -122,11 +122,16 @@ def train(
     state = TrainingState(recipe, protocol, steps, device, callbacks.on_warning)
     batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
     state.game.batches_per_epoch = batches.steps_per_epoch
+    health = HealthCheck(data.images, data.held_out, batch_size, data.labels, data.held_out_labels)
     tracker = Tracker(
-        protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device, data.class_counts
+        protocol["tracker"],
+        protocol["tracker_images"],
+        data.images,
+        recipe["latent"],
+        device,
+        data.class_counts,
+        shown=health.count,
     )
-    count = len(tracker.latents)
-    health = HealthCheck(data.images, data.held_out, batch_size, data.labels, data.held_out_labels, count)
     description: dict[str, Any] = {"tracker": tracker.name, "shown": state.eval_generator_name}
     if data.class_counts:
         description["class_counts"] = data.class_counts
@@ -207,8 +212,8 @@ def tick(state: TrainingState, tracker: Tracker, health: HealthCheck, files: Run
         **state.mean_losses(),
     }
     generator = state.eval_generator
-    features, fakes = tracker.pass_of(generator, PICTURES)
-    d_scores = health.score(state.game.gan, fakes, tracker.labels, step / state.steps, step_seed(0, "health"))
+    features, fakes = tracker.pass_of(generator)
+    d_scores = health.score(state.game.gan, fakes, tracker.shown_labels, step / state.steps, step_seed(0, "health"))
     grid = generate(generator, latents.sample_latents(tracker.latent, GRID_IMAGES, latents.GRID_SEED))
     weights = checkpoint.snapshot(state.evaluated_tensors())
 
