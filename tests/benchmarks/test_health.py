@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -43,10 +42,10 @@ def test_a_case_is_trained_once_and_its_end_is_measured(
     monkeypatch.setattr(health, "SETTINGS", {**health.SETTINGS, "kimg": 0.32, "width": 4, "tracker_images": 40})
     assert "finished" in health.run(("D at 0.01x", 3, folder))
     assert health.run(("D at 0.01x", 3, folder)) == "D at 0.01x 3: there"
-    end = json.loads((health.folder_of(folder, "D at 0.01x", 3) / "end.json").read_text())
-    assert end["distance"] > 0 and 0 <= end["copying"] <= 1
-    [run] = health.ended(folder, ["D at 0.01x"], [3, 4])
-    assert run.how == "bad", "ten steps teach nothing"
+    limits = health.measure_ends(folder, ["D at 0.01x"], [3, 4])
+    assert limits["fails"] > limits["gate"] > 0 and limits["seems_to_fail"] > 0
+    [run] = health.ended(folder, ["D at 0.01x"], [3, 4], limits)
+    assert run.how == "bad" and run.distance > limits["fails"], "ten steps teach nothing"
     health.report(folder, ["D at 0.01x"], [3])
     assert "of 1; later" in capsys.readouterr().out
 

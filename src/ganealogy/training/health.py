@@ -31,7 +31,7 @@ LARGEST_SIDE = 32
 """Pictures are reduced to at most this for the distances between them."""
 
 COLLAPSE, WON, LOST = "collapse", "D has won", "D has lost"
-OVERFITTING, CHECKERBOARDS = "overfitting", "checkerboards"
+OVERFITTING, CHECKERBOARDS, SLOW = "overfitting", "checkerboards", "slow"
 FATAL = (COLLAPSE, WON, LOST)
 """Signs at which a training ends early if `train.stop` is unhealthy."""
 # Calibrated on one seed of the runs of benchmarks/health.py, and measured on others: see docs/health.md.
@@ -48,7 +48,7 @@ BACKWARDS = 0.35
 KNOWN = 0.65
 """Overfitting: d_overfit."""
 PEAK, LATE = 10.0, 0.4
-"""Checkerboards: the excess, and the part of the budget before which transposed convolutions may have them."""
+"""Checkerboards: the excess. LATE: the part of the budget before which these may pass, and slow is no sign yet."""
 
 Scores = NDArray[np.float32]
 Row = Mapping[str, float | None]
@@ -263,12 +263,20 @@ def _checkerboards(look: Look) -> str:
     return ""
 
 
+def _slow(look: Look) -> str:
+    if look.distance > 1 and look["step"] >= LATE * look.steps:
+        share = look["step"] / look.steps
+        return f"after {share:.0%} of the budget the samples are still further from the pictures than their mean is"
+    return ""
+
+
 RULES: dict[str, Callable[[Look], str]] = {
     COLLAPSE: _collapse,
     WON: _won,
     LOST: _lost,
     OVERFITTING: _overfitting,
     CHECKERBOARDS: _checkerboards,
+    SLOW: _slow,
 }
 
 
