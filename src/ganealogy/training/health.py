@@ -1,4 +1,4 @@
-"""Signs of trouble at each tick of a training: collapse, a D that has won, overfitting, checkerboards.
+"""Signs of trouble at each tick of a training: collapse, a D that has won or lost, overfitting, and others.
 
 `HealthCheck` measures columns of metrics.jsonl, and `signs` reads them. Neither changes the training: D is scored in a
 copy, and each step seeds its own draws. Signs are a function of the columns, so that a resumed training has the same.
@@ -49,6 +49,8 @@ KNOWN = 0.65
 """Overfitting: d_overfit."""
 PEAK, LATE = 10.0, 0.4
 """Checkerboards: the excess. LATE: the part of the budget before which these may pass, and slow is no sign yet."""
+BEHIND = 1.25
+"""Slow: the distance over the mean picture's."""
 
 Scores = NDArray[np.float32]
 Row = Mapping[str, float | None]
@@ -264,9 +266,9 @@ def _checkerboards(look: Look) -> str:
 
 
 def _slow(look: Look) -> str:
-    if look.distance > 1 and look["step"] >= LATE * look.steps:
-        share = look["step"] / look.steps
-        return f"after {share:.0%} of the budget the samples are still further from the pictures than their mean is"
+    if look.distance > BEHIND and look["step"] >= LATE * look.steps:
+        part, times = look["step"] / look.steps, look.distance
+        return f"after {part:.0%} of the budget the distance is still {times:.1f} times that of the mean picture"
     return ""
 
 
