@@ -64,7 +64,7 @@ class StopOnFirstRank:
     def on_start(self, step: int, steps: int) -> None: ...
     def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
     def on_warning(self, text: str) -> None:
-        raise AssertionError(text)
+        assert " kimg: " in text, text  # a sign of trouble, which six steps may show
 
     def should_stop(self) -> bool:
         self.calls += 1

@@ -42,9 +42,8 @@ def test_signs_in_the_training_name_seed_and_sentence_and_whether_they_ended(pro
         )
     ]
     assert [problem.long for problem in problems(v3)] == [
-        "seed 0 was stopped at step 376: collapse at 12 kimg: all alike",
-        "collapse while training: seed 0: collapse at 12 kimg: all alike",
-    ]
+        "seed 0 was stopped at step 376: collapse at 12 kimg: all alike"
+    ], "the sentence once"
     text = markdown.render(findings, {})
     assert "*seed 0 was stopped*" in text and "collapse while training: seed 0: collapse at 12 kimg: all alike" in text
 

@@ -50,10 +50,12 @@ def problems(version: Version) -> list[Problem]:
 
 
 def _signs(version: Version) -> list[Problem]:
-    """Return one problem per sign that the trainings showed, with the sentence of each run."""
+    """Return one problem per sign that the trainings showed, with the sentence of each run that it did not stop."""
     found: dict[str, list[tuple[Run, str]]] = {}
     for run in version.runs:
         for each in run.health:
+            if run.status == "stopped" and str(each.get("sentence")) in run.reason:
+                continue
             ended = "" if each.get("until") is None else f", until {each['until']} kimg"
             found.setdefault(str(each.get("sign")), []).append((run, f"{each.get('sentence')}{ended}"))
     lines = []
