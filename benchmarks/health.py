@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 SIZE, SAMPLES, REALS, EARLY, ALPHA, SHARE = 16, 500, 2000, 0.6, 0.001, 0.7
 DATASET = {"name": "avatars", "style": "pixel-art", "image_size": SIZE, "channels": 3, "count": 6000, "holdout": 0.1}
-TRACKER, LATENT = "layout_edges_32_64", {"size": 8, "distribution": "normal"}
+TRACKER = "layout_edges_32_64"
+LATENT: Any = {"size": 8, "distribution": "normal"}
 SETTINGS: dict[str, Any] = {"kimg": 16, "batch_size": 32, "lr": 2e-4, "width": 32, "ticks": 10, "tracker_images": 1000}
 
 

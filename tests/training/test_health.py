@@ -153,11 +153,11 @@ def test_a_training_without_a_stop_says_the_sign_once_and_goes_on(
 ) -> None:
     monkeypatch.setattr(loop, "signs", collapsed_from_the_second_tick)
     outcome, callbacks = train(tmp_path / "whole", pictures, plan("v1"))
-    assert outcome.status == "finished" and callbacks.warnings == ["collapse at 0.096 kimg: alike"]
+    assert outcome.status == "finished" and callbacks.signs == ["collapse at 0.096 kimg: alike"]
     assert [sign["sign"] for sign in outcome.run["health"]] == ["collapse"]
     train(tmp_path / "resumed", pictures, plan("v1"), stop_after=14)
     resumed, callbacks = train(tmp_path / "resumed", pictures, plan("v1"))
-    assert callbacks.warnings == [], "it was printed before the interruption"
+    assert callbacks.signs == [], "it was printed before the interruption"
     assert resumed.run == outcome.run
 
 
@@ -169,7 +169,7 @@ def test_an_unhealthy_training_stops_as_a_result_at_its_tick(
     outcome, callbacks = train(tmp_path / "whole", pictures, planned)
     assert (outcome.status, outcome.run["steps"], outcome.run["kimg"]) == ("stopped", 12, 0.096)
     assert outcome.run["reason"] == "at step 12 of 24: collapse at 0.096 kimg: alike"
-    assert callbacks.warnings == ["collapse at 0.096 kimg: alike"]
+    assert callbacks.signs == ["collapse at 0.096 kimg: alike"]
     assert len((tmp_path / "whole/train/metrics.jsonl").read_text().splitlines()) == 3
     assert (tmp_path / "whole/train/weights/generator-last.safetensors").is_file()
     for step in (8, 12):  # before the tick, and at it: there the sign was not yet acted on
