@@ -1,6 +1,6 @@
 """Validate the signs of trouble in a training on runs whose end is known: what is caught, how early, false alarms.
 
-    python benchmarks/health.py FOLDER [--seeds 0 1] [--only v1 clipping] [--processes 2]
+    python benchmarks/health.py FOLDER [--seeds 0 1] [--only v1 clipping] [--processes 2] [--cost]
 
 It draws the demo's pictures (pixel-art avatars, 16 px), and trains every case of CASES with every seed that FOLDER
 lacks: half a minute each. It judges a run by its end, without the signs, by the leading distance of 500 samples of the
@@ -21,6 +21,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -278,6 +279,42 @@ def report(folder: Path, names: list[str], seeds: list[int]) -> None:
         print(f"with a sign: {sum(bool(each.signs) for each in unclear)} of {len(unclear)} that are neither")
 
 
+def cost(folder: Path) -> None:
+    """Print the share of a training of v1, with the demo's five ticks, that the measures take: processor time."""
+    import tempfile
+
+    import torch
+
+    from ganealogy import one_training
+    from ganealogy.data import packed
+    from ganealogy.training import health, loop
+    from ganealogy.training.run_files import RunFiles
+
+    torch.set_num_threads(1)
+    seconds: list[float] = []
+
+    def timed(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def call(*arguments: Any) -> Any:
+            began = time.thread_time()
+            result = function(*arguments)
+            seconds.append(time.thread_time() - began)
+            return result
+
+        setattr(owner, name, call)
+
+    for owner, name in ((health.HealthCheck, "score"), (health.HealthCheck, "columns"), (loop, "signs")):
+        timed(owner, name)
+    images, held_out = (packed.open_split(folder / "avatars/packed", split) for split in ("train", "holdout"))
+    plan = one_training.make_plan("v1", SIZE, 3, {**SETTINGS, "ticks": 5})
+    with tempfile.TemporaryDirectory() as place:
+        files = RunFiles(Path(place) / "train", Path(place) / "checkpoints", {})
+        data = loop.TrainingData(images, held_out=held_out)
+        outcome = loop.train(plan, 0, data, files, "cpu", Quiet())
+    print(f"\nmeasures and signs: {sum(seconds) / outcome.cpu_seconds:.1%} of a training of v1 with five ticks")
+
+
 def main() -> None:
     from ganealogy import one_training
 
@@ -286,6 +323,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(BY_NAME), default=list(BY_NAME), metavar="CASE")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--cost", action="store_true", help="measure the share of a training, too")
     given = parser.parse_args()
     if not (given.folder / "avatars/packed").exists():
         one_training.prepare(given.folder / "avatars", DATASET)
@@ -294,6 +332,8 @@ def main() -> None:
         for line in pool.imap_unordered(run, jobs, chunksize=1):
             print(line, flush=True)
     report(given.folder, given.only, given.seeds)
+    if given.cost:
+        cost(given.folder)
 
 
 if __name__ == "__main__":
