@@ -208,7 +208,7 @@ def test_a_healthy_training_has_no_sign() -> None:
     untrained = {"diversity": [0.05] + [0.9] * 10, "spacing": [0.1, 0.1] + [1] * 9}
     assert found(**untrained) == {}, "nothing has been learnt before 15 % of the budget"
     assert found(d_auc=None, d_overfit=None) == {}, "without a D there are no such columns"
-    assert signs([], 1000, "fd", 1.2) == []
+    assert signs([], 1000, "fd", 1.2) == [] and signs(lines(), 1000, "fd", 0.0) == []
 
 
 @pytest.mark.parametrize(

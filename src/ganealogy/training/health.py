@@ -193,7 +193,7 @@ def signs(rows: Sequence[Row], steps: int, column: str, of_mean: float) -> list[
     begun = [at for at, row in enumerate(rows) if _number(row, "step") >= START * steps]
     found: list[Sign] = []
     for sign, rule in RULES.items():
-        sentences = {at: rule(Look(rows, at, steps, column, of_mean)) for at in begun}
+        sentences = {at: rule(Tick(rows, at, steps, column, of_mean)) for at in begun}
         needed = 1 if sign == WON else IN_A_ROW  # whether the distance falls is a comparison of two ticks already
         shown = [at for at in begun if all(sentences.get(at - back) for back in range(needed))]
         if shown:
@@ -205,7 +205,7 @@ def signs(rows: Sequence[Row], steps: int, column: str, of_mean: float) -> list[
 
 
 @dataclass(frozen=True)
-class Look:
+class Tick:
     """A tick and those before it."""
 
     rows: Sequence[Row]
@@ -221,58 +221,58 @@ class Look:
     @property
     def distance(self) -> float:
         """The tracker's, over that of the mean picture."""
-        return self[self.column] / self.of_mean
+        return _ratio(self[self.column], self.of_mean)
 
     @property
     def remaining(self) -> float:
         """This distance over the least of the ticks that are STALLED of the budget earlier, or more."""
         limit = self["step"] - STALLED * self.steps
         earlier = [_number(row, self.column) for row in self.rows[: self.at] if 0 < _number(row, "step") <= limit]
-        return self[self.column] / min(earlier) if earlier else float("nan")
+        return _ratio(self[self.column], min(earlier, default=0.0))
 
 
-def _collapse(look: Look) -> str:
-    if look["diversity"] < FEW:
-        return f"the samples differ {look['diversity']:.2g} times as much as the pictures do"
-    if look["spacing"] < FEW:
+def _collapse(tick: Tick) -> str:
+    if tick["diversity"] < FEW:
+        return f"the samples differ {tick['diversity']:.2g} times as much as the pictures do"
+    if tick["spacing"] < FEW:
         return (
-            f"many samples are alike: the nearest other one is {look['spacing']:.2g} times as far as among the pictures"
+            f"many samples are alike: the nearest other one is {tick['spacing']:.2g} times as far as among the pictures"
         )
     return ""
 
 
-def _won(look: Look) -> str:
-    if look["d_auc"] >= SURE and look.distance > FAR and look.remaining > FALLEN:
-        return f"it tells pictures from samples in {look['d_auc']:.1%} of pairs, and the distance no longer falls"
+def _won(tick: Tick) -> str:
+    if tick["d_auc"] >= SURE and tick.distance > FAR and tick.remaining > FALLEN:
+        return f"it tells pictures from samples in {tick['d_auc']:.1%} of pairs, and the distance no longer falls"
     return ""
 
 
-def _lost(look: Look) -> str:
-    if look["d_auc"] <= BACKWARDS:
-        return f"it scores the samples above the pictures in {1 - look['d_auc']:.0%} of pairs, so G learns from noise"
+def _lost(tick: Tick) -> str:
+    if tick["d_auc"] <= BACKWARDS:
+        return f"it scores the samples above the pictures in {1 - tick['d_auc']:.0%} of pairs, so G learns from noise"
     return ""
 
 
-def _overfitting(look: Look) -> str:
-    if look["d_overfit"] >= KNOWN:
-        return f"D scores training pictures above held-out ones in {look['d_overfit']:.0%} of pairs, where 50% is fair"
+def _overfitting(tick: Tick) -> str:
+    if tick["d_overfit"] >= KNOWN:
+        return f"D scores training pictures above held-out ones in {tick['d_overfit']:.0%} of pairs, where half are expected"
     return ""
 
 
-def _checkerboards(look: Look) -> str:
-    if look["checkerboard"] >= PEAK and look["step"] >= LATE * look.steps:
-        return f"a pattern of period 2 is {look['checkerboard']:.0f} times as strong as in the pictures"
+def _checkerboards(tick: Tick) -> str:
+    if tick["checkerboard"] >= PEAK and tick["step"] >= LATE * tick.steps:
+        return f"a pattern of period 2 is {tick['checkerboard']:.0f} times as strong as in the pictures"
     return ""
 
 
-def _slow(look: Look) -> str:
-    if look.distance > BEHIND and look["step"] >= LATE * look.steps:
-        part, times = look["step"] / look.steps, look.distance
+def _slow(tick: Tick) -> str:
+    if tick.distance > BEHIND and tick["step"] >= LATE * tick.steps:
+        part, times = tick["step"] / tick.steps, tick.distance
         return f"after {part:.0%} of the budget the distance is still {times:.1f} times that of the mean picture"
     return ""
 
 
-RULES: dict[str, Callable[[Look], str]] = {
+RULES: dict[str, Callable[[Tick], str]] = {
     COLLAPSE: _collapse,
     WON: _won,
     LOST: _lost,
@@ -288,7 +288,7 @@ def _number(row: Row, column: str) -> float:
 
 
 def _ratio(value: float, of: float) -> float:
-    """Return NaN where the pictures are all the same: metrics.jsonl then has null."""
+    """Return NaN for a ratio to 0, such as of pictures that are all the same: metrics.jsonl then has null."""
     return value / of if of else float("nan")
 
 
