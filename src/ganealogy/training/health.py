@@ -255,7 +255,7 @@ def _lost(tick: Tick) -> str:
 
 def _overfitting(tick: Tick) -> str:
     if tick["d_overfit"] >= KNOWN:
-        return f"D scores training pictures above held-out ones in {tick['d_overfit']:.0%} of pairs, where half are expected"
+        return f"D scores training pictures above held-out ones in {tick['d_overfit']:.0%} of pairs; half are expected"
     return ""
 
 
