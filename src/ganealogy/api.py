@@ -179,7 +179,7 @@ class Training:
 
     @property
     def status(self) -> str:
-        """finished, diverged, or running: so it stays if it is interrupted, until `train` is called again."""
+        """finished, stopped, diverged, or running: so it stays if it is interrupted, until `train` is called again."""
         return self._record()["status"]
 
     @property
@@ -240,8 +240,8 @@ def train(
 def runs(root: Path | str = ".") -> pd.DataFrame:
     """Return the runs of a project: one row per version and seed of the plan, sorted as in params.yaml.
 
-    Columns: version, seed, status (finished, diverged, interrupted, running, missing), kimg, and one per metric; NaN
-    where a run has not been measured.
+    Columns: version, seed, status (finished, stopped, diverged, interrupted, running, missing), kimg, and one per
+    metric; NaN where a run has not been measured.
     Raises: GanealogyError when there is no plan, or a record is damaged.
     """
     import pandas as pd

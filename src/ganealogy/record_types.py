@@ -107,6 +107,7 @@ class TrainingProtocol(TypedDict, total=False):
     tracker: str
     tracker_images: int
     deterministic: bool
+    stop: Literal["never", "unhealthy"]
     image_size: int
     channels: int
     flip: bool
@@ -156,6 +157,17 @@ class Best(TypedDict):
     score: float
 
 
+class Sign(TypedDict):
+    """A sign of trouble in a training: see `training/health.py`."""
+
+    kimg: float
+    """Of the tick at which it was first seen."""
+    until: float | None
+    """kimg of the last tick that has it; None while the newest tick has it."""
+    sign: str
+    sentence: str
+
+
 class Source(TypedDict):
     """The training from whose networks a run started."""
 
@@ -191,7 +203,7 @@ class RunJson(RunIdentity):
     """train/run.json of a run directory."""
 
     status: str
-    """running, interrupted, finished or diverged."""
+    """running, interrupted, finished, stopped or diverged."""
     reason: str | None
     steps: int
     """Planned while it runs, done when it has ended."""
@@ -200,6 +212,8 @@ class RunJson(RunIdentity):
     tracker: str
     shown: str
     """Which generator the grids show."""
+    health: NotRequired[list[Sign]]
+    """Of a training that has ended, in the order of their kimg."""
     weights: NotRequired[dict[str, str]]
     """File stem → sha256, of a training that has ended."""
     class_counts: NotRequired[list[int]]

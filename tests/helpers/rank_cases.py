@@ -64,7 +64,7 @@ class StopOnFirstRank:
     def on_start(self, step: int, steps: int) -> None: ...
     def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
     def on_warning(self, text: str) -> None:
-        raise AssertionError(text)
+        assert " kimg: " in text, text  # a sign of trouble, which six steps may show
 
     def should_stop(self) -> bool:
         self.calls += 1
@@ -105,7 +105,9 @@ def train(case: str, folder: Path, stop: int | None = None) -> loop.Outcome:
     where = folder / case if distributed.is_first() else folder / "other" / case
     plan: Any = {"recipe": recipe, "protocol": PROTOCOL}
     files = RunFiles(where / "train", folder / case / "checkpoints", {"version": version, "seed": 7})
-    return loop.train(plan, 7, loop.TrainingData(pictures()), files, "cpu", StopOnFirstRank(stop))
+    return loop.train(
+        plan, 7, loop.TrainingData(pictures(), held_out=pictures()[:40, :, ::-1]), files, "cpu", StopOnFirstRank(stop)
+    )
 
 
 def main(folder: Path) -> None:

@@ -51,10 +51,14 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 class Silent:
-    """Callbacks that keep the warnings, and stop the training after its `stop_after`-th step."""
+    """Callbacks that keep the warnings, and the signs of trouble, and stop the training after a given step.
+
+    Trainings of a few steps are `slow`, among others.
+    """
 
     def __init__(self, steps: int = STEPS) -> None:
         self.warnings: list[str] = []
+        self.signs: list[str] = []
         self.steps, self.calls = steps, 0
         self.stop_after: int | None = None
 
@@ -68,7 +72,7 @@ class Silent:
     def on_step(self, step: int, scalars: dict[str, float] | None) -> None: ...
 
     def on_warning(self, text: str) -> None:
-        self.warnings.append(text)
+        (self.signs if " kimg: " in text else self.warnings).append(text)
 
 
 def plan(version: str, changes: dict[str, Any] | None = None, **protocol: Any) -> dict[str, Any]:
@@ -99,7 +103,9 @@ def train(
     callbacks = callbacks or Silent(loop.step_count(planned["protocol"]))
     callbacks.stop_after = stop_after
     files = RunFiles(where / "train", where / "checkpoints", {"version": version, "seed": 7})
-    return loop.train(planned, 7, loop.TrainingData(pictures, labels), files, device, callbacks)
+    held_out, held_out_labels = pictures[:40, :, ::-1], None if labels is None else labels[:40]
+    data = loop.TrainingData(pictures, labels, held_out, held_out_labels)
+    return loop.train(planned, 7, data, files, device, callbacks)
 
 
 def record(where: Path) -> dict[str, bytes]:

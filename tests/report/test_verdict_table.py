@@ -100,6 +100,18 @@ def test_a_diverged_run_is_lost_also_if_it_was_measured(seeded: Path) -> None:
     assert results["v5"].word == "diverges less often"
 
 
+def test_a_stopped_run_counts_as_it_was_measured(seeded: Path) -> None:
+    """A training that ended at a sign of trouble is a result: no loss, and no seed without a result."""
+    before = verdicts_for(collect(seeded), METRIC)
+    for seed in range(5):
+        run = run_dir("v3", seed, seeded) / "train/run.json"
+        run.write_text(json.dumps(json.loads(run.read_text()) | {"status": "stopped", "reason": "at step 9: collapse"}))
+    findings = collect(seeded)
+    assert verdicts_for(findings, METRIC) == before
+    assert all(len(version.unfinished) == 0 for version in findings.listed if version.name == "v3")
+    assert not [gap for gap in findings.gaps if "v3" in gap.what and "stopped" in gap.why]
+
+
 def test_copies_give_no_word(seeded: Path) -> None:
     path = run_dir("v3", 2, seeded) / "evaluate/metrics.json"
     flag = {"flag": True, "why": "copies"}

@@ -208,8 +208,9 @@ def test_one_channel_gives_grey_sheets(tmp_path):
         assert sheet.mode == "L"
 
 
-def test_a_diverged_run_with_weights_is_sampled(tmp_path):
-    assert sample.sample(make_run(tmp_path, status="diverged"), SETTINGS)["count"] == 24
+@pytest.mark.parametrize("status", ["diverged", "stopped"])
+def test_a_run_that_ended_early_with_weights_is_sampled(tmp_path, status):
+    assert sample.sample(make_run(tmp_path, status=status), SETTINGS)["count"] == 24
 
 
 def test_a_diverged_run_without_weights_gets_a_record_with_the_reason(tmp_path):

@@ -113,7 +113,13 @@ def test_a_training_and_its_published_run_are_one_mlflow_run(project: Path, lab:
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("finished", "FINISHED"), ("diverged", "FAILED"), ("interrupted", "KILLED"), ("running", "RUNNING")],
+    [
+        ("finished", "FINISHED"),
+        ("stopped", "FINISHED"),
+        ("diverged", "FAILED"),
+        ("interrupted", "KILLED"),
+        ("running", "RUNNING"),
+    ],
 )
 def test_a_run_gets_its_mlflow_status(project: Path, lab: SimpleNamespace, status: str, expected: str) -> None:
     run = lab.make_run(project, status=status)

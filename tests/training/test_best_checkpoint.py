@@ -52,3 +52,22 @@ def test_the_best_checkpoint_is_the_first_with_the_lowest_score_of_a_trained_gen
     for step, score in enumerate((1.0, 2.0, 2.0, 5.0)):
         best.consider({"step": step, "score": score}, {"w": torch.tensor(score)})
     assert best.record == {"step": 1, "score": 2.0} and best.weights["w"] == 2.0
+
+
+@pytest.mark.parametrize("count", [100, 30])
+def test_the_shown_images_begin_with_the_trackers_own_also_where_it_has_too_few(
+    generator: nn.Module, pictures: np.ndarray, count: int
+) -> None:
+    tracker = Tracker("pixel8", count, pictures, LATENT, "cpu", shown=35)
+    features, shown = tracker.pass_of(generator)
+    assert len(features) == min(count, 40) and shown.shape == (35, 8, 8, 3)
+    own = generate(generator, tracker.latents)[:35]
+    assert np.array_equal(shown[: len(own)], own)
+    assert np.array_equal(shown, generate(generator, tracker.shown_latents))
+
+
+def test_the_mean_picture_has_a_distance_of_its_own(pictures: np.ndarray) -> None:
+    tracker = Tracker("pixel8", 40, pictures, LATENT, "cpu")
+    mean = np.rint(pictures[-40:].mean(0)).astype(np.uint8)
+    features = tracker.extractor.features(np.repeat(mean[None], 40, axis=0))
+    assert tracker.of_mean == pytest.approx(tracker.distance(features), rel=1e-6) and tracker.of_mean > 0

@@ -31,7 +31,8 @@ def test_a_finished_training_has_all_its_files(whole: Path) -> None:
     lines = [json.loads(line) for line in (whole / "train" / "metrics.jsonl").read_text().splitlines()]
     assert (run["status"], run["steps"], run["kimg"]) == ("finished", STEPS, 0.192)
     assert [line["step"] for line in lines] == [0, 6, 12, 18, 24]
-    assert set(lines[0]) == {"tick", "step", "kimg", "epoch", "d_images", "fd_pixel8"}
+    health = {"diversity", "spacing", "checkerboard", "d_auc", "d_overfit"}
+    assert set(lines[0]) == {"tick", "step", "kimg", "epoch", "d_images", "fd_pixel8", *health}
     assert set(lines[1]) - set(lines[0]) == {
         "d_loss",
         "d_loss_real",

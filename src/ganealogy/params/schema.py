@@ -150,6 +150,9 @@ class Train(Section):
     tracker: str = "layout_edges_32_64"
     """Extractor whose Fréchet distance picks `best`: a network for long trainings."""
     tracker_images: Annotated[int, Field(ge=32, le=100_000)] = 1000
+    stop: Literal["never", "unhealthy"] = "never"
+    """unhealthy: end a training at the tick that shows collapse, or that D has won (docs/health.md). It is a result: it
+    is sampled, measured and compared as it is then."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of a training; a different number changes the last bits. GANEALOGY_THREADS overrides it. Trainings

@@ -19,7 +19,7 @@ from ganealogy.files import records
 from ganealogy.files.records import RecordError
 from ganealogy.lineage.changes import changes
 from ganealogy.lineage.versions import Ablates
-from ganealogy.report.findings import ANCHORS, Conclusion, Findings, Gap, Json, Run, Version, number
+from ganealogy.report.findings import ANCHORS, COMPLETE, Conclusion, Findings, Gap, Json, Run, Version, number
 from ganealogy.verdicts import noise
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
 from ganealogy.workspace import MANIFEST, NOISE, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
@@ -182,6 +182,7 @@ def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
         run.status, run.reason = str(train["status"]), str(train.get("reason") or "")
         run.steps, run.kimg = int(train.get("steps") or 0), float(train.get("kimg") or 0)
         run.best = train.get("best") or {}
+        run.health = [sign for sign in train.get("health") or [] if isinstance(sign, dict)]
         run.key = str(train.get("key") or "")
     except (RecordError, ValueError, TypeError) as error:
         if isinstance(error, RecordError) and error.absent:
@@ -192,7 +193,7 @@ def _run(root: Path, version: Version, seed: int, gaps: list[Gap]) -> Run:
         return run
     if run.status == "diverged":
         gaps.append(Gap(run.label, f"diverged at step {run.steps}: {run.reason or 'no reason was recorded'}"))
-    elif run.status != "finished":
+    elif run.status not in COMPLETE:
         why = f": {run.reason}" if run.reason else ""
         gaps.append(Gap(run.label, f"{run.status} at step {run.steps}{why}", run.command))
     if version.fingerprint and train.get("plan") and version.fingerprint != train["plan"]:
@@ -227,7 +228,7 @@ def _read_metrics(run: Run, gaps: list[Gap]) -> None:
         record = read_record(run.directory / "evaluate/metrics.json", run.command)
         metrics, protocols = dict(record.get("metrics") or {}), dict(record.get("protocol") or {})
     except (RecordError, ValueError, TypeError) as error:
-        if run.status == "finished":
+        if run.status in COMPLETE:
             why, hint = f"evaluate/metrics.json: {_fault(error)}", f"dvc repro evaluate@{run.version}"
             gaps.append(Gap(f"numbers of {run.label}", why, hint))
         return

@@ -29,6 +29,8 @@ FID_NOT_USED = "the name is reserved for pytorch-fid's Inception, which was not 
 FID_COMMANDS = "ganealogy fetch inception, then dvc repro"
 ONE_FROM_SCRATCH = "only one of them was trained from scratch"
 OTHER_STARTS = "they start from different networks"
+COMPLETE = ("finished", "stopped")
+"""Statuses of trainings that ended with weights to measure, and will not go on."""
 GATE = "rep25"
 """Anchor that a version must be better than on the primary metric, to be compared."""
 
@@ -44,7 +46,10 @@ class Gap:
 
 @dataclass(eq=False)
 class Run:
-    """One version trained with one seed. Status: finished, diverged, interrupted, running, missing or broken."""
+    """One version trained with one seed.
+
+    Status: finished, stopped, diverged, interrupted, running, missing or broken.
+    """
 
     version: str
     seed: int
@@ -63,6 +68,8 @@ class Run:
     """The primary metric of the checkpoint that is not the measured one, by name."""
     cost: Json = field(default_factory=dict)
     flags: dict[str, Json] = field(default_factory=dict)
+    health: list[Json] = field(default_factory=list)
+    """Signs of trouble during the training: see `record_types.Sign`."""
     not_measured: dict[str, str] = field(default_factory=dict)
     classes: Json = field(default_factory=dict)
     """Extractor → coverage of each class: see `evaluation/class_coverage.py`."""
@@ -222,7 +229,7 @@ class Version:
 
     @property
     def unfinished(self) -> list[Run]:
-        return [run for run in self.runs if run.status != "finished"]
+        return [run for run in self.runs if run.status not in COMPLETE]
 
 
 @dataclass

@@ -1,7 +1,8 @@
-"""Problems of a version: unfinished runs and flags of the evaluation, in a short and a long form."""
+"""Problems of a version: unfinished runs, flags of the evaluation and signs in the training, short and long."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ganealogy.report.findings import Run, Version
@@ -20,13 +21,14 @@ class Problem:
 
 
 def problems(version: Version) -> list[Problem]:
-    """Return each diverged run with its step and reason, then other unfinished runs by status, then raised flags."""
+    """Return each diverged or stopped run with its reason, other unfinished runs by status, flags, and signs."""
     lines = [
         Problem(
-            f"seed {run.seed} diverged", f"seed {run.seed} diverged at step {run.steps:,}: {_reason(run)}", _reason(run)
+            f"seed {run.seed} {ended}", f"seed {run.seed} {ended} at step {run.steps:,}: {_reason(run)}", _reason(run)
         )
+        for status, ended in (("diverged", "diverged"), ("stopped", "was stopped"))
         for run in version.runs
-        if run.status == "diverged"
+        if run.status == status
     ]
     by_status: dict[str, list[Run]] = {}
     for run in version.unfinished:
@@ -44,6 +46,23 @@ def problems(version: Version) -> list[Problem]:
         )
         long = f"{kind} ({_seeds(runs, version)})"
         lines.append(Problem(kind, f"{long}: {why}" if why else long, why))
+    return lines + _signs(version)
+
+
+def _signs(version: Version) -> list[Problem]:
+    """Return one problem per sign that the trainings showed, with the sentence of each run that it did not stop."""
+    found: dict[str, list[tuple[Run, str]]] = {}
+    for run in version.runs:
+        for each in run.health:
+            if run.status == "stopped" and str(each.get("sentence")) in run.reason:
+                continue
+            ended = "" if each.get("until") is None else f", until {each['until']} kimg"
+            found.setdefault(str(each.get("sign")), []).append((run, f"{each.get('sentence')}{ended}"))
+    lines = []
+    for sign, shown in found.items():
+        seeds = _seeds([run for run, _ in shown], version)
+        why = "; ".join(f"seed {run.seed}: {sentence}" for run, sentence in shown)
+        lines.append(Problem(f"{sign} while training ({seeds})", f"{sign} while training: {why}", why))
     return lines
 
 
@@ -60,7 +79,7 @@ def reason_missing(version: Version, metric: str) -> str:
 
 def _reason(run: Run) -> str:
     reason = run.reason or "no reason was recorded"
-    return reason.removeprefix(f"at step {run.steps}: ")  # the training's reason names the step too
+    return re.sub(rf"^at step {run.steps}(?: of \d+)?: ", "", reason)  # the training's reason names the step too
 
 
 def _seeds(runs: list[Run], version: Version) -> str:

@@ -230,6 +230,6 @@ def _without_pictures(out: Path, record: SampleJson) -> SampleJson:
 def _read_run(run: RunDir) -> RunJson:
     path, remedy = run / "train/run.json", Remedy(f"train@{run.version}")
     trained: RunJson = read_record(path, remedy, kind=RunJson)
-    if trained["status"] not in ("finished", "diverged"):
+    if trained["status"] not in ("finished", "stopped", "diverged"):
         raise GanealogyError(f"{path}: the training is {trained['status']}; {remedy.damaged}")
     return trained

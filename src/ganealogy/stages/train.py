@@ -234,11 +234,13 @@ def train(
         print(f"ganealogy: {name} {outcome.run['reason']}; the next `dvc repro` resumes it", file=sys.stderr)
     if outcome.status == "diverged":
         print(f"ganealogy: {name} diverged {outcome.run['reason']}; recorded as a result", file=sys.stderr)
+    if outcome.status == "stopped":
+        print(f"ganealogy: {name} was stopped {outcome.run['reason']}; recorded as a result", file=sys.stderr)
     return outcome, device
 
 
 def open_data(plan: VersionPlan) -> TrainingData:
-    """Open the training pictures, and their labels if the recipe uses them.
+    """Open the training and the held-out pictures, and their labels if the recipe uses them.
 
     Raises: GanealogyError when they are damaged or not of the plan's shape.
     """
@@ -254,7 +256,9 @@ def open_data(plan: VersionPlan) -> TrainingData:
             f"{path}: pictures {images.shape[1:]}, but the plan has {shape}; run `dvc repro preprocess`"
         )
     labels = packed.open_labels(PACKED, "train", protocol["classes"]) if plan["recipe"]["labels"] else None
-    return TrainingData(images, labels)
+    held_out = packed.open_split(PACKED, "holdout")
+    held_out_labels = None if labels is None else packed.open_labels(PACKED, "holdout", protocol["classes"])
+    return TrainingData(images, labels, held_out, held_out_labels)
 
 
 def use_deterministic_algorithms() -> None:

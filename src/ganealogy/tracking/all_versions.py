@@ -115,7 +115,7 @@ class AllVersions:
             return ""
         path = record.grids.get(step)
         if path is None:
-            return record.status if record.status in ("diverged", "interrupted") else ""
+            return record.status if record.status in ("diverged", "interrupted", "stopped") else ""
         try:
             return _first_samples(path, _tile(record), tile, samples)
         except OSError:

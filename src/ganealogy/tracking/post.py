@@ -39,7 +39,13 @@ BATCH_METRICS, BATCH_PARAMETERS = 1000, 100  # MLflow's limits per call
 
 # FAILED marks a diverged training red in the run table; the tags `status` and `reason` give the cause. For the pipeline
 # divergence is a valid result.
-STATUSES = {"running": "RUNNING", "finished": "FINISHED", "diverged": "FAILED", "interrupted": "KILLED"}
+STATUSES = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "stopped": "FINISHED",
+    "diverged": "FAILED",
+    "interrupted": "KILLED",
+}
 
 
 def experiment(client: MlflowClient, name: str, data: str) -> str:
@@ -131,6 +137,7 @@ def tags(client: MlflowClient, mlflow_run: Run, record: RunRecord, context: Cont
         "stage": record.stage,
         "status": record.status,
         "reason": run.get("reason"),
+        "health": "; ".join(sign["sentence"] for sign in run.get("health") or []),
         "title": entry.get("title"),
         "verdict": verdict,
         "device": record.costs.get("train", {}).get("device_name"),

@@ -146,9 +146,9 @@ class RunRecord:
 
     @property
     def weights(self) -> Path | None:
-        """The weights that drew the samples; None unless the training has finished."""
+        """The weights that drew the samples; None unless the training has finished or was stopped."""
         path = self.directory / f"train/weights/generator-{self.checkpoint}.safetensors"
-        return path if self.status == "finished" and path.is_file() else None
+        return path if self.status in ("finished", "stopped") and path.is_file() else None
 
     def time_ms(self, step: int | None = None) -> int:
         """Return when the run reached `step` (None: its newest state), in ms since 1970, from the files' times.

@@ -36,18 +36,27 @@ class Tracker:
         latent: record_types.Latent,
         device: str,
         class_counts: Sequence[int] | None = None,
+        shown: int = 0,
     ) -> None:
         """`count`: at most this many reals, and as many fakes; `train_images`: uint8 (N, H, W, C).
 
-        `class_counts`: of a conditional training, the pictures of each class.
+        `class_counts`: of a conditional training, the pictures of each class. `shown`: fakes that `pass_of` returns.
         """
         self.name, self.latent = name, latent
         self.extractor = components.load("evaluation.extractors", name, "params.yaml: train.tracker").load(device)
         reals = np.ascontiguousarray(train_images[packed.tracker_slice(len(train_images))][:count])
         self.features = self.extractor.features(reals)
         self.distance = distance_to(self.extractor, self.features)
+        mean = np.rint(reals.mean(0)).astype(np.uint8)
+        self.of_mean = self.distance(self.extractor.features(mean[None]).repeat(len(reals), axis=0))
+        """Distance of the mean picture, repeated: a generator that has learnt anything is nearer."""
         self.latents = latents.sample_latents(latent, len(reals), latents.TRACKER_SEED)
         self.labels = sample_labels(class_counts, len(reals))
+        self.shown_latents, self.shown_labels = self.latents[:shown], self.labels[:shown]
+        self.shows_more = len(self.latents) < shown
+        if self.shows_more:  # few training pictures, of which it has a fifth
+            self.shown_latents = latents.sample_latents(latent, shown, latents.TRACKER_SEED)
+            self.shown_labels = sample_labels(class_counts, shown)
 
     @property
     def column(self) -> str:
@@ -55,13 +64,25 @@ class Tracker:
         return f"fd_{self.name}"
 
     def features_of(self, generator: nn.Module) -> NDArray[np.float32]:
-        """Return the features (n, d) of the generator's images. This is the part that runs on the device."""
+        """Return the features (n, d) of the generator's images."""
+        return self.pass_of(generator)[0]
+
+    def pass_of(self, generator: nn.Module) -> tuple[NDArray[np.float32], Pictures]:
+        """Return the features (n, d) of the generator's images, and those of `shown_latents`, uint8 (m, H, W, C).
+
+        This is the part that runs on the device.
+        """
+        kept: list[Pictures] = []
 
         def features(rows: slice) -> NDArray[np.float32]:
             images = generate(generator, self.latents[rows], self.labels[rows])
+            kept.append(images[: len(self.shown_latents)])
             return self.extractor.features(images)
 
-        return distributed.sharded_map(len(self.latents), BATCH, self.features.shape[1], features)
+        found = distributed.sharded_map(len(self.latents), BATCH, self.features.shape[1], features)
+        if self.shows_more or distributed.world_size() > 1:  # each rank has generated its own part
+            kept = [generate(generator, self.shown_latents, self.shown_labels)]
+        return found, kept[0]
 
     def scores(self, fakes: NDArray[np.float32]) -> dict[str, float]:
         """Return column → score of features (n, d): the distance, and KID for a network's features. Runs on the CPU."""

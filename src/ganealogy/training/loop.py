@@ -25,6 +25,7 @@ from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
 from ganealogy.training.best_checkpoint import Tracker
+from ganealogy.training.health import FATAL, HealthCheck, signs
 from ganealogy.training.run_files import RunFiles
 from ganealogy.training.start import Start
 from ganealogy.training.state import TrainingState
@@ -69,6 +70,10 @@ class TrainingData:
     """uint8 (N, H, W, C)."""
     labels: NDArray[np.int64] | None = None
     """(N,), where the recipe conditions on them."""
+    held_out: Pictures | None = None
+    """uint8 (M, H, W, C): pictures that no network learns from, for the health columns."""
+    held_out_labels: NDArray[np.int64] | None = None
+    """(M,)."""
 
     @property
     def class_counts(self) -> list[int] | None:
@@ -79,7 +84,7 @@ class TrainingData:
 @dataclass(frozen=True)
 class Outcome:
     status: str
-    """finished, diverged or interrupted."""
+    """finished, stopped, diverged or interrupted."""
     run: record_types.RunJson
     """Content of run.json."""
     seconds: float
@@ -123,8 +128,15 @@ def train(
         state.start_from(start)
     batches = Batches(data.images, batch_size, draws.order, device, data.labels, protocol.get("flip", False))
     state.game.batches_per_epoch = batches.steps_per_epoch
+    health = HealthCheck(data.images, data.held_out, batch_size, data.labels, data.held_out_labels)
     tracker = Tracker(
-        protocol["tracker"], protocol["tracker_images"], data.images, recipe["latent"], device, data.class_counts
+        protocol["tracker"],
+        protocol["tracker_images"],
+        data.images,
+        recipe["latent"],
+        device,
+        data.class_counts,
+        shown=health.count,
     )
     description: dict[str, Any] = {"tracker": tracker.name, "shown": state.eval_generator_name}
     if data.class_counts:
@@ -132,6 +144,7 @@ def train(
 
     # Resume from the newest intact checkpoint, or begin with a tick of the untrained generator.
     resumed = files.restore(state, callbacks.on_warning)
+    state.signs = signs(files.ticks(), steps, tracker.column, tracker.of_mean)
     files.write_status(
         "running", steps=steps, kimg=protocol["kimg"], best=state.best.record, reason=None, **description
     )
@@ -140,23 +153,28 @@ def train(
     if not resumed:
         if start is None:
             state.calibrate(data.images)
-        tick(state, tracker, files, batches)
+        tick(state, tracker, health, files, batches)
         if state.checks_are_deferred:
             files.save_checkpoint(state)  # the weights to return to after a divergence before the next tick
     callbacks.on_start(state.progress.step, steps)
 
     # Train. Each step is seeded by (seed, step), so a checkpoint needs no generator state.
-    status, reason, step = "finished", None, state.progress.step
+    status, reason, step, announced = "finished", None, state.progress.step, len(state.signs)
+    stops = protocol.get("stop") == "unhealthy"
     try:
         for step in range(state.progress.step + 1, steps + 1):
+            if stops and step - 1 in ticks and (fatal := fatal_sign(state, files)):
+                status, reason = "stopped", f"at step {step - 1} of {steps}: {fatal}"
+                break
             seed_everything(step_seed(draws.steps, step, distributed.rank()))
             losses = state.train_step(*batches.window(state.game.batches(step - 1)))
             state.progress.seconds = time.monotonic() - began
             if step in ticks:
-                tick(state, tracker, files, batches)
+                tick(state, tracker, health, files, batches)
                 files.save_checkpoint(state)
             report = step in ticks or (step % REPORT_EVERY == 1 and not state.checks_are_deferred)
             callbacks.on_step(step, state.scalars(losses) if report else None)
+            announced += warn(state.signs[announced:], callbacks)
             if distributed.any_across_ranks(callbacks.should_stop()) and step < steps:
                 files.save_checkpoint(state)
                 status, reason = "interrupted", f"stopped at step {step} of {steps}"
@@ -169,6 +187,7 @@ def train(
 
     # Finish. Later stages read the weights.
     files.wait()
+    warn(state.signs[announced:], callbacks)
     if status != "interrupted":
         if state.best.weights:  # a training that diverges before its first tick has none
             for network in ("generator", "discriminator"):
@@ -176,14 +195,14 @@ def train(
         files.save_weights("generator-last", state.eval_generator.state_dict())
         files.save_weights("discriminator-last", state.discriminator.state_dict())
     done, images = state.progress, state.progress.step * batch_size
-    end = {"steps": done.step, "kimg": images / 1000, "best": state.best.record}
+    end = {"steps": done.step, "kimg": images / 1000, "best": state.best.record, "health": state.signs}
     run = files.write_status(status, reason=reason, **description, **end)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - used
     precision = state.game.gan.describe_precision()
     return Outcome(status, run, seconds, cpu_seconds, done.tick_seconds, images, done.resumed, precision)
 
 
-def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batches) -> None:
+def tick(state: TrainingState, tracker: Tracker, health: HealthCheck, files: RunFiles, batches: Batches) -> None:
     """Log the mean losses since the last tick, the tracker's scores and a grid; keep the weights if they are the best.
 
     The scores are computed and the files written in the background, while the next steps run.
@@ -200,17 +219,35 @@ def tick(state: TrainingState, tracker: Tracker, files: RunFiles, batches: Batch
         **state.mean_losses(),
     }
     generator = state.eval_generator
-    features = tracker.features_of(generator)
+    features, fakes = tracker.pass_of(generator)
+    d_scores = health.score(state.game.gan, fakes, tracker.shown_labels, step / state.steps, step_seed(0, "health"))
     grid = generate(generator, latents.sample_latents(tracker.latent, GRID_IMAGES, latents.GRID_SEED))
     weights = checkpoint.snapshot(state.evaluated_tensors())
 
     def score_and_write() -> None:
         scores = tracker.scores(features)
-        files.append_tick({**line, **scores}, grid)
+        files.append_tick({**line, **scores, **health.columns(fakes, d_scores)}, grid)
+        state.signs = signs(files.ticks(), state.steps, tracker.column, tracker.of_mean)
         state.best.consider({"step": step, "kimg": line["kimg"], "score": scores[tracker.column]}, weights)
 
     files.submit(score_and_write)
     state.start_next_tick()
+
+
+def warn(signs: list[record_types.Sign], callbacks: Callbacks) -> int:
+    """Report the sentences of new signs; return their number."""
+    for sign in signs:
+        callbacks.on_warning(sign["sentence"])
+    return len(signs)
+
+
+def fatal_sign(state: TrainingState, files: RunFiles) -> str:
+    """Return the sentence of a sign that ends the training and that the newest tick has; empty without one."""
+    files.wait()
+    found = [sign["sentence"] for sign in state.signs if sign["sign"] in FATAL and sign["until"] is None]
+    # The first rank alone has the lines of the ticks before an interruption.
+    ends = distributed.any_across_ranks(bool(found) and distributed.is_first())
+    return (found or ["by the first rank"])[0] if ends else ""
 
 
 def step_seed(seed: int, step: int | str, rank: int = 0) -> int:

@@ -51,6 +51,11 @@ class RunFiles:
             file.flush()
             os.fsync(file.fileno())
 
+    def ticks(self) -> list[dict[str, float | None]]:
+        """Return the lines of metrics so far; NaN is None."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        return [json.loads(line) for line in lines]
+
     def save_weights(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         """Write a network's state dict as weights/<name>.safetensors."""
         dense = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in sorted(tensors.items())}

@@ -66,6 +66,8 @@ class TrainingState:
         self.ema = None if recipe["ema"] is None else EMA(self.generator, budget_kimg, **recipe["ema"])
         self.steps, self.batch_size, self.device = steps, protocol["batch_size"], device
         self.progress, self.best = Progress(), Best()
+        self.signs: list[record_types.Sign] = []
+        """Of the ticks so far: a function of the lines of metrics.jsonl, so no checkpoint has it."""
         self.loss_sums: dict[str, torch.Tensor] = {}
         self.ema_kimg = 0.0
         """Length of the training that the EMA comes from, if not from this one."""
