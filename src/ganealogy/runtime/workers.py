@@ -54,7 +54,7 @@ REMIND_S = 1.0
 START_ATTEMPTS = 10
 LONGEST_TEMPORARY = 107 - len("/pymp-12345678/listener-12345678")
 """Bytes in the path of a temporary directory that leave room for a socket's: Linux allows 107 in all."""
-LAST_LINES = 20
+LAST_LINES = 30
 """Lines of a failed job's log that the error shows."""
 
 CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
