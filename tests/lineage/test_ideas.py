@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ganealogy.cli.main import cli
+from ganealogy.errors import GanealogyError
 from ganealogy.lineage import ideas, versions
 
 FAMILY = versions.read_family(versions.known())
@@ -29,6 +30,16 @@ def test_an_idea_is_in_force_if_the_recipe_differs_without_it(name: str, kept: l
 def test_an_idea_is_newly_replaced_once() -> None:
     assert ideas.newly_overwritten(FAMILY["v6"], FAMILY) == ["v5"]
     assert ideas.newly_overwritten(FAMILY["v10"], FAMILY) == []
+
+
+def test_the_rule_without_building_the_recipe_agrees_with_the_recipe() -> None:
+    for version in FAMILY.values():
+        for idea in version.ideas[1:-1]:
+            try:
+                differs = versions.rebuild(version.name, FAMILY, {idea})[0] != version.recipe
+            except GanealogyError:
+                differs = True
+            assert (idea in ideas.in_force(version, FAMILY)) == differs, (version.name, idea)
 
 
 def printed(*arguments: str) -> str:

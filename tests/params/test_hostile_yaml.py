@@ -141,3 +141,5 @@ def test_a_chain_of_too_many_parents_is_named(tmp_path: Path) -> None:
     with pytest.raises(GanealogyError, match="more than 900 ancestors of 'v1099'"):
         versions.read_family(["v1099"], tmp_path)
     assert len(versions.read_family(["v800"], tmp_path)) == 801
+    (tmp_path / "w.yaml").write_text("title: t\nidea: i\nsource: s\nparent: v800\nwithout: [v3]\n")
+    assert len(versions.read_family(["w"], tmp_path)["w"].ideas) == 801

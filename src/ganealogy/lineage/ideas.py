@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ganealogy.errors import GanealogyError
+from ganealogy.lineage.flatten import flatten
 from ganealogy.lineage.versions import Version, rebuild
 
 
@@ -28,6 +29,11 @@ def newly_overwritten(version: Version, family: Mapping[str, Version]) -> list[s
 
 
 def _matters(idea: str, version: Version, family: Mapping[str, Version]) -> bool:
+    own = family[idea]
+    if len(own.parents) == 1:  # a value that it changed, and no later one: without it, it would be that of before
+        here, before = flatten(own.recipe), flatten(family[own.parents[0]].recipe)
+        if any(origin == idea and before.get(key) != here.get(key) for key, origin in version.origins.items()):
+            return True
     try:
         return rebuild(version.name, family, {idea})[0] != version.recipe
     except GanealogyError:  # what is left is no recipe

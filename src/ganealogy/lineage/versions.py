@@ -145,7 +145,7 @@ class VersionFile(Section):
     @property
     def all_parents(self) -> list[str]:
         """The versions that this one is compared with: none of a root, two of a merge."""
-        return list(self.parents or filter(None, [self.parent]))
+        return list(self.parents or ([] if self.parent is None else [self.parent]))
 
 
 class ConflictError(GanealogyError):
@@ -290,7 +290,9 @@ def _read(name: str, folder: Path | None, family: dict[str, Version], trail: lis
         whole = recipes.check(file.recipe, f"{path}: recipe")
         version = Version(name, file, path, whole, dict.fromkeys(recipes.flatten(whole), name), (name,))
     else:
-        parents = [_read(parent, folder, family, [*trail, name]) for parent in file.all_parents]
+        parents = []
+        for parent in file.all_parents:  # no comprehension: its frame would halve the depth that Python allows
+            parents.append(_read(parent, folder, family, [*trail, name]))
         version = child(name, file, path, parents, family)
     family[name] = version
     return version
@@ -313,14 +315,21 @@ def rebuild(name: str, family: Mapping[str, Version], dropped: Collection[str]) 
 
     Raises: GanealogyError where what is left gives no recipe.
     """
-    version = family[name]
-    if version.file.recipe is not None or not set(dropped) & set(version.ideas):
-        return version.recipe, version.origins
-    parents = [family[parent] for parent in version.parents]
-    start = _combined(version.path, version.file, parents, family, {*dropped, *(version.file.without or ())})
-    if name in dropped:
-        return start
-    return _then(start, name, f"{version.path}: changes", version.file.changes or {})
+    version, left_out, line = family[name], set(dropped), list[Version]()
+    while len(version.parents) == 1 and left_out & set(version.ideas):
+        line.append(version)
+        left_out |= set(version.file.without or ())
+        version = family[version.parents[0]]
+    content = version.recipe, version.origins
+    if len(version.parents) == 2 and left_out & set(version.ideas):
+        line.append(version)
+        left_out |= set(version.file.without or ())
+        both = [family[parent] for parent in version.parents]
+        content = _combined(version.path, version.file, both, family, left_out)
+    for each in reversed(line):
+        if each.name not in left_out:
+            content = _then(content, each.name, f"{each.path}: changes", each.file.changes or {})
+    return content
 
 
 def _combined(
