@@ -34,7 +34,7 @@ COLLAPSE, WON, LOST = "collapse", "D has won", "D has lost"
 OVERFITTING, CHECKERBOARDS, SLOW = "overfitting", "checkerboards", "slow"
 FATAL = (COLLAPSE, WON, LOST)
 """Signs at which a training ends early if `train.stop` is unhealthy."""
-# Calibrated on one seed of the runs of benchmarks/health.py, and measured on others: see docs/health.md.
+# Calibrated on some seeds of the runs of benchmarks/health.py, and measured on others: see docs/health.md.
 START = 0.15
 """Fraction of the budget before which nothing is a sign: nothing has been learnt yet."""
 IN_A_ROW = 2
@@ -194,8 +194,7 @@ def signs(rows: Sequence[Row], steps: int, column: str, of_mean: float) -> list[
     found: list[Sign] = []
     for sign, rule in RULES.items():
         sentences = {at: rule(Tick(rows, at, steps, column, of_mean)) for at in begun}
-        needed = 1 if sign == WON else IN_A_ROW  # whether the distance falls is a comparison of two ticks already
-        shown = [at for at in begun if all(sentences.get(at - back) for back in range(needed))]
+        shown = [at for at in begun if all(sentences.get(at - back) for back in range(IN_A_ROW))]
         if shown:
             kimg, last = _number(rows[shown[0]], "kimg"), shown[-1]
             until = None if last == begun[-1] else _number(rows[last], "kimg")
