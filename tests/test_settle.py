@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from helpers.small_tree import METRIC, around, version
 from ganealogy import repro, settle
 from ganealogy.cli.main import cli
 from ganealogy.errors import GanealogyError
-from ganealogy.params import schema
+from ganealogy.params import edit, schema
 from ganealogy.workspace import run_dir
 
 CENTRES = {"v1": 200.0, "v2": 150.0, "v3": 198.0}
@@ -158,3 +159,15 @@ def test_no_edges_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     with pytest.raises(GanealogyError, match="no version whose parent is listed, too: nothing to settle"):
         settle.load([], 40, None)
+
+
+def test_the_seeds_of_a_version_are_one_line_and_the_empty_lines_stay(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    shutil.copy("params.yaml", path)
+    before = path.read_text()
+    edit.set_more_seeds({"v2": [5, 6], "v24": [5]}, path)
+    text = path.read_text()
+    assert "  more_seeds:\n    v2: [5, 6]\n    v24: [5]\n" in text
+    assert text.replace("  more_seeds:\n    v2: [5, 6]\n    v24: [5]\n", "") == before
+    edit.set_more_seeds({"v2": [5, 6, 7]}, path)
+    assert "  more_seeds:\n    v2: [5, 6, 7]\n  seeds:" in path.read_text()

@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ganealogy import repro
 from ganealogy.errors import GanealogyError, one_of
@@ -203,11 +202,7 @@ def _new_runs(tree: Tree, chosen: Sequence[EdgeState]) -> list[tuple[str, int]]:
 
 def write(step: Step, params: Path = PARAMS) -> None:
     """Write the step's seeds into params.yaml, whose comments stay."""
-
-    def change(content: Any) -> None:
-        content["tree"]["more_seeds"] = step.more_seeds
-
-    edit.rewrite(params, change)
+    edit.set_more_seeds(step.more_seeds, params)
 
 
 def _lacks_results(findings: Findings, tree: Tree) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from ganealogy.errors import GanealogyError, one_of
@@ -87,6 +88,23 @@ def add_version(name: str, params: Path = PARAMS) -> str:
             versions.append(name)
 
     return rewrite(params, add)
+
+
+def set_more_seeds(more_seeds: Mapping[str, Sequence[int]], params: Path = PARAMS) -> str:
+    """Set tree.more_seeds, a line per version. Return the difference."""
+
+    def change(content: Any) -> None:
+        tree = content["tree"]
+        lines = CommentedMap()
+        for version, seeds in more_seeds.items():
+            lines[version] = CommentedSeq(seeds)
+            lines[version].fa.set_flow_style()
+        if "more_seeds" in tree:
+            tree["more_seeds"] = lines
+        else:  # before the last key, behind which the section's empty line is
+            tree.insert(len(tree) - 1, "more_seeds", lines)
+
+    return rewrite(params, change)
 
 
 def rewrite(
