@@ -72,6 +72,14 @@ def test_rows_are_versions_and_columns_experiments(sides: list[Experiment]) -> N
     assert table["v7"][1].note == "the same runs" and table["v7"][1].verdict is None
 
 
+def test_no_verdict_between_a_version_and_the_same_one_from_trained_networks(sides: list[Experiment]) -> None:
+    sides[1].findings.listed[0].start = {"version": "v3", "seed": "same", "kimg": 10.0}
+    other = cells(sides, ["v1"], "fd_pixel8")["v1"][1]
+    assert other.verdict is None and other.note == "another start: not compared"
+    sides[0].findings.listed[0].start = dict(sides[1].findings.listed[0].start)
+    assert cells(sides, ["v1"], "fd_pixel8")["v1"][1].verdict is not None
+
+
 def test_no_verdict_for_another_protocol_other_data_or_a_missing_version(sides: list[Experiment]) -> None:
     for run in sides[1].findings.runs:
         run.protocols.get("fd_pixel8", {})["fakes"] = 100

@@ -168,7 +168,8 @@ def _alike(cells: list[Cell], sides: Sequence[Side], edge: tuple[str, str]) -> l
     first: list[object] | None = None
     kept = []
     for cell, side in zip(cells, sides, strict=True):
-        recipes: list[object] = [getattr(_version(side.findings, name), "recipe", None) for name in edge]
+        versions = [_version(side.findings, name) for name in edge]
+        recipes: list[object] = [(version.recipe, version.start) if version else None for version in versions]
         if cell.verdict is None:
             kept.append(cell)
             continue

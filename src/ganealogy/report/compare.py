@@ -129,7 +129,9 @@ def cells(sides: list[Experiment], versions: list[str], metric: str) -> dict[str
     for name in versions:
         for at, side in enumerate(sides):
             version = listed[at].get(name)
-            comparable = protocols[at] == protocols[0] and not _same_runs(version, listed[0].get(name))
+            other = listed[0].get(name)
+            comparable = protocols[at] == protocols[0] and not _same_runs(version, other)
+            comparable = comparable and not _starts_differ(version, other)
             if version is not None and (at == 0 or comparable):
                 label = f"{name} of {side.name}"
                 values[label], barred[label] = measured[at][name], copying(side.findings)[name]
@@ -168,7 +170,14 @@ def _note(at: int, version: Version | None, first: Version | None, metric: str, 
         return "another protocol: not compared"
     if at and _same_runs(version, first):
         return "the same runs"
+    if at and _starts_differ(version, first):
+        return "another start: not compared"
     return ""
+
+
+def _starts_differ(one: Version | None, other: Version | None) -> bool:
+    """Return whether one of both starts from a trained version, and the other one from another or from scratch."""
+    return one is not None and other is not None and one.start != other.start
 
 
 def _same_runs(one: Version | None, other: Version | None) -> bool:
