@@ -214,7 +214,9 @@ def report(experiments: bool, projects: bool, names: tuple[str, ...]) -> None:
 
     if experiments or projects or names:
         if experiments == projects:
-            raise click.UsageError("name experiments after --exp, projects after --projects, one of both")
+            raise click.UsageError(
+                "experiments are named after --exp, projects after --projects: ganealogy report --exp A B"
+            )
         if projects:
             from ganealogy.report import across
 
