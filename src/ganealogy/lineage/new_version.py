@@ -53,7 +53,7 @@ def new(name: str, parent: str, folder: Path | None = None, params: Path = PARAM
         raise GanealogyError(f"{path} exists already; choose another name, or edit it")
     if path_of(name, folder) != path:
         raise GanealogyError(f"a version {name} comes with Ganealogy: choose another name")
-    family = read_family(list(filter(None, [parent, other])), folder)  # raises for an unknown or faulty parent
+    family = read_family([parent, *([other] if other else [])], folder)  # raises for an unknown or faulty parent
     text = (MERGE if other else FILE).substitute(parent=parent, other=other)
     if other:
         with suppress(ConflictError):  # to be decided in the file
