@@ -91,6 +91,7 @@ RUN_ELSEWHERE = {
     "ganealogy ablate v6 --split": "tests/cli/test_ablate.py",
     "ganealogy new together --parent v8 --parent v23": "tests/lineage/test_tables.py",
     "ganealogy settle": "tests/test_settle.py",
+    "ganealogy settle --at-most 12": "tests/test_settle.py",
     "ganealogy settle v8": "tests/test_settle.py",
     "ganealogy report --projects . ../faces": "tests/report/test_across.py",
     "ganealogy show v12": "tests/lineage/test_ideas.py",
