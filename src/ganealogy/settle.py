@@ -1,7 +1,7 @@
 """`ganealogy settle`: add seeds, look by look, to the edges whose verdict is open, until each is settled.
 
 It keeps no state: seeds are added in params.yaml, and all looks are computed again from the results, so a run that was
-stopped goes on where it was.
+stopped continues from there.
 """
 
 from __future__ import annotations

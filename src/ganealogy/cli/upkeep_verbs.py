@@ -58,7 +58,7 @@ def settle(names: tuple[str, ...], at_most: int, budget: float | None, dry_run: 
     ganealogy settle v8 --at-most 20        the edge of v8
     ganealogy settle --budget 6h --dry-run  what the next look would take
 
-    Stopped, it goes on where it was.
+    Stopped, it continues from there.
     """
     from ganealogy import settle
     from ganealogy.lineage import tables

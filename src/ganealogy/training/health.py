@@ -242,7 +242,7 @@ def _collapse(tick: Tick) -> str:
 
 def _won(tick: Tick) -> str:
     if tick["d_auc"] >= SURE and tick.distance > FAR and tick.remaining > FALLEN:
-        return f"it tells pictures from samples in {tick['d_auc']:.1%} of pairs, and the distance no longer falls"
+        return f"it scores a picture above a sample in {tick['d_auc']:.1%} of pairs, and the distance no longer falls"
     return ""
 
 

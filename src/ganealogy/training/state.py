@@ -171,7 +171,7 @@ class TrainingState:
         """Load another training's networks, EMA, and moments of optimizers of the same kind; all else begins anew.
 
         Without its moments, Adam's first steps are as large as any, whatever the gradient. Penalties and augmentations
-        may count the progress, which begins anew. An EMA goes on; where the other training had none, it begins with
+        may count the progress, which begins anew. An EMA continues; where the other training had none, it begins with
         the generator.
         """
         gan = self.game.gan
