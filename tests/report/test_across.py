@@ -72,6 +72,8 @@ def test_what_cannot_be_compared_is_one_line(projects: list[Path], tmp_path: Pat
     again = fabricated(tmp_path / "again", 0.8, "0")
     with pytest.raises(GanealogyError, match="faces and again have the same pictures, which are one data"):
         across.write([str(projects[0]), str(again)], tmp_path)
+    with pytest.raises(GanealogyError, match=r"absent: no params\.yaml there; name folders of projects"):
+        across.write([str(projects[0]), str(tmp_path / "absent")], tmp_path)
     with pytest.raises(GanealogyError, match="--projects needs two or more, each named once"):
         across.write([str(projects[0])], tmp_path)
     tree = projects[1] / "build/plan/tree.json"

@@ -132,11 +132,11 @@ def test_a_command_to_copy_stays_on_its_line(tmp_path: Path) -> None:
 
 def test_a_deep_family_has_smaller_steps(tmp_path: Path) -> None:
     version = read_family(["v1"])["v1"]
-    family = {f"v{at}": version.__class__(f"v{at}", version.file, version.path, {}, {}) for at in range(1)}
+    family = {"v0": version.__class__("v0", version.file, version.path, {}, {}, ("v0",))}
     child = version.file.model_copy
     for at in range(1, 40):
         file = child(update={"parent": f"v{at - 1}", "title": "One more"})
-        family[f"v{at}"] = version.__class__(f"v{at}", file, version.path, {}, {})
+        family[f"v{at}"] = version.__class__(f"v{at}", file, version.path, {}, {}, (f"v{at}",))
     text = printed(tables.FamilyTree(family), 60)
     assert len(text.splitlines()) == 40 and max(map(cell_len, text.splitlines())) <= 60 and "v39 One more" in text
 
@@ -155,12 +155,12 @@ def test_texts_are_shown_as_they_are(content: str, width: int) -> None:
 def test_a_version_s_words_do_not_steer_the_terminal(content: str, whole_tree: TreeJson) -> None:
     members: Any = [{**member, "title": content or "x"} for member in whole_tree["versions"]]
     version = read_family(["v3"])["v3"]
-    named = version.__class__("v3", version.file.model_copy(update={"title": content}), version.path, {}, {})
+    named = version.__class__("v3", version.file.model_copy(update={"title": content}), version.path, {}, {}, ("v3",))
     folder = standalone.Measurement(content, content)
     for part in (
         tables.table(cast(TreeJson, {**whole_tree, "versions": members})),
         tables.FamilyTree(
-            {"v3": named.__class__("v3", named.file.model_copy(update={"parent": None}), named.path, {}, {})}
+            {"v3": named.__class__("v3", named.file.model_copy(update={"parent": None}), named.path, {}, {}, ("v3",))}
         ),
         tables.recipe(named, cast(Any, {"labels": content})),
         tables.difference("v1", "v3", cast(Any, {"v1": {"a": content}, "v3": {"a": 1}})),

@@ -109,6 +109,8 @@ def write(names: Sequence[str], root: Path = Path()) -> tuple[Path, list[Row]]:
         raise GanealogyError(f"--projects needs two or more, each named once; got {', '.join(names) or 'none'}")
     folders = [name for name in names if (Path(name) / PARAMS).is_file()]
     others = [name for name in names if name not in folders]
+    if absent := [name for name in others if "/" in name or Path(name).is_dir()]:
+        raise GanealogyError(f"{absent[0]}: no {PARAMS} there; name folders of projects, or experiments of this one")
     with tempfile.TemporaryDirectory(prefix="ganealogy-") as copies:
         found = {name: Side(Path(name).resolve().name, collect(Path(name))) for name in folders}
         for each in experiments.read(others, root, Path(copies), at_least=1) if others else []:
