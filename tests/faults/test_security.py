@@ -121,6 +121,7 @@ WRITERS = {
     "evaluation/standalone.py": "pixels, in a temporary directory",
     "tracking/model.py": "a copy in a temporary directory, for MLflow to take",
     "runs/store.py": "copies beside the final name, which then get it by a rename",
+    "runs/continuing.py": "a work folder, which counts with its checkpoints alone: these get their name by a rename",
     "runtime/workers.py": "the log of a run, which grows as it comes",
     "evaluation/feature_cache.py": "into memory; the file's bytes then go through `atomic`",
     "report/experiments.py": "into memory",
