@@ -96,3 +96,10 @@ def test_what_cannot_be_taken_apart_is_one_line(project: Path, arguments: list[s
 def test_its_help_teaches() -> None:
     text = CliRunner().invoke(cli, ["ablate", "--help"]).output
     assert "ganealogy ablate v12" in text and "--split" in text and "family" not in text
+
+
+def test_a_budget_in_epochs_has_no_time_before_the_pictures_are_packed(project: Path) -> None:
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("kimg: 1,", "epochs: 2,"))
+    done = ablate("both", "--yes")
+    assert "1 runs; how long is known once the pictures are packed" in done.output and "about" not in done.output

@@ -165,7 +165,8 @@ def ablate(version: str, only: bool, pairs: bool, split: bool, yes: bool) -> Non
         return
     device = "cuda" if machine.gpus() else "cpu"
     runs = ablate.seconds(whole, new, settings, lambda each, given: speed.images_per_second(each, given, device))
-    click.echo(_side_by_side.sentence(runs, _side_by_side.slots(settings.train)))
+    takes = _side_by_side.sentence(runs, _side_by_side.slots(settings.train)) if runs else ""
+    click.echo(takes or f"{len(new) * len(settings.tree.seeds)} runs; how long is known once the pictures are packed")
     if yes or click.confirm(f"Write {len(new)} versions, and add them to params.yaml?"):
         with process.explain_full_disk("versions", "params.yaml"):
             for path in ablate.write(new):

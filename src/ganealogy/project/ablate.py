@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from ganealogy.budget import resolve
 from ganealogy.errors import GanealogyError
 from ganealogy.files import atomic
 from ganealogy.lineage.ablations import Ablation
 from ganealogy.lineage.versions import Version, path_of
 from ganealogy.params import edit
+from ganealogy.params.budget_text import packed_pictures
 from ganealogy.params.schema import Settings
 from ganealogy.runs.times import Seconds
 from ganealogy.stages import plan
@@ -44,15 +46,21 @@ def _checked(ablation: Ablation, settings: Settings) -> Ablation:
 def seconds(
     whole: Version, found: Sequence[Ablation], settings: Settings, rate: Callable[[Version, Settings], float]
 ) -> list[Seconds]:
-    """Return what each run of the ablations takes: from the whole version's images per second, and the operations."""
+    """Return what each run of the ablations takes: from the whole version's images per second, and the operations.
+
+    Empty where the budget is in epochs of pictures that are not packed yet.
+    """
+    plan_of_whole = plan.version_plan(whole, plan.complete(whole, settings), settings)
+    protocol = resolve(plan_of_whole["protocol"], packed_pictures(settings.dataset.model_dump()))
+    if "kimg" not in protocol:
+        return []
     per_image = 1 / rate(whole, settings)
     base = _flops(whole, settings)
     runs = []
     for each in found:
         assert each.version is not None
         share = _flops(each.version, settings) / base
-        budget = (settings.train.kimg or 0.0) * 1000
-        one = budget * per_image * share + OTHER_SECONDS
+        one = 1000 * protocol["kimg"] * per_image * share + OTHER_SECONDS
         runs += [Seconds(one, one)] * len(settings.tree.seeds)
     return runs
 
