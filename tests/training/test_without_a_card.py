@@ -7,8 +7,10 @@ torch cannot run a backward pass on them, so gradients are made up.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny_loop import KINDS, plan_of_kind
@@ -20,6 +22,7 @@ from ganealogy.adversary import build as adversary
 from ganealogy.adversary.optimizers._scheduled_adam import ScheduledAdam
 from ganealogy.files.images import to_uint8
 from ganealogy.networks import _build as networks
+from ganealogy.training import health
 
 pytestmark = [
     pytest.mark.skipif(torch.version.cuda is None, reason="torch without CUDA has no such tensors"),
@@ -54,7 +57,10 @@ class OnTheCard(TorchDispatchMode):
 
 
 # Autocast wants a card; v19 reads its frozen weights from a file.
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16") and kind != "v19"])
+of_each_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("bf16") and kind != "v19"])
+
+
+@of_each_kind
 def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str) -> None:
     planned = plan_of_kind(kind)
     recipe, protocol = planned["recipe"], planned["protocol"]
@@ -76,6 +82,29 @@ def test_no_step_reads_a_value_or_leaves_the_gpu(card: FakeTensorMode, kind: str
         assert updates[0].optimizer.param_groups[0]["lr"].dtype is torch.float32
     with pytest.raises(DataDependentOutputException):
         statistics["g_loss"].item()
+
+
+@of_each_kind
+def test_the_scores_of_a_tick_mix_no_devices(card: FakeTensorMode, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan_of_kind(kind)
+    recipe, protocol = planned["recipe"], planned["protocol"]
+    generator, discriminator = networks.generator(recipe, protocol), networks.discriminator(recipe, protocol)
+    gan = adversary.game(recipe, generator, discriminator, protocol["precision"]).gan
+    pictures = np.zeros((40, protocol["image_size"], protocol["image_size"], protocol["channels"]), np.uint8)
+    fetched: list[torch.Tensor] = []
+
+    def numpy(tensor: torch.Tensor) -> Any:
+        fetched.append(tensor)
+        return np.zeros(tensor.shape, np.float32)
+
+    monkeypatch.setattr(health, "copy", SimpleNamespace(deepcopy=lambda network: network))  # fake tensors have no copy
+    monkeypatch.setattr(torch.Tensor, "numpy", numpy)
+    monkeypatch.setattr(torch, "from_numpy", lambda array: torch.empty(array.shape, dtype=torch.uint8, device="cpu"))
+    check = health.HealthCheck(pictures, pictures[:32], 8)
+    scores = check.score(gan, pictures, torch.zeros(40, dtype=torch.int64, device="cpu"), 0.5, 0)
+    expected = {} if kind == "flow" else {"train": (40,), "held_out": (32,), "fakes": (40,)}
+    assert {name: found.shape for name, found in scores.items()} == expected
+    assert {(tensor.device.type, tensor.shape) for tensor in fetched} <= {("cpu", (8,))}, "means alone leave the GPU"
 
 
 def test_images_become_bytes_on_the_gpu(card: FakeTensorMode, monkeypatch: pytest.MonkeyPatch) -> None:
