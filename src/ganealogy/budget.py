@@ -10,6 +10,9 @@ from typing import cast
 
 from ganealogy.record_types import TrainingProtocol
 
+MAX_TICKS = 1000
+"""Of a training: each has a line in metrics.jsonl, a grid and scores."""
+
 
 def step_count(protocol: TrainingProtocol) -> int:
     """Return the G updates of the budget: kimg counts G updates × batch / 1000, as StyleGAN's and R3GAN's code do."""

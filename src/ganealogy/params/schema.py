@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from ganealogy import components
+from ganealogy.budget import MAX_TICKS
 from ganealogy.errors import GanealogyError, one_line
 from ganealogy.record_types import Precision
 from ganealogy.workspace import NOT_A_VERSION_NAME, PARAMS, VERSION_NAME
@@ -145,7 +146,7 @@ class Train(Section):
     precision: Precision = "fp32"
     """fp32 is IEEE everywhere; tf32 and bf16 are faster on a GPU (`runtime/precision.py`). Another precision is another
     protocol."""
-    ticks: Annotated[int, Field(ge=1, le=1000)] = 10
+    ticks: Annotated[int, Field(ge=1, le=MAX_TICKS)] = 10
     """Number of ticks in a training. Each logs metrics, writes a grid and a checkpoint, and may update `best`."""
     tracker: str = "layout_edges_32_64"
     """Extractor whose Fréchet distance picks `best`: a network for long trainings."""

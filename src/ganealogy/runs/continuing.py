@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganealogy.budget import step_count, tick_steps
+from ganealogy.budget import MAX_TICKS, step_count, tick_steps
 from ganealogy.files import atomic
 from ganealogy.files.records import RecordError, read_record
 from ganealogy.lineage.budget_keys import budget_keys
@@ -23,8 +23,6 @@ from ganealogy.runs.store import Entry
 
 BUDGET = ("kimg", "epochs", "ticks")
 """Keys of the protocol in which the two may differ."""
-MAX_TICKS = 1000
-"""As in `params/schema.py`."""
 
 
 @dataclass(frozen=True)

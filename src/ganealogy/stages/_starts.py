@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganealogy.budget import MAX_TICKS
 from ganealogy.errors import GanealogyError
 from ganealogy.params.schema import Train
 from ganealogy.record_types import RunIdentity, Source, VersionPlan
@@ -14,9 +15,6 @@ from ganealogy.workspace import run_key
 if TYPE_CHECKING:
     from ganealogy.runs.store import Entry
     from ganealogy.training.start import Start
-
-MAX_TICKS = 1000
-"""As in `params/schema.py`."""
 
 
 def with_budget(settings: Train, kimg: float) -> Train:
