@@ -14,6 +14,7 @@ from helpers import trainings
 from ganealogy.params import schema
 from ganealogy.record_types import VersionPlan
 from ganealogy.runs import times
+from ganealogy.runs.times import Seconds
 from ganealogy.stages import _estimate, _side_by_side, plan
 from ganealogy.stages._jobs import Job
 from ganealogy.workspace import plan_path, run_dir
@@ -123,3 +124,22 @@ def test_as_many_runs_at_a_time_as_the_machine_holds(
     assert len(_side_by_side.slots(train.model_copy(update={"device": "cpu"}))) == (cores if gpus else expected), (
         "train.device: cpu uses no GPU"
     )
+
+
+def test_on_a_gpu_a_step_takes_as_long_as_the_gpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host is ahead by all steps since the last wait: here it takes 1 ms per step, and the GPU 20 ms."""
+    now, behind = 0.0, 0
+
+    def synchronize() -> None:
+        nonlocal now, behind
+        now, behind = now + 0.019 * behind, 0
+
+    monkeypatch.setattr(_estimate, "_now", lambda: Seconds(now, now))
+    clock = _estimate._Clock(synchronize)
+    clock.on_start(0, times.STEPS)
+    for step in range(1, times.STEPS + 1):
+        now, behind = now + 0.001, behind + 1
+        clock.on_step(step, None)
+    synchronize()
+    measured = clock.measured(Seconds(now + 0.5, now + 0.5))
+    assert measured.step.wall == pytest.approx(0.02) and measured.tick.wall == pytest.approx(0.5)

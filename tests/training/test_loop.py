@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,21 @@ def test_tick_times_continue_after_an_interruption(tmp_path: Path, pictures: np.
     assert ticks[0] == 0 and ticks == sorted(ticks) and ticks[-1] > ticks[1] > 0
     assert ticks[-1] <= outcome.seconds
     assert b"seconds" not in (tmp_path / "train" / "metrics.jsonl").read_bytes(), "clocks stay out of the record"
+
+
+def test_a_tick_is_timed_when_its_steps_are_finished(
+    tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU runs behind the host: on this clock its steps take time only where they are waited for."""
+    now = 0.0
+
+    def synchronize(device: str) -> None:
+        nonlocal now
+        now += 1.0
+
+    monkeypatch.setattr(loop, "synchronize", synchronize)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now, process_time=lambda: 0.0))
+    assert train(tmp_path, pictures).tick_seconds == [0, 1, 2, 3, 4]
 
 
 def test_a_ticks_scores_are_computed_during_the_next_steps(

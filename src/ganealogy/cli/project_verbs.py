@@ -44,19 +44,17 @@ def init(folder: Path, pictures: str | None, hours: float, image_size: int | Non
         seen = look.look(pictures)
         click.echo(printable(f"{pictures}: {seen.sentence()}"))
         click.echo("timing a few training steps ...")
+        import torch
+
         from ganealogy.lineage.versions import read_family
         from ganealogy.project import speed
-        from ganealogy.runtime import machine
 
-        on_gpu = bool(machine.gpus())
         proposal = propose.propose(
             seen,
             _path_from(folder, pictures),
             hours,
-            on_gpu,
-            lambda name, settings: speed.images_per_second(
-                read_family([name])[name], settings, "cuda" if on_gpu else "cpu"
-            ),
+            torch.cuda.is_available(),
+            lambda name, settings: speed.images_per_second(read_family([name])[name], settings),
             image_size,
         )
         text = create.params(

@@ -149,7 +149,6 @@ def ablate(version: str, only: bool, pairs: bool, split: bool, yes: bool) -> Non
     from ganealogy.lineage import ablations, tables, versions
     from ganealogy.params import schema
     from ganealogy.project import ablate, speed
-    from ganealogy.runtime import machine
     from ganealogy.stages import _side_by_side
 
     settings, family = schema.load(), versions.read_family([*versions.known(), version])
@@ -163,8 +162,7 @@ def ablate(version: str, only: bool, pairs: bool, split: bool, yes: bool) -> Non
     if not new:
         click.echo("nothing to train")
         return
-    device = "cuda" if machine.gpus() else "cpu"
-    runs = ablate.seconds(whole, new, settings, lambda each, given: speed.images_per_second(each, given, device))
+    runs = ablate.seconds(whole, new, settings, speed.images_per_second)
     takes = _side_by_side.sentence(runs, _side_by_side.slots(settings.train)) if runs else ""
     click.echo(takes or f"{len(new) * len(settings.tree.seeds)} runs; how long is known once the pictures are packed")
     if yes or click.confirm(f"Write {len(new)} versions, and add them to params.yaml?"):

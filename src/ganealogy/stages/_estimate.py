@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -112,6 +112,7 @@ def memory(jobs: Iterable[Job], settings: Settings) -> int | None:
 
 def measure(job: Measurement, send_progress: SendProgress) -> None:
     """Train some steps in a temporary folder, in a worker, and keep what they took."""
+    from ganealogy.runtime.accelerator import synchronize
     from ganealogy.stages import train
     from ganealogy.training import loop
     from ganealogy.training.run_files import RunFiles
@@ -122,7 +123,7 @@ def measure(job: Measurement, send_progress: SendProgress) -> None:
     budget = {"kimg": times.STEPS * plan["protocol"]["batch_size"] / 1000, "ticks": 1}
     rest = {key: value for key, value in plan["protocol"].items() if key != "epochs"}
     short = cast(VersionPlan, {**plan, "protocol": {**rest, **budget}})
-    data, clock = train.open_data(plan), _Clock()
+    data, clock = train.open_data(plan), _Clock(lambda: synchronize(device))
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir.below(Path(folder), job.version, 0)
         files = RunFiles(run / "train", Path(folder) / "checkpoints", train.run_identity(short, 0, {"dataset": ""}))
@@ -152,15 +153,19 @@ def _measure_stage(stage: str, run: RunDir, device: str, train: Train) -> None:
 
 
 class _Clock:
-    """The training's callbacks: note when each step ends."""
+    """The training's callbacks: note when each step ends; on a GPU, the two between which `measured` counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, synchronize: Callable[[], None]) -> None:
+        """`synchronize`: wait for the device, which may be many steps behind."""
+        self.synchronize = synchronize
         self.born, self.ends = Seconds(time.process_time(), time.monotonic()), [Seconds(0, 0)]
 
     def on_start(self, step: int, steps: int) -> None:
         self.ends = [_now()]
 
     def on_step(self, step: int, scalars: Mapping[str, float] | None) -> None:
+        if step in (times.WARM_UP, times.STEPS - 1):
+            self.synchronize()
         self.ends.append(_now())
 
     def on_warning(self, text: str) -> None:

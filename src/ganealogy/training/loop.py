@@ -21,6 +21,7 @@ from ganealogy.budget import step_count, tick_steps
 from ganealogy.data.batches import Batches
 from ganealogy.files.images import Pictures
 from ganealogy.runtime import distributed
+from ganealogy.runtime.accelerator import synchronize
 from ganealogy.sampling import latents
 from ganealogy.sampling.generate import generate
 from ganealogy.training import checkpoint
@@ -168,6 +169,8 @@ def train(
                 break
             seed_everything(step_seed(draws.steps, step, distributed.rank()))
             losses = state.train_step(*batches.window(state.game.batches(step - 1)))
+            if step in ticks:
+                synchronize(device)  # else a GPU's tick would be timed while its steps still run
             state.progress.seconds = time.monotonic() - began
             if step in ticks:
                 tick(state, tracker, health, files, batches)
