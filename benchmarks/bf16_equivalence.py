@@ -83,15 +83,18 @@ def trained(images: Any, precision: str, seed: int, kimg: float, width: int) -> 
     return float(last["fd_pixel8"]), outcome.seconds
 
 
-def equivalence(a: list[float], b: list[float]) -> tuple[float, float, float]:
-    """Return the 90 % interval of the ratio of geometric means, and the larger of the one-sided p values (Welch)."""
+def equivalence(a: list[float], b: list[float], margin: float = MARGIN) -> tuple[float, float, float]:
+    """Return the 90 % interval of the ratio of geometric means, and the larger of the one-sided p values (Welch).
+
+    `margin`: the factor within which they count as equivalent.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind
 
     logs = np.log(a), np.log(b)
-    margin = math.log(MARGIN)
-    p, _lower, _upper = ttost_ind(*logs, -margin, margin, usevar="unequal")
+    bound = math.log(margin)
+    p, _lower, _upper = ttost_ind(*logs, -bound, bound, usevar="unequal")
     low, high = CompareMeans(*map(DescrStatsW, logs)).tconfint_diff(alpha=2 * ALPHA, usevar="unequal")
     return math.exp(low), math.exp(high), float(p)
 

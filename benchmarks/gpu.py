@@ -23,10 +23,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from measuring import claims, kernels, notebook, pictures
+from measuring import claims, kernels, notebook, pictures, worker
 from measuring.claims import Benchmark, Claim
 from measuring.device import block, has_bf16, matrix_peak
 from measuring.ours import Ours
+from measuring.traffic import Traffic, memory_peak
 
 from ganealogy.adversary.divergence import Diverged
 from ganealogy.data.batches import Batches
@@ -63,10 +64,11 @@ def set_up(given: argparse.Namespace, quick: bool) -> None:
     torch.use_deterministic_algorithms(False)  # the default of params.yaml
     torch.backends.cudnn.benchmark = True  # the default of params.yaml
     given.batch_size, given.width, given.count, given.side, given.matrix = 128, 64, 4000, SIZE, 8192
-    given.features = 10_000
+    given.features, given.most_features, given.copied, given.at_once = 10_000, 50_000, 2**30, [1, 2, 4]
     if quick:
         given.batch_size, given.width, given.count, given.side, given.matrix = 8, 8, 64, 32, 256
-        given.rounds, given.steps, given.profiled_steps, given.features = 1, 1, 1, 256
+        given.rounds, given.steps, given.profiled_steps = 1, 1, 1
+        given.features, given.most_features, given.copied, given.at_once = 256, 300, 2**20, [1, 2]
     if given.versions is None:
         given.versions = QUICK if quick else every_version()
 
@@ -119,22 +121,44 @@ def achieved(bench: Benchmark, what: str, side: Ours, seconds: float, peak: floa
     bench.measured(f"{what}: achieved", rate / 1e12, "TFLOP/s", f"{rate / peak:.1%} of the matrix peak")
 
 
-def evaluation(bench: Benchmark, given: argparse.Namespace) -> None:
-    """Time the features of pictures, and each metric with 10,000 features, as in papers."""
+def side_by_side(bench: Benchmark, given: argparse.Namespace) -> None:
+    """Time several trainings of v1 on the card at once, as `train.runs_per_gpu` does."""
+    precision, sizes = "fp32" if given.device == "cpu" else "tf32", (given.batch_size, given.width, given.side)
+    alone = 0.0
+    for number in given.at_once:
+        rate = worker.together(number, given.device, precision, (20 * given.steps, *sizes))
+        alone = alone or rate
+        bench.measured(f"v1, {number} at a time, {precision}", rate, "images/s", f"{rate / alone:.2f} x those of one")
+
+
+def evaluation(bench: Benchmark, given: argparse.Namespace) -> float:
+    """Time the features of pictures, and each metric with as many features as usual. Returns the seconds of all."""
     extractor = load_extractor("effnet_lite0", given.device)
     images = pictures.packed(given.count, given.side)
     extract(extractor, images[:BATCH], "warm-up")
     seconds = claims.timed(lambda: extract(extractor, images, "features"))
     bench.measured(f"features by {extractor.name}", len(images) / seconds, "images/s", f"{given.side} pixels per side")
-    metrics(bench, given, extractor)
+    return metrics(bench, given.features, given.device, extractor)
 
 
-def metrics(bench: Benchmark, given: argparse.Namespace, extractor: Extractor) -> None:
-    """Time the metrics in the order of the evaluation: later ones reuse the intermediate results of earlier ones."""
+def more_metrics(bench: Benchmark, given: argparse.Namespace, before: float) -> None:
+    """Time the metrics with as many features as in papers. `before`: seconds with fewer."""
+    # Distances between all pairs take most of the time.
+    if time.monotonic() + before * (given.most_features / given.features) ** 2 > given.deadline:
+        bench.note(f"metrics of {given.most_features:,} left out for --minutes {given.minutes:g}")
+        return
+    metrics(bench, given.most_features, given.device, load_extractor("effnet_lite0", given.device))
+
+
+def metrics(bench: Benchmark, count: int, device: str, extractor: Extractor) -> float:
+    """Time the metrics in the order of the evaluation: later ones reuse the intermediate results of earlier ones.
+
+    Returns the seconds of all.
+    """
     rng = np.random.default_rng(0)
-    shape, falling = (given.features, extractor.dimension), 0.997 ** np.arange(extractor.dimension, dtype=np.float32)
+    shape, falling = (count, extractor.dimension), 0.997 ** np.arange(extractor.dimension, dtype=np.float32)
     fakes, reals, holdout = (
-        FeatureSet(rng.standard_normal(shape, np.float32) * falling + np.float32(shift), given.device)
+        FeatureSet(rng.standard_normal(shape, np.float32) * falling + np.float32(shift), device)
         for shift in (0.02, 0, 0)
     )
     comparison, total = Comparison(extractor, fakes, reals, holdout=holdout), 0.0
@@ -145,11 +169,12 @@ def metrics(bench: Benchmark, given: argparse.Namespace, extractor: Extractor) -
         try:
             seconds = claims.timed(lambda metric=metric: metric.measure(comparison))  # type: ignore[misc]
         except GanealogyError as error:
-            bench.note(f"{names}: not measured: {error}")
+            bench.note(f"{names} of {count:,}: not measured: {error}")
             continue
         total += seconds
-        bench.measured(f"metrics: {names}", seconds, "s")
-    bench.measured("metrics, all", total, "s", f"{given.features:,} fakes, reals and held-out reals")
+        bench.measured(f"metrics of {count:,}: {names}", seconds, "s")
+    bench.measured(f"metrics of {count:,}, all", total, "s", "fakes, reals and held-out reals")
+    return total
 
 
 def tree(bench: Benchmark, given: argparse.Namespace, peaks: dict[str, float]) -> None:
@@ -256,6 +281,13 @@ def profile_version(
         if variant != PLAIN and variant in times:
             bench.measured(f"{version}: {variant}", claims.ratio(times[variant], times[PLAIN]), "x its time")
     achieved(bench, version, side, seconds, peak)
+    with Traffic() as traffic:
+        side.eager_step()
+    rate = traffic.total / seconds
+    share = (
+        f"{rate / given.bandwidth:.1%} of a copy's; {traffic.total / 1e9:.3g} GB a step, each tensor in and out once"
+    )
+    bench.measured(f"{version}: traffic", rate / 1e9, "GB/s", share)
     sampled(bench, given, version, side)
     return 100 * (1 - min(1.0, profile.network / wall)), 100 * foreign, waited
 
@@ -325,9 +357,14 @@ def main() -> None:
             best = "the better of torch.mm and a convolution"
             bench.measured(f"matrix peak, {precision}", peaks[precision] / 1e12, "TFLOP/s", best)
         attempt(bench, given, "v1 beside the notebook", lambda: against_the_notebook(bench, given, peaks))
-        attempt(bench, given, "the evaluation", lambda: evaluation(bench, given))
+        given.bandwidth = memory_peak(given.copied, given.device)
+        bench.measured("memory, a copy", given.bandwidth / 1e9, "GB/s", "read and written")
+        attempt(bench, given, "v1, several at a time", lambda: side_by_side(bench, given))
+        taken = attempt(bench, given, "the evaluation", lambda: evaluation(bench, given))
         bench.save()
         tree(bench, given, peaks)
+        if taken is not None:
+            attempt(bench, given, "the evaluation of more", lambda: more_metrics(bench, given, taken))
         if given.device == "cpu":
             bench.note("measured on the CPU: a test of the script, without meaning for a GPU")
 

@@ -32,6 +32,7 @@ def bench(gpu):
 def given():
     sizes = {"batch_size": 4, "width": 4, "count": 16, "side": 32, "rounds": 1, "steps": 1, "profiled_steps": 1}
     options = {"device": "cpu", "precision": "fp32", "minutes": 9, "deadline": float("inf"), "versions": ["v1"]}
+    options |= {"bandwidth": 1e9}
     return argparse.Namespace(**sizes, **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu_day"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "benchmarks" / "gpu_day"
+pytestmark = pytest.mark.timeout(1200)  # the rehearsal takes minutes on a busy machine
 
 
 def bash(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +26,7 @@ def bash(script: str, *arguments: str, **environment: str) -> subprocess.Complet
         env={**inherited, "PATH": path, **environment},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1000,
         check=False,
     )
 
@@ -36,13 +39,18 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def lines_of(archive: Path) -> list[str]:
-    """Of metrics.jsonl, of which there is one."""
+def lines_of(archive: Path, run: str = "") -> list[str]:
+    """Of the metrics.jsonl of a run, such as v1/train/0; by default of the only one."""
     with tarfile.open(archive) as content:
-        (name,) = [name for name in content.getnames() if name.endswith("metrics.jsonl")]
+        (name,) = [name for name in content.getnames() if name.endswith("metrics.jsonl") and run in name]
         file = content.extractfile(name)
         assert file is not None
         return file.read().decode().splitlines()
+
+
+def names_in(archive: Path) -> set[str]:
+    with tarfile.open(archive) as content:
+        return set(content.getnames())
 
 
 def test_each_command_leaves_its_results(rehearsed: Path) -> None:
@@ -50,12 +58,77 @@ def test_each_command_leaves_its_results(rehearsed: Path) -> None:
     probe = (out / "probe.txt").read_text()
     assert "!!" not in probe and "[blocks " in probe and "effnet_lite0, contiguous: " in probe
     assert " passed" in (out / "pytest.txt").read_text() and "failed" not in (out / "pytest.txt").read_text()
-    assert json.loads((out / "gpu.json").read_text())["measurements"]
-    for name in ("long-v1", "long-v2", "r3gan-v1", "r3gan-v9", "r3gan-v16"):
-        assert len(lines_of(out / f"{name}.tgz")) == 3, "the untrained generator and two ticks"
-        with tarfile.open(out / f"{name}.tgz") as content:
-            assert any(part.endswith("evaluate/0/metrics.json") for part in content.getnames())
-    assert len(list(out.glob("train-*.log"))) == 4
+    measured = {row["what"] for row in json.loads((out / "gpu.json").read_text())["measurements"]}
+    assert {"v1, 2 at a time, fp32", "v1: traffic", "metrics of 300, all"} <= measured
+    for project, runs in {
+        "long": ["v1/{}/0", "v2/{}/0"],
+        "r3gan": ["v1/{}/0", "v16/{}/0"],
+        "seeds": ["v1/{}/0", "v1/{}/1", "v2/{}/0", "v2/{}/1"],
+        "bf16": ["v1/{}/0", "v1/{}/1"],
+    }.items():
+        records, pictures = out / f"{project}-records.tgz", out / f"{project}-pictures.tgz"
+        for run in runs:
+            assert len(lines_of(records, run.format("train"))) == 3, "the untrained generator and two ticks"
+            assert f"build/runs/{run.format('evaluate')}/metrics.json" in names_in(records)
+        assert {"params.yaml", "train-v1.log", "build/runs/v1/cost/train/0.json"} <= names_in(records)
+        assert "build/runs/v1/sample/0/grid.png" in names_in(pictures)
+        assert not any("/1/" in name for name in names_in(pictures)), "seed 0 alone"
+
+
+def test_the_archives_make_a_report_elsewhere(rehearsed: Path, tmp_path: Path) -> None:
+    for name in ("src", "versions", "presets"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    for archive in (rehearsed / "out").glob("seeds-*.tgz"):
+        with tarfile.open(archive) as content:
+            content.extractall(tmp_path, filter="data")
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    command = [sys.executable, "-m", "ganealogy", "report"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "reports/report.md").read_text()
+    assert "2 seeds" in table and "v2" in table
+
+
+def test_precisions_are_compared_with_the_first(rehearsed: Path) -> None:
+    lines = (rehearsed / "out/equivalence.txt").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["tf32 / fp32", "bf16 / fp32"]
+    assert lines[0].startswith("tf32 / fp32: 1.000 ["), "the same on a processor"
+
+
+@pytest.mark.parametrize(
+    ("other", "word"), [([101.0, 99.0, 100.0], "equivalent"), ([120.0, 119.0, 121.0], "not shown to be equivalent")]
+)
+def test_equivalence_is_within_a_tenth(tmp_path: Path, other: list[float], word: str) -> None:
+    for name, values in {"fp32": [100.0, 101.0, 99.0], "tf32": other}.items():
+        shutil.copytree(ROOT / "versions", tmp_path / name / "versions")
+        shutil.copy(ROOT / "tests/tiny.yaml", tmp_path / name / "params.yaml")
+        for seed, value in enumerate(values):
+            file = tmp_path / name / f"build/runs/v1/evaluate/{seed}/metrics.json"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps({"metrics": {"fd_pixel8": value}}))
+    path = f"{ROOT / 'src'}:{ROOT / 'benchmarks'}"
+    command = [sys.executable, str(FOLDER / "equivalence.py"), "fp32", "tf32"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert f"3 and 3 runs: {word} within 10 %" in done.stdout
+
+
+def test_the_budget_is_of_the_measured_rate(tmp_path: Path) -> None:
+    """20 kimg a second for all runs together where nothing was measured."""
+    script = f'. "{FOLDER}/common.sh"; budget 10 100 50 1000; budget 1 100 50 1000; budget 100 100 50 1000'
+    environment = {**os.environ, "WORK": str(tmp_path), "OUT": str(tmp_path / "out")}
+
+    def budgets() -> list[str]:
+        return subprocess.run(
+            ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert budgets() == ["200", "1000", "50"]
+    rows = [{"what": f"v1, {number} at a time, tf32", "value": 10_000.0 * number} for number in (1, 4)]
+    (tmp_path / "gpu.json").write_text(json.dumps({"measurements": rows}))
+    assert budgets() == ["400", "1000", "50"]
 
 
 def test_a_training_that_is_cut_off_leaves_its_curves_and_goes_on(rehearsed: Path, tmp_path: Path) -> None:
@@ -75,8 +148,7 @@ def test_a_training_that_is_cut_off_leaves_its_curves_and_goes_on(rehearsed: Pat
     # So long that the set-up takes half of it on a busy machine.
     done = bash("2-long.sh", KIMG="400", LIMIT="100", KEPT="10", **given)
     assert "train v1: exit 124" in done.stdout, done.stdout
-    (archive,) = out.glob("*.tgz")
-    assert len(lines_of(archive)) > 1
+    assert len(lines_of(out / "long-records.tgz")) > 1
     assert list((work / "long" / "build" / "wip").glob("*/checkpoints/*.safetensors"))
 
 

@@ -83,7 +83,8 @@ def test_stopped_it_still_shows_what_it_measured(number, tmp_path):
     note = f"stopped by {number.name}: the rest was not measured"
     found = json.loads(target.read_text())
     names = {row["what"] for row in found["measurements"]}
-    assert {"device", "v1, notebook, with data", "features by effnet_lite0", "v1: rate", "v1: sampling"} <= names
+    assert {"device", "v1, notebook, with data", "memory, a copy", "v1, 2 at a time, fp32"} <= names
+    assert {"features by effnet_lite0", "v1: rate", "v1: traffic", "v1: sampling"} <= names
     assert found["notes"][-1] == note and len(found["claims"]) >= SCRIPTS["gpu"]
     for text in ("One GPU", "v1: rate", "v1 in tf32, data loading included", note):
         assert text in shown
