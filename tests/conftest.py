@@ -21,8 +21,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a script's background job; the tests send Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A script's background job ignores Ctrl-C, and `nohup` a closed terminal: the tests send both.
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, name), handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
