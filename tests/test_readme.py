@@ -93,6 +93,7 @@ RUN_ELSEWHERE = {
     "ganealogy settle": "tests/test_settle.py",
     "ganealogy settle --at-most 12": "tests/test_settle.py",
     "ganealogy settle v8": "tests/test_settle.py",
+    "ganealogy report": "tests/benchmarks/test_gpu_day.py",
     "ganealogy report --projects . ../faces": "tests/report/test_across.py",
     "ganealogy show v12": "tests/lineage/test_ideas.py",
     "ganealogy noise v1": "tests/stages/test_noise.py",
