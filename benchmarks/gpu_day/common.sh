@@ -4,6 +4,7 @@
 # BAG     input: whl/*.whl and pictures.??, a zip of pictures in pieces
 # WORK    files for the next command            OUT    results, written as they are computed
 # SEEDS   of each version, such as "0, 1, 2"    PER_CARD  trainings on the card at once, of one `train`
+# KIMG    the budget of each training           VERSIONS  such as "v16 v24"
 set -u
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
@@ -54,7 +55,7 @@ Y
     python3 -m ganealogy plan 2>&1 | tail -2
     reference=
     if [ -n "${5:-}" ]; then
-        cp -r "$5/data" .
+        cp -r "$5/data/." data
     else
         for verb in download preprocess; do python3 -m ganealogy $verb 2>&1 | tail -2; done
         python3 -m ganealogy reference 2>&1 | tail -1 & reference=$!

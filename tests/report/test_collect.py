@@ -10,6 +10,7 @@ from helpers.fabricated import fabricate_run
 from ganealogy.errors import GanealogyError
 from ganealogy.report.collect import collect, prune
 from ganealogy.report.findings import Findings, Gap
+from ganealogy.runs import store
 from ganealogy.workspace import run_dir
 
 
@@ -171,22 +172,51 @@ def test_a_run_of_another_plan_is_a_gap(project: Path) -> None:
     assert "dvc repro train@v3" in gap(findings, "v3 seed 0")
 
 
+def keep(project: Path, version: str) -> None:
+    """Put all results of a version into the store."""
+    for number, folder in enumerate(sorted((project / "build/runs" / version).glob("*/[0-9]*"))):
+        store.put(
+            folder.parent.name, f"{number}{version}" * 32, f"{version}-{folder.name}", folder, {}, {}, root=project
+        )
+
+
 def test_prune_removes_only_versions_that_the_plan_does_not_list(project: Path) -> None:
     runs = project / "build/runs"
     shutil.copytree(runs / "v1", runs / "v9")
-    shutil.copytree(runs / "v1/train", runs / "v1-0/train")  # a run in the folders of an older Ganealogy
     (runs / "notes").mkdir()
     (runs / "v9/notes.txt").write_text("mine")
     (runs / "v8").symlink_to(runs / "v1", target_is_directory=True)
     path = project / "build/plan/tree.json"
     versions = json.loads(path.read_text())["versions"]
     edit(path, versions=[entry | {"listed": entry["name"] != "v7"} for entry in versions])
-    assert prune(project) == ["v1-0", "v7", "v9"]
+    for version in ("v7", "v9"):
+        keep(project, version)
+    assert prune(project) == ["v7", "v9"]
     assert {path.name for path in runs.iterdir()} == {"v1", "v3", "v5", "notes", "v8", "v9"}
     assert [path.name for path in (runs / "v9").iterdir()] == ["notes.txt"]
     assert [path.name for path in sorted((runs / "v5/train").iterdir())] == ["0", "1"]
     assert (project / "data/packed/manifest.json").exists()
     assert prune(project) == []
+
+
+@pytest.mark.parametrize("lacks", ["all", "a seed", "a stage", "an edit", "a file"])
+def test_prune_keeps_results_that_the_store_lacks(lacks: str, project: Path) -> None:
+    """As after `dvc pull`, or of an archive: nothing else may have them."""
+    runs = project / "build/runs"
+    shutil.copytree(runs / "v1", runs / "v9")
+    if lacks != "all":
+        keep(project, "v9")
+    if lacks == "a seed":
+        shutil.copytree(runs / "v9/train/0", runs / "v9/train/7")
+    elif lacks == "a stage":
+        shutil.rmtree(project / "build/store/evaluate")
+    elif lacks == "an edit":
+        (runs / "v9/evaluate/0/metrics.json").write_text("{}")
+    elif lacks == "a file":
+        (runs / "v9/train/0/mine.txt").write_text("mine")
+    before = sorted(path for path in (runs / "v9").rglob("*"))
+    assert prune(project) == []
+    assert sorted(path for path in (runs / "v9").rglob("*")) == before
 
 
 def test_versions_may_have_different_seeds(project: Path) -> None:

@@ -1,6 +1,6 @@
 """Read the files of all stages into findings. An absent or broken file becomes a gap, not an error.
 
-The plan decides what is reported: other run directories are not read, and `prune` removes them.
+The plan decides what is reported: other run directories are not read, and `prune` removes those that the store has.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ganealogy.files.records import RecordError
 from ganealogy.lineage.changes import changes
 from ganealogy.lineage.versions import Ablates
 from ganealogy.report.findings import ANCHORS, COMPLETE, Conclusion, Findings, Gap, Json, Run, Version, number
+from ganealogy.runs import store
 from ganealogy.verdicts import noise
 from ganealogy.workspace import ANCHORS as ANCHORS_FILE
 from ganealogy.workspace import MANIFEST, NOISE, RUN_STAGES, RUNS, TREE, VERSION_NAME, plan_path, run_dir
@@ -61,17 +62,17 @@ def collect(root: Path = Path()) -> Findings:
     return findings
 
 
-def prune(root: Path = Path()) -> list[str]:
-    """Remove the results of versions that the plan does not list; return their names. The store keeps them.
+def prune(root: Path | None = None) -> list[str]:
+    """Remove the results of versions that the plan does not list, if the store has them; return these versions' names.
 
     Links stay, and whatever else is in a version's folder.
     """
-    tree = _tree(root)
-    planned = {entry["name"] for entry in tree["versions"] if entry.get("listed")}
+    folder = root or Path()
+    planned = {entry["name"] for entry in _tree(folder)["versions"] if entry.get("listed")}
     removed = []
-    for path in sorted((root / RUNS).glob("*")):
-        results = VERSION_NAME.fullmatch(path.name) and any((path / part).is_dir() for part in (*RUN_STAGES, "cost"))
-        if results and path.name not in planned and not path.is_symlink():
+    for path in sorted((folder / RUNS).glob("*")):
+        version = VERSION_NAME.fullmatch(path.name) and not path.is_symlink()
+        if version and path.name not in planned and store.held(path, root):
             for part in (*RUN_STAGES, "cost"):
                 shutil.rmtree(path / part, ignore_errors=True)
             with suppress(OSError):  # not empty

@@ -83,6 +83,31 @@ def entries(root: Path | None = None, stages: Iterable[str] = RUN_STAGES) -> Ite
                 yield stage, entry
 
 
+def held(version: Path, root: Path | None = None) -> bool:
+    """Return whether the store has all results in the folder of a version, such as build/runs/v3; false without any.
+
+    `root`: of the store, the main workspace by default.
+    """
+    results = [(stage, run) for stage in RUN_STAGES for run in (version / stage).glob("*") if run.is_dir()]
+    return bool(results) and all(
+        any(
+            _is_copy(run, entry)
+            for _, entry in entries(root, [stage])
+            if entry.record["run"] == f"{version.name}-{run.name}"
+        )
+        for stage, run in results
+    )
+
+
+def _is_copy(folder: Path, entry: Entry) -> bool:
+    """Return whether the folder has the bytes of the entry's output."""
+    outputs = {
+        name.removeprefix("out/"): sha for name, sha in entry.record["sha256"].items() if name.startswith("out/")
+    }
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return names == outputs.keys() and all(atomic.sha256(folder / name) == sha for name, sha in outputs.items())
+
+
 def leftovers(root: Path | None = None) -> Iterator[Path]:
     """Yield folders that killed processes were writing or removing: nothing in them is newer than an hour."""
     for stage in RUN_STAGES:
