@@ -6,35 +6,27 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ganealogy.runtime import without_dynamo
+from ganealogy.lineage.flops import OperationCounter
 from measuring.device import block
 
 UNTOUCHED = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")
 """Operations that write nothing."""
 
 
-class Traffic(TorchDispatchMode):
+class Traffic(OperationCounter):
     """Add up the bytes of all tensors that operations read and write, each once per operation.
 
     As if no cache kept a tensor between two operations, and no operation read one twice: a lower bound of what a
     library moves within one, an upper bound between two.
     """
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total: int = 0
-
-    @without_dynamo.mark_disabled
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = function(*args, **kwargs)
-        if not function.is_view and function.overloadpacket.__name__ not in UNTOUCHED:
-            written = tree_leaves(_written(function, args) if result is None else result)
-            self.total += _bytes(tree_leaves((args, kwargs))) + _bytes(written)
-        return result
+    def cost(self, function: Any, args: Any, kwargs: Any, result: Any) -> int:
+        if function.is_view or function.overloadpacket.__name__ in UNTOUCHED:
+            return 0
+        written = tree_leaves(_written(function, args) if result is None else result)
+        return _bytes(tree_leaves((args, kwargs))) + _bytes(written)
 
 
 def _bytes(values: Iterable[Any]) -> int:

@@ -26,21 +26,31 @@ ROUNDS = 240
 """D's and G's turns to average over: a multiple of every usual interval of a lazy penalty."""
 
 
-class FlopCounter(TorchDispatchMode):
-    """Add up the operations of everything that runs inside it."""
+class OperationCounter(TorchDispatchMode):
+    """Add up what `cost` returns for each operation that runs inside it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.total: int = 0
 
+    def cost(self, function: Any, args: Any, kwargs: Any, result: Any) -> int:
+        """Return the cost of one operation of torch, given what it took and returned."""
+        raise NotImplementedError
+
     @without_dynamo.mark_disabled
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        cost = flop_registry.get(function._overloadpacket)
-        if cost is not None:
-            self.total += int(cost(*args, **kwargs, out_val=result))
+        self.total += self.cost(function, args, kwargs, result)
         return result
+
+
+class FlopCounter(OperationCounter):
+    """Add up the floating-point operations."""
+
+    def cost(self, function: Any, args: Any, kwargs: Any, result: Any) -> int:
+        count = flop_registry.get(function._overloadpacket)
+        return int(count(*args, **kwargs, out_val=result)) if count is not None else 0
 
 
 class GradientOnly:
